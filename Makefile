@@ -1,0 +1,37 @@
+# Every target makes .venv when it is missing; nothing else is needed but Python >= 3.11.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: demo test slow lint format bench clean
+
+$(STAMP): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[all,dev]'
+	touch $@
+
+demo: $(STAMP)          ## simulate recordings, convert, train, draw: the whole way in minutes
+	$(BIN)/eventkit demo
+
+test: $(STAMP)          ## the default suite
+	$(BIN)/python -m pytest
+
+slow: $(STAMP)          ## the long tests: kills at random times, every bit flipped
+	$(BIN)/python -m pytest -m slow
+
+lint: $(STAMP)          ## formatting, style, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP)         ## the numbers of the README; PEERS=path of an environment with the peers
+	$(BIN)/python benchmarks/run.py $(if $(PEERS),--peers $(PEERS))
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info demo

@@ -1,0 +1,54 @@
+"""From raw event-camera recordings to training tensors, and the spiking networks that read them.
+
+>>> import eventkit as ek
+>>> events = ek.Events(t=[0, 5, 9], x=[1, 1, 0], y=[0, 0, 2], p=[1, 0, 1], size=(4, 3))
+>>> ek.frames(events, n=2).shape
+(2, 2, 3, 4)
+"""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+__version__ = "0.1.0"
+
+# A checkout keeps cli/ and datasets_meta/ beside this package; a wheel has them inside it.
+_checkout = Path(__file__).parents[1]
+if (_checkout / "cli").is_dir() and (_checkout / "datasets_meta").is_dir():
+    __path__.append(str(_checkout))
+
+# Public name -> its module. Resolved at first use, so that `import eventkit` stays cheap.
+_HOME = {
+    "Events": "eventkit.events",
+    "EventkitError": "eventkit.errors",
+    "FetchError": "eventkit.errors",
+    "FormatError": "eventkit.errors",
+    "MissingExtra": "eventkit.errors",
+    "OptionError": "eventkit.errors",
+    "StoreError": "eventkit.errors",
+    "UnknownName": "eventkit.errors",
+    "convert": "eventkit.convert",
+    "frames": "eventkit.representations.frames",
+    "info": "eventkit.formats",
+    "open": "eventkit.store",
+    "read": "eventkit.formats",
+    "represent": "eventkit.representations",
+    "stream": "eventkit.formats",
+    "transform": "eventkit.transforms",
+    "voxel": "eventkit.representations.voxel",
+    "write": "eventkit.formats",
+}
+
+__all__ = sorted(_HOME)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'eventkit' has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,69 @@
+"""The errors of the house.
+
+EventkitError
+├── FormatError   (ValueError)   a recording is not what its format says
+├── OptionError   (ValueError)   a setting is wrong, or does not fit the data
+├── UnknownName   (KeyError)     no format, representation, dataset, ... of that name
+├── FetchError    (OSError)      data is not there, or must be fetched by hand
+├── StoreError    (ValueError)   a store is unfinished, damaged, locked or of another plan
+└── MissingExtra  (ImportError)  an optional library is not installed
+
+A message is one sentence: where, what was found, what was expected, what to do.
+`exit_code` is what the command line answers.
+"""
+
+from pathlib import Path
+
+
+class EventkitError(Exception):
+    """Root of all errors that eventkit raises on purpose."""
+
+    exit_code = 1
+
+
+class FormatError(EventkitError, ValueError):
+    """A recording is not what its format says: the file, the byte offset if known, the reason."""
+
+    def __init__(self, path: str | Path, offset: int | None, reason: str) -> None:
+        super().__init__(str(path), offset, reason)
+        self.path, self.offset, self.reason = str(path), offset, reason
+
+    def __str__(self) -> str:
+        where = "" if self.offset is None else f" at byte {self.offset:,}"
+        return f"{self.path}{where}: {self.reason}"
+
+
+class OptionError(EventkitError, ValueError):
+    """A setting is wrong or does not fit the data."""
+
+
+class UnknownName(EventkitError, KeyError):
+    """No format, transform, representation, dataset or model has that name."""
+
+    __str__ = Exception.__str__  # KeyError would show the message in quotes
+
+
+class FetchError(EventkitError, OSError):
+    """Data is missing or must be fetched by hand; the message has the steps."""
+
+    exit_code = 4
+
+
+class StoreError(EventkitError, ValueError):
+    """A store is unfinished, damaged, locked, or made by another plan."""
+
+
+class StoreDamaged(StoreError):
+    """A file of a store is missing, cut or changed."""
+
+    exit_code = 3
+
+
+class StoreLocked(StoreError):
+    """Another process is writing the store."""
+
+    exit_code = 5
+
+
+class MissingExtra(EventkitError, ImportError):
+    """An optional library is not installed; the message names the extra that brings it."""

@@ -1,0 +1,235 @@
+"""Events: what an event camera saw, as four columns."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Self, overload
+
+import numpy as np
+
+from eventkit._jit import jit
+from eventkit.errors import OptionError
+
+DTYPES = {"t": np.dtype(np.int64), "x": np.dtype(np.uint16), "y": np.dtype(np.uint16)}
+RECORD = np.dtype([("t", np.int64), ("x", np.uint16), ("y", np.uint16), ("p", np.uint8)])
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Events:
+    """Columns of equal length and the sensor's size (width, height).
+
+    t int64 µs, x and y uint16 with the origin at the top left, p uint8 (0 OFF, 1 ON). Any
+    integers are accepted for t, x, y; bool, 0/1 or −1/+1 for p. Events keep the order given;
+    coordinates beyond the size are allowed here and counted or refused by who uses them.
+
+    >>> events = Events(t=[10, 30, 20], x=[0, 1, 2], y=[0, 0, 1], p=[True, False, True], size=(4, 3))
+    >>> events
+    Events(3 events, 4x3, t 10..20 µs)
+    >>> events.backward_steps, events.sort().t.tolist()
+    (1, [10, 20, 30])
+    """
+
+    t: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    p: np.ndarray
+    size: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        set_ = object.__setattr__
+        for name in ("t", "x", "y"):
+            set_(self, name, _integers(name, getattr(self, name)))
+        set_(self, "p", _polarity(self.p))
+        lengths = {name: len(getattr(self, name)) for name in "txyp"}
+        if len(set(lengths.values())) > 1:
+            raise OptionError(f"the columns of Events have different lengths: {lengths}")
+        width, height = (int(side) for side in self.size)
+        if not (0 < width <= 65536 and 0 < height <= 65536):
+            raise OptionError(f"size is {self.size}, expected (width, height) within 1..65536")
+        set_(self, "size", (width, height))
+
+    @classmethod
+    def trusted(
+        cls, t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray, size: tuple[int, int]
+    ) -> Self:
+        """Events from columns that already have the right types and lengths: nothing is checked."""
+        self = object.__new__(cls)
+        for name, value in zip(cls.__slots__, (t, x, y, p, size), strict=True):  # type: ignore[attr-defined]
+            object.__setattr__(self, name, value)
+        return self
+
+    @classmethod
+    def empty(cls, size: tuple[int, int]) -> Self:
+        """No events on a sensor of that size."""
+        return cls(*(np.empty(0, RECORD[name]) for name in "txyp"), size)
+
+    @classmethod
+    def concat(cls, parts: Iterable["Events"]) -> Self:
+        """One after the other; all parts must have one size."""
+        parts = list(parts)
+        sizes = {part.size for part in parts}
+        if len(sizes) != 1:
+            raise OptionError(f"concat needs events of one sensor size, found {sorted(sizes)}")
+        columns = (np.concatenate([getattr(part, name) for part in parts]) for name in "txyp")
+        return cls.trusted(*columns, size=sizes.pop())
+
+    @classmethod
+    def from_structured(cls, array: np.ndarray, size: tuple[int, int]) -> Self:
+        """Events from a structured array with fields t, x, y, p (as Tonic and faery use)."""
+        missing = [name for name in "txyp" if name not in (array.dtype.names or ())]
+        if missing:
+            raise OptionError(f"the array has no field {', '.join(missing)}; expected t, x, y, p")
+        return cls(*(array[name] for name in "txyp"), size=size)
+
+    def structured(self) -> np.ndarray:
+        """A structured array with fields t (int64 µs), x, y (uint16), p (uint8)."""
+        array = np.empty(len(self), RECORD)
+        for name in "txyp":
+            array[name] = getattr(self, name)
+        return array
+
+    @property
+    def width(self) -> int:
+        return self.size[0]
+
+    @property
+    def height(self) -> int:
+        return self.size[1]
+
+    @property
+    def backward_steps(self) -> int:
+        """How often time goes back from one event to the next."""
+        return int(_backward_steps(self.t))
+
+    @property
+    def out_of_bounds(self) -> int:
+        """How many events lie outside `size`."""
+        return int(_out_of_bounds(self.x, self.y, self.width, self.height))
+
+    def sort(self) -> Self:
+        """The events in order of time, those of one time in the order given; itself if sorted."""
+        return self if self.backward_steps == 0 else self[np.argsort(self.t, kind="stable")]
+
+    def between(self, start: int | None = None, stop: int | None = None) -> Self:
+        """Events with start <= t < stop (µs), in the order given."""
+        if self.backward_steps == 0:
+            first = 0 if start is None else int(np.searchsorted(self.t, start))
+            last = len(self) if stop is None else int(np.searchsorted(self.t, stop))
+            return self[first:last]
+        keep = np.ones(len(self), bool)
+        if start is not None:
+            keep &= self.t >= start
+        if stop is not None:
+            keep &= self.t < stop
+        return self[keep]
+
+    def copy(self) -> Self:
+        """The same events in memory of their own."""
+        return self.trusted(*(getattr(self, name).copy() for name in "txyp"), size=self.size)
+
+    def __len__(self) -> int:
+        return len(self.t)
+
+    @overload
+    def __getitem__(self, key: slice) -> Self: ...
+    @overload
+    def __getitem__(self, key: np.ndarray) -> Self: ...
+    def __getitem__(self, key: Any) -> Self:
+        """A part: by slice (views), boolean mask or index array (copies)."""
+        if isinstance(key, int | np.integer):
+            raise OptionError("Events are cut by a slice, a mask or an index array, not one index")
+        return self.trusted(*(getattr(self, name)[key] for name in "txyp"), size=self.size)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Events):
+            return NotImplemented
+        return self.size == other.size and all(
+            np.array_equal(getattr(self, name), getattr(other, name)) for name in "txyp"
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        span = f", t {self.t[0]}..{self.t[-1]} µs" if len(self) else ""
+        return f"Events({len(self):,} events, {self.width}x{self.height}{span})"
+
+
+class Columns:
+    """Room for events that a decoder fills, handed out as views and used again when free.
+
+    Fresh memory costs a page fault per 4 kB, more than decoding does; a stream therefore fills
+    the same columns again, unless somebody still holds events of the last chunk.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.t, self.x, self.y, self.p = (np.empty(capacity, RECORD[name]) for name in "txyp")
+        self._idle = self._references()
+
+    def _references(self) -> list[int]:
+        return [sys.getrefcount(column) for column in (self.t, self.x, self.y, self.p)]
+
+    def free(self) -> "Columns":
+        """Itself if no view of it is alive, otherwise new columns of the same capacity."""
+        return self if self._references() == self._idle else Columns(self.capacity)
+
+    def events(self, n: int, size: tuple[int, int]) -> Events:
+        """The first n events, as views."""
+        return Events.trusted(self.t[:n], self.x[:n], self.y[:n], self.p[:n], size)
+
+
+def chunks(events: Events, chunk: int) -> Iterator[Events]:
+    """Cut events into views of at most `chunk` events; at least one, so the size is known."""
+    for start in range(0, max(len(events), 1), chunk):
+        yield events[start : start + chunk]
+
+
+def _integers(name: str, values: Any) -> np.ndarray:
+    dtype = DTYPES[name]
+    array = np.asarray(values)
+    if array.ndim != 1:
+        raise OptionError(f"column {name} has {array.ndim} axes, expected one")
+    if array.dtype == dtype:
+        return np.ascontiguousarray(array)
+    if array.size == 0:
+        return np.empty(0, dtype)
+    if array.dtype.kind not in "iu":
+        raise OptionError(f"column {name} is {array.dtype}, expected integers (t in µs)")
+    limits = np.iinfo(dtype)
+    low, high = int(array.min()), int(array.max())
+    if low < limits.min or high > limits.max:
+        raise OptionError(f"column {name} goes from {low} to {high}, beyond {dtype}")
+    return np.ascontiguousarray(array, dtype)
+
+
+def _polarity(values: Any) -> np.ndarray:
+    array = np.asarray(values)
+    if array.ndim != 1:
+        raise OptionError(f"column p has {array.ndim} axes, expected one")
+    if array.dtype == bool:
+        return np.ascontiguousarray(array).view(np.uint8)
+    if array.size == 0:
+        return np.empty(0, np.uint8)
+    if array.dtype.kind not in "iuf":
+        raise OptionError(f"column p is {array.dtype}, expected bool, 0/1 or -1/+1")
+    if array.dtype == np.uint8 and array.max() <= 1:
+        return np.ascontiguousarray(array)
+    if not np.isin(array, (-1, 0, 1)).all():
+        raise OptionError("column p has values other than 0/1 or -1/+1")
+    return np.ascontiguousarray(array > 0).view(np.uint8)
+
+
+@jit
+def _backward_steps(t: np.ndarray) -> int:
+    steps = 0
+    for i in range(1, len(t)):
+        steps += t[i] < t[i - 1]
+    return steps
+
+
+@jit
+def _out_of_bounds(x: np.ndarray, y: np.ndarray, width: int, height: int) -> int:
+    outside = 0
+    for i in range(len(x)):
+        outside += (x[i] >= width) | (y[i] >= height)
+    return outside
