@@ -27,7 +27,6 @@ _HOME = {
     "OptionError": "eventkit.errors",
     "StoreError": "eventkit.errors",
     "UnknownName": "eventkit.errors",
-    "convert": "eventkit.convert",
     "frames": "eventkit.representations.frames",
     "info": "eventkit.formats",
     "open": "eventkit.store",

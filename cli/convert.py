@@ -1,0 +1,179 @@
+"""eventkit convert: raw recordings into one store."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import click
+
+from ._text import DURATION, duration, number, print_facts, print_json, progress, size
+
+
+def spec(
+    frames: int | None, by: str | None, length: int | None, rep: str | None, like: str | None
+) -> str:
+    """The representation that the options ask for, as text."""
+    given = [
+        name
+        for name, value in (("--frames", frames), ("--duration", length), ("--rep", rep))
+        if value
+    ]
+    if len(given) != 1:
+        found = " and ".join(given) or "none"
+        raise click.UsageError(
+            f"give one of --frames N, --duration TIME, --rep SPEC; found {found}"
+        )
+    if rep and (by or like):
+        raise click.UsageError("--by and --like go with --frames; write them into --rep SPEC")
+    if length and by:
+        raise click.UsageError("--by goes with --frames, not with --duration")
+    if rep:
+        return rep
+    options = [f"n={frames}" if frames else f"duration={length}"]
+    options += [f"by={by}"] if by else []
+    options += [f"like={like}"] if like else []
+    return "frames:" + ",".join(options)
+
+
+@click.command()
+@click.argument("name", metavar="NAME|TOML|FOLDER")
+@click.option("--frames", type=click.IntRange(min=1), metavar="N", help="N frames per sample.")
+@click.option(
+    "--by",
+    type=click.Choice(["number", "time"]),
+    help="Frames of equal numbers of events (the default) or of equal time.",
+)
+@click.option("--duration", "length", type=DURATION, help="Frames of this duration each.")
+@click.option("--rep", metavar="SPEC", help="Any representation, as voxel:bins=9.")
+@click.option(
+    "--like",
+    type=click.Choice(["spikingjelly", "tonic"]),
+    help="Cut exactly as that library does.",
+)
+@click.option(
+    "--root", type=click.Path(), help="Where the raw data is [$EVENTKIT_DATA/NAME or data/NAME]."
+)
+@click.option("--out", type=click.Path(), help="The store to make [NAME-<spec>.zarr].")
+@click.option(
+    "--transform", "transforms", multiple=True, metavar="SPEC", help="As crop:width=64; repeatable."
+)
+@click.option("--codec", type=click.Choice(["fast", "small"]), default="fast", show_default=True)
+@click.option(
+    "--engine",
+    type=click.Choice(["threads", "processes"]),
+    default="threads",
+    show_default=True,
+    help="What the workers are.",
+)
+@click.option("--workers", type=click.IntRange(min=1), help="How many [the processors].")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option("--overwrite", is_flag=True, help="Replace an eventkit store at the target.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(
+    name: str,
+    frames: int | None,
+    by: str | None,
+    length: int | None,
+    rep: str | None,
+    like: str | None,
+    root: str | None,
+    out: str | None,
+    transforms: tuple[str, ...],
+    codec: str,
+    engine: str,
+    workers: int | None,
+    dry_run: bool,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Make one Zarr store of training tensors from a dataset's raw recordings.
+
+    NAME is a known dataset (see eventkit datasets), a dataset description in TOML, or a folder of
+    class folders. An interrupted conversion continues when the same command is run again.
+    """
+    represent = spec(frames, by, length, rep, like)
+    from eventkit.convert import convert
+
+    with ExitStack() as stack:
+        summary = convert(
+            name,
+            represent=represent,
+            root=root,
+            out=out,
+            transform=transforms,
+            codec=codec,
+            engine=engine,
+            workers=workers,
+            overwrite=overwrite,
+            dry_run=dry_run,
+            progress=None if as_json else _bar(stack),
+        )
+    if as_json:
+        print_json(summary)
+    elif dry_run:
+        _print_plan(summary)
+    else:
+        print_summary(summary)
+
+
+def _bar(stack: ExitStack) -> Callable[[dict[str, Any]], None]:
+    """A progress function that opens its bar at the first call, when the total is known."""
+    state: dict[str, Any] = {"bar": None, "done": 0}
+
+    def show(now: dict[str, Any]) -> None:
+        if state["bar"] is None:
+            state["bar"] = stack.enter_context(progress(now["total"], "samples", "convert"))
+        state["bar"].advance(now["samples"] - state["done"])
+        state["done"] = now["samples"]
+
+    return show
+
+
+def print_summary(summary: dict[str, Any]) -> None:
+    """What a conversion made, and where its events went."""
+    ledger = summary["ledger"]
+    lost = {k: v for k, v in ledger.items() if k not in ("read", "binned", "backward_steps") and v}
+    seconds = summary["seconds"]
+    samples = ", ".join(f"{count:,} {split}" for split, count in summary["samples"].items())
+    places = "".join(f", {value:,} {key.replace('_', ' ')}" for key, value in lost.items())
+    again = (
+        f" ({summary['resumed_shards']} shards were done before)"
+        if summary["resumed_shards"]
+        else ""
+    )
+    facts = {
+        "store": f"{summary['out']} ({size(summary['bytes'])})",
+        "samples": f"{samples}, each {' x '.join(map(str, summary['shape']))}",
+        "events": f"{ledger['read']:,} read, {ledger['binned']:,} binned{places}",
+        "sorted": f"{ledger['backward_steps']:,} backward steps in time"
+        if ledger["backward_steps"]
+        else "",
+        "time": f"{duration(seconds)}, {number(ledger['read'] / seconds)} events/s{again}",
+    }
+    if summary["note"]:
+        facts["time"] = f"{summary['note']}: the store is already there"
+    print_facts(facts)
+    for warning in summary["warnings"]:
+        click.echo(f"eventkit: warning: {warning}", err=True)
+
+
+def _print_plan(plan: dict[str, Any]) -> None:
+    frames, *rest = plan["shape"]
+    shape = " x ".join(map(str, [frames or "T", *rest]))
+    dense = plan["dense_bytes"]
+    shards = sum(plan["shards"].values())
+    print_facts(
+        {
+            "dataset": plan["dataset"],
+            "store": plan["out"],
+            "samples": ", ".join(f"{count:,} {split}" for split, count in plan["samples"].items()),
+            "each": f"{plan['represent']}, {shape} {plan['dtype']}",
+            "read": f"{plan['sources']:,} files, {size(plan['source_bytes'])}",
+            "write": f"{shards:,} shards"
+            + (f", {size(dense)} before compression" if dense else ""),
+            "memory": f"at most {size(plan['memory_bytes'])} with {plan['workers']} workers",
+            "time": f"about {duration(plan['seconds'])}",
+        }
+    )
+    for warning in plan["warnings"]:
+        click.echo(f"eventkit: warning: {warning}", err=True)

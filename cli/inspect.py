@@ -1,0 +1,80 @@
+"""eventkit inspect: what a store is and how it was made."""
+
+from typing import Any
+
+import click
+
+from ._text import print_facts, print_json, print_table
+
+
+@click.command()
+@click.argument("store", type=click.Path())
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(store: str, as_json: bool) -> None:
+    """Show what a store holds, where its events went, and the command that made it."""
+    from eventkit.store import open
+
+    opened = open(store)
+    facts = describe(opened)
+    if as_json:
+        print_json(facts)
+        return
+    shape = " x ".join(map(str, facts["shape"]))
+    print_facts(
+        {
+            "store": facts["store"],
+            "dataset": facts["title"],
+            "tensors": f"{facts['represent']}, {shape} {facts['dtype']}",
+            "transforms": ", ".join(facts["transforms"]),
+            "classes": f"{len(facts['classes'])}: {', '.join(facts['classes'])}",
+            "made by": facts["command"],
+            "with": ", ".join(f"{name} {version}" for name, version in facts["versions"].items()),
+            "plan": facts["plan_digest"],
+            "cite": facts["cite"],
+            "licence": facts["license"],
+        }
+    )
+    head = ["split", "samples", *facts["ledger"][opened.splits[0]]]
+    rows = [
+        [
+            split,
+            f"{facts['samples'][split]:,}",
+            *(f"{n:,}" for n in facts["ledger"][split].values()),
+        ]
+        for split in opened
+    ]
+    click.echo()
+    print_table(head, rows, right=" ".join(head[1:]))
+    for warning in facts["warnings"]:
+        click.echo(f"warning: {warning}")
+
+
+def describe(opened: Any) -> dict[str, Any]:
+    """The facts of a store, as JSON has them."""
+    from eventkit.registry import format_spec
+
+    told = opened.attributes
+    first = opened[opened.splits[0]].frames
+    return {
+        "store": str(opened.path),
+        **{key: told[key] for key in ("kind", "dataset", "title", "represent", "classes", "size")},
+        "shape": list(first.shape[1:]),
+        "dtype": first.dtype.name,
+        "transforms": [
+            format_spec(step["name"], {k: v for k, v in step.items() if k != "name"})
+            for step in told["plan"]["transforms"]
+        ],
+        "samples": {split: len(opened[split]) for split in opened},
+        "per_class": {
+            split: [
+                int((opened[split].labels == label).sum()) for label in range(len(opened.classes))
+            ]
+            for split in opened
+        },
+        "ledger": {
+            split: {name: int(column.sum()) for name, column in opened[split].ledger.items()}
+            for split in opened
+        },
+        **{key: told[key] for key in ("command", "versions", "plan_digest", "splits", "cite")},
+        **{key: told[key] for key in ("license", "warnings")},
+    }

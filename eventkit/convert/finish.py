@@ -1,0 +1,182 @@
+"""The last step of a conversion: the small arrays and all metadata, from plan and journal."""
+
+from pathlib import Path
+from typing import Any
+
+import numba
+import numcodecs
+import numpy as np
+
+from eventkit import __version__
+from eventkit.convert.plan import Plan
+from eventkit.errors import FormatError
+from eventkit.store import metadata
+from eventkit.store.building import Building, failpoint, write_file
+from eventkit.store.shard import crc32c
+
+# Columns that every sample has, with their types; the ledger is int64.
+COLUMNS = {
+    "labels": np.int32,
+    "n_frames": np.int32,
+    "empty_frames": np.int32,
+    "n_events": np.int64,
+    "t_start": np.int64,
+    "t_end": np.int64,
+    "source": np.int32,
+    "frames_crc": np.uint32,
+}
+
+
+class _Tree:
+    """Writes arrays and documents and remembers both for the root."""
+
+    def __init__(self, building: Building) -> None:
+        self.building = building
+        self.nodes: dict[str, dict[str, Any]] = {}
+        self.files: dict[str, list[int]] = {}
+
+    def file(self, name: str, data: bytes) -> None:
+        path = self.building.folder_of(*name.split("/")[:-1]) / name.rpartition("/")[2]
+        write_file(path, data)
+        self.files[name] = [len(data), crc32c(data)]
+
+    def node(self, name: str, document: dict[str, Any]) -> None:
+        """A group or an array; the groups above it come first."""
+        parent = name.rpartition("/")[0]
+        if parent and parent not in self.nodes:
+            self.node(parent, metadata.group())
+        self.nodes[name] = document
+        self.file(f"{name}/zarr.json", metadata.dumps(document))
+
+    def column(self, name: str, values: np.ndarray, dim: str, **attributes: Any) -> None:
+        """A one-dimensional array in one chunk."""
+        values = np.ascontiguousarray(values)
+        document = metadata.array(values.shape, values.dtype, (dim,), chunk=values.shape)
+        document["attributes"] = attributes
+        self.node(name, document)
+        self.file(f"{name}/c.0", metadata.SMALL_ARRAY.encode(values))
+
+
+def finish(plan: Plan, building: Building, command: str) -> None:
+    """Write everything but the shards; the root document, which says `complete`, comes last."""
+    tree = _Tree(building)
+    numbers = {name: i for i, name in enumerate(plan.sources)}
+    for split in plan.grids:
+        _split(tree, plan, split, numbers)
+    _sources(tree, plan)
+    attributes = {
+        "schema": metadata.SCHEMA,
+        "kind": plan.array,
+        "status": "complete",
+        "dataset": plan.dataset.name,
+        "title": plan.dataset.title or plan.dataset.name,
+        "cite": plan.dataset.cite,
+        "license": plan.dataset.license,
+        "classes": plan.listing.classes,
+        "size": list(plan.size),
+        "represent": plan.spec,
+        "splits": {
+            split: {"samples": grid.samples, "sha256": plan.split_digest(split)}
+            for split, grid in plan.grids.items()
+        },
+        "command": command,
+        "plan": plan.document(),
+        "plan_digest": plan.digest(),
+        "versions": {
+            "eventkit": __version__,
+            "numpy": np.__version__,
+            "numba": numba.__version__,
+            "numcodecs": numcodecs.__version__,
+        },
+        "warnings": [*plan.listing.warnings, *_notes(plan, building)],
+        "files": dict(sorted(tree.files.items())),
+    }
+    failpoint("before_root")
+    write_file(building.tree / "zarr.json", metadata.root(attributes, tree.nodes))
+
+
+def _split(tree: _Tree, plan: Plan, split: str, numbers: dict[str, int]) -> None:
+    grid, samples = plan.grids[split], plan.samples(split)
+    entries = [tree.building.done[split, number] for number in range(grid.shards)]
+    rows: dict[str, list[int]] = {}
+    for entry in entries:
+        for name, values in entry["rows"].items():
+            rows.setdefault(name, []).extend(values)
+    rows["labels"] = [sample.label for sample in samples]
+    rows["source"] = [numbers[sample.source] for sample in samples]
+    n_frames = plan.n_frames or max(rows["n_frames"], default=0)
+    tree.node(
+        f"{split}/{plan.array}",
+        metadata.array(
+            (grid.samples, n_frames, *plan.frame),
+            plan.dtype,
+            ("sample", "time", "channel", "y", "x"),
+            chunk=(*grid.chunk, *plan.frame),
+            shard=(*grid.shard, *plan.frame),
+            codec=plan.codec,
+        ),
+    )
+    for name, values in rows.items():
+        dtype = COLUMNS.get(name, np.int64)
+        tree.column(f"{split}/{name}", np.array(values, dtype), "sample")
+    for name in dict.fromkeys(name for sample in samples for name in sample.columns):
+        texts = [sample.columns.get(name) or "" for sample in samples]
+        if all(text.isdigit() for text in texts):
+            tree.column(f"{split}/{name}", np.array(texts, np.int32), "sample")
+        else:  # names become numbers, with the names beside them
+            values = sorted(set(texts))
+            codes = np.array([values.index(text) for text in texts], np.int32)
+            tree.column(f"{split}/{name}", codes, "sample", names=values)
+    _integrity(tree, plan, split, entries, n_frames)
+
+
+def _integrity(
+    tree: _Tree, plan: Plan, split: str, entries: list[dict[str, Any]], n_frames: int
+) -> None:
+    """Bytes and checksum of shard (i, j) at i * J + j; 0 bytes where there is no shard."""
+    extent = plan.grids[split].shard[1]
+    columns = max(1, -(-n_frames // extent))
+    sizes = np.zeros(len(entries) * columns, np.uint64)
+    sums = np.zeros(len(entries) * columns, np.uint32)
+    for i, entry in enumerate(entries):
+        for name, file in entry["files"].items():
+            j = int(name.rpartition("/")[2].split(".")[2])
+            sizes[i * columns + j], sums[i * columns + j] = file["bytes"], file["crc"]
+    tree.column(f"integrity/{split}/shard_bytes", sizes, "shard")
+    tree.column(f"integrity/{split}/shard_crc", sums, "shard")
+
+
+def _sources(tree: _Tree, plan: Plan) -> None:
+    """The files read: names (UTF-8, one per line), bytes, crc32c."""
+    sums: dict[str, int] = {}
+    for entry in tree.building.done.values():
+        for name, crc in entry["sources"].items():
+            if sums.setdefault(name, crc) != crc:
+                raise FormatError(
+                    Path(plan.listing.root, name), None, "changed while it was being converted"
+                )
+    names = "\n".join(plan.sources).encode()
+    crcs = np.array([sums.get(name, 0) for name in plan.sources], np.uint32)
+    tree.column("sources/names", np.frombuffer(names, np.uint8), "byte")
+    tree.column("sources/bytes", np.array(list(plan.sources.values()), np.int64), "source")
+    tree.column("sources/crc32c", crcs, "source")
+
+
+def _notes(plan: Plan, building: Building) -> list[str]:
+    """What the tasks found odd, and the samples without events, in the order of the samples."""
+    notes: list[str] = []
+    for split, grid in plan.grids.items():
+        samples = plan.samples(split)
+        gaps = 0
+        for number in range(grid.shards):
+            entry = building.done[split, number]
+            notes += entry["notes"]
+            for row, n in enumerate(entry["rows"]["n_events"]):
+                gaps += n > 0 and entry["rows"]["empty_frames"][row] > 0
+                if n == 0:
+                    sample = samples[number * grid.shard[0] + row]
+                    window = "" if sample.start is None else f", {sample.start}..{sample.stop} µs"
+                    notes.append(f"{sample.source}{window}: no events in this sample")
+        if gaps:
+            notes.append(f"{split}: {gaps:,} samples have frames without events; they are zero")
+    return list(dict.fromkeys(notes))

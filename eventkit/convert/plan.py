@@ -1,0 +1,249 @@
+"""What a conversion will do, decided before it starts: samples, shapes, shards, a digest."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eventkit import __version__, formats, representations, transforms
+from eventkit.datasets import Dataset
+from eventkit.errors import FormatError, OptionError
+from eventkit.events import Events
+from eventkit.layouts import Listing, Sample
+from eventkit.registry import format_spec
+from eventkit.representations import Whole
+from eventkit.store.metadata import SCHEMA
+from eventkit.store.shard import CODECS, Codec
+
+MIB = 1 << 20
+# More events than this are not held at once: such a sample is read twice, in chunks.
+MAX_EVENTS = 8_000_000
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How the samples of one split are laid in chunks and shards; shapes without (C, H, W)."""
+
+    samples: int
+    chunk: tuple[int, int]  # samples, frames
+    shard: tuple[int, int]
+
+    @property
+    def shards(self) -> int:
+        return -(-self.samples // self.shard[0])
+
+
+@dataclass(frozen=True)
+class Job:
+    """One unit of work: everything needed to produce the files of one shard, anywhere."""
+
+    root: str
+    folder: str  # where the shard's files go
+    split: str
+    number: int
+    samples: tuple[Sample, ...]
+    format: str | None
+    sensor: tuple[int, int]
+    size: tuple[int, int]
+    representation: dict[str, Any]
+    transforms: tuple[dict[str, Any], ...]
+    grid: Grid
+    codec: Codec
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A conversion, decided. The same plan gives the same bytes."""
+
+    dataset: Dataset
+    listing: Listing
+    sources: dict[str, int]  # name below the root -> bytes
+    sensor: tuple[int, int]
+    size: tuple[int, int]  # after the transforms
+    representation: dict[str, Any]
+    transforms: tuple[dict[str, Any], ...]
+    frame: tuple[int, int, int]  # C, H, W
+    n_frames: int | None  # None: it differs from sample to sample
+    dtype: np.dtype
+    grids: dict[str, Grid]
+    codec: Codec
+
+    @property
+    def array(self) -> str:
+        """The name of the dense array in each split."""
+        return "frames" if self.representation["name"] == "frames" else "data"
+
+    @property
+    def spec(self) -> str:
+        """The representation as text."""
+        options = {k: v for k, v in self.representation.items() if k != "name"}
+        return format_spec(self.representation["name"], options)
+
+    def document(self) -> dict[str, Any]:
+        """The plan as JSON has it (no tuples): equal documents mean equal stores."""
+        document = {
+            "schema": SCHEMA,
+            "dataset": self.dataset.name,
+            # What a user chose comes first: it is named first where two plans differ.
+            "representation": self.representation,
+            "transforms": list(self.transforms),
+            "codec": asdict(self.codec),
+            "sources": _digest(sorted(self.sources.items())),
+            "classes": self.listing.classes,
+            "sensor": list(self.sensor),
+            "size": list(self.size),
+            "splits": {split: self.split_digest(split) for split in self.grids},
+            "grids": {split: asdict(grid) for split, grid in self.grids.items()},
+            "version": __version__,
+        }
+        return json.loads(json.dumps(document))  # type: ignore[no-any-return]
+
+    def digest(self) -> str:
+        """The sha256 of the document without the version of eventkit."""
+        document = self.document()
+        del document["version"]
+        return _digest(document)
+
+    def split_digest(self, split: str) -> str:
+        """The sha256 of which samples a split has, in order: source, window and label."""
+        rows = [[s.source, s.start, s.stop, s.label] for s in self.samples(split)]
+        return _digest(rows)
+
+    def samples(self, split: str) -> list[Sample]:
+        return [sample for sample in self.listing.samples if sample.split == split]
+
+    def jobs(self, tree: Path) -> list[Job]:
+        """One job per shard, the folder of each below `tree`."""
+        jobs = []
+        for split, grid in self.grids.items():
+            samples = self.samples(split)
+            job = Job(
+                root=str(self.listing.root),
+                folder=str(tree / split / self.array),
+                split=split,
+                number=0,
+                samples=(),
+                format=self.dataset.format,
+                sensor=self.sensor,
+                size=self.size,
+                representation=self.representation,
+                transforms=self.transforms,
+                grid=grid,
+                codec=self.codec,
+            )
+            for number in range(grid.shards):
+                first = number * grid.shard[0]
+                part = tuple(samples[first : first + grid.shard[0]])
+                jobs.append(replace(job, number=number, samples=part))
+        return jobs
+
+    def dense_bytes(self) -> int | None:
+        """Bytes of all samples uncompressed, if T is fixed."""
+        if self.n_frames is None:
+            return None
+        n = sum(grid.samples for grid in self.grids.values())
+        return n * self.n_frames * int(np.prod(self.frame)) * self.dtype.itemsize
+
+    def memory(self, workers: int) -> int:
+        """An upper bound of the memory a conversion with so many workers holds, in bytes."""
+        largest = max(self.sources.values(), default=0)
+        events = min(MAX_EVENTS, largest // 5 + 1)
+        frame = int(np.prod(self.frame)) * self.dtype.itemsize
+        per_sample = frame * (self.n_frames or 64)
+        shard = max(grid.shard[0] for grid in self.grids.values()) * per_sample
+        return 200 * MIB + workers * (2 * 13 * events + 2 * per_sample + shard)
+
+
+def make(
+    dataset: Dataset,
+    listing: Listing,
+    representation: str,
+    transform: tuple[str, ...] = (),
+    codec: str = "fast",
+) -> Plan:
+    """Decide a conversion.
+
+    Raises OptionError for options that do not fit the data, FormatError for unreadable sources.
+    """
+    if codec not in CODECS:
+        raise OptionError(f"codec is {codec!r}, expected one of {', '.join(CODECS)}")
+    sources = {name: _bytes(listing.root / name) for name in _names(listing)}
+    sensor = dataset.size or _sensor(listing, dataset.format)
+    steps = [transforms.parse(spec) for spec in transform]
+    size = transforms.transform(Events.empty(sensor), *transform).size
+    entry, options = representations.parse(representation)
+    shape = entry.shape(Whole(1, 0, 0), size, **options)
+    n_frames = shape[0] if entry.fixed(options) else None
+    dtype = np.dtype(entry.dtype)
+    grids = {}
+    for split in listing.splits():
+        n = sum(sample.split == split for sample in listing.samples)
+        grids[split] = grid(n, n_frames, int(np.prod(shape[1:])) * dtype.itemsize)
+    return Plan(
+        dataset=dataset,
+        listing=listing,
+        sources=sources,
+        sensor=sensor,
+        size=size,
+        representation={"name": entry.name, **options},
+        transforms=tuple({"name": name, **options} for name, options in steps),
+        frame=shape[1:],
+        n_frames=n_frames,
+        dtype=dtype,
+        grids=grids,
+        codec=CODECS[codec],
+    )
+
+
+def grid(samples: int, n_frames: int | None, frame_bytes: int) -> Grid:
+    """Chunks of one sample (more when tiny, part of its time when huge), shards of <= 64 MiB.
+
+    At least 16 shards where there are samples for it, so that workers share the work. With an
+    unknown number of frames, time is cut in blocks and each block is a shard of its own.
+    """
+    if n_frames is None:
+        step = max(1, min(64, MIB // frame_bytes))
+        extent = step
+    elif n_frames * frame_bytes <= 8 * MIB:
+        step = extent = n_frames
+    else:
+        step = max(1, 8 * MIB // frame_bytes)
+        extent = -(-n_frames // step) * step
+    block = step * frame_bytes
+    k = 1 if block >= 16 * 1024 else _power_up(-(-16 * 1024 // block))
+    fitting = min(64 * MIB // (k * extent * frame_bytes), samples // (16 * k))
+    per_shard = k * max(1, min(4096, _power_down(fitting)))
+    return Grid(samples, (k, step), (per_shard, extent))
+
+
+def _power_up(n: int) -> int:
+    return 1 << (n - 1).bit_length()
+
+
+def _power_down(n: int) -> int:
+    return 1 << (n.bit_length() - 1) if n > 0 else 0
+
+
+def _names(listing: Listing) -> list[str]:
+    return list(dict.fromkeys(sample.source for sample in listing.samples))
+
+
+def _bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise FormatError(path, None, f"cannot be read: {error.strerror}") from None
+
+
+def _sensor(listing: Listing, format: str | None) -> tuple[int, int]:
+    """The sensor size of a dataset that does not state one: that of its first recording."""
+    path = listing.root / listing.samples[0].source
+    return next(iter(formats.stream(path, 1, format=format))).size
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

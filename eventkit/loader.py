@@ -1,0 +1,128 @@
+"""Where the two halves meet: a store as a torch Dataset."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eventkit.errors import MissingExtra, OptionError
+from eventkit.store import Store
+
+try:
+    import torch
+    from torch.utils.data import Dataset
+except ImportError:
+    raise MissingExtra("eventkit.loader needs torch: pip install 'eventkit[torch]'") from None
+
+
+class EventDataset(Dataset[tuple[torch.Tensor, int]]):
+    """A split of a store, map-style: dataset[i] is (frames (T, C, H, W), label).
+
+    `dtype` is that of the frames, None for as stored. With `time_first`, batches from
+    `__getitems__` are (T, N, C, H, W), what SpikingJelly's multi-step and snnTorch's nets take;
+    otherwise (N, T, C, H, W). It may be used in any kind of DataLoader worker: files are read by
+    position, and a copy sent to another process opens its own.
+
+    >>> loader = DataLoader(EventDataset("x.zarr"), batch_size=32, shuffle=True,
+    ...                     collate_fn=collate)                              # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        store: str | Path | Store,
+        split: str = "train",
+        *,
+        dtype: str | None = "float32",
+        time_first: bool = False,
+    ) -> None:
+        self.store = store if isinstance(store, Store) else Store(store)
+        self.split = self.store[split]
+        self.time_first = time_first
+        self.labels = self.split.labels.astype(np.int64)
+        self.dtype = None if dtype is None else getattr(torch, dtype, None)
+        if dtype is not None and not isinstance(self.dtype, torch.dtype):
+            raise OptionError(
+                f"dtype is {dtype!r}, expected a torch type such as 'float32' or None"
+            )
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names: label i is classes[i]."""
+        return self.store.classes
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of a sample (T, C, H, W); T of the longest where it differs."""
+        return self.split.frames.shape[1:]
+
+    @property
+    def ragged(self) -> bool:
+        """Whether samples differ in their number of frames."""
+        return bool((self.split.n_frames != self.shape[0]).any())
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        index = range(len(self))[index]  # negative indices and IndexError as a list has
+        return self._tensor(self.split.read([index])[0]), int(self.labels[index])
+
+    def __getitems__(self, indices: Sequence[int]) -> "Samples | TimeFirst":
+        """A whole batch read into one buffer, as DataLoader asks for it.
+
+        With torch's own collate function the samples are stacked once more; `collate` is free.
+        """
+        if self.ragged:
+            return Samples([self[index] for index in indices], time_first=self.time_first)
+        frames = self._tensor(self.split.read(indices))
+        labels = torch.from_numpy(self.labels[np.asarray(indices)])
+        if self.time_first:
+            return TimeFirst(frames.transpose(0, 1), labels)
+        return Samples(zip(frames, labels.tolist(), strict=True), (frames, labels))
+
+    def _tensor(self, array: np.ndarray) -> torch.Tensor:
+        tensor = torch.from_numpy(array)
+        return tensor if self.dtype is None else tensor.to(self.dtype)
+
+
+class Samples(list[tuple[torch.Tensor, int]]):
+    """Samples, and the batch (frames, labels) of which they are views, if they are."""
+
+    def __init__(
+        self,
+        samples: Any,
+        batch: tuple[torch.Tensor, torch.Tensor] | None = None,
+        time_first: bool = False,
+    ) -> None:
+        super().__init__(samples)
+        self.batch = batch
+        self.time_first = time_first
+
+
+class TimeFirst:
+    """A batch with time as its first axis, which torch's own collate function would mix up."""
+
+    def __init__(self, frames: torch.Tensor, labels: torch.Tensor) -> None:
+        self.batch = (frames, labels)
+
+    def __getitem__(self, index: int) -> Any:
+        raise OptionError(
+            "time_first=True needs DataLoader(..., collate_fn=eventkit.loader.collate)"
+        )
+
+
+def collate(samples: Any) -> tuple[torch.Tensor, ...]:
+    """The `collate_fn` for EventDataset: (frames, labels), or (frames, labels, lengths) if ragged.
+
+    Samples of different T are padded with zero frames at the end; lengths (N,) says how many
+    frames are real.
+    """
+    batch = getattr(samples, "batch", None)
+    if batch is not None:
+        return tuple(batch)
+    frames, labels = zip(*samples, strict=True)
+    lengths = torch.tensor([len(part) for part in frames])
+    batch_first = not getattr(samples, "time_first", False)
+    padded = torch.nn.utils.rnn.pad_sequence(list(frames), batch_first=batch_first)
+    return padded, torch.tensor(labels), lengths

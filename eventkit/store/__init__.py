@@ -1,0 +1,274 @@
+"""Stores: one Zarr v3 group per converted dataset, readable by any Zarr library.
+
+    NAME.zarr/
+      zarr.json               attributes.eventkit: what it is and how it was made; all metadata
+      <split>/frames          (N, T, 2, H, W), one sample a chunk, in shards  (`data`: any other
+                              dense representation; T is padded with zeros where it differs)
+      <split>/labels n_frames n_events t_start t_end source frames_crc  and columns of the dataset
+      <split>/ledger/*        events per sample: read = invalid + dropped_* + out_of_bounds
+                              + unbinned + binned
+      integrity/<split>/*     bytes and crc32c of every shard
+      sources/*               names, bytes and crc32c of the files it was made from
+
+Readers refuse a store that is unfinished, changed by a bit, or of a newer schema.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eventkit.errors import StoreDamaged, StoreError
+from eventkit.registry import unknown
+from eventkit.store import metadata
+from eventkit.store.shard import Shard, decode
+
+OPEN_SHARDS = 64
+
+
+class Dense:
+    """An array (N, T, C, H, W) of a store, read sample by sample, checked and without zarr-python.
+
+    Indexing works as in numpy along the first axis; what follows is applied to what was read.
+    """
+
+    def __init__(self, path: Path, node: dict[str, Any]) -> None:
+        self.path = path
+        self.shape: tuple[int, ...] = tuple(node["shape"])
+        self.dtype = np.dtype(node["data_type"])
+        self._shard_shape: list[int] = node["chunk_grid"]["configuration"]["chunk_shape"]
+        self._chunk: tuple[int, ...] = tuple(node["codecs"][0]["configuration"]["chunk_shape"])
+        self._per_axis = [s // c for s, c in zip(self._shard_shape, self._chunk, strict=True)]
+        self._shards: OrderedDict[tuple[int, int], Shard] = OrderedDict()
+
+    @property
+    def blocks(self) -> int:
+        """How many shards one sample is divided into along time."""
+        return -(-self.shape[1] // self._shard_shape[1])
+
+    def read(
+        self, indices: Sequence[int], n_frames: int, out: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Samples `indices`, the first `n_frames` of each: (len(indices), n_frames, C, H, W).
+
+        `out`, if given, is filled and returned; it must be contiguous and of that shape.
+        """
+        shape = (len(indices), n_frames, *self.shape[2:])
+        if out is None:
+            out = np.empty(shape, self.dtype)
+        if out.shape != shape or out.dtype != self.dtype or not out.flags.c_contiguous:
+            raise StoreError(f"out must be contiguous {self.dtype} {shape}")
+        for row, index in zip(out, indices, strict=True):
+            self._read_one(int(index), row)
+        return out
+
+    def _read_one(self, index: int, out: np.ndarray) -> None:
+        k, step = self._chunk[:2]
+        scratch = None
+        for first in range(0, out.shape[0], step):
+            part = out[first : first + step]
+            if k == 1 and len(part) == step:
+                self._read_chunk(index, first // step, part)
+                continue
+            if scratch is None:
+                scratch = np.empty(self._chunk, self.dtype)
+            self._read_chunk(index // k, first // step, scratch)
+            part[:] = scratch[index % k, : len(part)]
+
+    def _read_chunk(self, i: int, j: int, out: np.ndarray) -> None:
+        rows, columns = self._per_axis[:2]
+        shard = self._open((i // rows, j // columns))
+        if not shard.read((i % rows) * columns + j % columns, out):
+            raise StoreDamaged(f"{shard.path}: sample chunk {i} is absent; run eventkit verify")
+
+    def _open(self, key: tuple[int, int]) -> Shard:
+        shard = self._shards.get(key)
+        if shard is None:
+            n_chunks = int(np.prod(self._per_axis))
+            shard = Shard(self.path / shard_name(*key, len(self.shape)), n_chunks)
+            self._shards[key] = shard
+            if len(self._shards) > OPEN_SHARDS:
+                # Whoever reads from it still holds it; the file closes with its last holder.
+                self._shards.popitem(last=False)
+        return shard
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        first, *rest = key if isinstance(key, tuple) else (key,)
+        wanted = np.arange(len(self))[first]
+        read = self.read(np.atleast_1d(wanted).tolist(), self.shape[1])
+        read = read if np.ndim(wanted) else read[0]
+        return read[(slice(None), *rest) if np.ndim(wanted) else tuple(rest)] if rest else read
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_shards": OrderedDict()}  # open files stay in their process
+
+    def __repr__(self) -> str:
+        return f"Dense({self.shape}, {self.dtype})"
+
+
+class Split:
+    """One split of a store: `frames`, `labels` and the other columns, one entry per sample."""
+
+    def __init__(self, store: "Store", name: str) -> None:
+        self.name = name
+        self._path = store.path / name
+        self._nodes = {
+            key.removeprefix(f"{name}/"): node
+            for key, node in store.nodes.items()
+            if key.startswith(f"{name}/") and node["node_type"] == "array"
+        }
+        self._columns: dict[str, np.ndarray] = {}
+
+    def __len__(self) -> int:
+        return self.frames.shape[0]
+
+    @cached_property
+    def frames(self) -> Dense:
+        """The dense representation, (N, T, C, H, W)."""
+        key = "frames" if "frames" in self._nodes else "data"
+        return Dense(self._path / key, self._nodes[key])
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Class numbers, int32 (N,)."""
+        return self.column("labels")
+
+    @property
+    def n_frames(self) -> np.ndarray:
+        """How many of the T frames each sample has, int32 (N,)."""
+        return self.column("n_frames")
+
+    @property
+    def ledger(self) -> dict[str, np.ndarray]:
+        """Events per sample, int64 (N,) each: what was read and where it went."""
+        names = [key for key in self._nodes if key.startswith("ledger/")]
+        return {name.removeprefix("ledger/"): self.column(name) for name in names}
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of all one-dimensional arrays."""
+        return [key for key, node in self._nodes.items() if len(node["shape"]) == 1]
+
+    def column(self, name: str) -> np.ndarray:
+        """One of `columns` as a numpy array."""
+        if name not in self._columns:
+            if name not in self._nodes:
+                raise unknown("column", name, self.columns)
+            self._columns[name] = read_small(self._path / name, self._nodes[name])
+        return self._columns[name]
+
+    def read(self, indices: Sequence[int], out: np.ndarray | None = None) -> np.ndarray:
+        """Samples as one batch (n, T, C, H, W); T is that of the longest sample asked for."""
+        wanted = np.asarray(indices, np.intp)
+        if len(wanted) and (wanted.min() < 0 or wanted.max() >= len(self)):
+            raise StoreError(
+                f"samples {wanted.min()}..{wanted.max()} of {len(self)} in {self.name}"
+            )
+        longest = int(self.n_frames[wanted].max()) if len(wanted) else 0
+        if (self.n_frames[wanted] == longest).all():
+            return self.frames.read(wanted.tolist(), longest, out)
+        batch = np.zeros((len(wanted), longest, *self.frames.shape[2:]), self.frames.dtype)
+        for row, index in zip(batch, wanted.tolist(), strict=True):
+            n = int(self.n_frames[index])
+            self.frames.read([index], n, row[None, :n])
+        return batch
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_columns": {}}
+
+
+class Store(Mapping[str, Split]):
+    """A finished store: its splits by name, and what it is.
+
+    Raises StoreError when there is none, when it is unfinished or of a newer schema, and
+    StoreDamaged when its metadata changed.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.attributes, self.nodes = _read_root(self.path)
+        self._splits = {name: Split(self, name) for name in self.attributes["splits"]}
+
+    @property
+    def splits(self) -> list[str]:
+        return list(self._splits)
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names: label i is classes[i]."""
+        return list(self.attributes["classes"])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the frames."""
+        width, height = self.attributes["size"]
+        return width, height
+
+    def __getitem__(self, name: str) -> Split:
+        if name not in self._splits:
+            raise unknown("split", name, self.splits)
+        return self._splits[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._splits)
+
+    def __len__(self) -> int:
+        return len(self._splits)
+
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{name} {split.frames.shape}" for name, split in self.items())
+        return f"Store({str(self.path)!r}: {parts})"
+
+
+def open(path: str | Path) -> Store:
+    """Open a finished store: open(path)["train"].frames[0] is the first sample's frames."""
+    return Store(path)
+
+
+def shard_name(i: int, j: int, n_axes: int) -> str:
+    """The file of shard (i, j) of an array whose further axes are not divided."""
+    return ".".join(["c", str(i), str(j), *["0"] * (n_axes - 2)])
+
+
+def read_small(path: Path, node: dict[str, Any]) -> np.ndarray:
+    """A one-dimensional array that is one chunk."""
+    out = np.empty(node["shape"], node["data_type"])
+    try:
+        data = (path / "c.0").read_bytes()
+    except FileNotFoundError:
+        raise StoreDamaged(f"{path / 'c.0'} is missing; run eventkit verify") from None
+    decode(data, out, str(path / "c.0"))
+    return out
+
+
+def _read_root(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    if path.name.endswith(".building"):
+        raise StoreError(f"{path}: unfinished conversion; run the same convert command again")
+    try:
+        text = (path / "zarr.json").read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        if path.with_name(path.name + ".building").exists():
+            raise StoreError(
+                f"{path}: its conversion is unfinished; run the same convert command again, "
+                "it continues"
+            ) from None
+        if (path / "integrity").is_dir():
+            raise StoreDamaged(f"{path}/zarr.json is missing") from None
+        if path.exists():
+            raise StoreError(f"{path}: is no eventkit store") from None
+        raise StoreError(f"{path}: no such store; eventkit convert makes one") from None
+    if b'"eventkit"' not in text and not (path / "integrity").is_dir():
+        raise StoreError(f"{path}: is a Zarr group, but not an eventkit store")
+    attributes, nodes = metadata.parse_root(text, str(path))
+    if attributes["status"] != "complete":
+        raise StoreError(f"{path}: unfinished; run the same convert command again")
+    return attributes, nodes

@@ -1,0 +1,226 @@
+"""How a store comes to be: whole files, a journal, and a name that appears when all is there.
+
+NAME.zarr.building/ holds the growing tree, the plan, the journal and the lock. A file is written
+under a temporary name, synced and renamed, so it is either whole or not there; a line in the
+journal says that a shard is whole. After a crash at any point the same command continues, and the
+finished tree is the same bytes. The tree takes the store's name in one rename.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from eventkit.errors import StoreError, StoreLocked
+from eventkit.store import metadata
+
+Key = tuple[str, int]  # split, shard number
+FAILPOINT = "EVENTKIT_FAILPOINT"
+_passed: dict[str, int] = {}
+
+
+def failpoint(name: str) -> None:
+    """Kill this process here if EVENTKIT_FAILPOINT=name:n says so, at the n-th passage.
+
+    Lets the tests interrupt a conversion between any two of its steps, as kill -9 would.
+    """
+    wanted, _, count = os.environ.get(FAILPOINT, "").partition(":")
+    if wanted == name:
+        _passed[name] = _passed.get(name, 0) + 1
+        if _passed[name] == int(count or 1):
+            os.kill(os.getpid(), 9)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Put a whole file at `path`: written beside it, synced, renamed. Folders are not made."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            failpoint("before_sync")
+            os.fsync(file.fileno())
+        failpoint("before_rename")
+        temporary.replace(path)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            free = shutil.disk_usage(path.parent).free
+            raise StoreError(
+                f"{path.parent}: the disk is full ({free:,} bytes free, {len(data):,} needed "
+                "next); make room and run the same command again, it continues"
+            ) from None
+        raise
+    sync_folder(path.parent)
+    failpoint("after_rename")
+
+
+def sync_folder(path: Path) -> None:
+    """Make renames in a folder durable."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def is_store(path: Path) -> bool:
+    """Whether a folder is a store of ours, finished or not (and may be replaced on request)."""
+    try:
+        document = json.loads((path / "zarr.json").read_bytes())
+        return "eventkit" in document["attributes"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+class Building:
+    """A conversion in progress: the tree, what is done of it, and the right to write it."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        self.folder = target.with_name(target.name + ".building")
+        self.tree = self.folder / "store"
+        self.done: dict[Key, dict[str, Any]] = {}
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder's lock; StoreLocked if another process does.
+
+        The lock is the kernel's (flock): it ends with its holder, however that ends.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise StoreError(
+                f"{self.folder}: cannot be written ({error.strerror}); choose another --out"
+            ) from None
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.pread(handle, 200, 0).decode(errors="replace").strip()
+                raise StoreLocked(
+                    f"{self.target}: another conversion is writing it "
+                    f"({holder or 'just started'}); wait for it or choose another --out"
+                ) from None
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+            yield
+        finally:
+            os.close(handle)
+
+    def begin(self, plan: dict[str, Any]) -> None:
+        """Start, or continue what an earlier run with the same plan left.
+
+        Raises StoreError, naming the difference, when the earlier run had another plan.
+        """
+        plan_file = self.folder / "plan.json"
+        if plan_file.exists():
+            earlier = json.loads(plan_file.read_bytes())
+            if earlier != plan:
+                raise StoreError(
+                    f"{self.folder}: an unfinished conversion with another plan is there "
+                    f"({difference(earlier, plan)}); use --overwrite to drop it, or another --out"
+                )
+        else:
+            write_file(plan_file, metadata.dumps(plan))
+        self.tree.mkdir(exist_ok=True)
+        for leftover in self.tree.rglob(".*.part"):
+            leftover.unlink()
+        self._replay()
+
+    def folder_of(self, *parts: str) -> Path:
+        """A folder of the tree, made if it is missing."""
+        path = self.tree.joinpath(*parts)
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def record(self, key: Key, entry: dict[str, Any]) -> None:
+        """Note that a shard is whole. Only the coordinator calls this."""
+        line = json.dumps({"split": key[0], "shard": key[1], **entry}) + "\n"
+        handle = os.open(self.folder / "journal.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        try:
+            failpoint("before_journal")
+            os.write(handle, line.encode())
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        failpoint("after_journal")
+        self.done[key] = entry
+
+    def finish(self, replace: bool) -> None:
+        """Give the finished tree its name; with `replace`, in place of the store there."""
+        sync_folder(self.tree)
+        failpoint("before_publish")
+        if replace and self.target.exists():
+            old = self.folder / "replaced"
+            self.target.rename(old)
+        self.tree.rename(self.target)
+        sync_folder(self.target.parent)
+        failpoint("after_publish")
+        self.remove()
+
+    def reset(self) -> None:
+        """Forget what an earlier, unfinished run left. Only under the lock."""
+        shutil.rmtree(self.tree, ignore_errors=True)
+        for name in ("journal.jsonl", "plan.json"):
+            (self.folder / name).unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Delete the building folder and all in it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def remove_if_idle(self) -> None:
+        """Delete what a run that was killed just after publishing left, unless it is in use."""
+        if self.folder.exists():
+            with suppress(StoreError), self.locked():
+                self.remove()
+
+    def _replay(self) -> None:
+        """Read the journal: the last line may be torn, and a shard must have its size."""
+        journal = self.folder / "journal.jsonl"
+        if not journal.exists():
+            return
+        text = journal.read_bytes()
+        lines = text.split(b"\n")
+        good = []
+        for line in lines:
+            try:
+                entry = json.loads(line)
+                key = (entry.pop("split"), entry.pop("shard"))
+                sizes = {name: row["bytes"] for name, row in entry["files"].items()}
+            except (ValueError, KeyError, TypeError, AttributeError):
+                continue
+            if all(_size(self.tree / name) == size for name, size in sizes.items()):
+                self.done[key] = entry
+                good.append(line)
+        if b"".join(line + b"\n" for line in good) != text:
+            write_file(journal, b"".join(line + b"\n" for line in good))
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return -1
+
+
+def difference(earlier: dict[str, Any], plan: dict[str, Any], where: str = "") -> str:
+    """The first thing in which two plans differ, in words."""
+    for key in dict.fromkeys([*plan, *earlier]):
+        a, b = earlier.get(key), plan.get(key)
+        name = f"{where}{key}"
+        if a == b:
+            continue
+        if isinstance(a, dict) and isinstance(b, dict):
+            return difference(a, b, f"{name}.")
+        shown = [text if len(text) < 60 else "..." for text in (json.dumps(a), json.dumps(b))]
+        return f"{name} is {shown[0]} there, {shown[1]} now"
+    return "no difference"

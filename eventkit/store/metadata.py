@@ -1,0 +1,96 @@
+"""The `zarr.json` documents of a store, as plain dictionaries, always written the same way."""
+
+import hashlib
+import json
+from typing import Any
+
+import numpy as np
+
+from eventkit.errors import StoreDamaged, StoreError
+from eventkit.store.shard import Codec
+
+SCHEMA = 1
+_INDEX_CODECS = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
+SMALL_ARRAY = Codec("zstd", 3, "shuffle")
+
+
+def dumps(document: Any) -> bytes:
+    """Canonical JSON: one text for one document, so that every changed bit can be seen."""
+    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+    return (text + "\n").encode()
+
+
+def array(
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    dims: tuple[str, ...],
+    *,
+    chunk: tuple[int, ...],
+    shard: tuple[int, ...] | None = None,
+    codec: Codec = SMALL_ARRAY,
+) -> dict[str, Any]:
+    """The document of one array; with `shard`, inner chunks of shape `chunk` in shards."""
+    codecs = codec.metadata(dtype.itemsize)
+    if shard is not None:
+        configuration = {
+            "chunk_shape": list(chunk),
+            "codecs": codecs,
+            "index_codecs": _INDEX_CODECS,
+            "index_location": "end",
+        }
+        codecs = [{"name": "sharding_indexed", "configuration": configuration}]
+    return {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": list(shape),
+        "data_type": dtype.name,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(shard or chunk)}},
+        # One flat file per shard: c.0.0.0, not a chain of folders with one entry each.
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
+        "fill_value": 0 if dtype.kind in "iu" else 0.0,
+        "codecs": codecs,
+        "attributes": {},
+        "dimension_names": list(dims),
+    }
+
+
+def group(attributes: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The document of one group."""
+    return {"zarr_format": 3, "node_type": "group", "attributes": attributes or {}}
+
+
+def root(attributes: dict[str, Any], nodes: dict[str, dict[str, Any]]) -> bytes:
+    """The root document: attributes, a digest of itself, and all other documents consolidated."""
+    document = group({"eventkit": {**attributes, "digest": ""}})
+    document["consolidated_metadata"] = {
+        "kind": "inline",
+        "must_understand": False,
+        "metadata": dict(sorted(nodes.items())),
+    }
+    digest = hashlib.sha256(dumps(document)).hexdigest()
+    document["attributes"]["eventkit"]["digest"] = digest
+    return dumps(document)
+
+
+def parse_root(text: bytes, where: str) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """The attributes and the documents of all nodes of a root document, its digest checked.
+
+    Raises StoreDamaged when a bit of it changed, StoreError when it is of another schema.
+    """
+    try:
+        document = json.loads(text)
+        attributes: dict[str, Any] = document["attributes"]["eventkit"]
+        found, attributes["digest"] = attributes["digest"], ""
+        right = hashlib.sha256(dumps(document)).hexdigest() == found
+        attributes["digest"] = found
+        right = right and dumps(document) == text
+    except (ValueError, KeyError, TypeError):
+        right = False
+    if not right:
+        raise StoreDamaged(f"{where}/zarr.json was changed or cut; its digest differs")
+    if attributes["schema"] != SCHEMA:
+        raise StoreError(
+            f"{where}: store of schema {attributes['schema']}, this eventkit reads schema "
+            f"{SCHEMA}; update eventkit or convert again"
+        )
+    return attributes, document["consolidated_metadata"]["metadata"]

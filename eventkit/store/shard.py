@@ -1,0 +1,134 @@
+"""Shards of standard Zarr v3: compressed chunks behind an index, every part with a checksum.
+
+A shard file is the encoded inner chunks one after the other and, at its end, the index: per chunk
+its offset and length (uint64 little endian, 2^64 - 1 for a chunk that is absent) and a crc32c.
+An inner chunk is a Blosc buffer and the crc32c of it (4 bytes, little endian).
+Specification: https://zarr-specs.readthedocs.io, sharding_indexed, blosc, crc32c.
+"""
+
+import os
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import numpy as np
+from numcodecs import blosc
+
+from eventkit.errors import StoreDamaged, StoreError
+
+ABSENT = 2**64 - 1
+SHUFFLES = {"noshuffle": 0, "shuffle": 1, "bitshuffle": 2}
+# One frame of one thread per task: the same bytes whatever the number of threads.
+blosc.use_threads = False
+
+
+def crc32c(data: Any) -> int:
+    """The Castagnoli checksum of a bytes-like object."""
+    return int(google_crc32c.value(data if isinstance(data, bytes) else bytes(data)))
+
+
+@dataclass(frozen=True)
+class Codec:
+    """How a chunk is compressed: Blosc with a compressor, a level and a shuffle, then crc32c."""
+
+    cname: str = "lz4"
+    clevel: int = 5
+    shuffle: str = "bitshuffle"
+
+    def encode(self, chunk: np.ndarray) -> bytes:
+        """The bytes of one contiguous little-endian chunk."""
+        packed = blosc.compress(chunk, self.cname.encode(), self.clevel, SHUFFLES[self.shuffle], 0)
+        return bytes(packed) + struct.pack("<I", crc32c(packed))
+
+    def metadata(self, itemsize: int) -> list[dict[str, Any]]:
+        """The codecs as `zarr.json` names them."""
+        blosc_codec = {
+            "typesize": itemsize,
+            "cname": self.cname,
+            "clevel": self.clevel,
+            "shuffle": self.shuffle,
+            "blocksize": 0,
+        }
+        return [
+            {"name": "bytes", "configuration": {"endian": "little"}},
+            {"name": "blosc", "configuration": blosc_codec},
+            {"name": "crc32c"},
+        ]
+
+
+FAST = Codec("lz4", 5, "bitshuffle")  # loading is the hot path
+SMALL = Codec("zstd", 3, "bitshuffle")
+CODECS = {"fast": FAST, "small": SMALL}
+
+
+def decode(data: bytes, out: np.ndarray, where: str) -> None:
+    """Check one encoded chunk and decompress it into `out`, which must be contiguous."""
+    if len(data) < 20 or struct.unpack_from("<I", data, len(data) - 4)[0] != crc32c(data[:-4]):
+        raise StoreDamaged(f"{where}: checksum differs; run eventkit verify")
+    n_bytes, _, packed = struct.unpack_from("<III", data, 4)
+    if n_bytes != out.nbytes or packed != len(data) - 4:
+        raise StoreDamaged(f"{where}: holds {n_bytes} bytes, expected {out.nbytes}")
+    try:
+        blosc.decompress(data[:-4], out)
+    except RuntimeError as error:
+        raise StoreDamaged(f"{where}: cannot be decompressed ({error})") from None
+
+
+def pack(chunks: Sequence[bytes | None]) -> bytes:
+    """The shard of these encoded chunks; None is a chunk that is absent."""
+    index = np.full((len(chunks), 2), ABSENT, np.uint64)
+    offset = 0
+    for row, chunk in zip(index, chunks, strict=True):
+        if chunk is not None:
+            row[:] = offset, len(chunk)
+            offset += len(chunk)
+    table = index.tobytes()
+    return b"".join([*filter(None, chunks), table, struct.pack("<I", crc32c(table))])
+
+
+class Shard:
+    """An open shard file: its index is read and checked once, chunks are read by `pread`.
+
+    Thread-safe, and safe after a fork: there is no shared file position. The file is closed when
+    nobody holds the object any more.
+    """
+
+    def __init__(self, path: Path, n_chunks: int) -> None:
+        self.path = path
+        try:
+            self._fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        except FileNotFoundError:
+            raise StoreDamaged(f"{path}: shard is missing; run eventkit verify") from None
+        size = os.fstat(self._fd).st_size
+        length = 16 * n_chunks + 4
+        table = os.pread(self._fd, length, max(size - length, 0))
+        good = len(table) == length and size >= length
+        if not good or struct.unpack("<I", table[-4:])[0] != crc32c(table[:-4]):
+            raise StoreDamaged(f"{path}: the shard's index is damaged; run eventkit verify")
+        # Python integers: indexing them costs a fifth of indexing an array.
+        self._index = np.frombuffer(table[:-4], np.uint64).tolist()
+        self._end = size - length
+
+    def read(self, chunk: int, out: np.ndarray) -> bool:
+        """Decode inner chunk number `chunk` into `out`; False if the shard has none there."""
+        offset, length = self._index[2 * chunk], self._index[2 * chunk + 1]
+        if offset == ABSENT:
+            return False
+        where = f"{self.path}, chunk {chunk}"
+        if offset + length > self._end:
+            raise StoreDamaged(f"{where}: lies beyond the file; run eventkit verify")
+        decode(os.pread(self._fd, length, offset), out, where)
+        return True
+
+    def __del__(self) -> None:
+        if hasattr(self, "_fd"):
+            os.close(self._fd)
+
+
+def check_little_endian() -> None:
+    """Raise StoreError on a machine whose arrays would have to be byte-swapped."""
+    if not np.little_endian:
+        raise StoreError("eventkit stores are written and read on little-endian machines only")

@@ -1,0 +1,103 @@
+"""A store as a torch Dataset, in every kind of DataLoader."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch.utils.data import DataLoader  # noqa: E402
+
+import eventkit as ek  # noqa: E402
+from conftest import make_events  # noqa: E402
+from eventkit.convert import convert  # noqa: E402
+from eventkit.errors import OptionError  # noqa: E402
+from eventkit.loader import EventDataset, collate  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    root = tmp_path_factory.mktemp("digits")
+    for number in range(10):
+        for split in ("Train", "Test"):
+            folder = root / split / str(number)
+            folder.mkdir(parents=True)
+            ek.write(folder / "00001.bin", make_events(300 + 100 * number, seed=number))
+    return root
+
+
+@pytest.fixture(scope="module")
+def fixed(digits):
+    convert("nmnist", root=digits, out=digits / "fixed.zarr", represent="frames:n=5")
+    return digits / "fixed.zarr"
+
+
+@pytest.fixture(scope="module")
+def ragged(digits):
+    convert("nmnist", root=digits, out=digits / "ragged.zarr", represent="frames:duration=5000")
+    return digits / "ragged.zarr"
+
+
+def test_sample_is_frames_and_label(fixed):
+    dataset = EventDataset(fixed, "test")
+    frames, label = dataset[3]
+    assert frames.dtype == torch.float32
+    assert label == 3
+    np.testing.assert_array_equal(frames.numpy(), ek.open(fixed)["test"].frames[3])
+    assert len(dataset) == 10
+    assert dataset.shape == (5, 2, 34, 34)
+    assert dataset.labels.dtype == np.int64
+    assert dataset[-1][1] == 9
+    with pytest.raises(IndexError):
+        dataset[10]
+
+
+def test_dtype_none_is_as_stored(fixed):
+    assert EventDataset(fixed, dtype=None)[0][0].dtype == torch.uint16
+    with pytest.raises(OptionError, match="float33"):
+        EventDataset(fixed, dtype="float33")
+
+
+def batches(dataset, **options):
+    options = {"batch_size": 4, "collate_fn": collate, **options}
+    return list(DataLoader(dataset, **options))
+
+
+@pytest.mark.parametrize("context", [None, "fork", "spawn", "forkserver"])
+def test_every_kind_of_worker_gives_the_same_batches(context, fixed):
+    dataset = EventDataset(fixed)
+    dataset[0]  # the files are open before the workers start
+    workers = {} if context is None else {"num_workers": 1, "multiprocessing_context": context}
+    found = batches(dataset, **workers)
+    expected = torch.from_numpy(ek.open(fixed)["train"].frames[:]).to(torch.float32)
+    assert torch.equal(torch.cat([frames for frames, _ in found]), expected)
+    assert torch.cat([labels for _, labels in found]).tolist() == list(range(10))
+
+
+def test_torchs_own_collate_gives_the_same(fixed):
+    ours, theirs = batches(EventDataset(fixed)), batches(EventDataset(fixed), collate_fn=None)
+    for (a, b), (c, d) in zip(ours, theirs, strict=True):
+        assert torch.equal(a, c)
+        assert torch.equal(b, d)
+
+
+def test_time_first(fixed):
+    frames, labels = batches(EventDataset(fixed, time_first=True))[0]
+    assert frames.shape == (5, 4, 2, 34, 34)
+    assert torch.equal(frames[:, 2], EventDataset(fixed)[2][0])
+    assert labels.tolist() == [0, 1, 2, 3]
+    with pytest.raises(OptionError, match="collate_fn"):
+        batches(EventDataset(fixed, time_first=True), collate_fn=None)
+
+
+def test_ragged_samples_are_padded_with_their_lengths(ragged):
+    dataset = EventDataset(ragged)
+    assert dataset.ragged
+    frames, labels, lengths = batches(dataset, batch_size=10)[0]
+    assert lengths.tolist() == ek.open(ragged)["train"].n_frames.tolist()
+    assert len(set(lengths.tolist())) > 1
+    for row in range(10):
+        assert torch.equal(frames[row, : lengths[row]], dataset[row][0])
+        assert not frames[row, lengths[row] :].any()
+    assert labels.tolist() == list(range(10))
+    first = EventDataset(ragged, time_first=True)
+    assert batches(first, batch_size=10)[0][0].shape[:2] == (int(lengths.max()), 10)

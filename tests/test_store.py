@@ -1,0 +1,270 @@
+"""Stores: standard Zarr v3 for others, and never wrong data without a word."""
+
+import json
+import pickle
+import shutil
+
+import numpy as np
+import pytest
+import zarr
+
+import eventkit as ek
+from conftest import eventkit
+from eventkit.convert import convert
+from eventkit.convert.plan import grid
+from eventkit.errors import StoreDamaged, StoreError, UnknownName
+from eventkit.store import metadata, shard
+from eventkit.store.shard import CODECS, Shard, pack
+from eventkit.store.verify import verify
+
+
+@pytest.fixture(scope="module")
+def store(gestures, tmp_path_factory):
+    path = tmp_path_factory.mktemp("store") / "s.zarr"
+    convert("dvsgesture", root=gestures, out=path, represent="frames:n=4", workers=2)
+    return path
+
+
+@pytest.fixture
+def copy(store, tmp_path):
+    return shutil.copytree(store, tmp_path / "copy.zarr")
+
+
+def test_zarr_python_reads_the_same(store):
+    ours, theirs = ek.open(store), zarr.open_group(store, mode="r")
+    assert theirs.attrs["eventkit"]["status"] == "complete"
+    for name in ours:
+        split = ours[name]
+        np.testing.assert_array_equal(theirs[f"{name}/frames"][:], split.frames[:])
+        assert theirs[f"{name}/frames"].metadata.dimension_names[1] == "time"
+        for column in split.columns:
+            np.testing.assert_array_equal(theirs[f"{name}/{column}"][:], split.column(column))
+    sources = bytes(theirs["sources/names"][:]).decode().split("\n")
+    assert sources == [f"user0{n}_led.aedat" for n in (1, 2, 3, 4)]
+
+
+def test_every_node_is_found_without_the_consolidated_metadata(store):
+    plain = zarr.open_group(store, mode="r", use_consolidated=False)
+    nodes = ek.open(store).nodes
+    assert {name for name, _ in plain.members(max_depth=None)} == set(nodes)
+
+
+def test_the_columns_of_the_dataset_are_there(store):
+    split = ek.open(store)["train"]
+    assert split.column("user").tolist() == [1, 1, 1, 2, 2, 2, 3, 3, 3]
+    names = ek.open(store).nodes["train/lighting"]["attributes"]["names"]
+    assert [names[i] for i in split.column("lighting")] == ["led"] * 9
+    with pytest.raises(UnknownName, match="Did you mean 'user'"):
+        split.column("users")
+
+
+def test_indexing_is_that_of_numpy(store):
+    frames = ek.open(store)["train"].frames
+    whole = np.asarray(frames)
+    assert whole.shape == frames.shape == (9, 4, 2, 128, 128)
+    for key in (
+        0,
+        -1,
+        slice(2, 5),
+        [3, 0, 3],
+        (1, 2),
+        (slice(None, None, 2), 0, 1),
+        np.arange(9) > 6,
+    ):
+        np.testing.assert_array_equal(frames[key], whole[key])
+    with pytest.raises(IndexError):
+        frames[9]
+
+
+def test_a_batch_is_read_into_the_buffer_given(store):
+    split = ek.open(store)["train"]
+    out = np.empty((2, 4, 2, 128, 128), np.uint16)
+    assert split.read([7, 1], out) is out
+    np.testing.assert_array_equal(out, split.frames[[7, 1]])
+    with pytest.raises(StoreError, match="contiguous"):
+        split.read([7, 1], out[:, ::-1])
+    with pytest.raises(StoreError, match=r"samples 1\.\.9 of 9"):
+        split.read([1, 9])
+
+
+def test_a_pickled_split_reads_on(store):
+    split = ek.open(store)["test"]
+    first = split.frames[0]
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(split)).frames[0], first)
+
+
+def test_inspect_names_the_command(store):
+    told = json.loads(eventkit("inspect", store, "--json").stdout)
+    assert told["command"] == "eventkit convert dvsgesture --frames 4"
+    assert told["samples"] == {"train": 9, "test": 3}
+    assert told["ledger"]["train"]["read"] == told["ledger"]["train"]["binned"]
+
+
+# Law: any flipped bit, cut or missing file is reported, and never returned as data.
+
+
+def data_files(path):
+    """One file of each kind: every array and document of a split, and the root."""
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return [file for file in files if "test" in file.parts or file.parent == path]
+
+
+def all_data(path):
+    opened = ek.open(path)
+    return [
+        array
+        for split in opened.values()
+        for array in (split.frames[:], *(split.column(name) for name in split.columns))
+    ]
+
+
+def check_damage(path, truth):
+    """The damage is found, and whatever can still be read is right."""
+    assert verify(path), "not reported"
+    try:
+        found = all_data(path)
+    except StoreError:
+        return
+    for array, expected in zip(found, truth, strict=True):
+        np.testing.assert_array_equal(array, expected)
+
+
+def test_whole_store_has_no_problems(store):
+    assert verify(store) == []
+
+
+def test_flipped_bits_are_reported_and_never_read(copy):
+    truth = all_data(copy)
+    rng = np.random.default_rng(0)
+    for file in data_files(copy):
+        whole = file.read_bytes()
+        for bit in rng.integers(0, 8 * len(whole), 2 if file.name.startswith("c.") else 1):
+            changed = bytearray(whole)
+            changed[bit // 8] ^= 1 << (bit % 8)
+            file.write_bytes(changed)
+            check_damage(copy, truth)
+        file.write_bytes(whole)
+    assert verify(copy) == []
+
+
+def test_missing_cut_and_added_files_are_reported(copy):
+    truth = all_data(copy)
+    rng = np.random.default_rng(0)
+    for file in data_files(copy):
+        whole = file.read_bytes()
+        file.unlink()
+        check_damage(copy, truth)
+        file.write_bytes(whole[: int(rng.integers(len(whole)))])
+        check_damage(copy, truth)
+        file.write_bytes(whole)
+    (copy / "train" / "note.txt").write_text("mine")
+    assert verify(copy) == ["train/note.txt: does not belong to the store"]
+
+
+@pytest.mark.slow
+def test_every_bit_of_a_small_store(tmp_path):
+    from conftest import make_gestures
+
+    root = make_gestures(tmp_path / "raw", recordings=2, windows=1, events=60)
+    path = tmp_path / "s.zarr"
+    convert(
+        "dvsgesture",
+        root=root,
+        out=path,
+        represent="frames:n=1",
+        transform=("crop:width=8,height=8",),
+    )
+    truth = all_data(path)
+    for file in sorted(f for f in path.rglob("*") if f.is_file()):
+        whole = file.read_bytes()
+        for bit in range(8 * len(whole)):
+            changed = bytearray(whole)
+            changed[bit // 8] ^= 1 << (bit % 8)
+            file.write_bytes(changed)
+            check_damage(path, truth)
+        for length in range(len(whole)):
+            file.write_bytes(whole[:length])
+            check_damage(path, truth)
+        file.write_bytes(whole)
+
+
+def test_verify_command_says_which_and_exits_3(copy):
+    file = next((copy / "train/frames").glob("c.*"))
+    file.write_bytes(file.read_bytes()[:-1])
+    done = eventkit("verify", copy)
+    assert done.returncode == 3
+    assert f"train/frames/{file.name}: has" in done.stdout
+    assert eventkit("verify", copy, "--json").returncode == 3
+
+
+# What is no finished store of ours is refused.
+
+
+def test_store_of_another_schema_is_refused(copy):
+    opened = ek.open(copy)
+    text = metadata.root({**opened.attributes, "schema": 2}, opened.nodes)
+    (copy / "zarr.json").write_bytes(text)
+    with pytest.raises(StoreError, match="store of schema 2, this eventkit reads schema 1"):
+        ek.open(copy)
+
+
+def test_what_is_no_store_is_refused(tmp_path):
+    with pytest.raises(StoreError, match="no such store"):
+        ek.open(tmp_path / "nothing.zarr")
+    with pytest.raises(StoreError, match="is no eventkit store"):
+        ek.open(tmp_path)
+    zarr.create_group(tmp_path / "other.zarr")
+    with pytest.raises(StoreError, match="not an eventkit store"):
+        ek.open(tmp_path / "other.zarr")
+
+
+def test_unknown_split_is_named(store):
+    with pytest.raises(UnknownName, match="Did you mean 'test'"):
+        ek.open(store)["tests"]
+
+
+# Shards.
+
+
+@pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32, np.int64])
+def test_shard_gives_back_its_chunks(codec, dtype, tmp_path):
+    rng = np.random.default_rng(0)
+    chunks = [rng.integers(0, 9, (3, 5, 7)).astype(dtype) for _ in range(4)]
+    data = pack([codec.encode(chunks[0]), None, *map(codec.encode, chunks[2:])])
+    (tmp_path / "c.0").write_bytes(data)
+    opened = Shard(tmp_path / "c.0", 4)
+    for number, chunk in enumerate(chunks):
+        out = np.empty((3, 5, 7), dtype)
+        assert opened.read(number, out) is (number != 1)
+        if number != 1:
+            np.testing.assert_array_equal(out, chunk)
+
+
+def test_chunk_of_another_size_is_damage_not_a_crash():
+    encoded = CODECS["fast"].encode(np.zeros(100, np.uint16))
+    for wrong in (np.empty(99, np.uint16), np.empty(101, np.uint16)):
+        with pytest.raises(StoreDamaged, match="holds 200 bytes"):
+            shard.decode(encoded, wrong, "here")
+
+
+def test_encoding_is_deterministic():
+    chunk = np.random.default_rng(0).integers(0, 5, (16, 2, 128, 128)).astype(np.uint16)
+    assert CODECS["fast"].encode(chunk) == CODECS["fast"].encode(chunk.copy())
+
+
+@pytest.mark.parametrize(
+    ("samples", "n_frames", "frame_bytes", "chunk", "shard_shape"),
+    [
+        (1176, 16, 2 * 128 * 128 * 2, (1, 16), (64, 16)),  # DVS128 Gesture: 19 shards
+        (60000, 10, 2 * 34 * 34 * 2, (1, 10), (1024, 10)),  # N-MNIST
+        (60000, 1, 2 * 34 * 34 * 2, (4, 1), (2048, 1)),  # four tiny samples a chunk
+        (10, 16, 2 * 720 * 1280 * 2, (1, 2), (1, 16)),  # time is cut where a sample is huge
+        (100, None, 2 * 128 * 128 * 2, (1, 16), (4, 16)),  # T differs: blocks of frames
+        (1, 5, 2 * 720 * 1280 * 2, (1, 2), (1, 6)),  # the last chunk of time is partial
+    ],
+)
+def test_chunks_and_shards_follow_the_rule(samples, n_frames, frame_bytes, chunk, shard_shape):
+    made = grid(samples, n_frames, frame_bytes)
+    assert made.chunk == chunk
+    assert made.shard == shard_shape
