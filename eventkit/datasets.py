@@ -124,9 +124,9 @@ def steps(dataset: Dataset, root: Path, command: str) -> str:
     for number, source in enumerate(dataset.files, 1):
         about = ", ".join(filter(None, [source.size, source.md5 and f"md5 {source.md5}"]))
         lines.append(f"  {number}. download {source.name} ({about}) from {source.url}")
-    folder = dataset.layout.get("folder")
+    parts = [dataset.layout.get("folder"), *list(dataset.layout.get("splits", {}).values())[:1]]
+    inside = "/".join([str(root), *filter(None, parts)])
     what = " and ".join(source.name for source in dataset.files) or "its files"
-    inside = f"{root}/{folder}/..." if folder else f"{root}/..."
     lines.append(f"  {len(dataset.files) + 1}. unpack {what} in {root}, so that there is {inside}")
     lines.append(f"  {len(dataset.files) + 2}. run: {command}")
     if dataset.license or dataset.cite:

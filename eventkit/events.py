@@ -1,7 +1,8 @@
 """Events: what an event camera saw, as four columns."""
 
+import operator
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self, overload
 
@@ -10,7 +11,6 @@ import numpy as np
 from eventkit._jit import jit
 from eventkit.errors import OptionError
 
-DTYPES = {"t": np.dtype(np.int64), "x": np.dtype(np.uint16), "y": np.dtype(np.uint16)}
 RECORD = np.dtype([("t", np.int64), ("x", np.uint16), ("y", np.uint16), ("p", np.uint8)])
 
 
@@ -22,7 +22,7 @@ class Events:
     integers are accepted for t, x, y; bool, 0/1 or −1/+1 for p. Events keep the order given;
     coordinates beyond the size are allowed here and counted or refused by who uses them.
 
-    >>> events = Events(t=[10, 30, 20], x=[0, 1, 2], y=[0, 0, 1], p=[True, False, True], size=(4, 3))
+    >>> events = Events(t=[10, 30, 20], x=[0, 1, 2], y=[0, 0, 1], p=[1, 0, 1], size=(4, 3))
     >>> events
     Events(3 events, 4x3, t 10..20 µs)
     >>> events.backward_steps, events.sort().t.tolist()
@@ -43,7 +43,10 @@ class Events:
         lengths = {name: len(getattr(self, name)) for name in "txyp"}
         if len(set(lengths.values())) > 1:
             raise OptionError(f"the columns of Events have different lengths: {lengths}")
-        width, height = (int(side) for side in self.size)
+        try:
+            width, height = (operator.index(side) for side in self.size)
+        except (TypeError, ValueError):
+            width = height = 0
         if not (0 < width <= 65536 and 0 < height <= 65536):
             raise OptionError(f"size is {self.size}, expected (width, height) within 1..65536")
         set_(self, "size", (width, height))
@@ -61,7 +64,7 @@ class Events:
     @classmethod
     def empty(cls, size: tuple[int, int]) -> Self:
         """No events on a sensor of that size."""
-        return cls(*(np.empty(0, RECORD[name]) for name in "txyp"), size)
+        return cls.trusted(*_four(lambda name: np.empty(0, RECORD[name])), size)
 
     @classmethod
     def concat(cls, parts: Iterable["Events"]) -> Self:
@@ -70,8 +73,8 @@ class Events:
         sizes = {part.size for part in parts}
         if len(sizes) != 1:
             raise OptionError(f"concat needs events of one sensor size, found {sorted(sizes)}")
-        columns = (np.concatenate([getattr(part, name) for part in parts]) for name in "txyp")
-        return cls.trusted(*columns, size=sizes.pop())
+        columns = _four(lambda name: np.concatenate([getattr(part, name) for part in parts]))
+        return cls.trusted(*columns, sizes.pop())
 
     @classmethod
     def from_structured(cls, array: np.ndarray, size: tuple[int, int]) -> Self:
@@ -79,7 +82,7 @@ class Events:
         missing = [name for name in "txyp" if name not in (array.dtype.names or ())]
         if missing:
             raise OptionError(f"the array has no field {', '.join(missing)}; expected t, x, y, p")
-        return cls(*(array[name] for name in "txyp"), size=size)
+        return cls(*_four(lambda name: array[name]), size)
 
     def structured(self) -> np.ndarray:
         """A structured array with fields t (int64 µs), x, y (uint16), p (uint8)."""
@@ -125,7 +128,7 @@ class Events:
 
     def copy(self) -> Self:
         """The same events in memory of their own."""
-        return self.trusted(*(getattr(self, name).copy() for name in "txyp"), size=self.size)
+        return self.trusted(*_four(lambda name: getattr(self, name).copy()), self.size)
 
     def __len__(self) -> int:
         return len(self.t)
@@ -138,7 +141,7 @@ class Events:
         """A part: by slice (views), boolean mask or index array (copies)."""
         if isinstance(key, int | np.integer):
             raise OptionError("Events are cut by a slice, a mask or an index array, not one index")
-        return self.trusted(*(getattr(self, name)[key] for name in "txyp"), size=self.size)
+        return self.trusted(*_four(lambda name: getattr(self, name)[key]), self.size)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Events):
@@ -157,25 +160,36 @@ class Events:
 class Columns:
     """Room for events that a decoder fills, handed out as views and used again when free.
 
-    Fresh memory costs a page fault per 4 kB, more than decoding does; a stream therefore fills
-    the same columns again, unless somebody still holds events of the last chunk.
+    Fresh memory costs a page fault per 4 kB, about as much as decoding into it; so a decoder
+    fills the same columns again, unless somebody still holds events of the last time. There are
+    two sets of them, as a loop holds one chunk while the next is made. Not for two threads.
     """
 
-    def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
-        self.t, self.x, self.y, self.p = (np.empty(capacity, RECORD[name]) for name in "txyp")
-        self._idle = self._references()
+    def __init__(self) -> None:
+        self.arrays = self._spare = _columns(0)  # t, x, y, p
+        self._idle = _references(self.arrays)
 
-    def _references(self) -> list[int]:
-        return [sys.getrefcount(column) for column in (self.t, self.x, self.y, self.p)]
-
-    def free(self) -> "Columns":
-        """Itself if no view of it is alive, otherwise new columns of the same capacity."""
-        return self if self._references() == self._idle else Columns(self.capacity)
+    def reserve(self, n: int) -> None:
+        """Have room for n events at which nobody looks; what was handed out stays as it is."""
+        for _ in range(2):
+            if n <= len(self.arrays[0]) and _references(self.arrays) == self._idle:
+                return
+            self.arrays, self._spare = self._spare, self.arrays
+        self.arrays, self._spare = _columns(n), self.arrays
 
     def events(self, n: int, size: tuple[int, int]) -> Events:
         """The first n events, as views."""
-        return Events.trusted(self.t[:n], self.x[:n], self.y[:n], self.p[:n], size)
+        t, x, y, p = self.arrays
+        return Events.trusted(t[:n], x[:n], y[:n], p[:n], size)
+
+
+def _columns(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    t, x, y, p = (np.empty(n, RECORD[name]) for name in "txyp")
+    return t, x, y, p
+
+
+def _references(arrays: tuple[np.ndarray, ...]) -> list[int]:
+    return [sys.getrefcount(array) for array in arrays]
 
 
 def chunks(events: Events, chunk: int) -> Iterator[Events]:
@@ -184,8 +198,14 @@ def chunks(events: Events, chunk: int) -> Iterator[Events]:
         yield events[start : start + chunk]
 
 
+def _four(
+    column: Callable[[str], np.ndarray],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    return column("t"), column("x"), column("y"), column("p")
+
+
 def _integers(name: str, values: Any) -> np.ndarray:
-    dtype = DTYPES[name]
+    dtype = RECORD[name]
     array = np.asarray(values)
     if array.ndim != 1:
         raise OptionError(f"column {name} has {array.ndim} axes, expected one")

@@ -9,9 +9,9 @@ import time
 
 import numpy as np
 import pytest
+from conftest import ROOT, eventkit, make_events, make_gestures, tree_hash
 
 import eventkit as ek
-from conftest import ROOT, eventkit, make_events, make_gestures, tree_hash
 from eventkit.convert import convert, task
 from eventkit.errors import FetchError, FormatError, OptionError, StoreError, StoreLocked
 from eventkit.store.building import Building
@@ -171,8 +171,18 @@ def test_frames_are_those_of_the_windows(gestures, undisturbed):
         assert row == len(store[split])
 
 
+CROPS = ("crop:x=10,y=20,width=64,height=32", "crop_time:start=1000,stop=9000")
+
+
+def test_transforms_give_the_same_in_chunks(gestures, tmp_path, monkeypatch):
+    to(tmp_path / "whole.zarr", gestures, transform=CROPS)
+    monkeypatch.setattr(task, "MAX_EVENTS", 100)
+    to(tmp_path / "chunks.zarr", gestures, transform=CROPS)
+    assert tree_hash(tmp_path / "whole.zarr") == tree_hash(tmp_path / "chunks.zarr")
+
+
 def test_the_ledger_balances(gestures, tmp_path):
-    to(tmp_path / "s.zarr", gestures, transform=("crop:x=10,y=20,width=64,height=32",))
+    to(tmp_path / "s.zarr", gestures, transform=CROPS)
     store = ek.open(tmp_path / "s.zarr")
     for split in store.values():
         ledger = split.ledger
@@ -180,6 +190,7 @@ def test_the_ledger_balances(gestures, tmp_path):
         lost = lost + ledger["invalid"] + ledger["out_of_bounds"] + ledger["unbinned"]
         np.testing.assert_array_equal(ledger["read"], lost + ledger["binned"])
         assert ledger["dropped_crop"].sum() > 0
+        assert ledger["dropped_crop_time"].sum() > 0
         assert split.frames.shape[3:] == (32, 64)
         np.testing.assert_array_equal(
             ledger["binned"], split.frames[:].sum(axis=(1, 2, 3, 4), dtype=np.int64)
@@ -363,7 +374,7 @@ def test_bad_source_names_the_file_and_keeps_the_rest(tmp_path):
     whole = path.read_bytes()
     path.write_bytes(whole[:-100])
     out = tmp_path / "s.zarr"
-    with pytest.raises(FormatError, match="user03_led.aedat"):
+    with pytest.raises(FormatError, match=r"user03_led\.aedat"):
         to(out, root, workers=1)
     path.write_bytes(whole)
     # The sources' sizes are as planned again only if the plan saw the whole file.
@@ -411,7 +422,7 @@ def test_out_of_bounds_events_are_an_error_or_dropped_on_request(tmp_path):
     ek.write(
         root / "user01_led.aedat", ek.Events(outside.t, outside.x, outside.y, outside.p, (128, 128))
     )
-    with pytest.raises(OptionError, match="user01_led.aedat.*lie outside"):
+    with pytest.raises(OptionError, match=r"user01_led\.aedat.*lie outside"):
         to(tmp_path / "s.zarr", root)
     to(tmp_path / "d.zarr", root, represent="frames:n=4,bounds=drop")
     assert ek.open(tmp_path / "d.zarr")["train"].ledger["out_of_bounds"].sum() == 1
@@ -425,7 +436,7 @@ def test_full_disk_is_said_and_the_run_continues(gestures, undisturbed, tmp_path
     if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
         pytest.skip("mounting a small file system needs root")
     try:
-        with pytest.raises(StoreError, match="the disk is full .* it continues"):
+        with pytest.raises(StoreError, match=r"the disk is full .* it continues"):
             to(disk / "s.zarr", gestures)
         subprocess.run(["mount", "-o", "remount,size=20m", str(disk)], check=True)
         to(disk / "s.zarr", gestures)

@@ -5,10 +5,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from conftest import make_events  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
 import eventkit as ek  # noqa: E402
-from conftest import make_events  # noqa: E402
 from eventkit.convert import convert  # noqa: E402
 from eventkit.errors import OptionError  # noqa: E402
 from eventkit.loader import EventDataset, collate  # noqa: E402

@@ -7,9 +7,9 @@ import shutil
 import numpy as np
 import pytest
 import zarr
+from conftest import eventkit
 
 import eventkit as ek
-from conftest import eventkit
 from eventkit.convert import convert
 from eventkit.convert.plan import grid
 from eventkit.errors import StoreDamaged, StoreError, UnknownName

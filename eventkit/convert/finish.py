@@ -1,10 +1,9 @@
 """The last step of a conversion: the small arrays and all metadata, from plan and journal."""
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numba
-import numcodecs
 import numpy as np
 
 from eventkit import __version__
@@ -85,8 +84,8 @@ def finish(plan: Plan, building: Building, command: str) -> None:
         "versions": {
             "eventkit": __version__,
             "numpy": np.__version__,
-            "numba": numba.__version__,
-            "numcodecs": numcodecs.__version__,
+            "numba": version("numba"),
+            "numcodecs": version("numcodecs"),
         },
         "warnings": [*plan.listing.warnings, *_notes(plan, building)],
         "files": dict(sorted(tree.files.items())),
@@ -95,7 +94,7 @@ def finish(plan: Plan, building: Building, command: str) -> None:
     write_file(building.tree / "zarr.json", metadata.root(attributes, tree.nodes))
 
 
-def _split(tree: _Tree, plan: Plan, split: str, numbers: dict[str, int]) -> None:
+def _split(tree: _Tree, plan: Plan, split: str, sources: dict[str, int]) -> None:
     grid, samples = plan.grids[split], plan.samples(split)
     entries = [tree.building.done[split, number] for number in range(grid.shards)]
     rows: dict[str, list[int]] = {}
@@ -103,7 +102,7 @@ def _split(tree: _Tree, plan: Plan, split: str, numbers: dict[str, int]) -> None
         for name, values in entry["rows"].items():
             rows.setdefault(name, []).extend(values)
     rows["labels"] = [sample.label for sample in samples]
-    rows["source"] = [numbers[sample.source] for sample in samples]
+    rows["source"] = [sources[sample.source] for sample in samples]
     n_frames = plan.n_frames or max(rows["n_frames"], default=0)
     tree.node(
         f"{split}/{plan.array}",
@@ -125,7 +124,8 @@ def _split(tree: _Tree, plan: Plan, split: str, numbers: dict[str, int]) -> None
             tree.column(f"{split}/{name}", np.array(texts, np.int32), "sample")
         else:  # names become numbers, with the names beside them
             values = sorted(set(texts))
-            codes = np.array([values.index(text) for text in texts], np.int32)
+            numbers = {value: number for number, value in enumerate(values)}
+            codes = np.array([numbers[text] for text in texts], np.int32)
             tree.column(f"{split}/{name}", codes, "sample", names=values)
     _integrity(tree, plan, split, entries, n_frames)
 

@@ -20,7 +20,7 @@ from eventkit.store.shard import CODECS, Codec
 
 MIB = 1 << 20
 # More events than this are not held at once: such a sample is read twice, in chunks.
-MAX_EVENTS = 8_000_000
+MAX_EVENTS = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class Job:
     samples: tuple[Sample, ...]
     format: str | None
     sensor: tuple[int, int]
+    sensor_stated: bool  # by the dataset; otherwise it is that of the first recording
     size: tuple[int, int]
     representation: dict[str, Any]
     transforms: tuple[dict[str, Any], ...]
@@ -128,6 +129,7 @@ class Plan:
                 samples=(),
                 format=self.dataset.format,
                 sensor=self.sensor,
+                sensor_stated=self.dataset.size is not None,
                 size=self.size,
                 representation=self.representation,
                 transforms=self.transforms,

@@ -28,7 +28,7 @@ from eventkit.representations import (
 from eventkit.store import shard_name
 from eventkit.store.building import write_file
 from eventkit.store.shard import crc32c, pack
-from eventkit.transforms import TRANSFORMS
+from eventkit.transforms import Step, begin
 
 
 class _Room(threading.local):
@@ -36,7 +36,7 @@ class _Room(threading.local):
 
     def __init__(self) -> None:
         self.columns = Columns()
-        self.array = np.empty(0)
+        self.array: np.ndarray = np.empty(0)
 
 
 _room = _Room()
@@ -90,7 +90,9 @@ def convert_sample(job: Job, sample: Sample, report: Report | None = None) -> Co
             made = _in_memory(job, events)
         else:
             del events, parts  # a hundred megabytes
-            made = _in_chunks(job, lambda: _read(job, sample, Report()), path)
+            report.counts.clear()
+            report.notes.clear()
+            made = _in_chunks(job, lambda into: _read(job, sample, into), report, path)
     except OptionError as error:
         window = "" if sample.start is None else f", {sample.start} <= t < {sample.stop}"
         raise OptionError(f"{path}{window}: {error}") from None
@@ -114,18 +116,24 @@ def _read(job: Job, sample: Sample, report: Report) -> Iterator[Events]:
         report=report,
         into=_room.columns,
     ):
-        if events.size != job.sensor:
-            if job.format is None or events.out_of_bounds:
-                raise FormatError(path, None, f"is {events.size}, the dataset is {job.sensor}")
-            events = Events.trusted(events.t, events.x, events.y, events.p, job.sensor)
-        yield events
+        if events.size == job.sensor:
+            yield events
+        elif job.sensor_stated:
+            yield Events.trusted(events.t, events.x, events.y, events.p, job.sensor)
+        else:
+            width, height = events.size
+            raise FormatError(
+                path,
+                None,
+                f"is {width}x{height}, the first recording {job.sensor[0]}x{job.sensor[1]}; state "
+                "the size of all in a dataset description (TOML)",
+            )
 
 
 def _in_memory(job: Job, events: Events) -> Converted:
     """The usual sample: all its events at once."""
     row = {"ledger/read": len(events), "ledger/backward_steps": events.backward_steps}
-    events = events.sort()
-    events = _transform(job, events, row)
+    events = _transform(_steps(job), events.sort(), row)
     row["n_events"] = len(events)
     t0, t1 = (int(events.t[0]), int(events.t[-1])) if len(events) else (0, 0)
     whole = Whole(len(events), t0, t1, ordered=True)
@@ -134,21 +142,28 @@ def _in_memory(job: Job, events: Events) -> Converted:
     return Converted(array, _closed(row, whole, placed, outside))
 
 
-def _in_chunks(job: Job, chunks: Callable[[], Iterator[Events]], path: Path) -> Converted:
+def _in_chunks(
+    job: Job, read: Callable[[Report], Iterator[Events]], report: Report, path: Path
+) -> Converted:
     """A sample with more events than are held at once: read once to know it, once to bin it."""
     row = {"ledger/read": 0, "ledger/backward_steps": 0}
     n = outside = 0
-    t0, t1 = None, 0
-    for events in chunks():
+    t0 = last = None
+    t1 = 0
+    steps = _steps(job)
+    for events in read(report):
         row["ledger/read"] += len(events)
-        if events.backward_steps or (n and len(events) and int(events.t[0]) < t1):
+        if not len(events):
+            continue
+        if events.backward_steps or (last is not None and int(events.t[0]) < last):
             raise FormatError(
                 path,
                 None,
                 f"has more than {MAX_EVENTS:,} events and time goes back in them; such a recording "
                 "must be sorted before it is converted",
             )
-        events = _transform(job, events, row)
+        last = int(events.t[-1])
+        events = _transform(steps, events, row)
         if len(events):
             t0 = int(events.t[0]) if t0 is None else t0
             t1 = int(events.t[-1])
@@ -156,18 +171,27 @@ def _in_chunks(job: Job, chunks: Callable[[], Iterator[Events]], path: Path) -> 
             outside += events.out_of_bounds
     row["n_events"] = n
     whole = Whole(n, t0 or 0, t1, ordered=True)
-    again = (_transform(job, events, {}) for events in chunks())
+    steps = _steps(job)
+    again = (_transform(steps, events, {}) for events in read(Report()))
     array, placed = _accumulate(job, again, whole)
     return Converted(array, _closed(row, whole, placed, outside))
 
 
-def _transform(job: Job, events: Events, row: dict[str, int]) -> Events:
-    for step in job.transforms:
-        options = {key: value for key, value in step.items() if key != "name"}
+def _steps(job: Job) -> list[tuple[str, Step]]:
+    """The transforms of a sample, begun anew."""
+    steps = []
+    for entry in job.transforms:
+        options = {key: value for key, value in entry.items() if key != "name"}
+        steps.append((entry["name"], begin(entry["name"], options)))
+    return steps
+
+
+def _transform(steps: list[tuple[str, Step]], events: Events, row: dict[str, int]) -> Events:
+    for name, step in steps:
         before = len(events)
-        events = TRANSFORMS[step["name"]](events, **options)
-        name = f"ledger/dropped_{step['name']}"
-        row[name] = row.get(name, 0) + before - len(events)
+        events = step(events)
+        dropped = f"ledger/dropped_{name}"
+        row[dropped] = row.get(dropped, 0) + before - len(events)
     return events
 
 

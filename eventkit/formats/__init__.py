@@ -1,44 +1,55 @@
 """Bytes <-> chunks of Events: one module per file format, found by scanning this folder."""
 
 import os
-import tempfile
+import re
+import secrets
+import stat
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from eventkit.errors import FormatError, OptionError
-from eventkit.events import Events
-from eventkit.registry import Registry, bind
+from eventkit.events import Columns, Events
+from eventkit.registry import Registry, bind, unknown
 
 CHUNK = 1_000_000
 HEAD = 65536
+LOWEST, HIGHEST = -(1 << 63), (1 << 63) - 1
 
 
 @dataclass
 class Report:
-    """What a reader met beside the events it returned: nothing is dropped without a count."""
+    """What a reader met beside the events it returned: nothing is dropped without a count.
+
+    counts has what was left out, by name; notes are sentences for a person; crc32c is that of the
+    whole file, where the reader went through all of it.
+    """
 
     counts: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
+    crc32c: int | None = None
 
 
 @dataclass(frozen=True)
 class Format:
     """One file format: functions of a path, no state.
 
-    stream(path, report, *, chunk, start, stop, strict, **options) yields the events with
+    stream(path, report, into, *, chunk, start, stop, strict, **options) yields the events with
     start <= t < stop in file order, at most `chunk` at a time, and at least one (maybe empty)
-    chunk; it counts in `report` what it leaves out. Its further keyword arguments are the options
+    chunk; it counts in `report` what it leaves out, and decodes into the columns `into`, of which
+    it reserves what it needs anew for each chunk. Its further keyword arguments are the options
     of the format.
     write(file, chunks, **options) writes to an open binary file.
-    detect(head) says whether the first 64 KiB are of this format.
+    detect(head) says whether the first 64 KiB are of this format; a format without is known by
+    its suffix.
     bound(path) is an upper limit of the number of events, for exact allocation.
     header(path) is what the file says of itself.
+    extras has functions of a path that give what is beside the events, as triggers.
     """
 
     name: str
@@ -49,6 +60,7 @@ class Format:
     detect: Callable[[bytes], bool] | None = None
     bound: Callable[[Path], int] | None = None
     header: Callable[[Path], dict[str, Any]] | None = None
+    extras: Mapping[str, Callable[[Path], np.ndarray]] = field(default_factory=dict)
 
 
 FORMATS: Registry[Format] = Registry("file format", __name__)
@@ -57,13 +69,11 @@ FORMATS: Registry[Format] = Registry("file format", __name__)
 def guess(path: str | Path) -> Format:
     """The format of a file: by its first bytes, then by its suffix.
 
-    Raises FormatError for an empty or unknown file, OSError when it cannot be opened.
+    Raises FormatError for an unknown file, OSError when it cannot be opened.
     """
     path = Path(path)
-    with path.open("rb") as file:
+    with path.open("rb", buffering=0) as file:
         head = file.read(HEAD)
-    if not head:
-        raise FormatError(path, None, "the file is empty; expected a recording")
     for fmt in FORMATS.values():
         if fmt.detect is not None and fmt.detect(head):
             return fmt
@@ -85,34 +95,22 @@ def stream(
     strict: bool = True,
     format: str | None = None,
     report: Report | None = None,
+    into: Columns | None = None,
     **options: Any,
 ) -> Iterator[Events]:
     """The recording in chunks of at most `chunk` events, in file order, in bounded memory.
 
-    At least one chunk comes, so the sensor's size is always known. Memory is used again for the
-    next chunk once nobody holds the last one. `start` and `stop` (µs) select start <= t < stop;
-    strict=False returns what is sound in a damaged file; `report` is filled with counts.
+    At least one chunk comes, so the sensor's size is always known. Memory is used again for a
+    later chunk once nobody holds the events in it; who reads many files or windows gives columns
+    of its own (one per thread) as `into`, so that they share memory too. `start` and `stop` (µs)
+    select start <= t < stop; strict=False returns what is sound in a damaged file; `report` is
+    filled with counts.
 
     Raises FormatError (file, byte, reason) when the file is not what it claims to be.
     """
     path = Path(path)
-    if chunk < 1:
-        raise OptionError(f"chunk is {chunk}, expected at least 1")
-    if path.is_dir():
-        raise FormatError(path, None, "is a folder; expected one recording")
-    fmt = FORMATS[format] if format else guess(path)
-    own = {"chunk", "start", "stop", "strict"}
-    known = bind(fmt.stream, {**options, "chunk": chunk, "start": start, "stop": stop}, fmt.name)
-    bound = {key: value for key, value in known.items() if key not in own}
-    return fmt.stream(
-        path,
-        report if report is not None else Report(),
-        chunk=chunk,
-        start=start,
-        stop=stop,
-        strict=strict,
-        **bound,
-    )
+    asked = {"chunk": chunk, "start": start, "stop": stop, "strict": strict}
+    return _stream(path, _format(path, format), {**options, **asked}, report, into)
 
 
 def read(
@@ -124,6 +122,7 @@ def read(
     strict: bool = True,
     format: str | None = None,
     report: Report | None = None,
+    into: Columns | None = None,
     **options: Any,
 ) -> Events:
     """The whole recording (or start <= t < stop, in µs) in file order; sort=True sorts by time.
@@ -131,20 +130,10 @@ def read(
     Sorting is stable. The other arguments are those of `stream`.
     """
     path = Path(path)
-    fmt = FORMATS[format] if format or path.is_dir() else guess(path)
+    fmt = _format(path, format)
     chunk = CHUNK if fmt.bound is None else max(1, fmt.bound(path))
-    parts = list(
-        stream(
-            path,
-            chunk,
-            start=start,
-            stop=stop,
-            strict=strict,
-            format=fmt.name,
-            report=report,
-            **options,
-        )
-    )
+    asked = {"chunk": chunk, "start": start, "stop": stop, "strict": strict}
+    parts = list(_stream(path, fmt, {**options, **asked}, report, into))
     events = parts[0] if len(parts) == 1 else Events.concat(parts)
     return events.sort() if sort else events
 
@@ -169,32 +158,32 @@ def write(
     first = next(parts, None)
     if first is None:
         raise OptionError("no events to write: give at least one (maybe empty) chunk")
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        with os.fdopen(handle, "wb") as file:
-            fmt.write(file, chain([first], parts), **bound)
-        os.chmod(temporary, 0o666 & ~_umask())
-        Path(temporary).replace(path)
+        with temporary.open("xb") as file:
+            fmt.write(file, _of_one_size(chain([first], parts)), **bound)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
-def info(path: str | Path, **options: Any) -> dict[str, Any]:
+def info(
+    path: str | Path, *, strict: bool = True, format: str | None = None, **options: Any
+) -> dict[str, Any]:
     """What a recording holds, from one streamed pass.
 
-    Keys: path, format, bytes, size, events, t0, t1 (µs), duration_s, rate_hz, on, off, x_max, y_max,
-    backward_steps, out_of_bounds, counts (what the reader left out), warnings, and what the
-    header says.
+    Keys: path, format, bytes, size, events, t0, t1 (µs), duration_s, rate_hz, on, off, x_max,
+    y_max, backward_steps, out_of_bounds, counts (what the reader left out), warnings, and header:
+    what the file says of itself. The options are those of `stream`.
     """
     path = Path(path)
+    fmt = _format(path, format)
     report = Report()
-    fmt = guess(path) if not path.is_dir() else None
-    events = on = outside = backward = 0
+    events = on = outside = backward = x_max = y_max = 0
     t0 = t1 = last = None
-    x_max = y_max = 0
-    size = (0, 0)
-    for part in stream(path, report=report, **options):
+    asked = {"chunk": CHUNK, "start": None, "stop": None, "strict": strict}
+    for part in _stream(path, fmt, {**asked, **options}, report, None):
         size = part.size
         if not len(part):
             continue
@@ -207,15 +196,14 @@ def info(path: str | Path, **options: Any) -> dict[str, Any]:
         t0 = low if t0 is None else min(t0, low)
         t1 = high if t1 is None else max(t1, high)
         x_max, y_max = max(x_max, int(part.x.max())), max(y_max, int(part.y.max()))
-    assert fmt is not None
-    seconds = 0.0 if t0 is None or t1 is None else (t1 - t0) / 1e6
     warnings = list(report.notes)
     if not events:
         warnings.append("no events")
     if outside:
-        warnings.append(f"{outside:,} events lie outside {size[0]}x{size[1]}")
+        warnings.append(f"{outside:,} of {events:,} events lie outside {size[0]}x{size[1]}")
     if backward:
-        warnings.append(f"time goes back {backward:,} times; read(sort=True) sorts")
+        warnings.append(f"backward steps of time: {backward:,}; read(sort=True) sorts")
+    seconds = 0.0 if t0 is None or t1 is None else (t1 - t0) / 1e6
     return {
         "path": str(path),
         "format": fmt.name,
@@ -234,8 +222,85 @@ def info(path: str | Path, **options: Any) -> dict[str, Any]:
         "out_of_bounds": outside,
         "counts": dict(report.counts),
         "warnings": warnings,
-        **({"header": fmt.header(path)} if fmt.header else {}),
+        "header": fmt.header(path) if fmt.header else {},
     }
+
+
+def extra(path: str | Path, name: str, *, format: str | None = None) -> np.ndarray:
+    """What a recording holds beside its events, as extra(path, "triggers"): a structured array.
+
+    Raises UnknownName when the format has nothing of that name.
+    """
+    path = Path(path)
+    fmt = _format(path, format)
+    if name not in fmt.extras:
+        raise unknown(f"extra of {fmt.name}", name, list(fmt.extras))
+    return fmt.extras[name](path)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Width and height from text like 128x128 (or (128, 128), the text of a tuple).
+
+    >>> parse_size("346x260")
+    (346, 260)
+    """
+    match = re.fullmatch(r"\(?(\d+)(?:x|, ?)(\d+)\)?", text.strip())
+    if match is None or not all(0 < int(side) <= 65536 for side in match.groups()):
+        raise OptionError(f"size is {text!r}, expected width x height within 1..65536, as 128x128")
+    return int(match[1]), int(match[2])
+
+
+def limits(start: int | None, stop: int | None) -> tuple[int, int]:
+    """A window of time as two numbers of 64 bits, where None is no limit."""
+    low = LOWEST if start is None else min(max(start, LOWEST), HIGHEST)
+    high = HIGHEST if stop is None else min(max(stop, LOWEST), HIGHEST)
+    return low, high
+
+
+def fill(fd: int, buffer: np.ndarray, offset: int) -> int:
+    """Read bytes of a file into a uint8 array, from a byte offset on, and say how many there were.
+
+    Fewer than fit come only at the end of the file. Files are read, never mapped: one that is cut
+    while it is mapped kills the process.
+    """
+    n = 0
+    while n < len(buffer) and (got := os.preadv(fd, [buffer[n:].data], offset + n)):
+        n += got
+    return n
+
+
+def _stream(
+    path: Path,
+    fmt: Format,
+    asked: dict[str, Any],
+    report: Report | None,
+    into: Columns | None,
+) -> Iterator[Events]:
+    bound = bind(fmt.stream, asked, fmt.name)
+    if bound["chunk"] < 1:
+        raise OptionError(f"chunk is {bound['chunk']}, expected at least 1")
+    return fmt.stream(path, report or Report(), into or Columns(), **bound)
+
+
+def _format(path: Path, name: str | None) -> Format:
+    """The format named, or that of the file, which must be one and not be empty."""
+    status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
+        raise FormatError(path, None, "is a folder; expected one recording")
+    if not stat.S_ISREG(status.st_mode):
+        raise FormatError(path, None, "is a pipe or a device; expected a file")
+    if not status.st_size:
+        raise FormatError(path, None, "the file is empty; expected a recording")
+    return FORMATS[name] if name else guess(path)
+
+
+def _of_one_size(chunks: Iterable[Events]) -> Iterator[Events]:
+    size = None
+    for events in chunks:
+        size = size or events.size
+        if events.size != size:
+            raise OptionError(f"chunks of one recording have the sizes {size} and {events.size}")
+        yield events
 
 
 def _by_suffix(path: Path) -> Format:
@@ -247,9 +312,3 @@ def _by_suffix(path: Path) -> Format:
         f"{path}: no writable format has the suffix {path.suffix!r}; use one of {writable} "
         "or name the format"
     )
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

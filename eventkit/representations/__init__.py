@@ -5,43 +5,52 @@ A representation adds events to an array, chunk by chunk, given what is known of
 chunk, and chunked and whole give the same array.
 """
 
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 
+from eventkit._jit import jit
 from eventkit.errors import OptionError
 from eventkit.events import Events
 from eventkit.registry import Registry, bind, parse_spec
 
 # A dense sample past this many bytes is a mistake in the options, not a tensor to train on.
 MAX_BYTES = 1 << 31
+# Times that no clock shows (µs, 73,000 years); within them, no difference or sum exceeds int64.
+MAX_TIME = 1 << 61
 
 
 @dataclass(frozen=True)
 class Whole:
-    """What must be known of a sample before its events are added: count, first and last time."""
+    """What must be known of a sample before its events are added.
+
+    n events from time t0 to time t1; `ordered` says that time never goes back from one event to
+    the next, across chunks too. False is always safe, and slower.
+    """
 
     n: int
     t0: int
     t1: int
+    ordered: bool = False
 
     @classmethod
     def of(cls, events: Events) -> Self:
         if not len(events):
-            return cls(0, 0, 0)
-        return cls(len(events), int(events.t.min()), int(events.t.max()))
+            return cls(0, 0, 0, True)
+        return cls(len(events), *_times(events.t))
 
 
 @dataclass(frozen=True)
 class Representation:
     """One representation as functions; the keyword-only arguments of `shape` are its options.
 
-    shape(whole, size, **options) is the shape (T, C, H, W), checked against the options.
+    shape(whole, size, **options) is the shape (T, C, H, W), checked against the options only.
     add(out, events, whole, first, **options) adds events, the first of which is number `first` of
     the sample, and returns how many of them it placed.
-    finish(out, whole, **options) runs once at the end (checks, normalisation in place).
+    finish(out, whole, **options) runs once at the end (checks of the data, normalisation in place).
     fixed(options) says whether T is the same for every sample.
     """
 
@@ -63,18 +72,22 @@ def parse(spec: str) -> tuple[Representation, dict[str, Any]]:
     return entry, bind(entry.shape, options, name)
 
 
-def allocate(
-    entry: Representation, whole: Whole, size: tuple[int, int], options: dict[str, Any]
-) -> np.ndarray:
-    """Zeros of the sample's shape; OptionError when that would not fit in memory."""
-    shape = entry.shape(whole, size, **options)
-    n_bytes = int(np.prod([int(side) for side in shape], dtype=object)) * np.dtype(entry.dtype).itemsize
-    if n_bytes > MAX_BYTES:
-        raise OptionError(
-            f"{entry.name} of this sample has the shape {shape}, {n_bytes / 1e9:,.1f} GB; "
-            "ask for fewer or longer bins, or cut the recording"
-        )
-    return np.zeros(shape, entry.dtype)
+def represent(events: Events, spec: str) -> np.ndarray:
+    """The representation named by a spec: represent(events, "voxel:bins=9") -> (T, C, H, W)."""
+    entry, options = parse(spec)
+    return build(entry, events, options)
+
+
+def build(entry: Representation, events: Events, options: Mapping[str, Any]) -> np.ndarray:
+    """The array of events held in memory; warns of bins that hold none, as they are legal zeros."""
+    bound = bind(entry.shape, options, entry.name)
+    out, _ = accumulate([events], Whole.of(events), events.size, entry, bound)
+    if not len(events):
+        warnings.warn(f"{entry.name}: there are no events; all is zero", stacklevel=3)
+    elif n_empty := int(empty_bins(out).sum()):
+        text = f"{entry.name}: {n_empty} of {len(out)} bins hold no event; they are zero"
+        warnings.warn(text, stacklevel=3)
+    return out
 
 
 def accumulate(
@@ -82,10 +95,14 @@ def accumulate(
     whole: Whole,
     size: tuple[int, int],
     entry: Representation,
-    options: dict[str, Any],
+    options: Mapping[str, Any],
+    out: np.ndarray | None = None,
 ) -> tuple[np.ndarray, int]:
-    """The array of a sample given in chunks, and how many events it holds."""
-    out = allocate(entry, whole, size, options)
+    """The array of a sample given in chunks, and how many events it holds.
+
+    `out`, an array of the sample's shape, is cleared and filled instead of a new one.
+    """
+    out = allocate(entry, whole, size, options, out)
     first = placed = 0
     for events in chunks:
         placed += entry.add(out, events, whole, first, **options)
@@ -95,7 +112,72 @@ def accumulate(
     return out, placed
 
 
-def represent(events: Events, spec: str) -> np.ndarray:
-    """The representation named by a spec: represent(events, "voxel:bins=9") -> (T, C, H, W)."""
-    entry, options = parse(spec)
-    return accumulate([events], Whole.of(events), events.size, entry, options)[0]
+def allocate(
+    entry: Representation,
+    whole: Whole,
+    size: tuple[int, int],
+    options: Mapping[str, Any],
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """Zeros of the sample's shape, in `out` if given; OptionError for what no memory can hold."""
+    if not -MAX_TIME < whole.t0 <= whole.t1 < MAX_TIME:
+        raise OptionError(
+            f"times go from {whole.t0} to {whole.t1} µs, expected within ±{MAX_TIME}; "
+            "some of them are wrong, cut them off first"
+        )
+    shape = entry.shape(whole, size, **options)
+    if out is not None:
+        if out.shape != shape or out.dtype != entry.dtype or not out.flags.c_contiguous:
+            raise OptionError(
+                f"out is {out.dtype} {out.shape}, expected contiguous "
+                f"{np.dtype(entry.dtype)} {shape} for {entry.name}"
+            )
+        out.fill(0)
+        return out
+    n_bytes = np.dtype(entry.dtype).itemsize
+    for side in shape:
+        n_bytes *= side
+    if n_bytes > MAX_BYTES:
+        raise OptionError(
+            f"{entry.name} of this sample has the shape {shape}, {n_bytes / 1e9:,.1f} GB; "
+            "ask for fewer or longer bins, or cut the recording"
+        )
+    return np.zeros(shape, entry.dtype)
+
+
+def empty_bins(out: np.ndarray) -> np.ndarray:
+    """Which of the T bins hold only zeros: bool (T,)."""
+    return _empty(out.reshape(len(out), -1))
+
+
+def refuse_outside(events: Events, n: int, out: np.ndarray, advice: str) -> None:
+    """Raise the OptionError for the n events that lie outside the pixels of `out`."""
+    height, width = out.shape[2:]
+    i = int(np.argmax((events.x >= width) | (events.y >= height)))
+    raise OptionError(
+        f"{n:,} of {len(events):,} events lie outside the sensor of {width}x{height}, the first at "
+        f"x={events.x[i]}, y={events.y[i]}, t={events.t[i]} µs; {advice}"
+    )
+
+
+@jit
+def _times(t: np.ndarray) -> tuple[int, int, bool]:
+    """First time, last time, and whether time never goes back."""
+    low = high = t[0]
+    backward = 0
+    for i in range(1, len(t)):
+        low = min(low, t[i])
+        high = max(high, t[i])
+        backward += t[i] < t[i - 1]
+    return low, high, backward == 0
+
+
+@jit
+def _empty(rows: np.ndarray) -> np.ndarray:
+    empty = np.ones(len(rows), np.bool_)
+    for k in range(len(rows)):
+        for value in rows[k]:
+            if value != 0:  # mostly among the first
+                empty[k] = False
+                break
+    return empty

@@ -1,18 +1,21 @@
 """Events -> Events: one module per family of transforms, found by scanning this folder.
 
-A transform is a plain function `name(events, *, options) -> Events`. It never changes the arrays
-it is given, and what it drops is the difference of the lengths.
+A transform without memory is a function `name(events, *, options) -> Events`. One that remembers
+earlier events is a class of that `name`, made with the options for each sample and then called with
+its chunks in order. Both give the same events for a sample in chunks as for one that is whole, and
+neither changes the arrays it is given. What is dropped is the difference of the lengths.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from eventkit.events import Events
 from eventkit.registry import Registry, bind, parse_spec
 
-Transform = Callable[..., Events]
+Step = Callable[[Events], Events]
 
-TRANSFORMS: Registry[Transform] = Registry("transform", __name__)
+TRANSFORMS: Registry[Callable[..., Any]] = Registry("transform", __name__)
 
 
 def parse(spec: str) -> tuple[str, dict[str, Any]]:
@@ -21,9 +24,14 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
     return name, bind(TRANSFORMS[name], options, name)
 
 
+def begin(name: str, options: Mapping[str, Any]) -> Step:
+    """A transform for one sample: call it with the sample's chunks in order, then begin anew."""
+    entry = TRANSFORMS[name]
+    return entry(**options) if isinstance(entry, type) else partial(entry, **options)
+
+
 def transform(events: Events, *specs: str) -> Events:
-    """Apply transforms one after the other: transform(events, "crop:x=0,y=0,width=64,height=64")."""
-    for spec in specs:
-        name, options = parse(spec)
-        events = TRANSFORMS[name](events, **options)
+    """Apply transforms in turn: transform(events, "crop:width=64", "crop_time:stop=1000000")."""
+    for step in [begin(*parse(spec)) for spec in specs]:
+        events = step(events)
     return events

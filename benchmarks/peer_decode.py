@@ -1,0 +1,58 @@
+"""Runs in the peers' environment: decodes recordings with another library, and says how fast.
+
+python peer_decode.py LIBRARY REPEATS FILE [FILE ...]
+"""
+
+import importlib
+import json
+import statistics
+import sys
+import time
+import types
+from collections.abc import Callable
+from pathlib import Path
+
+
+def spikingjelly() -> dict[str, Callable[[str], int]]:
+    """Its two loaders, without the package around them, which imports torchaudio."""
+    import spikingjelly
+
+    package = types.ModuleType("spikingjelly.datasets")
+    package.__path__ = [str(Path(spikingjelly.__file__).with_name("datasets"))]
+    sys.modules[package.__name__] = package
+    loaders = importlib.import_module("spikingjelly.datasets.utils")
+    return {
+        ".aedat": lambda path: len(loaders.load_aedat_v3(path)["t"]),
+        ".bin": lambda path: len(loaders.load_ATIS_bin(path)["t"]),
+    }
+
+
+def tonic() -> dict[str, Callable[[str], int]]:
+    import numpy as np
+    from tonic.io import read_mnist_file
+
+    dtype = np.dtype([("x", int), ("y", int), ("t", int), ("p", int)])
+    return {".bin": lambda path: len(read_mnist_file(path, dtype=dtype))}
+
+
+def evutils() -> dict[str, Callable[[str], int]]:
+    from evutils.io import EventReader
+
+    def streamed(path: str) -> int:
+        return sum(len(part) for part in EventReader(path, n_events=1_000_000))
+
+    return {".aedat": streamed}
+
+
+def main(library: str, repeats: str, *files: str) -> None:
+    decode = globals()[library]()[Path(files[0]).suffix]
+    events = decode(files[0])
+    times = []
+    for _ in range(int(repeats)):
+        started = time.perf_counter()
+        events = sum(decode(file) for file in files)
+        times.append(time.perf_counter() - started)
+    print(json.dumps({"events": events, "seconds": statistics.median(times)}))
+
+
+main(*sys.argv[1:])

@@ -1,0 +1,142 @@
+"""The command `eventkit`: a table of commands, each a module imported only when it runs.
+
+A command is the module of its name in this folder, holding a click command called `command`,
+and one line of the table below. It raises EventkitError for what a user can mend and returns
+None, or an exit code: 0 ok, 1 failure, 2 usage, 3 verification failed, 4 data must be fetched by
+hand, 5 locked, 6 partial, 130 interrupted.
+"""
+
+import difflib
+import errno
+import os
+import select
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import click
+
+from eventkit import __version__
+from eventkit.errors import EventkitError
+
+COMMANDS = {
+    "datasets": "List the known datasets, or all about one.",
+    "convert": "Make one Zarr store of training tensors from raw recordings.",
+    "inspect": "Show what a store holds and the command that made it.",
+    "verify": "Find any changed, cut or missing file of a store.",
+    "train": "Train a spiking network on a store.",
+    "info": "Show what a recording holds: format, size, events, time, damage.",
+    "view": "Draw a recording or a sample of a store: PNG sheet or GIF.",
+    "simulate": "Write a simulated stand-in of a dataset, in its own layout.",
+    "demo": "The whole way in minutes: simulate, convert, load, train, draw.",
+}
+
+# What to do about the failures of the operating system that a user can mend.
+ADVICE = {
+    errno.ENOENT: "check the path",
+    errno.EACCES: "check who may read and write there",
+    errno.EPERM: "check who may read and write there",
+    errno.EROFS: "choose another folder",
+    errno.ENOSPC: "free some space and run the same command again",
+    errno.EDQUOT: "free some space and run the same command again",
+    errno.EMFILE: "raise the limit with ulimit -n",
+}
+
+
+class Table(click.Group):
+    """A group that lists its commands without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f".{name}", __package__).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and not ctx.resilient_parsing:
+            near = difflib.get_close_matches(args[0].lower(), COMMANDS, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise click.UsageError(f"no command {args[0]!r}.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            if _reader_left():
+                raise  # as `| head` does: click ends quietly
+            raise OSError("the connection to another process broke") from None
+        return result
+
+
+@click.command(cls=Table, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="eventkit %(version)s")
+def group() -> None:
+    """From raw event-camera recordings to training tensors and spiking networks."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code; `argv` is without the program's name.
+
+    Expected errors become one line on stderr, and a traceback too where EVENTKIT_TRACEBACK=1.
+    """
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning  # type: ignore[assignment]
+        try:
+            return int(group.main(argv, prog_name="eventkit", standalone_mode=False) or 0)
+        except click.ClickException as error:
+            error.show()
+            return error.exit_code
+        except click.Abort:
+            _say("interrupted; run the same command again")
+            return 130
+        except (EventkitError, OSError) as error:
+            if os.environ.get("EVENTKIT_TRACEBACK") == "1":
+                traceback.print_exc()
+            _drop_unwritten()
+            _say(f"error: {_sentence(error)}")
+            return getattr(error, "exit_code", 1)
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, EventkitError) or not isinstance(error, OSError):
+        return str(error)
+    where = f"{error.filename}: " if error.filename else ""
+    advice = ADVICE.get(error.errno or 0)
+    return f"{where}{error.strerror or error}{f'; {advice}' if advice else ''}"
+
+
+def _say(text: str) -> None:
+    click.echo(f"eventkit: {text}", err=True)
+
+
+def _show_warning(message: Warning | str, *_: Any) -> None:
+    _say(f"warning: {message}")
+
+
+def _reader_left() -> bool:
+    """Whether stdout is a pipe that nobody reads any more."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return bool(poll.poll(0))
+
+
+def _drop_unwritten() -> None:
+    """Forget what stdout cannot take, as on a full disk; at exit Python would try it again."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,67 @@
+"""Progress bars, on rich: imported only where there is a terminal to draw on."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Column
+from rich.text import Text
+
+from ._text import number, size
+
+
+class Amount(ProgressColumn):
+    """Done of total, and how many a second."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__(Column(no_wrap=True))
+        self.unit = unit
+
+    def render(self, task: Task) -> Text:
+        in_bytes = self.unit == "B"
+        unit = "" if in_bytes else f" {self.unit}"
+        parts = [task.completed] if task.total is None else [task.completed, task.total]
+        done = " / ".join(size(n) if in_bytes else f"{n:,.0f}" for n in parts)
+        rate = task.finished_speed or task.speed or 0
+        speed = size(rate) if in_bytes else number(rate)
+        return Text(f"{done}{unit}" + (f"  {speed}{unit}/s" if rate else ""))
+
+
+class RichBar:
+    """One task of a rich display, which appears when there is something to show."""
+
+    def __init__(self, display: Progress, task: TaskID) -> None:
+        self._display, self._task = display, task
+
+    def advance(self, n: int = 1) -> None:
+        self._display.start()
+        self._display.advance(self._task, n)
+
+    def update(self, done: int, total: int) -> None:
+        self._display.start()
+        self._display.update(self._task, completed=done, total=total)
+
+
+@contextmanager
+def bar(total: int | None, unit: str, label: str) -> Iterator[RichBar]:
+    """A bar on stderr that stays, with the time it took, when the job ends."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        Amount(unit),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    display = Progress(*columns, console=Console(stderr=True), expand=True)
+    try:
+        yield RichBar(display, display.add_task(label, total=total))
+    finally:
+        display.stop()

@@ -1,0 +1,190 @@
+"""What commands share: durations as options, numbers for people, tables, JSON, progress."""
+
+import json
+import math
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from fractions import Fraction
+from typing import Any, Protocol
+
+import click
+
+from eventkit.registry import parse_spec
+
+UNITS_US = {"us": 1, "µs": 1, "ms": 1_000, "s": 1_000_000, "min": 60_000_000, "": 1}
+
+
+class Duration(click.ParamType[int]):
+    """A length of time in µs: 50ms, 1.5s, 50000us, or a plain number of µs."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)\s*([a-zµ]*)", value.strip())
+        if match is None or match[2] not in UNITS_US:
+            self.fail(f"{value!r} is no duration; write it like 50ms, 1.5s or 50000us", param, ctx)
+        length = Fraction(match[1]) * UNITS_US[match[2]]
+        if length.denominator != 1:
+            self.fail(f"{value!r} is no whole number of µs", param, ctx)
+        return int(length)
+
+
+DURATION = Duration()
+
+
+FORMAT_HELP = "Read as this format, with its options: aedat2:chip=dvs128."
+
+
+def format_options(spec: str | None) -> dict[str, Any]:
+    """The keyword arguments for a reader that `--format SPEC` asks for."""
+    if spec is None:
+        return {}
+    name, options = parse_spec(spec)
+    if taken := sorted(options.keys() & {"chunk", "start", "stop", "strict", "report", "into"}):
+        raise click.BadParameter(f"{taken[0]} is no option of a file format", param_hint="--format")
+    return {"format": name, **options}
+
+
+def number(value: float) -> str:
+    """A count at three digits: 999, 12.3 k, 4.52 M.
+
+    >>> [number(n) for n in (0, 999, 12_345, 4_518_827)]
+    ['0', '999', '12.3 k', '4.52 M']
+    """
+    return _scaled(value, ("", " k", " M", " G", " T"))
+
+
+def size(n_bytes: float) -> str:
+    """An amount of bytes at three digits, in powers of 1000.
+
+    >>> size(4_218_000)
+    '4.22 MB'
+    """
+    return _scaled(n_bytes, (" B", " kB", " MB", " GB", " TB", " PB"))
+
+
+def duration(seconds: float) -> str:
+    """A length of time in the unit that suits it.
+
+    >>> [duration(s) for s in (0, 0.00042, 0.35, 12.34, 754, 7380)]
+    ['0 s', '420 µs', '350 ms', '12.3 s', '12 min 34 s', '2 h 3 min']
+    """
+    if seconds == 0:
+        return "0 s"
+    if seconds < 0.9995e-3:
+        return f"{seconds * 1e6:.0f} µs"
+    if seconds < 0.9995:
+        return f"{seconds * 1e3:.3g} ms"
+    if seconds < 99.95:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def _scaled(value: float, units: Sequence[str]) -> str:
+    step = 0
+    while abs(value) >= 999.5 and step < len(units) - 1:
+        value, step = value / 1000, step + 1
+    digits = 0 if step == 0 and float(value).is_integer() else max(0, 2 - _exponent(value))
+    return f"{value:.{digits}f}{units[step]}"
+
+
+def _exponent(value: float) -> int:
+    """The power of ten of the first digit that three digits of `value` show."""
+    return int(f"{value:.2e}".partition("e")[2])
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON object on stdout; numpy's numbers and arrays become plain, NaN null."""
+    click.echo(json.dumps(_plain(value), indent=2, ensure_ascii=False))
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):  # numpy scalars and arrays, without importing numpy
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, str | int | float) else str(value)
+
+
+def print_facts(facts: dict[str, Any]) -> None:
+    """Print names and values in two columns; facts that are None or empty are left out."""
+    facts = {name: value for name, value in facts.items() if value not in (None, "")}
+    width = max(map(len, facts), default=0)
+    for name, value in facts.items():
+        click.echo(f"{name:<{width}}  {value}")
+
+
+def print_table(head: Sequence[str], rows: Sequence[Sequence[Any]], *, right: str = "") -> None:
+    """Print a table, boxed on a terminal and in aligned columns elsewhere.
+
+    `right` names the columns to align right, separated by spaces.
+    """
+    texts = [[str(cell) for cell in row] for row in rows]
+    numeric = [name in right.split() for name in head]
+    if sys.stdout.isatty():
+        _print_rich(head, texts, numeric)
+        return
+    columns = zip(head, *texts, strict=True)
+    widths = [max(map(len, column)) for column in columns]
+    for row in [list(head), *texts]:
+        cells = zip(row, widths, numeric, strict=True)
+        line = (cell.rjust(width) if n else cell.ljust(width) for cell, width, n in cells)
+        click.echo("  ".join(line).rstrip())
+
+
+def _print_rich(head: Sequence[str], rows: list[list[str]], numeric: list[bool]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD)
+    for name, right in zip(head, numeric, strict=True):
+        table.add_column(name, justify="right" if right else "left", no_wrap=right)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    Console().print(table)
+
+
+class Bar(Protocol):
+    """How far a job is."""
+
+    def advance(self, n: int = 1) -> None:
+        """So much more is done."""
+
+    def update(self, done: int, total: int) -> None:
+        """So much is done, of so much in all."""
+
+
+class _Silent:
+    def advance(self, n: int = 1) -> None:
+        pass
+
+    def update(self, done: int, total: int) -> None:
+        pass
+
+
+@contextmanager
+def progress(total: int | None, unit: str, label: str = "") -> Iterator[Bar]:
+    """A bar with rate and time left on stderr when that is a terminal, otherwise nothing.
+
+    `total` counts things named `unit` ("samples", "files"); the unit "B" is shown as kB, MB, ...
+    It may be None until `update` says it.
+    """
+    if not sys.stderr.isatty():
+        yield _Silent()
+        return
+    from ._progress import bar
+
+    with bar(total, unit, label) as shown:
+        yield shown

@@ -1,0 +1,75 @@
+"""eventkit datasets: the known datasets, or all about one."""
+
+from dataclasses import asdict
+
+import click
+
+from eventkit import datasets
+from eventkit.datasets import Dataset
+
+from ._text import print_facts, print_json, print_table
+
+
+@click.command("datasets")
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(name: str | None, as_json: bool) -> None:
+    """List the known datasets, or show all about NAME.
+
+    NAME is one of the list, or the path of a TOML of your own.
+    """
+    if name is not None:
+        dataset = datasets.load(name)
+        return print_json(asdict(dataset)) if as_json else _show(dataset)
+    known = [datasets.load(each) for each in datasets.names()]
+    if as_json:
+        return print_json({dataset.name: asdict(dataset) for dataset in known})
+    head = ["name", "title", "sensor", "classes", "samples", "licence"]
+    print_table(head, [_row(dataset) for dataset in known], right="classes")
+    return None
+
+
+def _row(dataset: Dataset) -> list[str]:
+    classes = str(len(dataset.classes) or "")
+    return [
+        dataset.name,
+        dataset.title,
+        _sensor(dataset),
+        classes,
+        _samples(dataset),
+        dataset.license,
+    ]
+
+
+def _show(dataset: Dataset) -> None:
+    print_facts(
+        {
+            "name": dataset.name,
+            "title": dataset.title,
+            "homepage": dataset.homepage,
+            "licence": dataset.license,
+            "cite": dataset.cite,
+            "sensor": _sensor(dataset),
+            "format": dataset.format,
+            "samples": _samples(dataset),
+            "layout": dataset.layout["kind"],
+            "classes": len(dataset.classes) or None,
+        }
+    )
+    if dataset.classes:
+        click.echo("\nlabel  class")
+        for label, title in enumerate(dataset.classes):
+            click.echo(f"{label:>5}  {title}")
+    for source in dataset.files:
+        click.echo(f"\n{source.name}" + (" (to be fetched by hand)" if source.manual else ""))
+        for key, value in (("from", source.url), ("size", source.size), ("md5", source.md5)):
+            if value:
+                click.echo(f"  {key:<4}  {value}")
+
+
+def _sensor(dataset: Dataset) -> str:
+    return "{}x{}".format(*dataset.size) if dataset.size else ""
+
+
+def _samples(dataset: Dataset) -> str:
+    return " + ".join(f"{n:,} {split}" for split, n in dataset.samples.items())

@@ -1,0 +1,454 @@
+"""AEDAT 1.0 and 2.0: the recordings of jAER, and the format of CIFAR10-DVS.
+
+ASCII lines that start with # (none in many files of version 1.0), then records, big endian:
+
+    1.0, 6 bytes                        2.0, 8 bytes
+    0 uint16 address                    0 uint32 address
+    2 int32 time [µs]                   4 int32 time [µs]
+
+Times are signed, and negative in some recordings. The clock has 32 bits: where it wraps, times go
+on beyond them. So a time is the one of its 32 bits that is nearest to the time before.
+
+    address of a DVS128                 address of a DAVIS
+    0 polarity (0 ON) | 1-7 x | 8-14 y  31: 0 event, 1 sample of an image (APS) or IMU word
+    15 special event                    10: special event | 11: polarity (1 ON) | 12-21 x | 22-30 y
+
+The origin of x and y is at the bottom right. A cochlea has no pixels: x is its address (channel,
+side, neuron), of 1024x1, and p is 0. Sources: the file format pages of iniVation, and jAER
+(DVS128.java, DavisBaseCamera.java), which has polarity 0 as ON where these pages have 1; recordings
+of dark objects, whose front is OFF, agree with jAER.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import google_crc32c
+import numpy as np
+
+from eventkit._jit import jit
+from eventkit.errors import FormatError, OptionError
+from eventkit.events import Columns, Events
+from eventkit.formats import FORMATS, HEAD, Format, Report, fill, limits
+
+MAGIC, END = b"#!AER-DAT", "end of ascii header"
+BLOCK = 1 << 19
+FACTS = 64  # lines of the header that are kept
+JUDGED = 32  # records from which on a file without header is judged to be something else
+KINDS = ("special", "aps", "imu", "adc", "out of bounds")
+Chips = Literal["dvs128", "davis128", "davis208", "davis240", "davis346", "davis640", "cochlea"]
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where an address has x, y and p, which polarity bit is ON, and which bits mean no event."""
+
+    x: int
+    x_mask: int
+    y: int
+    y_mask: int
+    p: int
+    p_mask: int
+    on: int
+    no_event: int
+
+
+_DVS = _Layout(x=1, x_mask=127, y=8, y_mask=127, p=0, p_mask=1, on=0, no_event=0x8000)
+_DAVIS = _Layout(
+    x=12, x_mask=1023, y=22, y_mask=511, p=11, p_mask=1, on=1, no_event=0x80000400
+)  # fmt: skip
+_COCHLEA = _Layout(x=0, x_mask=1023, y=0, y_mask=0, p=0, p_mask=0, on=1, no_event=0x1000)
+
+
+@dataclass(frozen=True)
+class _Chip:
+    """A sensor: the name jAER gives to its class, its size, and its addresses."""
+
+    java: str
+    size: tuple[int, int]
+    layout: _Layout
+
+
+CHIPS: dict[str, _Chip] = {
+    "dvs128": _Chip("ch.unizh.ini.jaer.chip.retina.DVS128", (128, 128), _DVS),
+    "davis128": _Chip("eu.seebetter.ini.chips.davis.DAVIS128", (128, 128), _DAVIS),
+    "davis208": _Chip("eu.seebetter.ini.chips.davis.DAVIS208", (208, 192), _DAVIS),
+    "davis240": _Chip("eu.seebetter.ini.chips.davis.DAVIS240C", (240, 180), _DAVIS),
+    "davis346": _Chip("eu.seebetter.ini.chips.davis.DAVIS346B", (346, 260), _DAVIS),
+    "davis640": _Chip("eu.seebetter.ini.chips.davis.DAVIS640", (640, 480), _DAVIS),
+    "cochlea": _Chip("ch.unizh.ini.jaer.chip.cochlea.CochleaAMS1c", (1024, 1), _COCHLEA),
+}
+# Older names of the same chips.
+ALIASES = {"tmpdiff128": "dvs128", "sbret10": "davis240", "apsdvs": "davis240"}
+
+
+@dataclass(frozen=True)
+class _Recording:
+    """An open file: its ASCII lines, the byte at which records begin, and how long one is."""
+
+    path: Path
+    fd: int
+    end: int
+    version: str
+    begin: int
+    crc: int  # of the ASCII lines
+    facts: dict[str, str]
+
+    @property
+    def record(self) -> int:
+        return 6 if self.version.startswith("1") else 8
+
+    @property
+    def records(self) -> int:
+        return (self.end - self.begin) // self.record
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """The records in blocks of whole ones, but for the last; one buffer for all."""
+        step = BLOCK // self.record * self.record
+        buffer = np.empty(min(step, self.end - self.begin), np.uint8)
+        for offset in range(self.begin, self.end, step):
+            block = buffer[: self.end - offset]
+            n = fill(self.fd, block, offset)
+            if n < len(block):
+                raise FormatError(
+                    self.path, offset + n, "the file became shorter while it was read"
+                )
+            yield block
+
+
+def stream(
+    path: Path,
+    report: Report,
+    into: Columns,
+    *,
+    chunk: int,
+    start: int | None,
+    stop: int | None,
+    strict: bool,
+    chip: Chips | None = None,
+    origin: Literal["jaer", "raw", "cifar10dvs"] = "jaer",
+    polarity: Literal["jaer", "reversed"] = "jaer",
+) -> Iterator[Events]:
+    """Events of the camera; chip is needed where the file does not name it or its addresses not tell.
+
+    origin="jaer" puts the origin at the top left; "raw" keeps addresses as they are; "cifar10dvs"
+    also swaps x and y, as those recordings lie on their side (the pixels of SpikingJelly).
+    polarity="reversed" swaps ON and OFF. Counts: special, aps, imu and adc words, events out of
+    bounds, trailing bytes.
+    """
+    window = limits(start, stop)
+    with path.open("rb") as file:
+        recording = _open(path, file)
+        trailing = (recording.end - recording.begin) % recording.record
+        if trailing and strict:
+            reason = f"the file ends {trailing} bytes into the {recording.record} of an event"
+            hint = "it is cut off; strict=False reads the others"
+            raise FormatError(path, recording.end - trailing, f"{reason}; {hint}")
+        if trailing:
+            report.counts["trailing bytes"] += trailing
+        if not recording.begin and strict:
+            _judge(recording)
+        sensor = CHIPS[chip or _guess_chip(recording, report)]
+        place = _placement(sensor, origin, polarity)
+        yield from _events(recording, report, into, chunk, window, sensor.size, place)
+
+
+def _events(
+    recording: _Recording,
+    report: Report,
+    into: Columns,
+    chunk: int,
+    window: tuple[int, int],
+    size: tuple[int, int],
+    place: tuple[int, ...],
+) -> Iterator[Events]:
+    room = max(1, min(chunk, recording.records))
+    tally = np.zeros(len(KINDS), np.int64)
+    clock = np.zeros(3, np.int64)  # time, its 32 bits, and whether there was one
+    crc = recording.crc
+    n, empty = 0, True
+    into.reserve(room)
+    for block in recording.blocks():
+        crc = google_crc32c.extend(crc, block)
+        k = 0
+        while k < len(block) // recording.record:
+            if n == 0:
+                into.reserve(room)
+            n, k = _decode(
+                block, k, recording.record, clock, tally, *window, place, *into.arrays, n, room
+            )
+            if n == room:
+                yield into.events(n, size)
+                n, empty = 0, False
+    report.crc32c = crc
+    report.counts.update({kind: c for kind, c in zip(KINDS, tally.tolist(), strict=True) if c})
+    if n or empty:
+        yield into.events(n, size)
+
+
+def _open(path: Path, file: BinaryIO) -> _Recording:
+    """The ASCII lines; a line that does not end within 64 KiB, or is not text, is data."""
+    end = os.fstat(file.fileno()).st_size
+    begin, version, crc = 0, "1.0", 0
+    facts: dict[str, str] = {}
+    while True:
+        line = file.readline(HEAD)
+        whole = line.endswith(b"\n") or begin + len(line) == end
+        if not line.startswith(b"#") or not whole or not _is_text(line):
+            break
+        if begin == 0 and line.startswith(MAGIC):
+            version = line[len(MAGIC) :].strip().decode("latin-1")
+            if version[:2] not in ("1.", "2."):
+                reason = f"it is AEDAT {version}, expected #!AER-DAT1.0 or #!AER-DAT2.0"
+                raise FormatError(path, 0, reason)
+        begin += len(line)
+        crc = google_crc32c.extend(crc, line)
+        text = line[1:].decode("utf-8").strip()
+        if text.lower().startswith(END):
+            break
+        match = re.fullmatch(r"(created|\w[\w -]*:) (.*)", text)
+        if match and len(facts) < FACTS and line.startswith(b"# "):
+            facts.setdefault(match[1].rstrip(":").lower(), match[2])
+    return _Recording(path, file.fileno(), end, version, begin, crc, facts)
+
+
+def _is_text(line: bytes) -> bool:
+    try:
+        return line.rstrip(b"\r\n").replace(b"\t", b" ").decode("utf-8").isprintable()
+    except UnicodeDecodeError:
+        return False
+
+
+def _judge(recording: _Recording) -> None:
+    """FormatError for a file without header that looks like anything but AEDAT 1.0."""
+    block = next(recording.blocks(), None)
+    if block is None or recording.records < JUDGED:
+        return
+    records = len(block) // recording.record
+    backward = _backward(block[: records * recording.record])
+    if backward > records // 3:
+        reason = f"no header, and times go back {backward:,} times in {records:,} records"
+        hint = "this is no AEDAT 1.0; strict=False reads it all the same"
+        raise FormatError(recording.path, 0, f"{reason}: {hint}")
+
+
+def _guess_chip(recording: _Recording, report: Report) -> str:
+    """The chip that the header names, or else what the addresses look like, with a note."""
+    named = recording.facts.get("aechip", "").rpartition(".")[2].lower()
+    for known, chip in {**{name: name for name in CHIPS}, **ALIASES}.items():
+        if known in named:
+            return chip
+    bits = x = y = 0
+    for block in recording.blocks():
+        seen, x_max, y_max = _survey(block, recording.record)
+        bits, x, y = bits | seen, max(x, x_max), max(y, y_max)
+        if 1024 <= bits < 1 << 16:
+            break
+    chip = "dvs128"
+    if bits >> 16:
+        sizes = ((name, CHIPS[name].size) for name in ("davis240", "davis346", "davis640"))
+        chip = next((name for name, (w, h) in sizes if x < w and y < h), "davis640")
+    elif bits < 1024 and recording.records >= JUDGED:
+        chip = "cochlea"
+    about = f"{named!r} is unknown" if named else "is not named"
+    if named or chip != "dvs128":
+        report.notes.append(f"the chip {about}, its addresses look like {chip}; chip= sets it")
+    return chip
+
+
+def _placement(chip: _Chip, origin: str, polarity: str) -> tuple[int, ...]:
+    """Shifts and masks of x, y and p, where x and y begin and go, what to flip in p, no event."""
+    layout = chip.layout
+    x, y = (layout.x, layout.x_mask), (layout.y, layout.y_mask)
+    if origin == "cifar10dvs":
+        if chip.size[0] != chip.size[1]:
+            raise OptionError(
+                f"origin=cifar10dvs swaps x and y, which needs a square, not {chip.size}"
+            )
+        x, y = y, x
+    mirrored = origin != "raw" and layout is not _COCHLEA
+    width, height = chip.size
+    turn = (width - 1, -1, height - 1, -1) if mirrored else (0, 1, 0, 1)
+    flip = (1 - layout.on) ^ (polarity == "reversed" and layout.p_mask)
+    return (*x, *y, layout.p, layout.p_mask, *turn, flip, layout.no_event)
+
+
+def header(path: Path) -> dict[str, Any]:
+    """The version and the facts of the ASCII lines: aechip, hardwareinterface, created, ..."""
+    with path.open("rb") as file:
+        recording = _open(path, file)
+    return {"version": recording.version, **recording.facts}
+
+
+def bound(path: Path) -> int:
+    """At most so many events are in the file."""
+    with path.open("rb") as file:
+        return _open(path, file).records
+
+
+def write(file: BinaryIO, chunks: Iterable[Events], *, chip: Chips | None = None) -> None:
+    """AEDAT 2.0 of the chip given, or the one with the size of the events: DVS128 or a DAVIS.
+
+    Events must lie on the sensor, the first time and every step from one event to the next
+    between −2^31 and 2^31 − 1 µs, so that the clock of 32 bits is understood.
+    """
+    sensor, last = None, 0
+    for events in chunks:
+        if sensor is None:
+            sensor = _chip_for(events.size, chip)
+            lines = ("#!AER-DAT2.0", f"# AEChip: {sensor.java}", "#End Of ASCII Header")
+            file.write("".join(f"{line}\r\n" for line in lines).encode())
+        if not len(events):
+            continue
+        if events.out_of_bounds:
+            raise OptionError(
+                f"aedat2 cannot hold the {events.out_of_bounds:,} events outside {events.size}: "
+                "crop to the sensor first"
+            )
+        steps = np.diff(events.t, prepend=last)
+        bad = np.flatnonzero((steps < -(1 << 31)) | (steps >= 1 << 31))
+        if len(bad):
+            raise OptionError(
+                f"aedat2 holds steps of time below 2^31 µs, found one to {events.t[bad[0]]} µs: "
+                "subtract the first time, or cut the recording"
+            )
+        last = int(events.t[-1])
+        file.write(_encode(events, sensor).tobytes())
+
+
+def _chip_for(size: tuple[int, int], chip: str | None) -> _Chip:
+    names = [name for name, known in CHIPS.items() if known.size == size]
+    if chip in names or (chip is None and names):
+        return CHIPS[chip or names[0]]
+    if chip is not None:
+        raise OptionError(f"the chip {chip} has the size {CHIPS[chip].size}, the events {size}")
+    sizes = ", ".join(sorted({f"{c.size[0]}x{c.size[1]}" for c in CHIPS.values()}))
+    raise OptionError(f"aedat2 knows no chip of the size {size}; there are {sizes}")
+
+
+def _encode(events: Events, chip: _Chip) -> np.ndarray:
+    x, x_mask, y, y_mask, p, p_mask, x0, dx, y0, dy, flip, _ = _placement(chip, "jaer", "jaer")
+    words = np.empty((len(events), 2), ">u4")
+    address = (x0 + dx * events.x.astype(np.int64) & x_mask) << x
+    address |= (y0 + dy * events.y.astype(np.int64) & y_mask) << y
+    address |= ((events.p ^ flip) & p_mask).astype(np.int64) << p
+    words[:, 0] = address
+    words[:, 1] = events.t & 0xFFFFFFFF
+    return words
+
+
+@jit
+def _word(block: np.ndarray, at: int, n: int) -> int:
+    """An unsigned number of n = 2 or 4 bytes, big endian."""
+    low = block[at + n - 2] << 8 | block[at + n - 1]
+    if n == 4:
+        low |= block[at] << 24 | block[at + 1] << 16
+    return np.int64(low)
+
+
+@jit
+def _survey(block: np.ndarray, record: int) -> tuple[int, int, int]:
+    """All bits that any address has, and the greatest x and y of events if it is a DAVIS."""
+    seen = x = y = 0
+    for at in range(0, len(block) - record + 1, record):
+        address = _word(block, at, record - 4)
+        seen |= address
+        if not address & 0x80000400:
+            x, y = max(x, address >> 12 & 1023), max(y, address >> 22 & 511)
+    return seen, x, y
+
+
+@jit
+def _backward(block: np.ndarray) -> int:
+    """How often the time of 6-byte records goes back."""
+    backward = 0
+    for at in range(6, len(block), 6):
+        backward += _time(block, at + 2) < _time(block, at - 4)
+    return backward
+
+
+@jit
+def _time(block: np.ndarray, at: int) -> int:
+    bits = _word(block, at, 4)
+    return bits - ((bits & 0x80000000) << 1)
+
+
+@jit
+def _kind(address: int, no_event: int) -> int:
+    """Which of KINDS an address is that is no event."""
+    if address & no_event & 0x80000000:
+        return 2 if address & 0xC00 == 0xC00 else 1
+    return 3 if no_event == 0x1000 else 0
+
+
+@jit
+def _decode(
+    block: np.ndarray,
+    k: int,
+    record: int,
+    clock: np.ndarray,
+    tally: np.ndarray,
+    low: int,
+    high: int,
+    place: tuple[int, ...],
+    t: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    p: np.ndarray,
+    n: int,
+    room: int,
+) -> tuple[int, int]:
+    """Append to n events those of record k on, until `room` are there or the block ends.
+
+    Returns the new n and the next record; `tally` counts what is no event, by its kind.
+    """
+    x_at, x_mask, y_at, y_mask, p_at, p_mask, x0, dx, y0, dy, flip, no_event = place
+    records = len(block) // record
+    now, bits, running = clock
+    if not running and k < records:
+        now = bits = _time(block, record - 4)
+    while k < records and n < room:
+        at = k * record
+        k += 1
+        address, time = _word(block, at, record - 4), _time(block, at + record - 4)
+        step = time - bits
+        bits = time
+        now += step - (step + 0x80000000 >> 32 << 32)  # the nearest: between -2^31 and 2^31 - 1
+        within = (now >= low) & (now < high)
+        if address & no_event:
+            tally[_kind(address, no_event)] += within
+            continue
+        column = x0 + dx * (address >> x_at & x_mask)
+        row = y0 + dy * (address >> y_at & y_mask)
+        inside = (column | row) >= 0  # mirrored addresses beyond the sensor are negative
+        t[n], x[n], y[n], p[n] = now, column, row, (address >> p_at & p_mask) ^ flip
+        n += within & inside
+        tally[4] += within & (not inside)
+    clock[0], clock[1], clock[2] = now, bits, 1
+    return n, k
+
+
+FORMATS.register(
+    Format(
+        name="aedat2",
+        title="AEDAT 1.0 and 2.0 (jAER, CIFAR10-DVS)",
+        suffixes=(".aedat2",),
+        stream=stream,
+        write=write,
+        detect=lambda head: head.startswith((MAGIC + b"1", MAGIC + b"2")),
+        bound=bound,
+        header=header,
+    )
+)
+FORMATS.register(
+    Format(
+        name="aedat1",
+        title="AEDAT 1.0 without a header (jAER before 2010)",
+        suffixes=(".dat",),
+        stream=stream,
+        bound=bound,
+    )
+)

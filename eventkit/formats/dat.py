@@ -1,0 +1,250 @@
+"""DAT: recordings of Prophesee cameras in records of 8 bytes, as N-CARS, Gen1 and 1 Mpx.
+
+Lines `% key value` come first (see `_prophesee`), then a byte each for the type of the events (0 or
+12: these; 14: external triggers) and their size (8). A file without lines has neither. Records,
+little endian:
+
+    uint32 t [µs]                          version 2             version 1 (first ATIS cameras)
+    uint32 x, y and polarity (1 ON)        0-13 x | 14-27 y | 28    0-8 x | 9-16 y | 17
+           of a trigger                    0 value | 26-31 id
+
+Time wraps after 2^32 µs (71.6 min): when it falls by more than 2^31. Specification:
+https://docs.prophesee.ai/stable/data/file_formats/dat.html; version 1 as in openeb's event2d.h.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+
+from eventkit._jit import jit
+from eventkit.errors import FormatError, OptionError
+from eventkit.events import Columns, Events
+from eventkit.formats import FORMATS, Format, Report
+from eventkit.formats import _prophesee as prophesee
+
+CD, TRIGGERS = (0, 12), 14  # types of events
+RUN = 2048  # records that are looked at together
+FALL = 1 << 31
+WRAP = 1 << 32
+
+
+@contextmanager
+def _open(path: Path, types: tuple[int, ...] = CD) -> Iterator[prophesee.File]:
+    """The records of a file; FormatError when they are not of these types."""
+    with prophesee.File.open(path, CODE) as file:
+        begin, facts = file.header.begin, file.header.facts
+        state = file.state
+        state["started"], state["variant"] = 1, facts.get("version", "2") != "1"
+        if begin:
+            with path.open("rb") as beginning:
+                beginning.seek(begin)
+                kind = beginning.read(2)
+            if len(kind) == 2 and (kind[0] not in types or kind[1] != 8):
+                reason = f"holds events of type {kind[0]} and {kind[1]} bytes, expected 8 bytes of "
+                reason += f"type {' or '.join(map(str, types))}"
+                hint = '; formats.extra(path, "triggers") reads them' if kind[0] == TRIGGERS else ""
+                raise FormatError(path, begin, reason + hint)
+            begin += 2
+        yield replace(file, begin=begin)
+
+
+def stream(
+    path: Path,
+    report: Report,
+    into: Columns,
+    *,
+    chunk: int,
+    start: int | None,
+    stop: int | None,
+    strict: bool,
+    size: str | None = None,
+    t0: Literal["sensor", "first"] = "sensor",
+) -> Iterator[Events]:
+    """Events; size (as 304x240) is that of the sensor, if the header does not name it.
+
+    t0=first sets the time of the first event to 0. Counts: trailing bytes.
+    """
+    with _open(path) as file:
+        if file.begin > file.end and strict:
+            raise FormatError(path, file.end, "the file ends before the type of its events")
+        asked = prophesee.Asked(chunk, start, stop, strict, size, t0)
+        yield from prophesee.events(file, report, into, asked)
+
+
+def header(path: Path) -> dict[str, Any]:
+    """The lines of the header: version, width, height, date, ..."""
+    with prophesee.File.open(path, CODE) as file:
+        return file.header.facts
+
+
+def bound(path: Path) -> int:
+    """So many events are in the file."""
+    with _open(path) as file:
+        return file.records
+
+
+def triggers(path: Path) -> np.ndarray:
+    """External triggers of a file that has them instead of events: t (µs), p (1 rising) and id."""
+    with _open(path, (TRIGGERS,)) as file:
+        parts = [file.words(block).reshape(-1, 2).copy() for block in file.blocks()]
+    records = np.concatenate([np.empty((0, 2), np.uint32), *parts])
+    found = np.empty(len(records), prophesee.TRIGGER)
+    time = records[:, 0].astype(np.int64)
+    found["t"] = time + WRAP * np.cumsum(np.diff(time, prepend=0) < -FALL)
+    found["p"], found["id"] = records[:, 1] & 1, records[:, 1] >> 26
+    return found
+
+
+def write(
+    file: BinaryIO,
+    chunks: Iterable[Events],
+    *,
+    version: int = 2,
+    t0: Literal["sensor", "first"] = "sensor",
+) -> None:
+    """DAT of version 2 (x and y below 16,384) or 1 (x below 512, y below 256).
+
+    The first time is below 2^32 µs (t0=first subtracts it from all); from there on, time wraps:
+    it may go back by 2^31 µs or ahead by less than that.
+    """
+    if version not in (1, 2):
+        raise OptionError(f"version is {version}, expected 1 or 2")
+    sides = (1 << 14, 1 << 14) if version == 2 else (1 << 9, 1 << 8)
+    last = None
+    for events in prophesee.shifted(chunks, t0):
+        _check(events, sides, last)
+        if last is None:
+            lines = ("Data file containing CD events.", f"Version {version}")
+            sensor = (f"Width {events.width}", f"Height {events.height}")
+            file.write("".join(f"% {line}\n" for line in (*lines, *sensor)).encode())
+            file.write(bytes([12 if version == 2 else 0, 8]))
+            last = 0
+        records = np.empty((len(events), 2), "<u4")
+        records[:, 0] = events.t & (WRAP - 1)
+        shifts = (14, 28) if version == 2 else (9, 17)
+        records[:, 1] = events.x | events.y.astype(np.uint32) << shifts[0]
+        records[:, 1] |= events.p.astype(np.uint32) << shifts[1]
+        file.write(records.tobytes())
+        if len(events):
+            last = int(events.t[-1])
+
+
+def _check(events: Events, sides: tuple[int, int], last: int | None) -> None:
+    if not len(events):
+        return
+    x, y = int(events.x.max()), int(events.y.max())
+    if x >= sides[0] or y >= sides[1]:
+        raise OptionError(
+            f"dat of that version holds x below {sides[0]} and y below {sides[1]}, found {x}, {y}"
+        )
+    if events.t.min() < 0:
+        raise OptionError(f"dat holds times from 0 on, found {events.t.min()} µs")
+    steps = np.diff(events.t, prepend=last or 0)
+    wraps = np.diff(events.t // WRAP, prepend=(last or 0) // WRAP)
+    wrong = wraps != (steps - WRAP * wraps < -FALL)
+    if wrong.any():
+        i = int(wrong.argmax())
+        before = "at the start" if last is None and i == 0 else f"after {events.t[i] - steps[i]} µs"
+        raise OptionError(
+            f"dat has 32 bits for the time and cannot hold t = {events.t[i]} µs {before}; "
+            "t0=first subtracts the first time, sort=True or transforms mend the order"
+        )
+
+
+@jit
+def _falls(words: np.ndarray, last: int) -> int:
+    """How often the time falls so much that it wrapped."""
+    falls = np.int64(last) - np.int64(words[0]) > FALL
+    for i in range(2, len(words), 2):
+        falls += np.int64(words[i - 2]) - np.int64(words[i]) > FALL
+    return falls
+
+
+@jit
+def _decode(
+    words: np.ndarray,
+    k: int,
+    states: np.ndarray,
+    t: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    p: np.ndarray,
+    n: int,
+    room: int,
+    marks: np.ndarray,
+) -> tuple[int, int]:
+    """Append events to n until there are `room`, as `_prophesee.Code` says."""
+    state = states[0]
+    y_at, p_at = (np.uint32(14), np.uint32(28)) if state.variant else (np.uint32(9), np.uint32(17))
+    y_mask = np.uint32(0x3FFF) if state.variant else np.uint32(0xFF)
+    x_mask = np.uint32(0x3FFF) if state.variant else np.uint32(0x1FF)
+    while k < len(words) and n < room:
+        m = min(RUN, (len(words) - k) // 2, room - n)
+        run = words[k : k + 2 * m]
+        ts, xs, ys, ps = t[n : n + m], x[n : n + m], y[n : n + m], p[n : n + m]
+        smooth = _falls(run, state.high) == 0
+        base = state.loops << 32
+        for i in range(m):
+            word = run[2 * i + 1]
+            ts[i] = base + np.int64(run[2 * i])
+            xs[i] = word & x_mask
+            ys[i] = word >> y_at & y_mask
+            ps[i] = word >> p_at & np.uint32(1)
+        if not smooth:
+            last = state.high
+            for i in range(m):
+                time = np.int64(run[2 * i])
+                state.loops += last - time > FALL
+                ts[i] = (state.loops << 32) + time
+                last = time
+        state.high = np.int64(run[2 * m - 2])
+        n += m
+        k += 2 * m
+    return n, k
+
+
+@jit
+def _measure(words: np.ndarray, states: np.ndarray) -> tuple[int, int, int]:
+    """The number of events and bounds of their times, as `_prophesee.Code` says."""
+    state = states[0]
+    if len(words) == 0:
+        return 0, 0, 0
+    low = high = words[0]
+    for i in range(0, len(words), 2):
+        low, high = min(low, words[i]), max(high, words[i])
+    before = state.loops
+    state.loops += _falls(words, state.high)
+    state.high = np.int64(words[-2])
+    return len(words) // 2, (before << 32) + np.int64(low), (state.loops << 32) + np.int64(high)
+
+
+CODE = prophesee.Code("DAT", "<u4", 8, 1, _decode, _measure)
+
+
+def detect(head: bytes) -> bool:
+    """Whether the lines are those of a DAT file."""
+    try:
+        found = prophesee.parse_header(head)
+    except ValueError:
+        return False
+    named = "version" in found.facts or found.facts.get("data", "").startswith("file containing")
+    return found.kind is None and named
+
+
+FORMATS.register(
+    Format(
+        name="dat",
+        title="Prophesee DAT (N-CARS, Gen1, 1 Mpx)",
+        suffixes=(".dat",),
+        stream=stream,
+        write=write,
+        detect=detect,
+        bound=bound,
+        header=header,
+        extras={"triggers": triggers},
+    )
+)

@@ -1,0 +1,303 @@
+"""An event camera in software: frames of light in, events out.
+
+The model, per pixel:
+
+1. The photoreceptor answers log(I + dark): logarithmic in the light I, linear where I is below
+   the photodiode's dark current [1, 2].
+2. Optionally a first-order low-pass filter follows. The receptor is slower in the dark, so its
+   cutoff is proportional to I, and a tenth of the nominal one in the dark [2].
+3. Between two frames the answer is a straight line in time. Each time it has moved from the
+   memorised level by the pixel's ON threshold upwards or by its OFF threshold downwards, an event
+   leaves at that very instant, not at the time of a frame, and the level is memorised anew [1, 3].
+   Thresholds differ from pixel to pixel (Gaussian) [1, 2].
+4. For the refractory time after an event the pixel is held in reset: what happens meanwhile is
+   lost [1].
+5. Charge leaks from the memory, which makes each pixel send ON events at a slow rate [2, 4]. Hot
+   pixels are those that leak much faster.
+6. Shot noise sends ON and OFF events at random (Poisson) times, up to four times as often in the
+   dark as in full light [2]. Like any event it makes the pixel memorise its level anew, here the
+   one at the end of the step.
+
+[1] P. Lichtsteiner, C. Posch, T. Delbruck: A 128x128 120 dB 15 us latency asynchronous temporal
+    contrast vision sensor. IEEE JSSC 43(2), 2008.
+[2] Y. Hu, S.-C. Liu, T. Delbruck: v2e: from video frames to realistic DVS events. CVPRW 2021.
+[3] H. Rebecq, D. Gehrig, D. Scaramuzza: ESIM: an open event camera simulator. CoRL 2018.
+[4] Y. Nozaki, T. Delbruck: Temperature and parasitic photocurrent effects in dynamic vision
+    sensors. IEEE TED 64(8), 2017.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from eventkit._jit import jit
+from eventkit.errors import OptionError
+from eventkit.events import Events
+
+LOWEST_THRESHOLD = 0.1  # of the nominal one: mismatch must not make a pixel fire without end
+
+
+class Pixels(NamedTuple):
+    """What each pixel is and remembers, in row order; times are µs since the first frame."""
+
+    on: np.ndarray  # float32, ON threshold in log units
+    off: np.ndarray  # float32, OFF threshold, positive
+    leak: np.ndarray  # float32, log units per µs
+    level: np.ndarray  # float32, the receptor's answer
+    moved: np.ndarray  # float32, how far that is from the memorised level
+    ready: np.ndarray  # float64, when the refractory time ends
+
+
+class Camera:
+    """An event camera of a size (width, height) that is shown one frame after the other.
+
+    Frames are linear light, float32 (H, W), 0 for black and about 1 for white in full light.
+    `threshold` and its standard deviation `mismatch` are in log units (0.2: 22 % more light);
+    `leak_hz` and `shot_hz` are events per pixel and second (shot noise in the dark);
+    `hot_pixels` is the share of pixels that leak about 50 times a second; `cutoff_hz` is the
+    bandwidth at white, None for no filter. `seed`, or a generator that draws it, decides
+    everything that is random.
+
+    >>> camera = Camera((2, 1), threshold=0.5, mismatch=0, refractory_us=0, dark=0)
+    >>> len(camera.step(np.array([[1.0, 1.0]]), 0))
+    0
+    >>> events = camera.step(np.array([[1.0, np.exp(1.25)]]), 1000)
+    >>> events.t.tolist(), events.x.tolist(), events.p.tolist()
+    ([400, 800], [1, 1], [1, 1])
+    """
+
+    def __init__(
+        self,
+        size: tuple[int, int],
+        *,
+        threshold: float = 0.2,
+        mismatch: float = 0.03,
+        refractory_us: int = 500,
+        leak_hz: float = 0.0,
+        shot_hz: float = 0.0,
+        hot_pixels: float = 0.0,
+        cutoff_hz: float | None = None,
+        dark: float = 0.02,
+        seed: int | np.random.Generator = 0,
+    ) -> None:
+        settings = {"mismatch": mismatch, "refractory_us": refractory_us, "leak_hz": leak_hz}
+        settings |= {"shot_hz": shot_hz, "hot_pixels": hot_pixels, "dark": dark}
+        for name, value in settings.items():
+            if not 0 <= value < np.inf:
+                raise OptionError(f"camera: {name} is {value}, expected zero or more")
+        if not 0 < threshold < np.inf:
+            raise OptionError(f"camera: threshold is {threshold}, expected more than zero")
+        if hot_pixels > 1:
+            raise OptionError(f"camera: hot_pixels is {hot_pixels}, expected a share within 0..1")
+        if cutoff_hz is not None and not 0 < cutoff_hz < np.inf:
+            raise OptionError(f"camera: cutoff_hz is {cutoff_hz}, expected more than zero or None")
+        self.size = Events.empty(size).size
+        self._dark = np.float32(dark + np.finfo(np.float32).tiny)  # the logarithm of 0 is finite
+        cutoff = np.inf if cutoff_hz is None else 2e-6 * np.pi * cutoff_hz  # 1 / µs
+        shot = 1e-6 * shot_hz * size[0] * size[1]  # per µs, all pixels, in the dark
+        self._physics = (cutoff, float(refractory_us), shot)
+        rng = np.random.default_rng(seed)
+        self._pixels = _manufacture(rng, size, threshold, mismatch, leak_hz, hot_pixels)
+        self._random = rng.integers(1 << 63, size=1, dtype=np.uint64)
+        self._next_shot = np.array([_wait(self._random, shot)])
+        self._origin: int | None = None
+        self._now = 0.0
+
+    def step(self, frame: np.ndarray, t: int) -> Events:
+        """The events between the last frame and this one, seen at time t (µs), in order of time.
+
+        The first frame only tells the pixels where they start. Raises OptionError for a frame of
+        another size, with negative or infinite light, or not later than the last one.
+        """
+        return self.steps(np.asarray(frame)[np.newaxis], np.array([t]))
+
+    def steps(self, frames: np.ndarray, t: np.ndarray) -> Events:
+        """The events of several steps at once: frames (N, H, W) seen at the times t (N,)."""
+        frames, t = np.ascontiguousarray(frames, np.float32), np.asarray(t)
+        self._check(frames, t)
+        frames = frames.reshape(len(t), -1)
+        answers = frames + self._dark
+        np.log(answers, out=answers)
+        first = 0
+        if self._origin is None:
+            self._origin, first = int(t[0]), 1
+            self._pixels.level[:] = answers[0]
+        times = (t[first:] - self._origin).astype(np.float64)
+        bits = (2 * frames.shape[1] - 1).bit_length()
+        codes = _expose(
+            answers[first:],
+            frames[first:],
+            times,
+            self._now,
+            self._pixels,
+            self._physics,
+            self._next_shot,
+            self._random,
+            bits,
+        )
+        self._now = float(t[-1] - self._origin)
+        codes.sort()
+        t, x, y, p = _unpack(codes, bits, self.size[0], self._origin)
+        return Events.trusted(t, x, y, p, self.size)
+
+    def _check(self, frames: np.ndarray, t: np.ndarray) -> None:
+        if t.ndim != 1 or not len(t) or frames.shape != (len(t), *self.size[::-1]):
+            raise OptionError(
+                f"camera: frames of shape {frames.shape} and times of shape {t.shape}, "
+                f"expected (N, {self.size[1]}, {self.size[0]}) and (N,)"
+            )
+        if not (frames.min() >= 0 and frames.max() < np.inf):
+            raise OptionError("camera: a frame has light that is negative, infinite or no number")
+        last = None if self._origin is None else self._origin + int(self._now)
+        later = last is None or t[0] > last
+        if t.dtype.kind not in "iu" or not later or (t[1:] <= t[:-1]).any():
+            raise OptionError(
+                f"camera: frames at {t.tolist()} µs, the last one seen at {last}; "
+                "expected whole numbers that increase"
+            )
+
+
+def _manufacture(
+    rng: np.random.Generator,
+    size: tuple[int, int],
+    threshold: float,
+    mismatch: float,
+    leak_hz: float,
+    hot_pixels: float,
+) -> Pixels:
+    n = size[0] * size[1]
+    on, off = np.maximum(rng.normal(threshold, mismatch, (2, n)), LOWEST_THRESHOLD * threshold)
+    rate = np.full(n, leak_hz)
+    hot = rng.random(n) < hot_pixels
+    rate[hot] = 50 * rng.exponential(size=int(hot.sum()))
+    # The camera has been on for a while: each pixel that leaks is somewhere on its way to an event.
+    moved = np.where(rate > 0, rng.random(n) * on, 0)
+    leak = 1e-6 * threshold * rate
+    on, off, leak, level, moved = np.stack([on, off, leak, np.zeros(n), moved]).astype(np.float32)
+    return Pixels(on, off, leak, level, moved, ready=np.zeros(n))
+
+
+@jit
+def _expose(
+    answers: np.ndarray,
+    light: np.ndarray,
+    times: np.ndarray,
+    now: float,
+    pixels: Pixels,
+    physics: tuple[float, float, float],
+    next_shot: np.ndarray,
+    random: np.ndarray,
+    bits: int,
+) -> np.ndarray:
+    """Pass all frames through all pixels; one code per event: time << bits | pixel << 1 | p."""
+    on, off, _, _, moved, ready = pixels
+    cutoff, refractory, shot = physics
+    rise, crossed = np.empty(len(on), np.float32), np.empty(len(on), np.bool_)
+    codes, n = np.empty(4096, np.int64), 0
+    for k in range(len(times)):
+        end = times[k]
+        _follow(
+            answers[k], light[k], np.float32(end - now), np.float32(cutoff), pixels, rise, crossed
+        )
+        for i in range(len(on)):
+            if not crossed[i]:
+                continue
+            held = np.isnan(moved[i])
+            start, value = (max(now, ready[i]), 0.0) if held else (now, np.float64(moved[i]))
+            slope = rise[i] / (end - now)
+            while start < end:
+                goal = on[i] if slope > 0 else -off[i]
+                at = start + max((goal - value) / slope, 0.0) if slope != 0 else np.inf
+                if at > end:
+                    break
+                codes, n = _send(codes, n, at, i, slope > 0, bits)
+                start, value = at + refractory, 0.0
+            ready[i] = start
+            moved[i] = value + slope * (end - start) if start < end else np.nan
+        while next_shot[0] <= end:
+            at = next_shot[0]
+            i = min(int(_uniform(random) * len(on)), len(on) - 1)
+            spared = np.float32(0.75) * min(light[k, i], np.float32(1))
+            if _uniform(random) >= spared and ready[i] <= at:
+                codes, n = _send(codes, n, at, i, _uniform(random) < 0.5, bits)
+                moved[i], ready[i] = np.nan, at + refractory
+            next_shot[0] = at + _wait(random, shot)
+        now = end
+    return codes[:n]
+
+
+@jit
+def _follow(
+    answer: np.ndarray,
+    light: np.ndarray,
+    span: np.float32,
+    cutoff: np.float32,
+    pixels: Pixels,
+    rise: np.ndarray,
+    crossed: np.ndarray,
+) -> None:
+    """Move all pixels by one step, but for those that cross a threshold or are held in reset.
+
+    Nearly all pixels are quiet in nearly all steps, and these loops have no branch: the compiler
+    makes vector instructions of them.
+    """
+    on, off, leak, level, moved, _ = pixels
+    one, floor = np.float32(1), np.float32(0.1)
+    for i in range(len(on)):
+        # A low-pass filter's share of the way in a step of x time constants (implicit Euler):
+        # x / (1 + x), written so that it is 1 without a filter. Plain / would branch on zero.
+        share = one - np.true_divide(one, one + cutoff * span * (light[i] + floor))
+        way = (answer[i] - level[i]) * share
+        level[i] += way
+        rise[i] = way + leak[i] * span
+    for i in range(len(on)):
+        now = moved[i] + rise[i]
+        quiet = (-off[i] < now) & (now < on[i])
+        moved[i] = now if quiet else moved[i]
+        crossed[i] = not quiet
+
+
+@jit
+def _send(
+    codes: np.ndarray, n: int, at: float, pixel: int, on: bool, bits: int
+) -> tuple[np.ndarray, int]:
+    if n == len(codes):
+        wider = np.empty(2 * n, np.int64)
+        for k in range(n):
+            wider[k] = codes[k]
+        codes = wider
+    codes[n] = (np.int64(at) << bits) | (pixel << 1) | on
+    return codes, n + 1
+
+
+@jit
+def _unpack(
+    codes: np.ndarray, bits: int, width: int, origin: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    n = len(codes)
+    t, p = np.empty(n, np.int64), np.empty(n, np.uint8)
+    x, y = np.empty(n, np.uint16), np.empty(n, np.uint16)
+    for k in range(n):
+        pixel = (codes[k] & ((1 << bits) - 1)) >> 1
+        t[k] = (codes[k] >> bits) + origin
+        x[k], y[k], p[k] = pixel % width, pixel // width, codes[k] & 1
+    return t, x, y, p
+
+
+@jit
+def _wait(random: np.ndarray, rate: float) -> float:
+    """The time to the next event of a Poisson process."""
+    return -np.log(1.0 - _uniform(random)) / rate if rate > 0 else np.inf
+
+
+@jit
+def _uniform(random: np.ndarray) -> float:
+    """Uniform in [0, 1) by SplitMix64 (Steele, Lea, Flood: OOPSLA 2014).
+
+    Numba's own generator has one state per thread, which would make recordings depend on workers.
+    """
+    random[0] += np.uint64(0x9E3779B97F4A7C15)
+    z = random[0]
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return float(((z ^ (z >> np.uint64(31))) >> np.uint64(11)) * (1.0 / (1 << 53)))

@@ -1,0 +1,441 @@
+"""The command line: exit codes, sentences, JSON, pictures; each bad input gets its sentence."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import make_events
+from eventkit.cli import COMMANDS, main
+from eventkit.cli._text import DURATION, duration, number, print_json, progress, size
+
+import eventkit as ek
+
+EVENTKIT = [sys.executable, "-m", "eventkit"]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch) -> Path:
+    """An empty current folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def aedat(here) -> Path:
+    """A recording of a thousand random events, in the current folder."""
+    ek.write("a.aedat", make_events())
+    return Path("a.aedat")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Path:
+    """A store of three tiny recordings in two class folders."""
+    folder = tmp_path_factory.mktemp("raw")
+    for i, name in enumerate(["cat/0", "dog/0", "dog/1"]):
+        path = folder / "pets" / f"{name}.aedat"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        ek.write(path, make_events(500 + i, seed=i))
+    out = folder / "pets.zarr"
+    command = ["convert", str(folder / "pets"), "--frames", "4", "--out", str(out), "--json"]
+    assert main(command) == 0
+    return out
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command line in this process: its exit code, stdout and stderr."""
+
+    def run(*argv):
+        code = main([str(word) for word in argv])
+        return (code, *capsys.readouterr())
+
+    return run
+
+
+def error_of(result) -> str:
+    """The one line of an expected error, with nothing on stdout."""
+    code, out, err = result
+    assert code == 1
+    assert out == ""
+    lines = err.splitlines()
+    assert len(lines) == 1, err
+    assert lines[0].startswith("eventkit: error: ")
+    return lines[0].removeprefix("eventkit: error: ")
+
+
+def test_help_lists_every_command(run):
+    code, out, _ = run("--help")
+    assert code == 0
+    assert all(f"  {name} " in out for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_of_the_table_has_a_help_of_its_own(run, name):
+    code, out, _ = run(name, "--help")
+    assert code == 0
+    assert f"Usage: eventkit {name}" in out
+
+
+def test_version(run):
+    assert run("--version") == (0, f"eventkit {ek.__version__}\n", "")
+
+
+def test_unknown_command_suggests_the_near_one(run):
+    code, _, err = run("convrt")
+    assert code == 2
+    assert "no command 'convrt'. Did you mean 'convert'?" in err
+
+
+@pytest.mark.parametrize(
+    ("argv", "sentence"),
+    [
+        ("info", "Missing argument 'FILE'"),
+        ("info a b", "unexpected extra argument"),
+        ("view a --fps 99", "99.0 is not in the range"),
+        ("view a --fps fast", "'fast' is not a valid float"),
+        ("view a --frames 0", "0 is not in the range x>=1"),
+        ("view a --by size", "'size' is not one of 'number', 'time'"),
+        ("view a --duration 5parsec", "'5parsec' is no duration; write it like 50ms"),
+        ("view a --duration -3ms", "'-3ms' is no duration"),
+        ("view a --out a.jpg", "a.jpg must end in .png or .gif"),
+        ("view a --frames 3 --duration 5ms", "--duration goes without --frames and --by"),
+        ("view a --sample 1", "a recording has no --sample"),
+        ("simulate dvsgesture", "Missing option '--root'"),
+        ("simulate dvsgesture --root x --subjects 1", "1 is not in the range x>=2"),
+    ],
+)
+def test_wrong_usage_is_named_and_exits_2(run, argv, sentence):
+    code, out, err = run(*argv.split())
+    assert (code, out) == (2, "")
+    assert sentence in err
+
+
+def test_expected_error_has_a_traceback_only_on_request(run, monkeypatch):
+    monkeypatch.setenv("EVENTKIT_TRACEBACK", "1")
+    code, _, err = run("datasets", "nmnst")
+    assert code == 1
+    assert err.startswith("Traceback")
+    assert err.splitlines()[-1].startswith("eventkit: error: no dataset 'nmnst'")
+
+
+def test_closed_stdout_ends_quietly():
+    reading, writing = os.pipe()
+    os.close(reading)
+    for argv in (["--help"], ["datasets"], ["datasets", "--json"]):
+        done = subprocess.run([*EVENTKIT, *argv], stdout=writing, stderr=subprocess.PIPE)
+        assert (done.returncode, done.stderr) == (1, b"")
+    os.close(writing)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_full_disk_has_its_sentence(unbuffered):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*EVENTKIT, "datasets"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "eventkit: error: No space left on device; free some space and run the same command again\n"
+    )
+
+
+def test_interrupt_exits_130_with_a_sentence(here):
+    # The list of recordings is a pipe: the command waits in it, and it opens for us when it does.
+    os.mkfifo("trials_to_train.txt")
+    command = [*EVENTKIT, "convert", "dvsgesture", "--root", ".", "--frames", "4"]
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    pipe = None
+    while pipe is None and running.poll() is None:
+        with contextlib.suppress(OSError):
+            pipe = os.open("trials_to_train.txt", os.O_WRONLY | os.O_NONBLOCK)
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate()
+    assert pipe is not None, err
+    os.close(pipe)
+    assert running.returncode == 130
+    assert err.strip() == "eventkit: interrupted; run the same command again"
+
+
+def test_datasets_lists_every_description(run):
+    code, out, _ = run("datasets")
+    assert code == 0
+    assert out.split()[0] == "name"
+    assert "nmnist" in out
+    assert "1,176 train + 288 test" in out
+
+
+def test_dataset_shows_its_classes_by_label(run):
+    code, out, _ = run("datasets", "dvsgesture")
+    assert code == 0
+    assert "    0  hand clapping\n" in out
+    assert "8a5c71fb11e24e5ca5b11866ca6c00a1" in out
+
+
+def test_datasets_as_json(run):
+    listed = json.loads(run("datasets", "--json")[1])
+    one = json.loads(run("datasets", "nmnist", "--json")[1])
+    assert listed["nmnist"] == one
+    assert one["size"] == [34, 34]
+    assert one["samples"] == {"train": 60000, "test": 10000}
+
+
+def test_unknown_dataset_suggests_the_near_one(run):
+    assert "Did you mean 'dvsgesture'?" in error_of(run("datasets", "dvsgestur"))
+
+
+def test_info_says_what_a_recording_holds(run, aedat):
+    events = make_events()
+    code, out, err = run("info", aedat)
+    assert (code, err) == (0, "")
+    facts = dict(line.split(maxsplit=1) for line in out.splitlines() if len(line.split()) > 1)
+    assert facts["format"] == "aedat3"
+    assert facts["events"] == "1,000"
+    assert facts["polarity"].startswith(f"{int(events.p.sum())} ON")
+
+
+def test_info_as_json_is_one_object(run, aedat):
+    events = make_events()
+    facts = json.loads(run("info", aedat, "--json")[1])
+    assert facts["events"] == 1000
+    assert (facts["t0"], facts["t1"]) == (events.t[0], events.t[-1])
+    assert facts["on"] + facts["off"] == 1000
+
+
+def test_info_of_a_cut_file_names_the_byte_and_can_go_on(run, aedat):
+    aedat.write_bytes(aedat.read_bytes()[:-5])
+    assert error_of(run("info", aedat)).startswith("a.aedat at byte ")
+    code, out, _ = run("info", aedat, "--tolerant", "--json")
+    assert code == 0
+    assert json.loads(out)["events"] == 999
+
+
+@pytest.mark.parametrize("command", ["info", "view"])
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("empty.aedat", b"", "empty.aedat: the file is empty; expected a recording"),
+        ("text.aedat", b"once upon a time\n", "text.aedat: no known format: starts with b'once"),
+        ("text.bin", b"no multiple of five", "text.bin"),
+        ("picture.png", b"\x89PNG\r\n\x1a\n", "picture.png: no known format"),
+    ],
+)
+def test_what_is_no_recording_is_named(run, here, command, name, content, sentence):
+    Path(name).write_bytes(content)
+    assert error_of(run(command, name)).startswith(sentence)
+    assert [path.name for path in here.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("command", ["info", "view"])
+def test_folder_and_missing_file_are_named(run, here, command):
+    Path("folder").mkdir()
+    assert error_of(run(command, "folder")) == "folder: is a folder; expected one recording"
+    missing = "no.aedat: No such file or directory; check the path"
+    assert error_of(run(command, "no.aedat")) == missing
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.parametrize("command", ["info", "view"])
+def test_file_without_permission_is_named(run, aedat, command):
+    aedat.chmod(0)
+    wanted = "a.aedat: Permission denied; check who may read and write there"
+    assert error_of(run(command, aedat)) == wanted
+
+
+def test_format_and_its_options_can_be_said(run, here):
+    ek.write("a.bin", make_events())
+    for command in ("info", "view"):
+        code, out, _ = run(command, "a.bin", "--format", "atis:size=40x36")
+        assert code == 0
+        assert "40x36" in out
+    assert "atis has no option 'sise'. Did you mean 'size'?" in error_of(
+        run("info", "a.bin", "--format", "atis:sise=40x36")
+    )
+    assert "no file format 'aedat'" in error_of(run("view", "a.bin", "--format", "aedat"))
+    code, _, err = run("info", "a.bin", "--format", "atis:strict=false")
+    assert code == 2
+    assert "strict is no option of a file format" in err
+
+
+def test_info_of_a_store_points_to_inspect(run, store):
+    assert f"run: eventkit inspect {store}" in error_of(run("info", store))
+
+
+def test_view_draws_a_recording_as_a_sheet_here(run, aedat):
+    code, out, err = run("view", aedat)
+    assert (code, err) == (0, "")
+    assert out.startswith("a-view.png: 16 frames of 34x34, a.aedat: 1,000 events in ")
+    assert Path("a-view.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_view_draws_a_gif_of_what_was_asked(run, aedat):
+    image = pytest.importorskip("PIL.Image")
+    code, out, _ = run("view", aedat, "--duration", "5ms", "--out", "x.gif", "--fps", 20)
+    frames = ek.frames(make_events(), duration=5000)
+    assert code == 0
+    assert f"{len(frames)} frames" in out
+    with image.open("x.gif") as picture:
+        assert picture.n_frames == len(frames)
+        assert picture.info["duration"] == 50
+
+
+def test_view_cuts_relative_to_the_first_event(run, aedat):
+    events = make_events()
+    t0 = int(events.t[0])
+    part = events.between(t0 + 2000, t0 + 9000)
+    code, out, _ = run("view", aedat, "--start", "2ms", "--stop", "9ms", "--frames", 3)
+    assert code == 0
+    assert f"3 frames of 34x34, a.aedat: {len(part):,} events" in out
+
+
+def test_view_of_a_recording_without_events_is_dark(run, here):
+    ek.write("a.aedat", ek.Events.empty((34, 34)))
+    code, out, _ = run("view", "a.aedat", "--frames", 2)
+    assert code == 0
+    assert "0 events" in out
+
+
+def test_view_says_how_many_events_it_cannot_draw(run, here):
+    events = make_events()
+    ek.write("a.aedat", ek.Events(events.t, events.x, events.y, events.p, size=(30, 34)))
+    code, out, err = run("view", "a.aedat", "--frames", 2)
+    outside = int((events.x >= 30).sum())
+    assert code == 0
+    assert f"{outside} events outside 30x34 are not drawn" in err
+    assert f"{1000 - outside} events" in out
+
+
+def test_view_draws_a_sample_of_a_store(run, store):
+    code, out, _ = run("view", store, "--sample", 1)
+    split = ek.open(store).splits[0]
+    assert code == 0
+    assert out == f"pets-{split}-1.png: 4 frames of 34x34, pets {split} 1: dog\n"
+
+
+def test_view_of_a_sample_that_is_not_there_says_so(run, store):
+    assert "99" in error_of(run("view", store, "--sample", 99))
+    assert "no split 'tset'" in error_of(run("view", store, "--split", "tset"))
+    code, _, err = run("view", store, "--frames", 3)
+    assert code == 2
+    assert "a store's frames are as they were converted; it takes no --frames" in err
+
+
+def test_view_into_a_folder_that_is_not_there_says_so(run, aedat):
+    assert "No such file or directory" in error_of(run("view", aedat, "--out", "no/x.png"))
+
+
+def test_simulate_names_what_it_does_not_know(run, here):
+    sentence = error_of(run("simulate", "dvsgestur", "--root", "x"))
+    assert "Did you mean 'dvsgesture'?" in sentence
+    assert not list(here.iterdir())
+
+
+def test_simulate_leaves_files_that_are_not_its_own(run, here):
+    Path("thesis.tex").write_text("x")
+    assert "is not empty" in error_of(run("simulate", "dvsgesture", "--root", "."))
+    assert [path.name for path in here.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    ("text", "us"),
+    [
+        ("50ms", 50_000),
+        ("50000us", 50_000),
+        ("50000", 50_000),
+        ("1.5s", 1_500_000),
+        (".25 ms", 250),
+        ("7µs", 7),
+        ("2min", 120_000_000),
+        ("0.1s", 100_000),
+    ],
+)
+def test_durations_are_exact_microseconds(text, us):
+    assert DURATION.convert(text, None, None) == us
+
+
+@pytest.mark.parametrize("text", ["", "ms", "1e3", "1,5s", "0.5us", "-1s", "5 weeks", "nan"])
+def test_other_durations_are_refused(text):
+    with pytest.raises(Exception, match=r"duration|whole number"):
+        DURATION.convert(text, None, None)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (7, "7"),
+        (999, "999"),
+        (999.4, "999"),
+        (999.6, "1.00 k"),
+        (1000, "1.00 k"),
+        (12_345, "12.3 k"),
+        (999_499, "999 k"),
+        (999_500, "1.00 M"),
+        (0.25, "0.250"),
+        (2.5, "2.50"),
+    ],
+)
+def test_numbers_for_people_have_three_digits(value, text):
+    assert number(value) == text
+
+
+def test_sizes_and_durations_for_people():
+    assert [size(n) for n in (0, 999, 4_218_000, 3.2e12)] == ["0 B", "999 B", "4.22 MB", "3.20 TB"]
+    assert [duration(s) for s in (0, 1e-6, 0.9996, 99.96)] == ["0 s", "1 µs", "1 s", "1 min 40 s"]
+
+
+def test_json_holds_plain_values_in_the_order_given(capsys):
+    print_json(
+        {
+            "b": np.int64(3),
+            "a": np.arange(3, dtype=np.uint16),
+            "c": (np.float32(0.5), float("nan"), None, True),
+            "path": Path("x"),
+        }
+    )
+    text = capsys.readouterr().out
+    assert json.loads(text) == {"b": 3, "a": [0, 1, 2], "c": [0.5, None, None, True], "path": "x"}
+    assert text.index('"b"') < text.index('"a"')
+
+
+def test_progress_is_silent_without_a_terminal(capsys):
+    with progress(10, "files", "copy") as bar:
+        bar.advance(3)
+        bar.update(10, 10)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_progress_draws_on_a_terminal():
+    pty = pytest.importorskip("pty")
+    code = (
+        "from eventkit.cli._text import progress\n"
+        "with progress(None, 'files', 'copy') as bar:\n"
+        "    bar.update(1200, 3000)\n"
+        "    bar.advance(1800)\n"
+    )
+    controller, terminal = pty.openpty()
+    running = subprocess.Popen(
+        [sys.executable, "-c", code], stderr=terminal, stdout=subprocess.PIPE
+    )
+    os.close(terminal)
+    drawn = b""
+    try:
+        while part := os.read(controller, 4096):
+            drawn += part
+    except OSError:  # Linux reports a terminal that nobody holds any more as an error
+        pass
+    os.close(controller)
+    assert running.communicate()[0] == b""
+    assert running.returncode == 0
+    assert b"copy" in drawn
+    assert b"3,000 / 3,000 files" in drawn

@@ -1,0 +1,114 @@
+"""The wheel: what it owns, and that it works far from the checkout. Examples in docstrings."""
+
+import doctest
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import eventkit
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("eventkit", "cli", "datasets_meta")
+LEARNING = ("snn", "models", "loader", "train", "evaluate")
+
+
+def packages() -> list[str]:
+    """The installed names of all folders with an __init__.py."""
+    found = []
+    for folder in FOLDERS:
+        for init in (ROOT / folder).rglob("__init__.py"):
+            name = ".".join(init.parent.relative_to(ROOT).parts)
+            found.append(name if folder == "eventkit" else f"eventkit.{name}")
+    return sorted(found)
+
+
+def modules() -> list[str]:
+    """The installed names of all modules."""
+    names = list(packages())
+    for folder in FOLDERS:
+        for path in (ROOT / folder).rglob("*.py"):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            if path.name not in ("__init__.py", "__main__.py"):
+                names.append(name if folder == "eventkit" else f"eventkit.{name}")
+    return sorted(names)
+
+
+def test_pyproject_lists_the_packages_on_disk():
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        listed = tomllib.load(file)["tool"]["setuptools"]["packages"]
+    assert sorted(listed) == packages()
+
+
+@pytest.mark.parametrize("name", modules())
+def test_examples_in_docstrings_are_true(name):
+    if name.split(".")[1:2] and name.split(".")[1] in LEARNING:
+        pytest.importorskip("torch")
+    assert doctest.testmod(import_module(name)).failed == 0
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    """A wheel built, without the network, from a copy of the sources."""
+    pytest.importorskip("build")
+    copy = tmp_path_factory.mktemp("sources")
+    for folder in FOLDERS:
+        shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, copy)
+    command = [
+        sys.executable,
+        "-m",
+        "build",
+        "--wheel",
+        "--no-isolation",
+        "--outdir",
+        copy / "dist",
+    ]
+    subprocess.run([*command, copy], check=True, capture_output=True)
+    return next((copy / "dist").glob("*.whl"))
+
+
+def test_wheel_owns_one_top_level_name_and_carries_everything(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {"eventkit"}
+    files = {name for name in names if ".dist-info/" not in name}
+    wanted = {
+        f"eventkit/{'' if folder == 'eventkit' else folder + '/'}{path.relative_to(ROOT / folder)}"
+        for folder in FOLDERS
+        for suffix in ("*.py", "*.toml", "py.typed")
+        for path in (ROOT / folder).rglob(suffix)
+    }
+    assert files == wanted
+
+
+def test_installed_wheel_works_outside_the_checkout(wheel, tmp_path):
+    site, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
+    subprocess.run([*pip, "--target", site, wheel], check=True, capture_output=True)
+
+    def run(*command):
+        environment = {**os.environ, "PYTHONPATH": str(site)}
+        done = subprocess.run(
+            command, cwd=elsewhere, env=environment, capture_output=True, text=True, check=True
+        )
+        return done.stdout
+
+    where = (
+        "import eventkit.cli, eventkit.datasets_meta as m; print(eventkit.cli.__file__, m.__file__)"
+    )
+    assert all(Path(p).is_relative_to(site) for p in run(sys.executable, "-c", where).split())
+    assert "convert" in run(sys.executable, "-m", "eventkit", "--help")
+    assert eventkit.__version__ in run(site / "bin" / "eventkit", "--version")
+    listed = run(sys.executable, "-m", "eventkit", "datasets")
+    known = [path.stem for path in (ROOT / "datasets_meta").glob("*.toml")]
+    assert known
+    assert all(name in listed for name in known)

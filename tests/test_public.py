@@ -1,0 +1,58 @@
+"""The names that users import, and what importing costs."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import eventkit as ek
+
+HEAVY = {"torch", "dask", "zarr", "h5py", "numba", "matplotlib", "PIL", "rich"}
+
+
+def modules_after(code: str) -> set[str]:
+    """Top-level names of all modules that a fresh interpreter has loaded after `code`."""
+    report = (
+        "import sys, json; print(json.dumps(sorted({m.partition('.')[0] for m in sys.modules})))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\n{report}"], capture_output=True, text=True, check=True
+    )
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_all_is_sorted_and_has_no_name_twice():
+    assert ek.__all__ == sorted(set(ek.__all__))
+
+
+@pytest.mark.parametrize("name", ek.__all__)
+def test_public_name_resolves_to_what_says_so_itself(name):
+    assert getattr(ek, name).__name__ == name
+    assert name in dir(ek)
+
+
+def test_public_name_is_documented():
+    silent = [name for name in ek.__all__ if not getattr(ek, name).__doc__]
+    assert not silent
+
+
+def test_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'frame'"):
+        ek.frame  # noqa: B018
+
+
+def test_import_loads_no_heavy_library():
+    assert not modules_after("import eventkit") & HEAVY
+
+
+def test_reading_loads_neither_torch_nor_the_store_libraries():
+    loaded = modules_after("import eventkit; eventkit.read, eventkit.frames, eventkit.transform")
+    assert "numba" in loaded
+    assert not loaded & {"torch", "dask", "zarr", "h5py", "PIL", "rich"}
+
+
+def test_help_loads_only_click():
+    loaded = modules_after("from eventkit.cli import main; main(['--help'])")
+    assert "click" in loaded
+    assert not loaded & (HEAVY | {"numpy"})
