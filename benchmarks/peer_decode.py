@@ -32,7 +32,7 @@ def tonic() -> dict[str, Callable[[str], int]]:
     from tonic.io import read_mnist_file
 
     dtype = np.dtype([("x", int), ("y", int), ("t", int), ("p", int)])
-    return {".bin": lambda path: len(read_mnist_file(path, dtype=dtype))}
+    return dict.fromkeys((".bin", ".bs2"), lambda path: len(read_mnist_file(path, dtype=dtype)))
 
 
 def evutils() -> dict[str, Callable[[str], int]]:
@@ -41,7 +41,34 @@ def evutils() -> dict[str, Callable[[str], int]]:
     def streamed(path: str) -> int:
         return sum(len(part) for part in EventReader(path, n_events=1_000_000))
 
-    return {".aedat": streamed}
+    return dict.fromkeys((".aedat", ".aedat4", ".raw", ".dat"), streamed)
+
+
+def faery() -> dict[str, Callable[[str], int]]:
+    import faery
+
+    def streamed(path: str) -> int:
+        return sum(len(part) for part in faery.events_stream_from_file(path))
+
+    return dict.fromkeys((".aedat4", ".es", ".raw", ".dat"), streamed)
+
+
+def aedat() -> dict[str, Callable[[str], int]]:
+    import aedat
+
+    return {".aedat4": lambda path: sum(len(part["events"]) for part in aedat.Decoder(path))}
+
+
+def expelliarmus() -> dict[str, Callable[[str], int]]:
+    from expelliarmus import Wizard
+
+    def whole(path: str) -> int:
+        with Path(path).open("rb") as file:
+            head = file.read(4096)
+        encoding = next((code for code in ("evt2", "evt3") if code.upper().encode() in head), "dat")
+        return len(Wizard(encoding=encoding).read(path))
+
+    return {".raw": whole, ".dat": whole}
 
 
 def main(library: str, repeats: str, *files: str) -> None:

@@ -42,26 +42,22 @@ class RichBar:
     def __init__(self, display: Progress, task: TaskID) -> None:
         self._display, self._task = display, task
 
-    def advance(self, n: int = 1) -> None:
+    def update(self, done: int, total: int, label: str | None = None) -> None:
         self._display.start()
-        self._display.advance(self._task, n)
-
-    def update(self, done: int, total: int) -> None:
-        self._display.start()
-        self._display.update(self._task, completed=done, total=total)
+        self._display.update(self._task, completed=done, total=total, description=label)
 
 
 @contextmanager
-def bar(total: int | None, unit: str, label: str) -> Iterator[RichBar]:
+def bar(unit: str, label: str) -> Iterator[RichBar]:
     """A bar on stderr that stays, with the time it took, when the job ends."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None),
         Amount(unit),
         TimeRemainingColumn(elapsed_when_finished=True),
     )
     display = Progress(*columns, console=Console(stderr=True), expand=True)
     try:
-        yield RichBar(display, display.add_task(label, total=total))
+        yield RichBar(display, display.add_task(label, total=None))
     finally:
         display.stop()

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, Protocol
 
 import click
@@ -34,6 +35,8 @@ class Duration(click.ParamType[int]):
 
 
 DURATION = Duration()
+# Whether a path can be read is for the library to say, in the same words as everywhere.
+PATH = click.Path(readable=False, path_type=Path)
 
 
 FORMAT_HELP = "Read as this format, with its options: aedat2:chip=dvs128."
@@ -159,32 +162,26 @@ def _print_rich(head: Sequence[str], rows: list[list[str]], numeric: list[bool])
 class Bar(Protocol):
     """How far a job is."""
 
-    def advance(self, n: int = 1) -> None:
-        """So much more is done."""
-
-    def update(self, done: int, total: int) -> None:
-        """So much is done, of so much in all."""
+    def update(self, done: int, total: int, label: str | None = None) -> None:
+        """So much is done, of so much in all; maybe with other words beside it."""
 
 
 class _Silent:
-    def advance(self, n: int = 1) -> None:
-        pass
-
-    def update(self, done: int, total: int) -> None:
+    def update(self, done: int, total: int, label: str | None = None) -> None:
         pass
 
 
 @contextmanager
-def progress(total: int | None, unit: str, label: str = "") -> Iterator[Bar]:
+def progress(unit: str, label: str) -> Iterator[Bar]:
     """A bar with rate and time left on stderr when that is a terminal, otherwise nothing.
 
-    `total` counts things named `unit` ("samples", "files"); the unit "B" is shown as kB, MB, ...
-    It may be None until `update` says it.
+    It appears at the first `update` and counts things named `unit` ("samples", "files"), of which
+    "B" is shown as kB, MB, ...
     """
     if not sys.stderr.isatty():
         yield _Silent()
         return
     from ._progress import bar
 
-    with bar(total, unit, label) as shown:
+    with bar(unit, label) as shown:
         yield shown

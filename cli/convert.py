@@ -1,12 +1,11 @@
 """eventkit convert: raw recordings into one store."""
 
 from collections.abc import Callable
-from contextlib import ExitStack
 from typing import Any
 
 import click
 
-from ._text import DURATION, duration, number, print_facts, print_json, progress, size
+from ._text import DURATION, Bar, duration, number, print_facts, print_json, progress, size
 
 
 def spec(
@@ -94,7 +93,7 @@ def command(
     represent = spec(frames, by, length, rep, like)
     from eventkit.convert import convert
 
-    with ExitStack() as stack:
+    with progress("samples", "convert") as bar:
         summary = convert(
             name,
             represent=represent,
@@ -106,7 +105,7 @@ def command(
             workers=workers,
             overwrite=overwrite,
             dry_run=dry_run,
-            progress=None if as_json else _bar(stack),
+            progress=watch(bar),
         )
     if as_json:
         print_json(summary)
@@ -116,17 +115,9 @@ def command(
         print_summary(summary)
 
 
-def _bar(stack: ExitStack) -> Callable[[dict[str, Any]], None]:
-    """A progress function that opens its bar at the first call, when the total is known."""
-    state: dict[str, Any] = {"bar": None, "done": 0}
-
-    def show(now: dict[str, Any]) -> None:
-        if state["bar"] is None:
-            state["bar"] = stack.enter_context(progress(now["total"], "samples", "convert"))
-        state["bar"].advance(now["samples"] - state["done"])
-        state["done"] = now["samples"]
-
-    return show
+def watch(bar: Bar) -> Callable[[dict[str, Any]], None]:
+    """A progress function that shows the samples done on a bar."""
+    return lambda now: bar.update(now["samples"], now["total"])
 
 
 def print_summary(summary: dict[str, Any]) -> None:

@@ -8,11 +8,20 @@ import click
 from eventkit import formats
 from eventkit.errors import OptionError
 
-from ._text import FORMAT_HELP, duration, format_options, number, print_facts, print_json, size
+from ._text import (
+    FORMAT_HELP,
+    PATH,
+    duration,
+    format_options,
+    number,
+    print_facts,
+    print_json,
+    size,
+)
 
 
 @click.command("info")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=PATH)
 @click.option("--format", "spec", metavar="SPEC", help=FORMAT_HELP)
 @click.option("--tolerant", is_flag=True, help="Read what is sound in a damaged file.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
-from ._text import number, print_facts, print_json, progress, size
+from ._text import PATH, number, print_facts, print_json, progress, size
 
 
 @click.command()
 @click.argument("name")
-@click.option("--root", type=click.Path(path_type=Path), required=True, help="Folder to write to.")
+@click.option("--root", type=PATH, required=True, help="Folder to write to.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--subjects", type=click.IntRange(2), default=8, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -23,7 +23,7 @@ def command(name: str, root: Path, seed: int, subjects: int, as_json: bool) -> N
     """
     from eventkit.simulate import simulate
 
-    with progress(None, "recordings", "simulate") as bar:
+    with progress("recordings", "simulate") as bar:
         summary = simulate(name, root, seed=seed, subjects=subjects, progress=bar.update)
     if as_json:
         print_json(summary)

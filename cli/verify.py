@@ -13,13 +13,12 @@ def command(store: str, as_json: bool) -> int:
     from eventkit.store.verify import verify
 
     total = 0
-    with progress(None, "B", "verify") as bar:
-        last = 0
+    with progress("B", "verify") as bar:
 
         def show(done: int, in_all: int) -> None:
-            nonlocal last, total
-            bar.advance(done - last)
-            last, total = done, in_all
+            nonlocal total
+            total = in_all
+            bar.update(done, in_all)
 
         problems = verify(store, show)
     if as_json:

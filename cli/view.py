@@ -14,7 +14,7 @@ from eventkit.formats import Report
 from eventkit.registry import format_spec
 from eventkit.representations import Whole
 
-from ._text import DURATION, FORMAT_HELP, duration, format_options
+from ._text import DURATION, FORMAT_HELP, PATH, duration, format_options
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class View:
 
 
 @click.command("view")
-@click.argument("path", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="NAME.png (a sheet) or NAME.gif.")
+@click.argument("path", type=PATH)
+@click.option("--out", type=PATH, help="NAME.png (a sheet) or NAME.gif.")
 @click.option("--frames", "n", type=click.IntRange(1), help="Cut into N frames.  [default: 16]")
 @click.option("--by", type=click.Choice(["number", "time"]), help="Equal parts of what.")
 @click.option("--duration", "length", type=DURATION, help="Cut into frames of this length: 50ms.")

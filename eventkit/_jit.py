@@ -4,7 +4,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
 
@@ -16,11 +16,19 @@ def jit(function: F) -> F:
 
     Kernels take arrays and scalars that their caller has checked: nothing here checks bounds.
     """
-    compiled: F
+    compile_ = numba.njit(nogil=True, cache=True)
     try:
-        compiled = numba.njit(nogil=True, cache=True)(function)
-    except RuntimeError:  # a read-only install and no home: keep the cache beside the temp files
-        folder = Path(tempfile.gettempdir()) / f"eventkit-numba-{os.getuid()}"
-        numba.config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
-        compiled = numba.njit(nogil=True, cache=True)(function)
-    return compiled
+        return cast(F, compile_(function))
+    except RuntimeError:  # a read-only install and no home that can be written
+        numba.config.CACHE_DIR = _own_folder()  # type: ignore[attr-defined]
+        return cast(F, compile_(function))
+
+
+def _own_folder() -> str:
+    """A cache folder among the temporary files that nobody else can write: it holds code."""
+    folder = Path(tempfile.gettempdir()) / f"eventkit-numba-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if found.st_uid != os.getuid() or found.st_mode & 0o022 or folder.is_symlink():
+        return tempfile.mkdtemp(prefix="eventkit-numba-")
+    return str(folder)

@@ -22,6 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_jit": set(),
     "events": set(),
     "formats": {"events"},
+    "boxes": set(),
     "transforms": {"events"},
     "representations": {"events"},
     "datasets": set(),

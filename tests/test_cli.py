@@ -35,12 +35,15 @@ def aedat(here) -> Path:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory) -> Path:
-    """A store of three tiny recordings in two class folders."""
+    """A store of two classes: six tiny recordings to train on, two to test."""
     folder = tmp_path_factory.mktemp("raw")
-    for i, name in enumerate(["cat/0", "dog/0", "dog/1"]):
+    for seed, name in enumerate(
+        [f"train/{kind}/{i}" for kind in ("cat", "dog") for i in range(3)]
+        + ["test/cat/0", "test/dog/0"]
+    ):
         path = folder / "pets" / f"{name}.aedat"
         path.parent.mkdir(parents=True, exist_ok=True)
-        ek.write(path, make_events(500 + i, seed=i))
+        ek.write(path, make_events(500 + seed, seed=seed))
     out = folder / "pets.zarr"
     command = ["convert", str(folder / "pets"), "--frames", "4", "--out", str(out), "--json"]
     assert main(command) == 0
@@ -108,6 +111,9 @@ def test_unknown_command_suggests_the_near_one(run):
         ("view a --sample 1", "a recording has no --sample"),
         ("simulate dvsgesture", "Missing option '--root'"),
         ("simulate dvsgesture --root x --subjects 1", "1 is not in the range x>=2"),
+        ("train a --epochs 0", "0 is not in the range x>=1"),
+        ("train a --lr 0", "0.0 is not in the range x>0"),
+        ("train a --validation 1", "1.0 is not in the range 0<=x<1"),
     ],
 )
 def test_wrong_usage_is_named_and_exits_2(run, argv, sentence):
@@ -316,10 +322,10 @@ def test_view_says_how_many_events_it_cannot_draw(run, here):
 
 
 def test_view_draws_a_sample_of_a_store(run, store):
-    code, out, _ = run("view", store, "--sample", 1)
-    split = ek.open(store).splits[0]
+    code, out, _ = run("view", store, "--split", "train", "--sample", 4)
     assert code == 0
-    assert out == f"pets-{split}-1.png: 4 frames of 34x34, pets {split} 1: dog\n"
+    assert out == "pets-train-4.png: 4 frames of 34x34, pets train 4: dog\n"
+    assert run("view", store)[1].startswith("pets-test-0.png: ")
 
 
 def test_view_of_a_sample_that_is_not_there_says_so(run, store):
@@ -332,6 +338,57 @@ def test_view_of_a_sample_that_is_not_there_says_so(run, store):
 
 def test_view_into_a_folder_that_is_not_there_says_so(run, aedat):
     assert "No such file or directory" in error_of(run("view", aedat, "--out", "no/x.png"))
+
+
+def test_train_reports_three_accuracies_and_which_one_counts(run, store):
+    pytest.importorskip("torch")
+    code, out, err = run(
+        "train", store, "--epochs", 2, "--validation", 0.34, "--batch", 4, "--out", "run"
+    )
+    assert (code, err) == (0, "")
+    result = json.loads(Path("run/metrics.json").read_text())
+    assert result["samples"] == {"train": 4, "validation": 2, "test": 2}
+    assert result["epochs"] == 2
+    facts = dict(line.split("  ", 1) for line in out.splitlines())
+    for name, accuracy in (
+        ("test, last", result["accuracy"]["last"]),
+        ("test, best", result["accuracy"]["best_optimistic"]),
+        ("test", result["accuracy"]["at_best_validation"]),
+        ("validation", result["validation_accuracy"]),
+    ):
+        assert facts[name].strip().startswith(f"{accuracy:.1%} ")
+    assert "report this one" in facts["test"]
+
+
+def test_train_names_what_it_cannot_use(run, here, store):
+    pytest.importorskip("torch")
+    assert "Did you mean 'csnn_tiny'?" in error_of(run("train", store, "--model", "csnn_tniy"))
+    assert "here.zarr" in error_of(run("train", "here.zarr"))
+    Path("full").mkdir()
+    Path("full/thesis.tex").write_text("x")
+    assert "full exists already" in error_of(run("train", store, "--out", "full"))
+    assert sorted(path.name for path in here.rglob("*")) == ["full", "thesis.tex"]
+
+
+@pytest.mark.slow
+def test_interrupted_training_keeps_what_it_has(here, store):
+    pytest.importorskip("torch")
+    pty = pytest.importorskip("pty")
+    controller, terminal = pty.openpty()
+    command = [*EVENTKIT, "train", store, "--epochs", "100000", "--out", "run"]
+    running = subprocess.Popen(command, stderr=terminal, stdout=subprocess.DEVNULL)
+    os.close(terminal)
+    drawn = b""
+    while b"loss" not in drawn:  # the bar comes with the first step
+        drawn += os.read(controller, 4096)
+    running.send_signal(signal.SIGINT)
+    with contextlib.suppress(OSError):  # Linux says so when nobody holds the terminal any more
+        while part := os.read(controller, 4096):
+            drawn += part
+    os.close(controller)
+    assert running.wait() == 130, drawn[-3000:].decode()
+    assert b"eventkit: interrupted; run has what was trained so far" in drawn
+    assert json.loads(Path("run/metrics.json").read_text())["interrupted"] is True
 
 
 def test_simulate_names_what_it_does_not_know(run, here):
@@ -409,8 +466,7 @@ def test_json_holds_plain_values_in_the_order_given(capsys):
 
 
 def test_progress_is_silent_without_a_terminal(capsys):
-    with progress(10, "files", "copy") as bar:
-        bar.advance(3)
+    with progress("files", "copy") as bar:
         bar.update(10, 10)
     assert capsys.readouterr() == ("", "")
 
@@ -419,9 +475,9 @@ def test_progress_draws_on_a_terminal():
     pty = pytest.importorskip("pty")
     code = (
         "from eventkit.cli._text import progress\n"
-        "with progress(None, 'files', 'copy') as bar:\n"
+        "with progress('files', 'copy') as bar:\n"
         "    bar.update(1200, 3000)\n"
-        "    bar.advance(1800)\n"
+        "    bar.update(3000, 3000, 'copied')\n"
     )
     controller, terminal = pty.openpty()
     running = subprocess.Popen(
@@ -437,5 +493,5 @@ def test_progress_draws_on_a_terminal():
     os.close(controller)
     assert running.communicate()[0] == b""
     assert running.returncode == 0
-    assert b"copy" in drawn
+    assert b"copied" in drawn
     assert b"3,000 / 3,000 files" in drawn

@@ -27,12 +27,14 @@ class Report:
     """What a reader met beside the events it returned: nothing is dropped without a count.
 
     counts has what was left out, by name; notes are sentences for a person; crc32c is that of the
-    whole file, where the reader went through all of it.
+    whole file, where the reader went through all of it. A reader may spare itself that sum where
+    checksum is False, as when nobody gave a report.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
     crc32c: int | None = None
+    checksum: bool = True
 
 
 @dataclass(frozen=True)
@@ -74,12 +76,14 @@ def guess(path: str | Path) -> Format:
     path = Path(path)
     with path.open("rb", buffering=0) as file:
         head = file.read(HEAD)
+    suffix, by_suffix = path.suffix.lower(), None
     for fmt in FORMATS.values():
-        if fmt.detect is not None and fmt.detect(head):
+        if fmt.detect is None:
+            by_suffix = by_suffix or (fmt if suffix in fmt.suffixes else None)
+        elif fmt.detect(head):
             return fmt
-    for fmt in FORMATS.values():
-        if fmt.detect is None and path.suffix.lower() in fmt.suffixes:
-            return fmt
+    if by_suffix is not None:
+        return by_suffix
     known = "; ".join(f"{fmt.name} ({', '.join(fmt.suffixes)})" for fmt in FORMATS.values())
     raise FormatError(
         path, None, f"no known format: starts with {head[:12]!r}; readable are {known}"
@@ -279,7 +283,8 @@ def _stream(
     bound = bind(fmt.stream, asked, fmt.name)
     if bound["chunk"] < 1:
         raise OptionError(f"chunk is {bound['chunk']}, expected at least 1")
-    return fmt.stream(path, report or Report(), into or Columns(), **bound)
+    report = Report(checksum=False) if report is None else report
+    return fmt.stream(path, report, into or Columns(), **bound)
 
 
 def _format(path: Path, name: str | None) -> Format:

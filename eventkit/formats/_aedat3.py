@@ -155,7 +155,7 @@ def blocks(file: File, begin: int, strict: bool, report: Report) -> Iterator[Blo
 
 
 def chosen(file: File, runs: np.ndarray) -> Iterator[Block]:
-    """Some runs of a file only; what lies between is not read."""
+    """Some runs of a file only; what lies before, after and far between them is not read."""
     if not len(runs):
         return
     ends = runs["at"] + EVENT * runs["n"].astype(np.int64)
@@ -298,13 +298,8 @@ def _end(buffer: np.ndarray, at: int, ends: bool) -> int:
     n = len(buffer)
     if n - at < 28 or not _is_header(buffer, at):
         return -1
-    size, number, capacity = (
-        _int32(buffer, at + 4),
-        _int32(buffer, at + 20),
-        _int32(buffer, at + 16),
-    )
-    for count in (number, capacity):
-        end = at + 28 + count * size
+    for field in (20, 16):  # number of events, capacity
+        end = at + 28 + _int32(buffer, at + field) * _int32(buffer, at + 4)
         if end + 28 <= n:
             if _is_header(buffer, end):
                 return end
@@ -322,7 +317,7 @@ def _enter(buffer: np.ndarray, at: int, offset: int, packet: Any, tally: np.ndar
     What is not a packet is skipped.
     """
     room = packet.end - offset - at
-    if len(buffer) - at < 28 or not _is_header(buffer, at):
+    if min(room, len(buffer) - at) < 28 or not _is_header(buffer, at):
         packet.skip = room
         return 0
     size, number = _int32(buffer, at + 4), _int32(buffer, at + 20)

@@ -1,9 +1,10 @@
 """The packets of an AEDAT 4 file, as runs of events; `aedat4` has the layout.
 
-A file is read block by block. Plain packets are found in the block itself (`_split`, `_locate`);
-compressed ones are inflated one by one, never beyond LIMIT bytes. A place counts as a packet when
-its stream is known, its size lies within the file, and its payload begins as payloads do; so after
-damage the next packet is found by its first twelve bytes.
+A file is read block by block, and `_walk` hops from packet to packet within a block. Events of
+plain packets are found in the block itself; compressed packets are inflated one by one, never
+beyond LIMIT bytes. A place counts as a packet when its stream is known, its size lies within the
+file, and its payload begins as payloads do; so after damage the next packet is found by its first
+bytes.
 """
 
 import os
@@ -21,39 +22,30 @@ import numpy as np
 from eventkit._jit import jit
 from eventkit.errors import FormatError
 from eventkit.formats import Report, fill
-
-MAGIC = b"#!AER-DAT4.0\r\n"
-COMPRESSIONS = ("NONE", "LZ4", "LZ4_HIGH", "ZSTD", "ZSTD_HIGH")
-LZ4_MAGIC, ZSTD_MAGIC = 0x184D2204, 0xFD2FB528
-EVTS, FTAB = 0x53545645, 0x42415446
-EVENT = 16
-BLOCK = 1 << 18
-LIMIT = 1 << 27  # bytes of one packet or of the table, inflated: 8 million events
-LARGEST_HEADER = 1 << 24
-LISTED = 10  # damaged places that get a note of their own
-PACKET = np.dtype([("at", np.int64), ("size", np.int64)])  # a payload in a buffer
-RUN = np.dtype([("at", np.int64), ("n", np.int64)])  # events in a buffer
-ENTRY = np.dtype(
-    [
-        ("at", np.int64),  # byte of the payload in the file
-        ("stream", np.int32),
-        ("size", np.int32),
-        ("n", np.int64),
-        ("first", np.int64),  # earliest and latest time
-        ("last", np.int64),
-    ]
+from eventkit.formats._aedat4_bytes import (
+    BEYOND,
+    COMPRESSIONS,
+    ENTRY,
+    EVENT,
+    MAGIC,
+    Stream,
+    find_events,
+    i32,
+    read_header,
+    read_rows,
+    read_streams,
+    u32,
 )
+
+LZ4_MAGIC, ZSTD_MAGIC = 0x184D2204, 0xFD2FB528
+BLOCK = 1 << 18
+LIMIT = 1 << 26  # bytes of one packet or of the table, inflated: 4 million events
+LARGEST_HEADER = 1 << 22
+LISTED = 10  # damaged places that get a note of their own
+RUN = np.dtype([("at", np.int64), ("n", np.int64)])  # events in a buffer, or a payload of n bytes
+# Of the packet in which a block ends: events to come, bytes to skip after them, and now.
+STATE = np.dtype([(name, np.int64) for name in ("more", "after", "skip")])
 Block = tuple[np.ndarray, np.ndarray]  # bytes, runs in them
-
-
-@dataclass
-class Stream:
-    """What the header says of one stream: EVTS, FRME, IMUS, TRIG, ..."""
-
-    kind: str = ""
-    width: int = 0
-    height: int = 0
-    source: str = ""
 
 
 @dataclass
@@ -102,9 +94,9 @@ class File:
             raise FormatError(self.path, len(MAGIC), reason)
         data = os.pread(self.fd, size, len(head))
         try:
-            compression, position, text = _io_header(data)
+            compression, position, text = read_header(data)
             self.compression = COMPRESSIONS[compression]
-            self.streams = _streams(text)
+            self.streams = read_streams(text)
         except (struct.error, IndexError, ValueError, expat.ExpatError) as error:
             reason = f"its header cannot be read ({error}); without it nothing can be"
             raise FormatError(self.path, len(head), reason) from None
@@ -119,30 +111,33 @@ class File:
         if self.end - position > LIMIT:
             raise FormatError(self.path, position, f"its table is larger than {LIMIT:,} bytes")
         data = self.inflate(os.pread(self.fd, self.end - position, position))
-        entries = np.empty(0 if data is None else min(len(data), position) // 4, ENTRY)
-        n = -1 if data is None else _entries(np.frombuffer(data, np.uint8), entries)
-        table = entries[: max(n, 0)].copy()
-        ends = table["at"] + table["size"]
-        inside = (table["size"] >= 0) & (table["at"] >= self.begin + 8) & (ends <= position)
-        if n < 0 or not (inside & (table["n"] >= 0)).all():
+        table = None if data is None else read_rows(data, b"FTAB", ENTRY)
+        if table is None or not self._holds(table, position):
             reason = "its table of packets is damaged; strict=False reads without it"
             raise FormatError(self.path, position, reason)
         return table
+
+    def _holds(self, table: np.ndarray, position: int) -> bool:
+        """Whether the packets of a table lie where packets are."""
+        size, at = table["packet"]["size"], table["at"]
+        inside = (size >= 0) & (at >= self.begin + 8) & (at + size <= position)
+        return bool((inside & (table["n"] >= 0)).all())
 
     @property
     def magic(self) -> int:
         """The first four bytes of a payload; 0 if it is not compressed."""
         return {"L": LZ4_MAGIC, "Z": ZSTD_MAGIC}.get(self.compression[0], 0)
 
-    def inflate(self, data: bytes | np.ndarray, cut: bool = False) -> bytes | None:
+    def inflate(self, payload: Any, cut: bool = False) -> bytes | None:
         """The plain bytes of a payload, or None if it is damaged or larger than LIMIT.
 
         cut=True takes what there is of a payload whose end is missing.
         """
-        if self.compression == "NONE":
-            return bytes(data)
-        if len(data) < 4 or int.from_bytes(bytes(data[:4]), "little") != self.magic:
+        data = memoryview(payload)
+        if self.magic and int.from_bytes(data[:4], "little") != self.magic:
             return None
+        if not self.magic:
+            return bytes(data)
         return _unlz4(data, cut) if self.magic == LZ4_MAGIC else _unzstd(data, cut)
 
     def find(self, at: int) -> int:
@@ -160,42 +155,67 @@ class File:
 def runs(file: File, wanted: int, strict: bool, report: Report) -> Iterator[Block]:
     """All events of a stream. Damage raises FormatError, or is skipped with a note.
 
-    The report gets the checksum of the file.
+    The report gets the checksum of the file, if it wants one.
     """
     known = np.array(sorted(file.streams), np.int64)
     buffer = np.empty(min(BLOCK, max(file.last - file.begin, 1)), np.uint8)
-    packets = np.empty(len(buffer) // 20 + 1, PACKET)
+    rows, state = np.empty(len(buffer) // 20 + 2, RUN), np.zeros(1, STATE)
     digest = _Digest(file)
     at = file.begin
     while at < file.last:
         n = fill(file.fd, buffer[: file.last - at], at)
         if n < min(len(buffer), file.last - at):
             raise FormatError(file.path, at + n, "the file became shorter while it was read")
-        digest.add(buffer[:n], at)
-        found, used, need = _split(buffer[:n], file.last - at, wanted, known, file.magic, packets)
+        if report.checksum:
+            digest.add(buffer[:n], at)
+        found, used, need = _walk(
+            buffer[:n], file.last - at, wanted, known, file.magic, state, rows
+        )
         if found == used == 0 and n < need <= LIMIT:
             buffer = np.empty(need, np.uint8)
             continue
-        bad = -1
-        for block, bad in _unpack(file, buffer, packets[:found]):
-            yield block
-        if bad >= 0:
-            fault = at + bad
-        elif found == used == 0 or need < 0:
-            fault = at + used
-        else:
+        fault = at + used if need < 0 or found == used == 0 else -1
+        if file.magic:
+            for row in rows[:found]:
+                block = _inflated(file, buffer, row)
+                if block is None:
+                    fault = at + int(row["at"]) - 8
+                    break
+                yield block
+        elif found:
+            yield _frozen(buffer), rows[:found]
+        if fault < 0:
             at += used
             continue
         reason = _fault(file, fault, wanted)
         if strict:
             raise FormatError(file.path, fault, f"{reason}; strict=False reads what is sound")
         at = file.find(fault + 1)
+        state[:] = 0
         saved = _salvage(file, fault, at, wanted)
         _note(report, fault, at, reason, saved is not None)
         if saved is not None:
             yield saved
-    digest.rest()
-    report.crc32c = digest.crc
+    if report.checksum:
+        digest.rest()
+        report.crc32c = digest.crc
+
+
+def _frozen(buffer: np.ndarray) -> np.ndarray:
+    """A view that cannot be written, as inflated bytes are: kernels are compiled for one type."""
+    view = buffer.view()
+    view.flags.writeable = False
+    return view
+
+
+def _inflated(file: File, buffer: np.ndarray, row: Any) -> Block | None:
+    """The events of a compressed payload in a buffer, or None if it is damaged."""
+    data = file.inflate(buffer[row["at"] : row["at"] + row["n"]])
+    if data is None:
+        return None
+    plain = np.frombuffer(data, np.uint8)
+    first, n = find_events(plain, 0, len(plain), False)
+    return None if n < 0 else (plain, np.array([(first, n)], RUN))
 
 
 def chosen(file: File, entries: np.ndarray) -> Iterator[Block]:
@@ -203,22 +223,42 @@ def chosen(file: File, entries: np.ndarray) -> Iterator[Block]:
 
     FormatError where a packet is not what the table says of it.
     """
-    packet = np.zeros(1, PACKET)
-    for at, stream, size, n, first, last in entries.tolist():
+    for at, (stream, size), n, first, last in entries.tolist():
         data = np.empty(size + 8, np.uint8)
         got = fill(file.fd, data, at - 8)
         said = got == len(data) and data[:8].view("<i4").tolist() == [stream, size]
-        plain = file.inflate(data[8:]) if said else None
-        buffer = np.frombuffer(b"" if plain is None else plain, np.uint8)
-        packet[0] = (0, len(buffer))
-        found = np.empty(1, RUN)
-        if plain is None or _locate(buffer, packet, found) < 1 or found[0]["n"] != n:
-            reason = f"the table promises {n:,} events in this packet, which it does not have"
-            raise FormatError(file.path, at - 8, f"{reason}; strict=False reads without the table")
-        if n and not _span(buffer, found, first, last):
-            reason = f"the packet has times outside {first}..{last} µs, which the table promises"
-            raise FormatError(file.path, at - 8, f"{reason}; strict=False reads without the table")
-        yield buffer, found
+        row = np.array((8, size), RUN)
+        if not said:
+            block = None
+        elif file.magic:
+            block = _inflated(file, data, row)
+        else:
+            place = find_events(_frozen(data), 8, size, False)
+            block = _frozen(data), np.array([place], RUN)
+        if block is None or int(block[1][0]["n"]) != n or not _span(*block, first, last):
+            reason = f"the packet has not the {n:,} events from {first} to {last} µs that the table"
+            hint = "promises; strict=False reads without the table"
+            raise FormatError(file.path, at - 8, f"{reason} {hint}")
+        yield block
+
+
+def payloads(file: File, kind: str) -> Iterator[tuple[int, bytes]]:
+    """The plain payloads of all streams of a kind (FRME), and where their packets are.
+
+    FormatError where a packet is damaged.
+    """
+    at = file.begin
+    while at < file.last:
+        head = os.pread(file.fd, 8, at)
+        stream, size = struct.unpack("<ii", head) if len(head) == 8 else (-1, -1)
+        if stream not in file.streams or not 0 <= size <= min(LIMIT, file.last - at - 8):
+            raise FormatError(file.path, at, _fault(file, at, min(file.streams, default=0)))
+        if file.streams[stream].kind == kind:
+            data = file.inflate(os.pread(file.fd, size, at + 8))
+            if data is None:
+                raise FormatError(file.path, at, "the payload of a packet is damaged")
+            yield at, data
+        at += 8 + size
 
 
 def count(file: File) -> int:
@@ -226,13 +266,14 @@ def count(file: File) -> int:
     streams = [number for number, stream in file.streams.items() if stream.kind == "EVTS"]
     if file.table is not None:
         promised = [
-            int(file.table["n"][file.table["stream"] == number].sum()) for number in streams
+            int(file.table["n"][file.table["packet"]["stream"] == number].sum())
+            for number in streams
         ]
         return min(max(promised, default=0), 255 * file.end // EVENT)
     if file.compression == "NONE":
         return (file.last - file.begin) // EVENT
     totals = [
-        sum(int(found["n"].sum()) for _, found in runs(file, number, False, Report()))
+        sum(int(found["n"].sum()) for _, found in runs(file, number, False, Report(checksum=False)))
         for number in streams
     ]
     return max(totals, default=0)
@@ -265,28 +306,6 @@ class _Digest:
             self._done += len(data)
 
 
-def _unpack(file: File, buffer: np.ndarray, packets: np.ndarray) -> Iterator[tuple[Block, int]]:
-    """The runs of packets in a block, and in the last pair the place of a bad packet, or -1."""
-    if not len(packets):
-        return
-    if file.compression == "NONE":
-        found = np.empty(len(packets), RUN)
-        buffer = np.frombuffer(memoryview(buffer).toreadonly(), np.uint8)  # as inflated ones are
-        good = _locate(buffer, packets, found)
-        yield (buffer, found[:good]), -1 if good == len(packets) else int(packets["at"][good]) - 8
-        return
-    inside = np.zeros(1, PACKET)
-    for at, size in packets.tolist():
-        data = file.inflate(buffer[at : at + size])
-        plain = np.frombuffer(b"" if data is None else data, np.uint8)
-        inside[0] = (0, len(plain))
-        found = np.empty(1, RUN)
-        good = _locate(plain, inside, found)
-        yield (plain, found[:good]), -1 if good else at - 8
-        if not good:
-            return
-
-
 def _fault(file: File, at: int, wanted: int) -> str:
     """What is wrong with the packet at a byte."""
     head = os.pread(file.fd, 8, at)
@@ -307,12 +326,12 @@ def _salvage(file: File, at: int, end: int, wanted: int) -> Block | None:
     head = os.pread(file.fd, 8, at)
     if len(head) < 8 or int.from_bytes(head[:4], "little", signed=True) != wanted:
         return None
-    size = min(end - at - 8, LIMIT, max(int.from_bytes(head[4:], "little", signed=True), 0))
+    size = max(min(end - at - 8, LIMIT, int.from_bytes(head[4:], "little", signed=True)), 0)
     data = file.inflate(os.pread(file.fd, size, at + 8), cut=True)
     if data is None:
         return None
     buffer = np.frombuffer(data, np.uint8)
-    first, n = _events(buffer, 0, len(buffer), True)
+    first, n = find_events(buffer, 0, len(buffer), True)
     return (buffer, np.array([(first, n)], RUN)) if n > 0 else None
 
 
@@ -328,11 +347,11 @@ def _note(report: Report, at: int, end: int, reason: str, saved: bool) -> None:
         report.notes.append("further damaged places are counted, not listed")
 
 
-def _unlz4(data: bytes | np.ndarray, cut: bool) -> bytes | None:
+def _unlz4(data: memoryview, cut: bool) -> bytes | None:
     import lz4.frame
 
     inflater, parts, total = lz4.frame.LZ4FrameDecompressor(), [], 0
-    more: Any = memoryview(data)
+    more: bytes | memoryview = data
     try:
         while not inflater.eof:
             part = inflater.decompress(more, max_length=1 << 20)
@@ -349,7 +368,7 @@ def _unlz4(data: bytes | np.ndarray, cut: bool) -> bytes | None:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _unzstd(data: bytes | np.ndarray, cut: bool) -> bytes | None:
+def _unzstd(data: memoryview, cut: bool) -> bytes | None:
     import zstandard
 
     try:
@@ -366,210 +385,99 @@ def _unzstd(data: bytes | np.ndarray, cut: bool) -> bytes | None:
     return plain if len(plain) <= LIMIT else None
 
 
-def _io_header(data: bytes) -> tuple[int, int, str]:
-    """Compression, place of the table (-1: none) and the XML text of the IOHeader flatbuffer."""
-    if data[4:8] != b"IOHE":
-        raise ValueError(f"its identifier is {data[4:8]!r}, expected IOHE")
-    (root,) = struct.unpack_from("<I", data, 0)
-    (back,) = struct.unpack_from("<i", data, root)
-    if not 0 <= root - back < len(data):
-        raise ValueError("it points outside of itself")
-    (length,) = struct.unpack_from("<H", data, root - back)
-    fields = struct.unpack_from(f"<{max(length - 4, 0) // 2}H", data, root - back + 4)
-    compression, position, text = (*fields, 0, 0, 0)[:3]
-    xml = ""
-    if text:
-        (step,) = struct.unpack_from("<I", data, root + text)
-        (n,) = struct.unpack_from("<I", data, root + text + step)
-        xml = data[root + text + step + 4 :][:n].decode("utf-8")
-    return (
-        struct.unpack_from("<I", data, root + compression)[0] if compression else 0,
-        struct.unpack_from("<q", data, root + position)[0] if position else -1,
-        xml,
-    )
-
-
-def _streams(text: str) -> dict[int, Stream]:
-    """The streams of an infoNode, by number. Declarations of types or entities are refused."""
-    found: dict[int, Stream] = {}
-    nodes: list[str] = []
-    key, value = "", ""
-
-    def refuse(*_: Any) -> None:
-        raise ValueError("it has a DOCTYPE, which has no place here")
-
-    def begin(tag: str, attributes: dict[str, str]) -> None:
-        nonlocal key, value
-        if tag == "node":
-            nodes.append(attributes.get("name", ""))
-        elif tag == "attr":
-            key, value = attributes.get("key", ""), ""
-
-    def inside(characters: str) -> None:
-        nonlocal value
-        value += characters
-
-    def end(tag: str) -> None:
-        if tag == "attr" and "outInfo" in nodes:
-            path = nodes[nodes.index("outInfo") + 1 :]
-            if path and path[0].isdecimal():
-                _fact(found.setdefault(int(path[0]), Stream()), key, value.strip())
-        elif tag == "node" and nodes:
-            nodes.pop()
-
-    parser = expat.ParserCreate()
-    parser.StartDoctypeDeclHandler = refuse
-    parser.StartElementHandler, parser.EndElementHandler = begin, end
-    parser.CharacterDataHandler = inside
-    parser.Parse(text, True)
-    return found
-
-
-def _fact(stream: Stream, key: str, value: str) -> None:
-    if key == "typeIdentifier":
-        stream.kind = value
-    elif key == "source":
-        stream.source = value
-    elif key in ("sizeX", "sizeY") and value.isdecimal() and 0 < int(value) <= 65536:
-        setattr(stream, "width" if key == "sizeX" else "height", int(value))
-
-
-@jit
-def _u16(buffer: np.ndarray, at: int) -> int:
-    bits: int = buffer[at] | buffer[at + 1] << 8
-    return bits
-
-
-@jit
-def _u32(buffer: np.ndarray, at: int) -> int:
-    return _u16(buffer, at) | _u16(buffer, at + 2) << 16
-
-
-@jit
-def _i32(buffer: np.ndarray, at: int) -> int:
-    bits = _u32(buffer, at)
-    return bits - ((bits & 0x80000000) << 1)
-
-
-@jit
-def _i64(buffer: np.ndarray, at: int) -> int:
-    return _u32(buffer, at) | _i32(buffer, at + 4) << 32
-
-
 @jit
 def _is_packet(buffer: np.ndarray, at: int, known: np.ndarray, magic: int) -> bool:
     """Whether the twenty bytes at a place can be those of a packet; its size is not looked at."""
-    stream, size = _i32(buffer, at), _i32(buffer, at + 4)
+    stream, size = i32(buffer, at), i32(buffer, at + 4)
     if size < 12:
         return False
     if magic:
-        if _u32(buffer, at + 8) != magic:
+        if u32(buffer, at + 8) != magic:
             return False
-    elif _u32(buffer, at + 8) + 4 > size or not _is_name(buffer, at + 16):
+    elif u32(buffer, at + 8) + 4 != size or not _is_name(buffer, at + 16):
         return False
+    there = False
     for number in known:
-        if number == stream:
-            return True
-    return False
+        there |= number == stream
+    return there
 
 
 @jit
 def _is_name(buffer: np.ndarray, at: int) -> bool:
     """Whether four bytes are the identifier of a type."""
+    named = True
     for byte in buffer[at : at + 4]:
-        if not (48 <= byte <= 57 or 65 <= byte <= 90 or byte == 95):
-            return False
-    return True
+        named &= 48 <= byte <= 57 or 65 <= byte <= 90 or byte == 95
+    return named
 
 
 @jit
 def _find(buffer: np.ndarray, left: int, known: np.ndarray, magic: int) -> int:
     """The first place where a packet begins that ends in the `left` bytes to come, or -1."""
     for at in range(len(buffer) - 19):
-        if _is_packet(buffer, at, known, magic) and at + 8 + _i32(buffer, at + 4) <= left:
+        if _is_packet(buffer, at, known, magic) and at + 8 + i32(buffer, at + 4) <= left:
             return at
     return -1
 
 
 @jit
-def _split(
+def _walk(
     buffer: np.ndarray,
     left: int,
     wanted: int,
     known: np.ndarray,
     magic: int,
-    packets: np.ndarray,
+    states: np.ndarray,
+    rows: np.ndarray,
 ) -> tuple[int, int, int]:
-    """Fill `packets` with those of a stream. `left` bytes are to come, counted from buffer[0] on.
+    """Fill `rows` with the events of a stream, or with its payloads if they are compressed.
 
-    Returns how many there are, the bytes used, and how many bytes are needed to go on, or -1 if
-    there is no packet at the place reached.
+    `left` bytes are to come, counted from buffer[0] on. A packet that goes on beyond the buffer is
+    remembered in the state. Returns how many rows there are, the bytes used, and how many bytes are
+    needed to go on, or -1 if there is no sound packet at the place reached.
     """
+    state = states[0]
     found = at = 0
     while at < len(buffer):
-        if left - at < 20:
-            return found, at, -1
-        if len(buffer) - at < 20:
-            return found, at, 20
-        if not _is_packet(buffer, at, known, magic):
-            return found, at, -1
-        end = at + 8 + _i32(buffer, at + 4)
-        if end > left:
-            return found, at, -1
-        if end > len(buffer):
-            return found, at, end - at
-        if _i32(buffer, at) == wanted:
-            packets[found].at, packets[found].size = at + 8, end - at - 8
-            found += 1
-        at = end
+        step = min(state.skip, len(buffer) - at)
+        state.skip -= step
+        at += step
+        if state.more > 0:
+            m = min(state.more, (len(buffer) - at) // 16)
+            if m == 0:
+                return found, at, 16
+            rows[found].at, rows[found].n = at, m
+            found, at = found + 1, at + 16 * m
+            state.more -= m
+            if state.more == 0:
+                state.skip = state.after
+        elif at < len(buffer):
+            if left - at < 20:
+                return found, at, -1
+            if len(buffer) - at < 20:
+                return found, at, 20
+            size = i32(buffer, at + 4)
+            end = at + 8 + size
+            if not _is_packet(buffer, at, known, magic) or end > left:
+                return found, at, -1
+            if i32(buffer, at) != wanted:
+                state.skip = end - at
+            elif magic:
+                if end > len(buffer):
+                    return found, at, end - at
+                rows[found].at, rows[found].n = at + 8, size
+                found, at = found + 1, end
+            else:
+                first, n = find_events(buffer, at + 8, size, False)
+                if n == BEYOND:
+                    return found, at, end - at
+                if n < 0:
+                    return found, at, -1
+                state.more, state.after = n, end - first - 16 * n
+                at = first
+                if n == 0:
+                    state.skip = end - first
     return found, at, 0
-
-
-@jit
-def _events(buffer: np.ndarray, at: int, size: int, cut: bool) -> tuple[int, int]:
-    """Where the events of a plain payload begin and how many there are; -1 if it is damaged.
-
-    If it is cut, those that are whole.
-    """
-    if size < 12 or _u32(buffer, at + 8) != EVTS:
-        return at, -1
-    end = at + 4 + _u32(buffer, at)
-    if end > at + size:
-        if not cut:
-            return at, -1
-        end = at + size
-    root = at + 4 + _u32(buffer, at + 4)
-    if root + 4 > end:
-        return at, -1
-    table = root - _i32(buffer, root)
-    if table < at + 4 or table + 4 > end:
-        return at, -1
-    if _u16(buffer, table) < 6:
-        return at, 0
-    if table + 6 > end:
-        return at, -1
-    place = root + _u16(buffer, table + 4)
-    if place == root:
-        return at, 0
-    if place + 4 > end:
-        return at, -1
-    vector = place + _u32(buffer, place)
-    if vector + 4 > end:
-        return at, -1
-    n, there = _u32(buffer, vector), (end - vector - 4) // 16
-    if n > there:
-        return vector + 4, there if cut else -1
-    return vector + 4, n
-
-
-@jit
-def _locate(buffer: np.ndarray, packets: np.ndarray, found: np.ndarray) -> int:
-    """Fill `found` with the events of packets, and say how many packets are sound."""
-    for i in range(len(packets)):
-        found[i].at, found[i].n = _events(buffer, packets[i].at, packets[i].size, False)
-        if found[i].n < 0:
-            return i
-    return len(packets)
 
 
 @jit
@@ -581,57 +489,3 @@ def _span(buffer: np.ndarray, found: np.ndarray, first: int, last: int) -> bool:
     for i in range(n):
         good &= (words[2 * i] >= first) & (words[2 * i] <= last)
     return good
-
-
-@jit
-def _entries(buffer: np.ndarray, entries: np.ndarray) -> int:
-    """Fill `entries` from a plain FileDataTable, and say how many there are, or -1."""
-    if len(buffer) < 12 or _u32(buffer, 8) != FTAB:
-        return -1
-    root = 4 + _u32(buffer, 4)
-    vector = _field(buffer, root, 0, 4)
-    if vector <= 0:
-        return vector
-    vector += _u32(buffer, vector)
-    if vector + 4 > len(buffer):
-        return -1
-    n = _u32(buffer, vector)
-    if n > len(entries) or vector + 4 + 4 * n > len(buffer):
-        return -1
-    for i in range(n):
-        place = vector + 4 + 4 * i
-        row = place + _u32(buffer, place)
-        at, packet = _field(buffer, row, 0, 8), _field(buffer, row, 1, 8)
-        number, first, last = (
-            _field(buffer, row, 2, 8),
-            _field(buffer, row, 3, 8),
-            _field(buffer, row, 4, 8),
-        )
-        if min(at, packet, number, first, last) < 0:
-            return -1
-        entries[i].at = _i64(buffer, at) if at else 0
-        entries[i].stream = _i32(buffer, packet) if packet else 0
-        entries[i].size = _i32(buffer, packet + 4) if packet else 0
-        entries[i].n = _i64(buffer, number) if number else 0
-        entries[i].first = _i64(buffer, first) if first else 0
-        entries[i].last = _i64(buffer, last) if last else 0
-    return n
-
-
-@jit
-def _field(buffer: np.ndarray, row: int, index: int, size: int) -> int:
-    """Where a field of a flatbuffer table is; 0 if it is absent, -1 if the table is damaged."""
-    if row < 4 or row + 4 > len(buffer):
-        return -1
-    table = row - _i32(buffer, row)
-    if table < 4 or table + 4 > len(buffer):
-        return -1
-    slot = table + 4 + 2 * index
-    if 6 + 2 * index > _u16(buffer, table):
-        return 0
-    if slot + 2 > len(buffer):
-        return -1
-    step = _u16(buffer, slot)
-    if step == 0:
-        return 0
-    return row + step if row + step + size <= len(buffer) else -1

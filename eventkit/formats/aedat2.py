@@ -105,18 +105,21 @@ class _Recording:
     def records(self) -> int:
         return (self.end - self.begin) // self.record
 
-    def blocks(self) -> Iterator[np.ndarray]:
-        """The records in blocks of whole ones, but for the last; one buffer for all."""
+    def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Bytes in blocks of whole records, but for the last; and the records, an address and a
+        time each, as int32. One buffer for all."""
         step = BLOCK // self.record * self.record
         buffer = np.empty(min(step, self.end - self.begin), np.uint8)
+        words = np.empty((len(buffer) // self.record, 2), np.int32)
         for offset in range(self.begin, self.end, step):
             block = buffer[: self.end - offset]
             n = fill(self.fd, block, offset)
             if n < len(block):
-                raise FormatError(
-                    self.path, offset + n, "the file became shorter while it was read"
-                )
-            yield block
+                reason = "the file became shorter while it was read"
+                raise FormatError(self.path, offset + n, reason)
+            records = words[: len(block) // self.record]
+            _turn(block, self.record, records.view(np.uint32))
+            yield block, records
 
 
 def stream(
@@ -132,7 +135,7 @@ def stream(
     origin: Literal["jaer", "raw", "cifar10dvs"] = "jaer",
     polarity: Literal["jaer", "reversed"] = "jaer",
 ) -> Iterator[Events]:
-    """Events of the camera; chip is needed where the file does not name it or its addresses not tell.
+    """Events of the camera; chip names it where neither the header nor the addresses do.
 
     origin="jaer" puts the origin at the top left; "raw" keeps addresses as they are; "cifar10dvs"
     also swaps x and y, as those recordings lie on their side (the pixels of SpikingJelly).
@@ -171,15 +174,13 @@ def _events(
     crc = recording.crc
     n, empty = 0, True
     into.reserve(room)
-    for block in recording.blocks():
+    for block, records in recording.blocks():
         crc = google_crc32c.extend(crc, block)
         k = 0
-        while k < len(block) // recording.record:
+        while k < len(records):
             if n == 0:
                 into.reserve(room)
-            n, k = _decode(
-                block, k, recording.record, clock, tally, *window, place, *into.arrays, n, room
-            )
+            n, k = _decode(records, k, clock, tally, *window, place, *into.arrays, n, room)
             if n == room:
                 yield into.events(n, size)
                 n, empty = 0, False
@@ -224,11 +225,10 @@ def _is_text(line: bytes) -> bool:
 
 def _judge(recording: _Recording) -> None:
     """FormatError for a file without header that looks like anything but AEDAT 1.0."""
-    block = next(recording.blocks(), None)
-    if block is None or recording.records < JUDGED:
+    if recording.records < JUDGED:
         return
-    records = len(block) // recording.record
-    backward = _backward(block[: records * recording.record])
+    _, words = next(recording.blocks())
+    records, backward = len(words), _backward(words)
     if backward > records // 3:
         reason = f"no header, and times go back {backward:,} times in {records:,} records"
         hint = "this is no AEDAT 1.0; strict=False reads it all the same"
@@ -242,8 +242,8 @@ def _guess_chip(recording: _Recording, report: Report) -> str:
         if known in named:
             return chip
     bits = x = y = 0
-    for block in recording.blocks():
-        seen, x_max, y_max = _survey(block, recording.record)
+    for _, records in recording.blocks():
+        seen, x_max, y_max = _survey(records)
         bits, x, y = bits | seen, max(x, x_max), max(y, y_max)
         if 1024 <= bits < 1 << 16:
             break
@@ -341,39 +341,44 @@ def _encode(events: Events, chip: _Chip) -> np.ndarray:
 
 
 @jit
-def _word(block: np.ndarray, at: int, n: int) -> int:
-    """An unsigned number of n = 2 or 4 bytes, big endian."""
-    low = block[at + n - 2] << 8 | block[at + n - 1]
-    if n == 4:
-        low |= block[at] << 24 | block[at + 1] << 16
-    return np.int64(low)
+def _turn(block: np.ndarray, record: int, words: np.ndarray) -> None:
+    """Records of 6 or 8 bytes, big endian, as two words each in the order of the machine."""
+    if record == 8:
+        pairs = block[: 8 * len(words)].view(np.uint32)
+        for i in range(len(words)):
+            for j in range(2):
+                word = pairs[2 * i + j]
+                word = (word >> np.uint32(8) & np.uint32(0xFF00FF)) | (
+                    (word & np.uint32(0xFF00FF)) << np.uint32(8)
+                )
+                words[i, j] = word >> np.uint32(16) | word << np.uint32(16)
+    else:
+        for i in range(len(words)):
+            at = 6 * i
+            words[i, 0] = block[at] << 8 | block[at + 1]
+            high, low = block[at + 2] << 8 | block[at + 3], block[at + 4] << 8 | block[at + 5]
+            words[i, 1] = high << 16 | low
 
 
 @jit
-def _survey(block: np.ndarray, record: int) -> tuple[int, int, int]:
+def _survey(records: np.ndarray) -> tuple[int, int, int]:
     """All bits that any address has, and the greatest x and y of events if it is a DAVIS."""
     seen = x = y = 0
-    for at in range(0, len(block) - record + 1, record):
-        address = _word(block, at, record - 4)
-        seen |= address
+    for i in range(len(records)):
+        address = records[i, 0]
+        seen |= address & 0xFFFFFFFF
         if not address & 0x80000400:
             x, y = max(x, address >> 12 & 1023), max(y, address >> 22 & 511)
     return seen, x, y
 
 
 @jit
-def _backward(block: np.ndarray) -> int:
-    """How often the time of 6-byte records goes back."""
+def _backward(records: np.ndarray) -> int:
+    """How often the time goes back."""
     backward = 0
-    for at in range(6, len(block), 6):
-        backward += _time(block, at + 2) < _time(block, at - 4)
+    for i in range(1, len(records)):
+        backward += records[i, 1] < records[i - 1, 1]
     return backward
-
-
-@jit
-def _time(block: np.ndarray, at: int) -> int:
-    bits = _word(block, at, 4)
-    return bits - ((bits & 0x80000000) << 1)
 
 
 @jit
@@ -386,9 +391,8 @@ def _kind(address: int, no_event: int) -> int:
 
 @jit
 def _decode(
-    block: np.ndarray,
+    records: np.ndarray,
     k: int,
-    record: int,
     clock: np.ndarray,
     tally: np.ndarray,
     low: int,
@@ -401,19 +405,18 @@ def _decode(
     n: int,
     room: int,
 ) -> tuple[int, int]:
-    """Append to n events those of record k on, until `room` are there or the block ends.
+    """Append to n events those of record k on, until `room` are there or records end.
 
     Returns the new n and the next record; `tally` counts what is no event, by its kind.
     """
     x_at, x_mask, y_at, y_mask, p_at, p_mask, x0, dx, y0, dy, flip, no_event = place
-    records = len(block) // record
     now, bits, running = clock
-    if not running and k < records:
-        now = bits = _time(block, record - 4)
-    while k < records and n < room:
-        at = k * record
+    if not running and len(records):
+        now = bits = np.int64(records[0, 1])
+    while k < len(records) and n < room:
+        address: Any = np.int64(records[k, 0])
+        time = np.int64(records[k, 1])
         k += 1
-        address, time = _word(block, at, record - 4), _time(block, at + record - 4)
         step = time - bits
         bits = time
         now += step - (step + 0x80000000 >> 32 << 32)  # the nearest: between -2^31 and 2^31 - 1

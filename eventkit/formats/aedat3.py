@@ -22,6 +22,7 @@ A file is read block by block, never mapped. `index` keeps where the events of a
 they happened, so that a window of time is read without reading what lies outside.
 """
 
+import contextlib
 import functools
 import itertools
 import os
@@ -71,7 +72,8 @@ class _Head:
         devices = [value for key, value in self.facts.items() if key.startswith("source")]
         for device in devices:
             if match := re.search(r"\b\d+x\d+\b", device):
-                return parse_size(match[0])
+                with contextlib.suppress(OptionError):
+                    return parse_size(match[0])
             for known, size in DEVICES.items():
                 if device.upper().startswith(known[:8]):  # the letter after the number is a make
                     return size
@@ -247,7 +249,9 @@ def _index(path: Path, strict: bool) -> Index:
         for buffer, offset, runs in blocks(file, head.begin, strict, report):
             _measure(buffer, offset, runs)
             parts.append(runs.copy())
-    return Index(head, np.concatenate(parts), report)
+    whole = np.concatenate(parts)
+    whole.setflags(write=False)  # shared by all who read windows of the file
+    return Index(head, whole, report)
 
 
 def write(file: BinaryIO, chunks: Iterable[Events], *, packet: int = 4096) -> None:

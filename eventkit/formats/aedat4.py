@@ -21,18 +21,20 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 
 from eventkit._jit import jit
-from eventkit.errors import OptionError
+from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
-from eventkit.formats import FORMATS, Format, Report, limits, parse_size
-from eventkit.formats._aedat4 import COMPRESSIONS, EVENT, MAGIC, Block, File, chosen, count, runs
-
-EVENTS = np.dtype(
-    {
-        "names": ["t", "x", "y", "p"],
-        "formats": ["<i8", "<i2", "<i2", "u1"],
-        "offsets": [0, 8, 10, 12],
-        "itemsize": EVENT,
-    }
+from eventkit.formats import FORMATS, HIGHEST, LOWEST, Format, Report, limits, parse_size
+from eventkit.formats._aedat4 import Block, File, chosen, count, payloads, runs
+from eventkit.formats._aedat4_bytes import (
+    EVENT,
+    IMU,
+    MAGIC,
+    TRIGGER,
+    make_events,
+    make_header,
+    make_table,
+    read_frame,
+    read_rows,
 )
 
 
@@ -63,7 +65,7 @@ def stream(
         if file.table is not None and strict and (start is not None or stop is not None):
             entries = file.table
             meets = (entries["last"] >= window[0]) & (entries["first"] < window[1])
-            entries = entries[(entries["stream"] == number) & (entries["n"] > 0) & meets]
+            entries = entries[(entries["packet"]["stream"] == number) & (entries["n"] > 0) & meets]
             most = int(entries["n"].sum())
             found = chosen(file, entries)
         else:
@@ -131,10 +133,49 @@ def header(path: Path) -> dict[str, Any]:
             if known.width and known.height:
                 about["size"] = f"{known.width}x{known.height}"
             if file.table is not None:
-                entries = file.table[file.table["stream"] == number]
+                entries = file.table[file.table["packet"]["stream"] == number]
                 about |= {"packets": len(entries), "elements": int(entries["n"].sum())}
             facts[f"stream {number}"] = about
         return facts
+
+
+def imu(path: Path) -> np.ndarray:
+    """Samples of the IMU: t (int64 µs), and as float32 temperature (°C), accelerometer_x, _y, _z
+    (g), gyroscope_x, _y, _z (°/s), magnetometer_x, _y, _z (µT)."""
+    return _samples(path, "IMUS", IMU)
+
+
+def triggers(path: Path) -> np.ndarray:
+    """Signals: t (int64 µs) and source (uint8): 0 times begin anew; 1, 2, 3 external rising,
+    falling, pulse; 4, 5 generated rising, falling; 6, 7 begin and end of a frame; 8, 9 of its
+    exposure."""
+    return _samples(path, "TRIG", TRIGGER)
+
+
+def _samples(path: Path, kind: str, row: np.dtype) -> np.ndarray:
+    parts = [np.empty(0, row)]
+    with File.open(path, False, Report()) as file:
+        for at, data in payloads(file, kind):
+            part = read_rows(data, kind.encode(), row)
+            if part is None:
+                raise FormatError(path, at, f"the {kind} of a packet are damaged")
+            parts.append(part)
+    return np.concatenate(parts)
+
+
+def frames(path: Path) -> np.ndarray:
+    """Images of one shape: t, begin, end (int64 µs, the last two of the exposure), pixels (uint8,
+    height x width, or x 3 for BGR or 4 for BGRA)."""
+    images: list[tuple[int, int, int, np.ndarray]] = []
+    with File.open(path, False, Report()) as file:
+        for at, data in payloads(file, "FRME"):
+            image = read_frame(data)
+            if image is None or (images and image[-1].shape != images[0][-1].shape):
+                raise FormatError(path, at, "expected a frame of the shape of the first")
+            images.append(image)
+    shape = images[0][-1].shape if images else (0, 0)
+    times = [(name, np.int64) for name in ("t", "begin", "end")]
+    return np.array(images, [*times, ("pixels", np.uint8, shape)])
 
 
 def bound(path: Path) -> int:
@@ -161,7 +202,7 @@ def write(
     at, rest = 0, None
     for events in chunks:
         if rest is None:
-            head = _io_header(compression.upper(), -1, events.size)
+            head = make_header(compression.upper(), -1, events.size)
             at, rest = file.write(MAGIC + head), events[:0]
         _check(events)
         events = Events.concat([rest, events]) if len(rest) else events
@@ -173,9 +214,9 @@ def write(
         return
     if len(rest):
         at = _put(file, rest, at, rows, compress)
-    file.write(compress(_table(rows)))
+    file.write(compress(make_table(rows)))
     file.seek(0)
-    file.write(MAGIC + _io_header(compression.upper(), at, rest.size))
+    file.write(MAGIC + make_header(compression.upper(), at, rest.size))
 
 
 def _check(events: Events) -> None:
@@ -192,7 +233,7 @@ def _put(
     compress: Callable[[bytes], bytes],
 ) -> int:
     """Write a packet at a byte, note it in `rows`, and say where it ends."""
-    payload = compress(_payload(events))
+    payload = compress(make_events(events))
     file.write(np.array([0, len(payload)], "<i4").tobytes() + payload)
     span = int(events.t.min()), int(events.t.max())
     rows.append((at + 8, 0, len(payload), len(events), *span))
@@ -209,83 +250,6 @@ def _compressor(name: str) -> Callable[[bytes], bytes]:
     import zstandard
 
     return zstandard.ZstdCompressor(level=3).compress
-
-
-def _payload(events: Events) -> bytes:
-    """A size-prefixed flatbuffer EVTS."""
-    records = np.zeros(len(events), EVENTS)
-    for name in "txyp":
-        records[name] = getattr(events, name)
-    # root at 20 | EVTS | table of fields: 6 bytes, of objects of 8, field 0 at 4 | object | vector
-    words = np.array([28 + EVENT * len(events), 16], "<u4").tobytes() + b"EVTS"
-    words += np.array([6, 8, 4, 0], "<u2").tobytes()
-    words += np.array([8, 4, len(events)], "<u4").tobytes()
-    return words + records.tobytes()
-
-
-def _table(rows: list[tuple[int, int, int, int, int, int]]) -> bytes:
-    """A size-prefixed flatbuffer FTAB. Its objects are of 48 bytes: where their fields are, five
-    fields of 8 bytes, and 4 unused bytes so that the fields lie at multiples of 8."""
-    n = len(rows)
-    row = np.dtype(
-        [
-            ("fields", "<i4"),
-            ("at", "<i8"),
-            ("stream", "<i4"),
-            ("size", "<i4"),
-            ("n", "<i8"),
-            ("first", "<i8"),
-            ("last", "<i8"),
-            ("unused", "<i4"),
-        ]
-    )
-    begin = 48 + 4 * n  # of the objects, after the vector of their places
-    begin += (4 - begin) % 8
-    objects = np.zeros(n, row)
-    where = begin + 48 * np.arange(n)
-    objects["fields"] = where - 20
-    for i, name in enumerate(("at", "stream", "size", "n", "first", "last")):
-        objects[name] = [entry[i] for entry in rows]
-    words = b"FTAB" + np.array([6, 8, 4, 0], "<u2").tobytes()  # bytes 8 to 20
-    words += np.array([14, 44, 4, 12, 20, 28, 36, 0], "<u2").tobytes()  # to 36
-    root = len(words) + 8
-    words += np.array([root - 12, 4, n], "<u4").tobytes()
-    first = len(words) + 8
-    words += (where - (first + 4 * np.arange(n))).astype("<u4").tobytes()
-    words += bytes(begin - len(words) - 8) + objects.tobytes()
-    words += bytes(-len(words) % 8)
-    return np.array([len(words) + 4, root - 4], "<u4").tobytes() + words
-
-
-def _io_header(compression: str, table: int, size: tuple[int, int]) -> bytes:
-    """A size-prefixed flatbuffer IOHE."""
-    xml = _XML.format(compression=compression, width=size[0], height=size[1]).encode()
-    xml += bytes(1 + (-(len(xml) + 1)) % 8)  # ends in a zero
-    words = np.array([0, 0], "<u4").tobytes()  # length and root, set below
-    words += b"IOHE" + np.array([10, 24, 4, 8, 16, 0, 0, 0], "<u2").tobytes()
-    words += np.array([len(words) - 12, COMPRESSIONS.index(compression)], "<i4").tobytes()
-    words += np.array([table], "<i8").tobytes()
-    words += np.array([8, 0, len(xml.rstrip(bytes(1)))], "<u4").tobytes() + xml
-    return np.array([len(words) - 4, 24], "<u4").tobytes() + words[8:]
-
-
-_XML = """<dv version="2.0">
-    <node name="outInfo" path="/outInfo/">
-        <node name="0" path="/outInfo/0/">
-            <attr key="compression" type="string">{compression}</attr>
-            <attr key="originalModuleName" type="string">eventkit</attr>
-            <attr key="originalOutputName" type="string">events</attr>
-            <attr key="typeDescription" type="string">Array of events (polarity ON/OFF).</attr>
-            <attr key="typeIdentifier" type="string">EVTS</attr>
-            <node name="info" path="/outInfo/0/info/">
-                <attr key="sizeX" type="int">{width}</attr>
-                <attr key="sizeY" type="int">{height}</attr>
-                <attr key="source" type="string">eventkit</attr>
-            </node>
-        </node>
-    </node>
-</dv>
-"""
 
 
 @jit
@@ -312,9 +276,7 @@ def _decode(
         at = runs[run].at + 16 * k
         # Not aligned: the processors we know do not mind.
         words = buffer[at : at + 16 * m].view(np.int64)
-        inside = 0
-        for i in range(m):
-            inside += (words[2 * i] >= low) & (words[2 * i] < high)
+        inside = m if low == LOWEST and high == HIGHEST else _inside(words, low, high)
         if inside == m:
             _copy(words, t[n : n + m], x[n : n + m], y[n : n + m], p[n : n + m])
         elif inside:
@@ -324,6 +286,15 @@ def _decode(
         if k == runs[run].n:
             run, k = run + 1, 0
     return n, run, k
+
+
+@jit
+def _inside(words: np.ndarray, low: int, high: int) -> int:
+    """How many times are in the window."""
+    inside = 0
+    for i in range(len(words) // 2):
+        inside += (words[2 * i] >= low) & (words[2 * i] < high)
+    return inside
 
 
 @jit
@@ -369,5 +340,6 @@ FORMATS.register(
         detect=lambda head: head.startswith(MAGIC),
         bound=bound,
         header=header,
+        extras={"frames": frames, "imu": imu, "triggers": triggers},
     )
 )

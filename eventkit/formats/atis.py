@@ -53,7 +53,10 @@ def stream(
         fd = file.fileno()
         end = os.fstat(fd).st_size
         records, trailing = divmod(end, RECORD)
-        sensor = _survey(path, fd, end, strict, None if size is None else parse_size(size))
+        blocks: Iterable[np.ndarray] = _blocks(path, fd, end)
+        if end <= BLOCK:
+            blocks = list(blocks)  # read once, looked at twice
+        sensor = _survey(path, blocks, strict, None if size is None else parse_size(size))
         if trailing and strict:
             reason = f"the file ends {trailing} bytes into the 5 of an event; it is cut off"
             raise FormatError(path, end - trailing, f"{reason}; strict=False reads the others")
@@ -65,7 +68,7 @@ def stream(
         n = shift = crc = 0
         empty = True
         into.reserve(room)
-        for block in _blocks(path, fd, end):
+        for block in blocks if end <= BLOCK else _blocks(path, fd, end):
             crc = google_crc32c.extend(crc, block)
             k = 0
             while k < len(block) // RECORD:
@@ -84,11 +87,11 @@ def stream(
 
 
 def _survey(
-    path: Path, fd: int, end: int, strict: bool, size: tuple[int, int] | None
+    path: Path, blocks: Iterable[np.ndarray], strict: bool, size: tuple[int, int] | None
 ) -> tuple[int, int]:
     """The sensor's size, from the coordinates if need be; FormatError for text and random bytes."""
     x = y = 0
-    for first, block in enumerate(_blocks(path, fd, end)):
+    for first, block in enumerate(blocks):
         if strict and first == 0:
             _refuse(path, block[: RECORD * JUDGED])
         if size is not None:

@@ -25,10 +25,14 @@ from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
 from eventkit.formats import FORMATS, Format, Report
 from eventkit.formats import _prophesee as prophesee
+from eventkit.formats import _prophesee_read as reading
+from eventkit.formats._prophesee import U
+from eventkit.formats._prophesee_write import shifted
 
 CD, TRIGGERS = (0, 12), 14  # types of events
 RUN = 2048  # records that are looked at together
-FALL = 1 << 31
+FALL = np.uint64(1 << 31)
+LOW = np.uint64((1 << 32) - 1)  # the bits of the time
 WRAP = 1 << 32
 
 
@@ -63,16 +67,18 @@ def stream(
     strict: bool,
     size: str | None = None,
     t0: Literal["sensor", "first"] = "sensor",
+    threads: int = 1,
 ) -> Iterator[Events]:
     """Events; size (as 304x240) is that of the sensor, if the header does not name it.
 
-    t0=first sets the time of the first event to 0. Counts: trailing bytes.
+    t0=first sets the time of the first event to 0. Several `threads` decode whole blocks after a
+    pass that counts; their chunks may be shorter than asked. Counts: trailing bytes.
     """
     with _open(path) as file:
         if file.begin > file.end and strict:
             raise FormatError(path, file.end, "the file ends before the type of its events")
-        asked = prophesee.Asked(chunk, start, stop, strict, size, t0)
-        yield from prophesee.events(file, report, into, asked)
+        asked = reading.Asked(chunk, start, stop, strict, size, t0, threads)
+        yield from reading.events(file, report, into, asked)
 
 
 def header(path: Path) -> dict[str, Any]:
@@ -90,12 +96,12 @@ def bound(path: Path) -> int:
 def triggers(path: Path) -> np.ndarray:
     """External triggers of a file that has them instead of events: t (µs), p (1 rising) and id."""
     with _open(path, (TRIGGERS,)) as file:
-        parts = [file.words(block).reshape(-1, 2).copy() for block in file.blocks()]
-    records = np.concatenate([np.empty((0, 2), np.uint32), *parts])
+        parts = [file.words(block).copy() for block in file.blocks()]
+    records = np.concatenate([np.empty(0, np.uint64), *parts])
     found = np.empty(len(records), prophesee.TRIGGER)
-    time = records[:, 0].astype(np.int64)
-    found["t"] = time + WRAP * np.cumsum(np.diff(time, prepend=0) < -FALL)
-    found["p"], found["id"] = records[:, 1] & 1, records[:, 1] >> 26
+    time = (records & LOW).astype(np.int64)
+    found["t"] = time + WRAP * np.cumsum(np.diff(time, prepend=0) < -int(FALL))
+    found["p"], found["id"] = records >> U(32) & U(1), records >> U(58)
     return found
 
 
@@ -115,7 +121,7 @@ def write(
         raise OptionError(f"version is {version}, expected 1 or 2")
     sides = (1 << 14, 1 << 14) if version == 2 else (1 << 9, 1 << 8)
     last = None
-    for events in prophesee.shifted(chunks, t0):
+    for events in shifted(chunks, t0):
         _check(events, sides, last)
         if last is None:
             lines = ("Data file containing CD events.", f"Version {version}")
@@ -145,7 +151,7 @@ def _check(events: Events, sides: tuple[int, int], last: int | None) -> None:
         raise OptionError(f"dat holds times from 0 on, found {events.t.min()} µs")
     steps = np.diff(events.t, prepend=last or 0)
     wraps = np.diff(events.t // WRAP, prepend=(last or 0) // WRAP)
-    wrong = wraps != (steps - WRAP * wraps < -FALL)
+    wrong = wraps != (steps - WRAP * wraps < -int(FALL))
     if wrong.any():
         i = int(wrong.argmax())
         before = "at the start" if last is None and i == 0 else f"after {events.t[i] - steps[i]} µs"
@@ -156,11 +162,11 @@ def _check(events: Events, sides: tuple[int, int], last: int | None) -> None:
 
 
 @jit
-def _falls(words: np.ndarray, last: int) -> int:
+def _falls(words: np.ndarray, last: Any) -> Any:
     """How often the time falls so much that it wrapped."""
-    falls = np.int64(last) - np.int64(words[0]) > FALL
-    for i in range(2, len(words), 2):
-        falls += np.int64(words[i - 2]) - np.int64(words[i]) > FALL
+    falls = np.int64(last > (words[0] & LOW) + FALL)
+    for i in range(1, len(words)):
+        falls += (words[i - 1] & LOW) > (words[i] & LOW) + FALL
     return falls
 
 
@@ -179,31 +185,29 @@ def _decode(
 ) -> tuple[int, int]:
     """Append events to n until there are `room`, as `_prophesee.Code` says."""
     state = states[0]
-    y_at, p_at = (np.uint32(14), np.uint32(28)) if state.variant else (np.uint32(9), np.uint32(17))
-    y_mask = np.uint32(0x3FFF) if state.variant else np.uint32(0xFF)
-    x_mask = np.uint32(0x3FFF) if state.variant else np.uint32(0x1FF)
+    y_at, p_at = (U(46), U(60)) if state.variant else (U(41), U(49))
+    x_mask, y_mask = (U(0x3FFF), U(0x3FFF)) if state.variant else (U(0x1FF), U(0xFF))
     while k < len(words) and n < room:
-        m = min(RUN, (len(words) - k) // 2, room - n)
-        run = words[k : k + 2 * m]
+        m = min(RUN, len(words) - k, room - n)
+        run = words[k : k + m]
         ts, xs, ys, ps = t[n : n + m], x[n : n + m], y[n : n + m], p[n : n + m]
-        smooth = _falls(run, state.high) == 0
-        base = state.loops << 32
+        falls = _falls(run, U(state.high))
+        base = U(state.loops << 32)
         for i in range(m):
-            word = run[2 * i + 1]
-            ts[i] = base + np.int64(run[2 * i])
-            xs[i] = word & x_mask
+            word = run[i]
+            ts[i] = base + (word & LOW)
+            xs[i] = word >> U(32) & x_mask
             ys[i] = word >> y_at & y_mask
-            ps[i] = word >> p_at & np.uint32(1)
-        if not smooth:
-            last = state.high
+            ps[i] = word >> p_at & U(1)
+        if falls:  # rare: once in 71 minutes
+            last = U(state.high)
             for i in range(m):
-                time = np.int64(run[2 * i])
-                state.loops += last - time > FALL
-                ts[i] = (state.loops << 32) + time
-                last = time
-        state.high = np.int64(run[2 * m - 2])
+                state.loops += last > (run[i] & LOW) + FALL
+                last = run[i] & LOW
+                ts[i] = (state.loops << 32) + np.int64(last)
+        state.high = run[m - 1] & LOW
         n += m
-        k += 2 * m
+        k += m
     return n, k
 
 
@@ -213,16 +217,16 @@ def _measure(words: np.ndarray, states: np.ndarray) -> tuple[int, int, int]:
     state = states[0]
     if len(words) == 0:
         return 0, 0, 0
-    low = high = words[0]
-    for i in range(0, len(words), 2):
-        low, high = min(low, words[i]), max(high, words[i])
+    low = high = words[0] & LOW
+    for word in words:
+        low, high = min(low, word & LOW), max(high, word & LOW)
     before = state.loops
-    state.loops += _falls(words, state.high)
-    state.high = np.int64(words[-2])
-    return len(words) // 2, (before << 32) + np.int64(low), (state.loops << 32) + np.int64(high)
+    state.loops += _falls(words, U(state.high))
+    state.high = words[-1] & LOW
+    return len(words), (before << 32) + np.int64(low), (state.loops << 32) + np.int64(high)
 
 
-CODE = prophesee.Code("DAT", "<u4", 8, 1, _decode, _measure)
+CODE = prophesee.Code("DAT", "<u8", 8, 1, _decode, _measure)
 
 
 def detect(head: bytes) -> bool:

@@ -217,7 +217,7 @@ def _event(block: np.ndarray, at: int, kind: int) -> tuple[int, int, int, int]:
 
     The polarity of the exposure events of atis is 2.
     """
-    b = np.int64(block[at])
+    b: Any = np.int64(block[at])
     if kind == DVS:
         if b < 254:
             return b >> 1, 5, b & 1, 1
@@ -253,7 +253,7 @@ def _payload(block: np.ndarray, at: int) -> tuple[int, int]:
     for i in range(5):
         if at + i >= len(block):
             return 0, 0
-        byte = np.int64(block[at + i])
+        byte: Any = np.int64(block[at + i])
         length |= byte >> 1 << 7 * i
         if not byte & 1:
             return length, i + 1

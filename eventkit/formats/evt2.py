@@ -22,6 +22,8 @@ from eventkit._jit import jit
 from eventkit.events import Events
 from eventkit.formats import FORMATS
 from eventkit.formats import _prophesee as prophesee
+from eventkit.formats import _prophesee_read as reading
+from eventkit.formats import _prophesee_write as writing
 
 FALL = (1 << 34) - 64 - 10_000  # of time that is a wrap
 RUN = 32  # events that are looked at together
@@ -65,10 +67,10 @@ def _turn(word: np.int64, state: Any) -> None:
 def _run(words: np.ndarray, k: int, stop: int) -> int:
     """The place from word k on, up to `stop`, where events end: many at once, in vectors."""
     while k + RUN <= stop:
-        special = 0
+        bits = np.uint32(0)
         for word in words[k : k + RUN]:
-            special += word >= SPECIAL
-        if special:
+            bits |= word
+        if bits >= SPECIAL:
             break
         k += RUN
     while k < stop and words[k] < SPECIAL:
@@ -149,12 +151,12 @@ def _encode(
     states: np.ndarray,
     out: np.ndarray,
 ) -> tuple[int, int]:
-    """Words from event i on, as `_prophesee.Pen` says."""
+    """Words from event i on, as `_prophesee_write.Pen` says."""
     state = states[0]
     m = 0
     while i < len(t) and m + 16 < len(out):  # a gap takes few words: it has one wrap at most
         while state.high != t[i] >> 6:
-            state.high = prophesee.next_high(state.high, t[i] >> 6, 28)
+            state.high = writing.next_high(state.high, t[i] >> 6, 28)
             out[m] = 8 << 28 | (state.high & 0xFFFFFFF)
             m += 1
         out[m] = np.int64(p[i]) << 28 | (t[i] & 63) << 22 | np.int64(x[i]) << 11 | y[i]
@@ -170,9 +172,9 @@ def write(
 
     From there on time wraps; it may go back, but not over a wrap. No gap is longer than 2^34 µs.
     """
-    prophesee.write_words(file, chunks, CODE, PEN, t0=t0)
+    writing.write_words(file, chunks, CODE, PEN, t0=t0)
 
 
-PEN = prophesee.Pen(_encode, low=6, wrap=34, fall=FALL >> 6)
+PEN = writing.Pen(_encode, low=6, wrap=34, fall=FALL >> 6)
 CODE = prophesee.Code("EVT2", "<u4", 4, 1, _decode, _measure)
-FORMATS.register(prophesee.raw(CODE, "Prophesee RAW, EVT2", write))
+FORMATS.register(reading.raw(CODE, "Prophesee RAW, EVT2", write))

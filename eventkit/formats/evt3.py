@@ -26,12 +26,12 @@ from eventkit._jit import jit
 from eventkit.events import Events
 from eventkit.formats import FORMATS
 from eventkit.formats import _prophesee as prophesee
+from eventkit.formats import _prophesee_read as reading
+from eventkit.formats import _prophesee_write as writing
+from eventkit.formats._prophesee import COUNT, U, lowest
 
 FARTHEST = 65000  # where a damaged run of vectors stops: beyond any sensor, within 16 bits
-LONGEST_WORDS = 2 * (prophesee.LONGEST >> 24) + 64  # a gap of time, each wrap two words; a group
-COUNT = np.array([bin(mask).count("1") for mask in range(4096)], np.uint8)
-BIT = np.zeros(32, np.uint8)  # the number of a bit, from de Bruijn's sequence times that bit
-BIT[[(0x077CB531 << bit & 0xFFFFFFFF) >> 27 for bit in range(32)]] = np.arange(32)
+LONGEST_WORDS = 2 * (writing.LONGEST >> 24) + 64  # a gap of time, each wrap two words; a group
 
 
 @jit
@@ -89,20 +89,21 @@ def _decode(
     n: int,
     room: int,
     marks: np.ndarray,
-) -> tuple[int, int]:
+) -> tuple[Any, Any]:
     """Append events to n until there are `room` or a few more, as `_prophesee.Code` says."""
     state = states[0]
-    m = len(words)
     if not state.started:
         k = _begin(words, k, state)
     now, row, base, on = _now(state), state.y, state.x, state.p
-    while k < m and n < room:
-        word = np.int64(words[k])
+    # Unsigned, so that no place can be one from the end: that saves a fifth of the time.
+    at, stop, i, end = U(k), U(len(words)), U(n), U(room)
+    while at < stop and i < end:
+        word = np.int64(words[at])
         kind = word >> 12
-        k += 1
+        at += U(1)
         if kind == 2:
-            t[n], x[n], y[n], p[n] = now, word & 0x7FF, row, word >> 11 & 1
-            n += 1
+            t[i], x[i], y[i], p[i] = now, word & 0x7FF, row, word >> 11 & 1
+            i += U(1)
         elif kind == 0 or kind == 6:  # written so that it needs no further branch
             row = word & 0x7FF if kind == 0 else row
             now = now & ~0xFFF | word & 0xFFF if kind == 6 else now
@@ -110,17 +111,16 @@ def _decode(
             mask, step = np.int64(0), 0
             if kind == 3:
                 base, on = word & 0x7FF, word >> 11 & 1
-                if k + 3 <= m and _is_triple(words[k], words[k + 1], words[k + 2]):
-                    mask = np.int64(words[k] & 0xFFF) | np.int64(words[k + 1] & 0xFFF) << 12
-                    mask |= np.int64(words[k + 2] & 0xFF) << 24
+                if at + U(2) < stop and _is_triple(words[at], words[at + U(1)], words[at + U(2)]):
+                    mask = np.int64(words[at] & 0xFFF) | np.int64(words[at + U(1)] & 0xFFF) << 12
+                    mask |= np.int64(words[at + U(2)] & 0xFF) << 24
                     step = 32
-                    k += 3
+                    at += U(3)
             else:
                 mask, step = (word & 0xFFF, 12) if kind == 4 else (word & 0xFF, 8)
             while mask:
-                bit = BIT[((mask & -mask) * 0x077CB531 & 0xFFFFFFFF) >> 27]
-                t[n], x[n], y[n], p[n] = now, base + bit, row, on
-                n += 1
+                t[i], x[i], y[i], p[i] = now, base + lowest(mask), row, on
+                i += U(1)
                 mask &= mask - 1
             base = min(base + step, FARTHEST)
         else:
@@ -132,7 +132,7 @@ def _decode(
                 mark.t, mark.p, mark.id = now, word & 1, word >> 8 & 15
                 state.marked += 1
     state.low, state.y, state.x, state.p = now & 0xFFF, row, base, on
-    return n, k
+    return np.int64(i), np.int64(at)
 
 
 @jit
@@ -169,17 +169,6 @@ def _measure(words: np.ndarray, states: np.ndarray) -> tuple[int, int, int]:
 
 
 @jit
-def _group(t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray, i: int) -> int:
-    """The place after the events from i on that fit into three vectors of 32 pixels together."""
-    j = i + 1
-    while j < len(t) and t[j] == t[i] and y[j] == y[i] and p[j] == p[i]:
-        if x[j] <= x[j - 1] or x[j] >> 5 != x[i] >> 5:
-            break
-        j += 1
-    return j
-
-
-@jit
 def _encode(
     t: np.ndarray,
     x: np.ndarray,
@@ -190,15 +179,15 @@ def _encode(
     states: np.ndarray,
     out: np.ndarray,
 ) -> tuple[int, int]:
-    """Words from event i on, as `_prophesee.Pen` says."""
+    """Words from event i on, as `_prophesee_write.Pen` says."""
     state = states[0]
     m = 0
     while i < len(t) and m + LONGEST_WORDS < len(out):
-        j = _group(t, x, y, p, i)
+        j = writing.group(t, x, y, p, i)
         if j == len(t) and not final:
             break
         while state.high != t[i] >> 12:
-            state.high = prophesee.next_high(state.high, t[i] >> 12, 12)
+            state.high = writing.next_high(state.high, t[i] >> 12, 12)
             state.low = -1
             out[m] = 8 << 12 | (state.high & 0xFFF)
             m += 1
@@ -213,7 +202,7 @@ def _encode(
         on = np.int64(p[i]) << 11
         base = np.int64(x[i]) & ~31
         if j - i > 4 and base + 32 <= state.width:  # some readers refuse vectors beyond the sensor
-            mask = 0
+            mask = np.int64(0)
             while i < j:
                 mask |= 1 << (np.int64(x[i]) & 31)
                 i += 1
@@ -238,9 +227,9 @@ def write(
     From there on time wraps; it may go back by up to 2^23 µs, but not over a wrap, which is every
     2^24 µs. No gap is longer than 2^34 µs.
     """
-    prophesee.write_words(file, chunks, CODE, PEN, t0=t0)
+    writing.write_words(file, chunks, CODE, PEN, t0=t0)
 
 
-PEN = prophesee.Pen(_encode, low=12, wrap=24, fall=2048)
+PEN = writing.Pen(_encode, low=12, wrap=24, fall=2048)
 CODE = prophesee.Code("EVT3", "<u2", 2, 12, _decode, _measure)
-FORMATS.register(prophesee.raw(CODE, "Prophesee RAW, EVT3", write))
+FORMATS.register(reading.raw(CODE, "Prophesee RAW, EVT3", write))

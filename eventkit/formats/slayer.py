@@ -19,7 +19,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import google_crc32c
 import numpy as np
@@ -140,7 +140,7 @@ def _reader(layout: _Layout) -> Callable[..., Iterator[Events]]:
         strict: bool,
         size: str | None = None,
     ) -> Iterator[Events]:
-        """Events; size (as 128x128) is that of the sensor. Counts: other channels, trailing bytes."""
+        """Events; size (as 128x128) is the sensor's. Counts: other channels, trailing bytes."""
         window = limits(start, stop)
         return _stream(layout, path, report, into, chunk, window, strict, size)
 
@@ -180,17 +180,19 @@ def write(file: BinaryIO, chunks: Iterable[Events]) -> None:
 
 @jit
 def _number(block: np.ndarray, at: int, record: int) -> int:
-    """All bits of an event, at most 56."""
-    bits = np.int64(0)
-    for byte in block[at : at + record]:
-        bits = bits << 8 | byte
+    """All bits of an event of 5 or 7 bytes."""
+    high: Any = np.int64(block[at])  # signed: Numba would make floats of mixed integers
+    bits: int = high << 32 | block[at + 1] << 24 | block[at + 2] << 16 | block[at + 3] << 8
+    bits |= block[at + 4]
+    if record == 7:
+        bits = bits << 16 | block[at + 5] << 8 | block[at + 6]
     return bits
 
 
 @jit
 def _measure(block: np.ndarray, record: int, bits: tuple[int, int, int, int]) -> tuple[int, int]:
     """Greatest x and y."""
-    x_bits, y_bits, p_bits, t_bits = bits
+    _, y_bits, p_bits, t_bits = bits
     x = y = 0
     for at in range(0, len(block) - record + 1, record):
         word = _number(block, at, record)
@@ -218,7 +220,7 @@ def _decode(
 
     Returns the new n, the next record, and how many events have a channel above 1.
     """
-    x_bits, y_bits, p_bits, t_bits = bits
+    _, y_bits, p_bits, t_bits = bits
     others = 0
     records = len(block) // record
     while k < records and n < room:

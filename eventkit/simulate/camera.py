@@ -4,8 +4,8 @@ The model, per pixel:
 
 1. The photoreceptor answers log(I + dark): logarithmic in the light I, linear where I is below
    the photodiode's dark current [1, 2].
-2. Optionally a first-order low-pass filter follows. The receptor is slower in the dark, so its
-   cutoff is proportional to I, and a tenth of the nominal one in the dark [2].
+2. Optionally a first-order low-pass filter follows. The receptor is slower in the dark: its
+   cutoff is proportional to I + 0.1, so a tenth of the nominal one in the dark [2].
 3. Between two frames the answer is a straight line in time. Each time it has moved from the
    memorised level by the pixel's ON threshold upwards or by its OFF threshold downwards, an event
    leaves at that very instant, not at the time of a frame, and the level is memorised anew [1, 3].
@@ -15,8 +15,8 @@ The model, per pixel:
 5. Charge leaks from the memory, which makes each pixel send ON events at a slow rate [2, 4]. Hot
    pixels are those that leak much faster.
 6. Shot noise sends ON and OFF events at random (Poisson) times, up to four times as often in the
-   dark as in full light [2]. Like any event it makes the pixel memorise its level anew, here the
-   one at the end of the step.
+   dark as in full light [2]. Like any event they make the pixel memorise its level anew: at the
+   end of the refractory time or of the step, whichever is later.
 
 [1] P. Lichtsteiner, C. Posch, T. Delbruck: A 128x128 120 dB 15 us latency asynchronous temporal
     contrast vision sensor. IEEE JSSC 43(2), 2008.
@@ -44,7 +44,7 @@ class Pixels(NamedTuple):
     off: np.ndarray  # float32, OFF threshold, positive
     leak: np.ndarray  # float32, log units per µs
     level: np.ndarray  # float32, the receptor's answer
-    moved: np.ndarray  # float32, how far that is from the memorised level
+    moved: np.ndarray  # float32, how far that is from the memorised level; NaN in reset
     ready: np.ndarray  # float64, when the refractory time ends
 
 
@@ -85,8 +85,8 @@ class Camera:
         for name, value in settings.items():
             if not 0 <= value < np.inf:
                 raise OptionError(f"camera: {name} is {value}, expected zero or more")
-        if not 0 < threshold < np.inf:
-            raise OptionError(f"camera: threshold is {threshold}, expected more than zero")
+        if not 0.001 <= threshold < np.inf:
+            raise OptionError(f"camera: threshold is {threshold}, expected 0.001 or more")
         if hot_pixels > 1:
             raise OptionError(f"camera: hot_pixels is {hot_pixels}, expected a share within 0..1")
         if cutoff_hz is not None and not 0 < cutoff_hz < np.inf:
@@ -203,17 +203,18 @@ def _expose(
             if not crossed[i]:
                 continue
             held = np.isnan(moved[i])
-            start, value = (max(now, ready[i]), 0.0) if held else (now, np.float64(moved[i]))
-            slope = rise[i] / (end - now)
-            while start < end:
+            start, value = (max(ready[i] - now, 0.0), 0.0) if held else (0.0, np.float64(moved[i]))
+            span = end - now  # times within a step count from its start, to be exact at any age
+            slope = rise[i] / span
+            while start < span:
                 goal = on[i] if slope > 0 else -off[i]
                 at = start + max((goal - value) / slope, 0.0) if slope != 0 else np.inf
-                if at > end:
+                if at > span:
                     break
-                codes, n = _send(codes, n, at, i, slope > 0, bits)
+                codes, n = _send(codes, n, now + at, i, slope > 0, bits)
                 start, value = at + refractory, 0.0
-            ready[i] = start
-            moved[i] = value + slope * (end - start) if start < end else np.nan
+            ready[i] = now + start
+            moved[i] = value + slope * (span - start) if start < span else np.nan
         while next_shot[0] <= end:
             at = next_shot[0]
             i = min(int(_uniform(random) * len(on)), len(on) - 1)

@@ -169,6 +169,7 @@ def test_y_beyond_the_sensor_stays_beyond_it_in_version_3_0(file):
         ("DAVIS240A", (240, 180)),
         ("DAVIS346", (346, 260)),
         ("x 34x30", (34, 30)),
+        ("DVS128 0x10", (128, 128)),
     ],
 )
 def test_the_source_tells_the_size(file, device, size):
@@ -386,6 +387,19 @@ def test_a_file_cut_while_it_is_read_is_an_error_not_a_signal(file):
     os.truncate(path, 600_000)
     with pytest.raises(FormatError, match="became shorter while it was read"):
         list(parts)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_file_overwritten_while_it_is_read_never_crashes(file, seed):
+    rng = np.random.default_rng(seed)
+    path = file(packet(*(event(t, 1, 1) for t in range(500))) * 600)
+    parts = stream(path, 1000, strict=False)
+    next(parts)
+    with path.open("r+b") as other:
+        for _ in range(200):
+            other.seek(int(rng.integers(path.stat().st_size)))
+            other.write(rng.bytes(30))
+    assert sum(len(part) for part in parts) < path.stat().st_size
 
 
 def settled(path):

@@ -1,0 +1,82 @@
+"""How fast AEDAT 2 and 4, .es and .bs2 are decoded: decode_inivation.py [--peers ENV]
+
+Files are made of random events, in memory (page cache), and deleted afterwards; kernels are
+compiled. The numbers are medians, beside each other library's in the same minute and on one core.
+"""
+
+import argparse
+import json
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from decode import one_core, peer, rate, row, streamed
+
+import eventkit as ek
+from eventkit.events import Events
+
+EVENTS, CHUNK = 50_000_000, 1_000_000
+SIZE = (346, 260)
+FILES = {  # name -> what it is, how it is written, and who else reads it
+    "davis.aedat": ("AEDAT 2.0", {"format": "aedat2"}, ["evutils"]),
+    "plain.aedat4": ("AEDAT 4, plain", {"compression": "none"}, ["aedat", "faery", "evutils"]),
+    "lz4.aedat4": ("AEDAT 4, LZ4", {"compression": "lz4"}, ["aedat", "faery", "evutils"]),
+    "zstd.aedat4": ("AEDAT 4, Zstandard", {"compression": "zstd"}, ["aedat", "faery", "evutils"]),
+    "dvs.es": ("Event Stream", {}, ["faery"]),
+    "pixels.bs2": ("SLAYER .bs2", {}, ["tonic"]),
+}
+
+
+def recording(n: int, size: tuple[int, int], step: int) -> Iterator[Events]:
+    """Random events, `step` µs apart at most, in order of time."""
+    rng = np.random.default_rng(0)
+    last = 0
+    for _ in range(n // CHUNK):
+        t = last + np.cumsum(rng.integers(0, step + 1, CHUNK))
+        last = int(t[-1])
+        x, y = (rng.integers(0, side, CHUNK, np.uint16) for side in size)
+        yield Events(t, x, y, rng.integers(0, 2, CHUNK, np.uint8), size)
+
+
+def measure(path: Path, what: str, libraries: list[str], peers: Path | None) -> list[dict]:
+    with one_core():
+        others = {name: peer(peers, name, [path], 3) for name in libraries}
+        name = max(others, key=lambda name: rate_of(others[name]))
+        rows = [
+            row(f"{what}, streamed", rate(lambda: streamed(path)), others[name], name, "≥ 1.5 ×"),
+            row(f"{what}, whole", rate(lambda: len(ek.read(path))), None, "", ""),
+        ]
+    with ThreadPoolExecutor(2) as pool:
+        both = rate(lambda: sum(pool.map(streamed, [path, path])))
+    return [*rows, row(f"{what}, streamed by two threads", both, others[name], name, "≥ 2.5 ×")]
+
+
+def rate_of(other: dict | None) -> float:
+    return 0.0 if other is None else other["events"] / other["seconds"]
+
+
+def run(peers: Path | None, n: int = EVENTS) -> list[dict]:
+    """Rows for the table."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, (what, options, libraries) in FILES.items():
+            path = Path(folder, name)
+            small = name.endswith(".bs2")  # holds 8.4 s only
+            made = recording(n, (256, 256), 0) if small else recording(n, SIZE, 4)
+            ek.write(path, made, **options)
+            rows += measure(path, what, libraries, peers)
+            path.unlink()
+    return rows
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--peers", type=Path, help="a virtual environment with the other libraries")
+    parser.add_argument("--events", type=int, default=EVENTS, help="events in a file [%(default)s]")
+    chosen = parser.parse_args()
+    for line in run(chosen.peers, chosen.events):
+        beside = f", {line['peer_name']} {line['peer']:.3g}: {line['ratio']:.3g} ×"
+        print(f"{line['what']}: {line['ours']:.3g} {line['unit']}{beside if line['peer'] else ''}")
+        print(json.dumps(line, ensure_ascii=False))

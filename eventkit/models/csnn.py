@@ -1,0 +1,75 @@
+"""Small convolutional nets for two CPU cores, after the nets of the PLIF paper.
+
+Four blocks {conv 3x3, batch norm, neuron, max-pool 2}, then two fully connected layers of neurons
+whose last one votes. Fang et al., "Incorporating Learnable Membrane Time Constant to Enhance
+Learning of Spiking Neural Networks", ICCV 2021, with fewer channels and smaller maps.
+"""
+
+import math
+
+import torch
+from torch import nn
+
+from eventkit.errors import OptionError
+from eventkit.snn import Dropout, Fold, SumPool2d, Voting, neuron
+
+from . import MODELS, Model, Recipe
+
+BLOCKS = 4
+SMALLEST = 4  # maps are halved while their shorter side is larger
+
+
+def csnn(
+    num_classes: int,
+    in_shape: tuple[int, ...],
+    *,
+    width: int = 32,
+    neurons: str = "plif",
+    dropout: float = 0.2,
+    voters: int = 10,
+    limit: int = 64,
+) -> nn.Module:
+    """(T, N, C, H, W) -> (T, N, classes), the votes in each step.
+
+    Samples larger than `limit` x `limit` are sum-pooled to at most that (0: never). Smaller ones
+    keep all four blocks but are pooled less often, so that at least a few pixels remain.
+    """
+    if width < 1 or voters < 1 or limit < 0 or not 0 <= dropout < 1:
+        raise OptionError(
+            f"csnn: found width={width}, voters={voters}, limit={limit}, dropout={dropout}, "
+            "expected width and voters of at least 1, limit of at least 0, dropout in [0, 1)"
+        )
+    channels, *size = in_shape
+    layers: list[nn.Module] = []
+    pool = math.ceil(max(size) / limit) if limit else 1
+    if pool > 1:
+        layers.append(SumPool2d(pool))
+        size = [math.ceil(side / pool) for side in size]
+    for _ in range(BLOCKS):
+        conv = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+        layers += [Fold(conv, nn.BatchNorm2d(width)), neuron(neurons)]
+        if min(size) > SMALLEST:
+            layers.append(Fold(nn.MaxPool2d(2)))
+            size = [side // 2 for side in size]
+        channels = width
+    features = width * size[0] * size[1]
+    hidden = max(1, features // 4)
+    layers += [
+        nn.Flatten(2),
+        Dropout(dropout),
+        nn.Linear(features, hidden, bias=False),
+        neuron(neurons),
+        Dropout(dropout),
+        nn.Linear(hidden, voters * num_classes, bias=False),
+        Voting(voters),
+    ]
+    net = nn.Sequential(*layers)
+    # Convolution, batch norm and pooling are faster on a CPU with the channels innermost.
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return net
+
+
+MODELS.register(
+    Model("csnn_tiny", csnn, "4 x conv 32, the net for two CPU cores", Recipe(), {"width": 32})
+)
+MODELS.register(Model("csnn_small", csnn, "4 x conv 64", Recipe(), {"width": 64}))

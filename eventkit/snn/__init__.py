@@ -1,0 +1,21 @@
+"""Spiking neurons and the layers around them, over sequences (T, N, ...)."""
+
+from .layers import Dropout, Fold, SumPool2d, Voting
+from .neurons import IF, LIF, PLIF, Neuron, carry, integrate, neuron
+from .surrogate import Surrogate, spike
+
+__all__ = [
+    "IF",
+    "LIF",
+    "PLIF",
+    "Dropout",
+    "Fold",
+    "Neuron",
+    "SumPool2d",
+    "Surrogate",
+    "Voting",
+    "carry",
+    "integrate",
+    "neuron",
+    "spike",
+]

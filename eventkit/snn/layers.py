@@ -1,0 +1,68 @@
+"""Layers that carry time: everything here takes (T, N, ...)."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class Fold(nn.Sequential):
+    """Layers without memory, applied to all steps at once: time is folded into the batch.
+
+    Batch norm inside takes its statistics over T and N.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(T, N, ...) -> (T, N, ...)."""
+        y = x.flatten(0, 1)
+        for layer in self:
+            y = layer(y)
+        return y.reshape(*x.shape[:2], *y.shape[1:])
+
+
+class Dropout(nn.Module):
+    """Dropout with one mask for all time steps of a sequence, as spikes carry values in time."""
+
+    def __init__(self, p: float = 0.5) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(T, N, ...) -> (T, N, ...)."""
+        if not self.training or not self.p:
+            return x
+        return x * functional.dropout(torch.ones_like(x[0]), self.p)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
+class Voting(nn.Module):
+    """The mean of each `voters` neighbours: (T, N, classes * voters) -> (T, N, classes)."""
+
+    def __init__(self, voters: int = 10) -> None:
+        super().__init__()
+        self.voters = voters
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(*x.shape[:-1], -1, self.voters).mean(-1)
+
+    def extra_repr(self) -> str:
+        return f"voters={self.voters}"
+
+
+class SumPool2d(nn.Module):
+    """Sums over `size` x `size` windows: (T, N, C, H, W) -> (T, N, C, ceil(H/size), ceil(W/size)).
+
+    Windows at the lower and right border may be cut, so that no event is lost.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = functional.avg_pool2d(x.flatten(0, 1), self.size, ceil_mode=True, divisor_override=1)
+        return y.reshape(*x.shape[:2], *y.shape[1:])
+
+    def extra_repr(self) -> str:
+        return f"size={self.size}"

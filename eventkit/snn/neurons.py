@@ -1,0 +1,244 @@
+"""Spiking neurons over whole sequences: (T, N, ...) in, spikes of the same shape out.
+
+Every call starts from rest, so no state has to be reset between batches. Where one is wanted,
+`run` and `step` take and return it, and inside `carry(net)` all neurons of a net keep theirs.
+
+Charge, fire, reset (q = 1/tau; rest = v_reset, or 0 for the soft reset):
+
+    IF     h = v + x
+    LIF    h = v + q (x - (v - rest))    decay_input=True
+           h = v - q (v - rest) + x      decay_input=False
+    fire   s = 1 where h >= v_threshold, else 0
+    reset  v = (1 - s) h + s v_reset     hard
+           v = h - s v_threshold         soft: v_reset=None
+
+PLIF is a LIF that learns q, Fang et al., "Incorporating Learnable Membrane Time Constant to
+Enhance Learning of Spiking Neural Networks", ICCV 2021.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from eventkit.errors import OptionError
+from eventkit.registry import bind, parse_spec, unknown
+
+from . import fused, loop
+from .surrogate import Surrogate, atan, parse
+
+
+def integrate(
+    x: Tensor,
+    v: Tensor | None = None,
+    *,
+    q: float | Tensor,
+    v_threshold: float | Tensor = 1.0,
+    v_reset: float | None = 0.0,
+    decay_input: bool = True,
+    detach_reset: bool = True,
+    surrogate: Surrogate | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Integrate, fire and reset over all steps: spikes (T, N, ...) and the last membrane.
+
+    x (T, N, ...) is floating point, v (N, ...) the membrane before the first step, None for rest.
+    q = 1/tau and v_threshold may be tensors of no dimension with a gradient. The spikes have the
+    dtype of x; the membrane is float32, or float64 with x. On the CPU the work is done by the fused
+    kernels, elsewhere step by step in torch.
+    """
+    if x.ndim == 0 or not x.shape[0] or not x.is_floating_point():
+        raise OptionError(
+            f"neurons take floating point (T, N, ...) with at least one time step, "
+            f"found {x.dtype} of shape {tuple(x.shape)}"
+        )
+    if v is not None and v.shape != x.shape[1:]:
+        raise OptionError(
+            f"the state has the shape {tuple(v.shape)}, expected that of one step of the input, "
+            f"{tuple(x.shape[1:])}"
+        )
+    on_cpu = x.device.type == "cpu" and x.dtype in fused.DTYPES
+    run = fused.integrate if on_cpu else loop.integrate
+    return run(
+        x,
+        v,
+        torch.as_tensor(q, dtype=None if isinstance(q, Tensor) else torch.float64),
+        torch.as_tensor(
+            v_threshold, dtype=None if isinstance(v_threshold, Tensor) else torch.float64
+        ),
+        v_reset=v_reset,
+        decay_input=decay_input,
+        detach_reset=detach_reset,
+        surrogate=surrogate or atan(),
+    )
+
+
+class Neuron(nn.Module):
+    """What all neurons share; a subclass defines `run`, which goes through a whole sequence."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._carries = False
+        self._state: Tensor | None = None
+
+    def run(self, x: Tensor, v: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The spikes for x (T, N, ...) from the state v (N, ...), and the state at the end.
+
+        None starts from rest. A sequence in pieces, each from the state after the one before, gives
+        what the whole gives.
+        """
+        raise NotImplementedError
+
+    def step(self, x: Tensor, v: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """`run` for the single time step x (N, ...)."""
+        s, v = self.run(x.unsqueeze(0), v)
+        return s[0], v
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The spikes for x (T, N, ...), from rest or, inside `carry`, from the last call's end."""
+        s, v = self.run(x, self._state)
+        if self._carries:
+            self._state = v
+        return s
+
+
+@contextmanager
+def carry(net: nn.Module) -> Iterator[None]:
+    """Inside, the neurons of `net` go on where their last call ended; they start from rest."""
+    neurons = [module for module in net.modules() if isinstance(module, Neuron)]
+    try:
+        for neuron in neurons:
+            neuron._carries, neuron._state = True, None
+        yield
+    finally:
+        for neuron in neurons:
+            neuron._carries, neuron._state = False, None
+
+
+class IF(Neuron):
+    """Integrate and fire, without a leak.
+
+    v_reset=None subtracts the threshold from the membrane that fired (soft reset).
+    detach_reset takes the spike in the reset as a constant in the backward pass, as published
+    recipes do. `surrogate` is a spec like "atan:alpha=2"; see `eventkit.snn.surrogate`.
+    """
+
+    decay_input = False
+
+    def __init__(
+        self,
+        *,
+        v_threshold: float = 1.0,
+        v_reset: float | None = 0.0,
+        detach_reset: bool = True,
+        surrogate: str = "atan",
+    ) -> None:
+        super().__init__()
+        self.v_threshold = v_threshold
+        self.v_reset = v_reset
+        self.detach_reset = detach_reset
+        self.surrogate = surrogate
+        self._surrogate = parse(surrogate)
+
+    @property
+    def q(self) -> float | Tensor:
+        """The share of the distance from rest that the membrane loses in a step, 1/tau."""
+        return 0.0
+
+    def run(self, x: Tensor, v: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return integrate(
+            x,
+            v,
+            q=self.q,
+            v_threshold=self.v_threshold,
+            v_reset=self.v_reset,
+            decay_input=self.decay_input,
+            detach_reset=self.detach_reset,
+            surrogate=self._surrogate,
+        )
+
+    def extra_repr(self) -> str:
+        names = ("v_threshold", "v_reset", "detach_reset", "surrogate")
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+
+
+class LIF(IF):
+    """Leaky integrate and fire with the time constant `tau` >= 1, in steps; else as `IF`.
+
+    With decay_input the input is scaled by 1/tau like the leak. LIF(tau, decay_input=True) fires
+    as LIF(tau, decay_input=False, v_threshold=tau) does (with a reset to 0, or the soft one).
+    """
+
+    def __init__(
+        self,
+        *,
+        tau: float = 2.0,
+        decay_input: bool = True,
+        v_threshold: float = 1.0,
+        v_reset: float | None = 0.0,
+        detach_reset: bool = True,
+        surrogate: str = "atan",
+    ) -> None:
+        if tau < 1:
+            raise OptionError(f"tau is {tau}, expected at least 1 time step")
+        super().__init__(
+            v_threshold=v_threshold,
+            v_reset=v_reset,
+            detach_reset=detach_reset,
+            surrogate=surrogate,
+        )
+        self.tau = tau
+        self.decay_input = decay_input
+
+    @property
+    def q(self) -> float | Tensor:
+        return 1 / self.tau
+
+    def extra_repr(self) -> str:
+        tau = 1 / float(self.q)
+        return f"tau={tau:.4g}, decay_input={self.decay_input}, {super().extra_repr()}"
+
+
+class PLIF(LIF):
+    """A LIF that learns its time constant, one for the layer; `tau` > 1 is where it starts.
+
+    1/tau = sigmoid(w) with the parameter w. Fang et al., ICCV 2021.
+    """
+
+    def __init__(
+        self,
+        *,
+        tau: float = 2.0,
+        decay_input: bool = True,
+        v_threshold: float = 1.0,
+        v_reset: float | None = 0.0,
+        detach_reset: bool = True,
+        surrogate: str = "atan",
+    ) -> None:
+        if tau <= 1:
+            raise OptionError(f"tau is {tau}, expected more than 1 time step")
+        super().__init__(
+            tau=tau,
+            decay_input=decay_input,
+            v_threshold=v_threshold,
+            v_reset=v_reset,
+            detach_reset=detach_reset,
+            surrogate=surrogate,
+        )
+        self.w = nn.Parameter(torch.tensor(-math.log(tau - 1)))
+
+    @property
+    def q(self) -> float | Tensor:
+        return self.w.sigmoid()
+
+
+NEURONS: dict[str, type[Neuron]] = {"if": IF, "lif": LIF, "plif": PLIF}
+
+
+def neuron(spec: str) -> Neuron:
+    """A new neuron layer from a spec: neuron("plif:tau=2,v_reset=none")."""
+    name, options = parse_spec(spec)
+    if name not in NEURONS:
+        raise unknown("neuron", name, NEURONS)
+    return NEURONS[name](**bind(NEURONS[name], options, name))

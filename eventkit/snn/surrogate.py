@@ -1,0 +1,128 @@
+"""Surrogate gradients: a spike is a step, and in the backward pass a smooth slope stands in for it.
+
+Every surrogate here is a slope `height * shape(steepness * |x|)`, where x is the distance of the
+membrane from its threshold. So there is one autograd function, one line for each shape, and one
+line for each surrogate; the fused kernels have the same shapes.
+
+>>> parse("atan:alpha=2").slope(torch.tensor([0.0, 1.0]))
+tensor([1.0000, 0.0920])
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from eventkit.registry import bind, parse_spec, unknown
+
+# Each is 1 at z = 0; z = steepness * |x| is never negative.
+SHAPES: dict[str, Callable[[Tensor], Tensor]] = {
+    "lorentz": lambda z: 1 / (1 + z * z),
+    "logistic": lambda z: 4 * torch.exp(-z) / (1 + torch.exp(-z)) ** 2,
+    "triangle": lambda z: (1 - z).clamp(min=0),
+    "laplace": lambda z: torch.exp(-z),
+    "hyperbola": lambda z: 1 / (1 + z) ** 2,
+    "gauss": lambda z: torch.exp(-z * z),
+    "box": lambda z: (z <= 1).to(z.dtype),
+}
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """The slope `height * shape(steepness * |x|)` that stands for the derivative of a spike."""
+
+    shape: str
+    height: float
+    steepness: float
+
+    def slope(self, x: Tensor) -> Tensor:
+        """The slope at `x`, the membrane minus the threshold; same shape and dtype."""
+        return self.height * SHAPES[self.shape](self.steepness * x.abs())
+
+
+def atan(*, alpha: float = 2.0) -> Surrogate:
+    """(alpha/2) / (1 + (pi alpha x / 2)^2): the default, as in the PLIF, SEW and PSN papers."""
+    return Surrogate("lorentz", alpha / 2, math.pi * alpha / 2)
+
+
+def sigmoid(*, alpha: float = 4.0) -> Surrogate:
+    """alpha s (1 - s) with s = 1 / (1 + exp(-alpha x))."""
+    return Surrogate("logistic", alpha / 4, alpha)
+
+
+def piecewise_quadratic(*, alpha: float = 1.0) -> Surrogate:
+    """max(0, alpha - alpha^2 |x|)."""
+    return Surrogate("triangle", alpha, alpha)
+
+
+def triangle(*, gamma: float = 1.0) -> Surrogate:
+    """max(0, gamma - |x|) / gamma^2, as in TET."""
+    return Surrogate("triangle", 1 / gamma, 1 / gamma)
+
+
+def piecewise_exp(*, alpha: float = 1.0) -> Surrogate:
+    """(alpha/2) exp(-alpha |x|)."""
+    return Surrogate("laplace", alpha / 2, alpha)
+
+
+def slayer(*, alpha: float = 5.0, scale: float = 0.4) -> Surrogate:
+    """scale (alpha/2) exp(-alpha |x|), as in SLAYER; the defaults are those of SE-adLIF."""
+    return Surrogate("laplace", scale * alpha / 2, alpha)
+
+
+def soft_sign(*, alpha: float = 2.0) -> Surrogate:
+    """1 / (2 alpha (1/alpha + |x|)^2)."""
+    return Surrogate("hyperbola", alpha / 2, alpha)
+
+
+def super_spike(*, alpha: float = 1.0) -> Surrogate:
+    """alpha / (1 + |x|)^2."""
+    return Surrogate("hyperbola", alpha, 1.0)
+
+
+def erf(*, alpha: float = 2.0) -> Surrogate:
+    """(alpha / sqrt(pi)) exp(-alpha^2 x^2)."""
+    return Surrogate("gauss", alpha / math.sqrt(math.pi), alpha)
+
+
+def boxcar(*, width: float = 1.0, height: float = 0.5) -> Surrogate:
+    """`height` where |x| <= width/2, else 0."""
+    return Surrogate("box", height, 2 / width)
+
+
+SURROGATES: dict[str, Callable[..., Surrogate]] = {
+    function.__name__: function
+    for function in (
+        atan, sigmoid, piecewise_quadratic, triangle, piecewise_exp,
+        slayer, soft_sign, super_spike, erf, boxcar,
+    )
+}  # fmt: skip
+
+
+def parse(spec: str) -> Surrogate:
+    """The surrogate of a spec such as `sigmoid:alpha=4`; UnknownName or OptionError if wrong."""
+    name, options = parse_spec(spec)
+    if name not in SURROGATES:
+        raise unknown("surrogate", name, SURROGATES)
+    return SURROGATES[name](**bind(SURROGATES[name], options, name))
+
+
+class _Spike(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, surrogate: Surrogate) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.surrogate = surrogate
+        return (x >= 0).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0] * ctx.surrogate.slope(ctx.saved_tensors[0]), None
+
+
+def spike(x: Tensor, surrogate: Surrogate | None = None) -> Tensor:
+    """1 where x >= 0, else 0; in the backward pass the slope of `surrogate` (default: atan)."""
+    spikes: Tensor = _Spike.apply(x, surrogate or atan())  # type: ignore[no-untyped-call]
+    return spikes
