@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from ._text import DURATION, Bar, duration, number, print_facts, print_json, progress, size
+from ._text import DURATION, PATH, Bar, duration, number, print_facts, print_json, progress, size
 
 
 def spec(
@@ -49,10 +49,8 @@ def spec(
     type=click.Choice(["spikingjelly", "tonic"]),
     help="Cut exactly as that library does.",
 )
-@click.option(
-    "--root", type=click.Path(), help="Where the raw data is [$EVENTKIT_DATA/NAME or data/NAME]."
-)
-@click.option("--out", type=click.Path(), help="The store to make [NAME-<spec>.zarr].")
+@click.option("--root", type=PATH, help="Where the raw data is [$EVENTKIT_DATA/NAME or data/NAME].")
+@click.option("--out", type=PATH, help="The store to make [NAME-<spec>.zarr].")
 @click.option(
     "--transform", "transforms", multiple=True, metavar="SPEC", help="As crop:width=64; repeatable."
 )

@@ -6,17 +6,16 @@ from typing import Any
 
 import click
 
-from ._text import duration, number, print_facts, print_json, progress, size
+from ._text import PATH, duration, number, print_facts, print_json, progress, size
 from .convert import print_summary, watch
 from .train import Shown, print_result
-
 
 # Frames pooled to 32x32 instead of 64x64: four times as many epochs in the same time.
 MODEL = "csnn_tiny:limit=32"
 
 
 @click.command()
-@click.option("--dir", "folder", type=click.Path(path_type=Path), default="demo", show_default=True)
+@click.option("--dir", "folder", type=PATH, default="demo", show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option(
     "--minutes",

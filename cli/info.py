@@ -30,7 +30,7 @@ def command(file: Path, spec: str | None, tolerant: bool, as_json: bool) -> None
 
     The whole file is read once, in bounded memory.
     """
-    if (file / "zarr.json").is_file():
+    if file.suffix == ".zarr" or (file / "zarr.json").is_file():
         raise OptionError(f"{file}: is a store, not a recording; run: eventkit inspect {file}")
     facts = formats.info(file, strict=not tolerant, **format_options(spec))
     if as_json:

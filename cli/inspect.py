@@ -4,11 +4,11 @@ from typing import Any
 
 import click
 
-from ._text import print_facts, print_json, print_table
+from ._text import PATH, print_facts, print_json, print_table
 
 
 @click.command()
-@click.argument("store", type=click.Path())
+@click.argument("store", type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(store: str, as_json: bool) -> None:
     """Show what a store holds, where its events went, and the command that made it."""

@@ -2,11 +2,11 @@
 
 import click
 
-from ._text import print_json, progress, size
+from ._text import PATH, print_json, progress, size
 
 
 @click.command()
-@click.argument("store", type=click.Path())
+@click.argument("store", type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(store: str, as_json: bool) -> int:
     """Check every byte of a store against its checksums; exit code 3 if any differs."""

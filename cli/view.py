@@ -56,7 +56,7 @@ def command(
     """
     if out is not None and out.suffix.lower() not in (".png", ".gif"):
         raise click.BadParameter(f"{out} must end in .png or .gif", param_hint="--out")
-    if (path / "zarr.json").is_file():
+    if path.suffix == ".zarr" or (path / "zarr.json").is_file():
         _refuse(cut, "a store's frames are as they were converted; it takes no")
         view = _of_store(path, split, sample or 0)
     else:
@@ -74,7 +74,7 @@ def command(
 
 def _refuse(options: dict[str, Any], reason: str) -> None:
     for name, value in options.items():
-        if value not in (None, False):
+        if value is not None and value is not False:
             shown = {"n": "frames", "length": "duration", "spec": "format"}.get(name, name)
             raise click.UsageError(f"{reason} --{shown}")
 
@@ -109,20 +109,19 @@ def _of_recording(
     entry, options = representations.parse(format_spec("frames", {**slices, "bounds": "drop"}))
     report = Report()
     how = {"strict": not tolerant, **format_options(spec)}
-    part = {**how, "report": report}
+    part: dict[str, Any] = {}
     if start is not None or stop is not None:
         first = next(formats.stream(path, 1, **how))
         origin = int(first.t[0]) if len(first) else 0
         part["start"] = None if start is None else origin + start
         part["stop"] = None if stop is None else origin + stop
-    whole, size = _survey(formats.stream(path, **part))
-    notes = [*report.notes]
+    whole, size = _survey(formats.stream(path, report=report, **part, **how))
     frames, placed = representations.accumulate(
-        formats.stream(path, **part), whole, size, entry, options
+        formats.stream(path, **part, **how), whole, size, entry, options
     )
-    if placed < whole.n:
-        notes.append(f"{whole.n - placed:,} events outside {size[0]}x{size[1]} are not drawn")
-    for note in notes:
+    outside = whole.n - placed
+    lost = [f"{outside:,} events outside {size[0]}x{size[1]} are not drawn"] if outside else []
+    for note in [*report.notes, *lost]:
         click.echo(f"eventkit: warning: {note}", err=True)
     title = f"{path.name}: {placed:,} events in {duration((whole.t1 - whole.t0) / 1e6)}"
     return View(frames, f"{path.stem}-view", title, _times(len(frames), whole, by, length))

@@ -266,7 +266,14 @@ def load(path: str | Path) -> nn.Module:
         shape = tuple(saved["in_shape"])
         net = create(saved["model"], num_classes=saved["num_classes"], in_shape=shape)
         net.load_state_dict(saved["state"])
-    except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, EOFError) as error:
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        LookupError,
+        TypeError,
+        ValueError,
+        EOFError,
+    ) as error:
         raise FormatError(path, None, f"no weights of an eventkit net ({error})") from error
     return net.eval()
 

@@ -50,7 +50,10 @@ MAY_USE: dict[str, set[str]] = {
     "zarr": {"store"},
     "numcodecs": {"store"},
     "google_crc32c": {"formats", "store"},  # readers sum up the file while they decode it
+    "h5py": {"formats"},
     "lz4": {"formats"},
+    "rosbags": {"formats"},
+    "scipy": {"formats"},
     "zstandard": {"formats"},
     "torch": LEARNING,
     "PIL": {"viz"},
@@ -58,7 +61,7 @@ MAY_USE: dict[str, set[str]] = {
     "rich": {"cli"},
 }
 # What not everybody has or needs is imported inside the functions that use it.
-LAZY = {"lz4", "zstandard", "PIL"}
+LAZY = {"lz4", "zstandard", "PIL", "h5py", "rosbags", "scipy"}
 
 
 def room_of(module: str) -> str:

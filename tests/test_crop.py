@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from conftest import make_events
 from hypothesis import given
 from hypothesis import strategies as st
+from making import make_events
 
 import eventkit as ek
 from eventkit import Events, OptionError

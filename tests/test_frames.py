@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_events
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from making import make_events
 
 import eventkit as ek
 from eventkit import Events, OptionError
@@ -411,7 +411,7 @@ def test_real_recording_is_counted_like_numpy_counts(samples):
 def test_kernels_stay_inside_their_arrays(tmp_path):
     code = (
         "import warnings; warnings.simplefilter('ignore')\n"
-        "from conftest import make_events; import eventkit as ek\n"
+        "from making import make_events; import eventkit as ek\n"
         "from eventkit.transforms import transform\n"
         "events = make_events(500)\n"
         "for like in (None, 'spikingjelly', 'tonic'):\n"

@@ -5,7 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from conftest import make_events  # noqa: E402
+from making import make_events  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
 import eventkit as ek  # noqa: E402

@@ -76,15 +76,17 @@ def wheel(tmp_path_factory) -> Path:
 
 
 def test_wheel_owns_one_top_level_name_and_carries_everything(wheel):
+    sources = wheel.parents[1]  # the copy it was built from
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {"eventkit"}
     files = {name for name in names if ".dist-info/" not in name}
+    home = {folder: f"eventkit/{folder}" for folder in FOLDERS} | {"eventkit": "eventkit"}
     wanted = {
-        f"eventkit/{'' if folder == 'eventkit' else folder + '/'}{path.relative_to(ROOT / folder)}"
+        f"{home[folder]}/{path.relative_to(sources / folder)}"
         for folder in FOLDERS
         for suffix in ("*.py", "*.toml", "py.typed")
-        for path in (ROOT / folder).rglob(suffix)
+        for path in (sources / folder).rglob(suffix)
     }
     assert files == wanted
 

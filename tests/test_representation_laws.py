@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import make_events
+from making import make_events
 
 import eventkit as ek
 from eventkit import Events, OptionError

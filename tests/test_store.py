@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import zarr
-from conftest import eventkit
+from making import eventkit
 
 import eventkit as ek
 from eventkit.convert import convert
@@ -163,7 +163,7 @@ def test_missing_cut_and_added_files_are_reported(copy):
 
 @pytest.mark.slow
 def test_every_bit_of_a_small_store(tmp_path):
-    from conftest import make_gestures
+    from making import make_gestures
 
     root = make_gestures(tmp_path / "raw", recordings=2, windows=1, events=60)
     path = tmp_path / "s.zarr"

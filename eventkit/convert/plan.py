@@ -1,6 +1,7 @@
 """What a conversion will do, decided before it starts: samples, shapes, shards, a digest."""
 
 import hashlib
+import inspect
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -46,6 +47,7 @@ class Job:
     number: int
     samples: tuple[Sample, ...]
     format: str | None
+    reader: dict[str, Any]  # options of the format
     sensor: tuple[int, int]
     sensor_stated: bool  # by the dataset; otherwise it is that of the first recording
     size: tuple[int, int]
@@ -116,6 +118,14 @@ class Plan:
     def samples(self, split: str) -> list[Sample]:
         return [sample for sample in self.listing.samples if sample.split == split]
 
+    def reader(self) -> dict[str, Any]:
+        """Options for the reader: the sensor's size, where the dataset states it and it asks."""
+        if self.dataset.format is None or self.dataset.size is None:
+            return {}
+        stream = formats.FORMATS[self.dataset.format].stream
+        asks = "size" in inspect.signature(stream).parameters
+        return {"size": "{}x{}".format(*self.dataset.size)} if asks else {}
+
     def jobs(self, tree: Path) -> list[Job]:
         """One job per shard, the folder of each below `tree`."""
         jobs = []
@@ -128,6 +138,7 @@ class Plan:
                 number=0,
                 samples=(),
                 format=self.dataset.format,
+                reader=self.reader(),
                 sensor=self.sensor,
                 sensor_stated=self.dataset.size is not None,
                 size=self.size,

@@ -71,12 +71,24 @@ def produce(job: Job) -> dict[str, Any]:
                 rows.setdefault(name, []).append(value)
             if report.crc32c is not None:
                 sources[sample.source] = report.crc32c
-            notes += report.notes
+            notes += [*report.notes, *_outside(sample, report)]
         for block, data in _chunks(arrays, k, step):
             encoded = job.codec.encode(np.ascontiguousarray(data))
             blocks.setdefault(block, {})[first // k] = encoded
     files = _write(job, blocks)
     return {"files": files, "rows": rows, "sources": sources, "notes": notes}
+
+
+def _outside(sample: Sample, report: Report) -> list[str]:
+    """A sentence if a hundredth or more of the sample's window lies outside its recording."""
+    if sample.start is None or sample.stop is None or report.span is None:
+        return []
+    first, last = report.span
+    outside = max(first - sample.start, 0) + max(sample.stop - 1 - last, 0)
+    if outside * 100 < sample.stop - sample.start or sample.stop <= sample.start:
+        return []
+    window = f"{sample.source}: window {sample.start}..{sample.stop} µs"
+    return [f"{window} reaches outside the recording, which is {first}..{last} µs"]
 
 
 def convert_sample(job: Job, sample: Sample, report: Report | None = None) -> Converted:
@@ -115,6 +127,7 @@ def _read(job: Job, sample: Sample, report: Report) -> Iterator[Events]:
         format=job.format,
         report=report,
         into=_room.columns,
+        **job.reader,
     ):
         if events.size == job.sensor:
             yield events

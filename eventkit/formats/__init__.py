@@ -27,13 +27,15 @@ class Report:
     """What a reader met beside the events it returned: nothing is dropped without a count.
 
     counts has what was left out, by name; notes are sentences for a person; crc32c is that of the
-    whole file, where the reader went through all of it. A reader may spare itself that sum where
+    whole file, where the reader went through all of it; span is its first and last time (µs), where
+    an index knows them though only a window was read. A reader may spare itself that sum where
     checksum is False, as when nobody gave a report.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
     crc32c: int | None = None
+    span: tuple[int, int] | None = None
     checksum: bool = True
 
 

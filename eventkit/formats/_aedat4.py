@@ -39,7 +39,9 @@ from eventkit.formats._aedat4_bytes import (
 
 LZ4_MAGIC, ZSTD_MAGIC = 0x184D2204, 0xFD2FB528
 BLOCK = 1 << 18
+NEAR = 1 << 12  # bytes that are read at first after damage, as more may follow
 LIMIT = 1 << 26  # bytes of one packet or of the table, inflated: 4 million events
+PIECE = 1 << 20  # bytes that are inflated at a time where it is not known how many there are
 LARGEST_HEADER = 1 << 22
 LISTED = 10  # damaged places that get a note of their own
 RUN = np.dtype([("at", np.int64), ("n", np.int64)])  # events in a buffer, or a payload of n bytes
@@ -142,13 +144,13 @@ class File:
 
     def find(self, at: int) -> int:
         """The first byte from `at` on where a packet begins, or where packets end."""
-        buffer = np.empty(BLOCK, np.uint8)
+        buffer, reach = np.empty(BLOCK, np.uint8), NEAR
         known = np.array(sorted(self.streams), np.int64)
-        while (n := fill(self.fd, buffer[: self.last - at], at)) >= 20:
+        while (n := fill(self.fd, buffer[: min(reach, self.last - at)], at)) >= 20:
             found = _find(buffer[:n], self.last - at, known, self.magic)
             if found >= 0:
                 return at + found
-            at += n - 19
+            at, reach = at + n - 19, min(2 * reach, BLOCK)
         return self.last
 
 
@@ -158,13 +160,15 @@ def runs(file: File, wanted: int, strict: bool, report: Report) -> Iterator[Bloc
     The report gets the checksum of the file, if it wants one.
     """
     known = np.array(sorted(file.streams), np.int64)
-    buffer = np.empty(min(BLOCK, max(file.last - file.begin, 1)), np.uint8)
+    buffer = np.empty(min(BLOCK, file.last - file.begin), np.uint8)
     rows, state = np.empty(len(buffer) // 20 + 2, RUN), np.zeros(1, STATE)
     digest = _Digest(file)
-    at = file.begin
+    at, reach = file.begin, BLOCK
     while at < file.last:
-        n = fill(file.fd, buffer[: file.last - at], at)
-        if n < min(len(buffer), file.last - at):
+        reach = min(reach, file.last - at)
+        buffer = buffer if reach <= len(buffer) else np.empty(reach, np.uint8)
+        n = fill(file.fd, buffer[:reach], at)
+        if n < reach:
             raise FormatError(file.path, at + n, "the file became shorter while it was read")
         if report.checksum:
             digest.add(buffer[:n], at)
@@ -172,7 +176,7 @@ def runs(file: File, wanted: int, strict: bool, report: Report) -> Iterator[Bloc
             buffer[:n], file.last - at, wanted, known, file.magic, state, rows
         )
         if found == used == 0 and n < need <= LIMIT:
-            buffer = np.empty(need, np.uint8)
+            reach = need
             continue
         fault = at + used if need < 0 or found == used == 0 else -1
         if file.magic:
@@ -185,12 +189,12 @@ def runs(file: File, wanted: int, strict: bool, report: Report) -> Iterator[Bloc
         elif found:
             yield _frozen(buffer), rows[:found]
         if fault < 0:
-            at += used
+            at, reach = at + used, min(2 * reach, BLOCK)
             continue
         reason = _fault(file, fault, wanted)
         if strict:
             raise FormatError(file.path, fault, f"{reason}; strict=False reads what is sound")
-        at = file.find(fault + 1)
+        at, reach = file.find(fault + 1), NEAR
         state[:] = 0
         saved = _salvage(file, fault, at, wanted)
         _note(report, fault, at, reason, saved is not None)
@@ -265,10 +269,8 @@ def count(file: File) -> int:
     """The number of events in the longest event stream, from the table or by inflating all."""
     streams = [number for number, stream in file.streams.items() if stream.kind == "EVTS"]
     if file.table is not None:
-        promised = [
-            int(file.table["n"][file.table["packet"]["stream"] == number].sum())
-            for number in streams
-        ]
+        of, n = file.table["packet"]["stream"], file.table["n"]
+        promised = [int(n[of == number].sum()) for number in streams]
         return min(max(promised, default=0), 255 * file.end // EVENT)
     if file.compression == "NONE":
         return (file.last - file.begin) // EVENT
@@ -354,7 +356,7 @@ def _unlz4(data: memoryview, cut: bool) -> bytes | None:
     more: bytes | memoryview = data
     try:
         while not inflater.eof:
-            part = inflater.decompress(more, max_length=1 << 20)
+            part = inflater.decompress(more, max_length=PIECE)
             more = b""
             parts.append(part)
             total += len(part)
@@ -378,11 +380,13 @@ def _unzstd(data: memoryview, cut: bool) -> bytes | None:
             return bytes(inflater.decompress(data, allow_extra_data=False))
         if size > LIMIT:
             return None
+        parts = [b""]
         with inflater.stream_reader(data) as reader:
-            plain = bytes(reader.read(LIMIT + 1))
+            while (part := reader.read(PIECE)) and len(parts) * PIECE <= LIMIT:
+                parts.append(part)
     except (zstandard.ZstdError, MemoryError):
         return None
-    return plain if len(plain) <= LIMIT else None
+    return None if part else b"".join(parts)
 
 
 @jit
@@ -438,7 +442,7 @@ def _walk(
     """
     state = states[0]
     found = at = 0
-    while at < len(buffer):
+    while at < len(buffer) and found < len(rows):
         step = min(state.skip, len(buffer) - at)
         state.skip -= step
         at += step

@@ -5,10 +5,10 @@ are -1, 0 or 1, times seldom go back, and coordinates are whole numbers.
 """
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -21,6 +21,7 @@ Size = tuple[int, int]
 Block = tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]  # t, x, y, p
 
 ROWS = 1 << 17  # of a block
+WIDEST = 64  # columns of a table
 FAR = 1 << 62  # µs: greater times than this are only read from int64 that are µs already
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 NAMES = {
@@ -128,6 +129,25 @@ def by_name(names: Iterable[str]) -> dict[str, str]:
         for column, aliases in NAMES.items()
         if any(alias in lower for alias in aliases)
     }
+
+
+def check_numbers(path: Path, name: str, dtype: np.dtype) -> None:
+    """FormatError unless a column is of bool, integers or floats of at most 64 bits."""
+    if dtype.kind not in "biuf" or not 0 < dtype.itemsize <= 8:
+        raise FormatError(path, None, f"{name} is no column of whole or real numbers: {dtype}")
+
+
+def check_lengths(path: Path, columns: Mapping[str, Any]) -> int:
+    """The length of all columns; FormatError if they have several."""
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise FormatError(path, None, f"the columns have different lengths: {lengths}")
+    return next(iter(lengths.values()))
+
+
+def block_of(columns: Mapping[str, np.ndarray]) -> Block:
+    """A block of the columns t, x, y and p, of which y and p may be missing."""
+    return columns["t"], columns["x"], columns.get("y"), columns.get("p")
 
 
 def parse_columns(text: str, n: int) -> str:

@@ -133,7 +133,7 @@ def stream(
         return
     whole = index(path, strict=strict)
     report.notes += whole.report.notes
-    report.crc32c = whole.report.crc32c
+    report.crc32c, report.span = whole.report.crc32c, whole.span
     runs = whole.runs
     runs = runs[(runs["last"] >= window[0]) & (runs["first"] < window[1])]
     room = min(chunk, int(runs["valid"].sum(dtype=np.int64)))

@@ -19,7 +19,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, BinaryIO
 
@@ -30,12 +30,16 @@ from eventkit.events import RECORD, Columns, Events
 from eventkit.formats import FORMATS, Format, Report
 from eventkit.formats._columns import (
     ROWS,
+    WIDEST,
     Asked,
     Block,
     Size,
     Table,
     Unit,
+    block_of,
     by_name,
+    check_lengths,
+    check_numbers,
     damaged,
     events,
     guess_columns,
@@ -67,6 +71,13 @@ class Array:
     by_column: bool
     begin: int
     stored: int
+
+    def flat(self) -> "Array":
+        """A table of one row or one column as a column; others as they are."""
+        if len(self.shape) != 2 or 1 not in self.shape:
+            return self
+        rows, width = self.shape
+        return replace(self, shape=(rows * width,), by_column=False, stored=self.stored * width)
 
     def blocks(self, column: int = 0) -> Iterator[np.ndarray]:
         """The rows, or those of one column of a table that is stored by columns."""
@@ -160,9 +171,7 @@ def _array(
     if dtype.hasobject:
         reason = f"{name} holds Python objects, a pickle, which may run any code; write it anew"
         raise FormatError(path, None, f"{reason} as columns t, x, y, p where you trust it")
-    if len(shape) == 2 and 1 in shape:
-        shape = (shape[0] * shape[1],)
-    elif len(shape) == 2 and shape[0] in (3, 4) and shape[1] not in (3, 4):
+    if len(shape) == 2 and shape[0] in (3, 4) and shape[1] not in (3, 4):
         shape, by_column = (shape[1], shape[0]), not by_column
     width = shape[1] if len(shape) == 2 else 1
     rows = shape[0] if shape else 1
@@ -228,38 +237,36 @@ def _table(path: Path, arrays: dict[str, Array], columns: str | None) -> Table:
     raise FormatError(path, None, f"holds {found or 'no arrays'}; {expected}")
 
 
-def _check(path: Path, name: str, dtype: np.dtype, one: bool = True) -> None:
-    if dtype.kind not in "biuf" or not dtype.itemsize or not one or dtype.itemsize > 8:
-        raise FormatError(path, None, f"{name} is no column of whole or real numbers: {dtype}")
-
-
 def _separate(path: Path, known: dict[str, Array], size: Size | None) -> Table:
+    known = {name: array.flat() for name, array in known.items()}
     for name, array in known.items():
-        _check(path, name, array.dtype, len(array.shape) == 1)
-    lengths = {name: array.stored for name, array in known.items()}
-    if len(set(lengths.values())) > 1:
-        raise FormatError(path, None, f"the columns have different lengths: {lengths}")
+        check_numbers(path, name, array.dtype)
+        if len(array.shape) != 1:
+            raise FormatError(path, None, f"{name} has the shape {array.shape}, expected (n,)")
+    rows = check_lengths(path, {name: range(array.stored) for name, array in known.items()})
 
     def blocks() -> Iterator[Block]:
         for columns in zip(*(array.blocks() for array in known.values()), strict=True):
-            yield _block(dict(zip(known, columns, strict=True)))
+            yield block_of(dict(zip(known, columns, strict=True)))
 
-    return Table(blocks, lengths["t"], size)
+    return Table(blocks, rows, size)
 
 
 def _structured(path: Path, array: Array, fields: dict[str, str], size: Size | None) -> Table:
     for name in fields.values():
-        _check(path, name, array.dtype[name])
+        check_numbers(path, name, array.dtype[name])
 
     def blocks() -> Iterator[Block]:
         for rows in array.blocks():
-            yield _block({column: rows[name] for column, name in fields.items()})
+            yield block_of({column: rows[name] for column, name in fields.items()})
 
     return Table(blocks, array.stored, size)
 
 
 def _unnamed(path: Path, array: Array, columns: str | None, size: Size | None) -> Table:
-    _check(path, "the table", array.dtype, array.shape[1] <= 64)
+    check_numbers(path, "the table", array.dtype)
+    if not 2 <= array.shape[1] <= WIDEST:
+        raise FormatError(path, None, f"the table has {array.shape[1]} columns, expected 4")
     if columns is None:
         first = next(array.columns(), (np.empty(0),) * array.shape[1])
         columns = guess_columns(path, np.stack(first, axis=1))
@@ -267,14 +274,16 @@ def _unnamed(path: Path, array: Array, columns: str | None, size: Size | None) -
 
     def blocks() -> Iterator[Block]:
         for found in array.columns():
-            yield _block(dict(zip(order, found, strict=True)))
+            yield block_of(dict(zip(order, found, strict=True)))
 
     return Table(blocks, array.stored, size)
 
 
 def _pos_and_neg(path: Path, pos: Array, neg: Array) -> Table:
     for name, array in (("pos", pos), ("neg", neg)):
-        _check(path, name, array.dtype, len(array.shape) == 2 and array.shape[1] == 3)
+        check_numbers(path, name, array.dtype)
+        if array.shape[1:] != (3,):
+            raise FormatError(path, None, f"{name} has the shape {array.shape}, expected (n, 3)")
 
     def blocks() -> Iterator[Block]:
         for array, polarity in ((pos, True), (neg, False)):
@@ -282,10 +291,6 @@ def _pos_and_neg(path: Path, pos: Array, neg: Array) -> Table:
                 yield t, x, y, np.full(len(t), polarity)
 
     return Table(blocks, pos.stored + neg.stored)
-
-
-def _block(columns: dict[str, np.ndarray]) -> Block:
-    return columns["t"], columns["x"], columns.get("y"), columns.get("p")
 
 
 def _size(arrays: dict[str, Array]) -> Size | None:

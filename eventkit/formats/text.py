@@ -6,8 +6,9 @@
 
 Before the events may stand the sensor's size, a line of two numbers (E2VID) or `%geometry:W,H`
 (Metavision); names of the columns, as t,x,y,p or X,Y,Polarity,Timestamp; and comments, which begin
-with #, % or //. Without names, the order is found from the values. Decimals are taken exactly and
-rounded to the nearest µs: 13.582595999 s are 13,582,596 µs. A line of -1 only marks an end.
+with #, % or //. Without names, the order is found from the values. Decimals are taken exactly, to
+18 digits, and rounded to the nearest µs: 13.582595999 s are 13,582,596 µs. A line of nothing but -1
+marks an end.
 """
 
 import os
@@ -382,7 +383,8 @@ def _scaled(digits: Any, power: int) -> tuple[Any, bool, bool]:
         fits = power <= 18 and abs(digits) <= HIGHEST // POWERS[min(power, 18)]
         return digits * POWERS[min(power, 18)], True, fits
     if power < -18:
-        return 0, False, True
+        whole = 1 if power == -19 and abs(digits) >= 5 * POWERS[18] else 0
+        return whole if digits > 0 else -whole, False, True
     unit = POWERS[-power]
     size = abs(digits)
     whole = size // unit

@@ -54,15 +54,13 @@ def csnn(
         channels = width
     features = width * size[0] * size[1]
     hidden = max(1, features // 4)
-    layers += [
-        nn.Flatten(2),
-        Dropout(dropout),
-        nn.Linear(features, hidden, bias=False),
-        neuron(neurons),
-        Dropout(dropout),
-        nn.Linear(hidden, voters * num_classes, bias=False),
-        Voting(voters),
-    ]
+    first = nn.Linear(features, hidden, bias=False)
+    second = nn.Linear(hidden, voters * num_classes, bias=False)
+    for linear in (first, second):
+        # Wider than torch's default, with which sparse spikes never add up to a threshold.
+        nn.init.normal_(linear.weight, std=2 / math.sqrt(linear.in_features))
+    layers += [nn.Flatten(2), Dropout(dropout), first, neuron(neurons)]
+    layers += [Dropout(dropout), second, Voting(voters)]
     net = nn.Sequential(*layers)
     # Convolution, batch norm and pooling are faster on a CPU with the channels innermost.
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

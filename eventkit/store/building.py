@@ -38,7 +38,11 @@ def failpoint(name: str) -> None:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Put a whole file at `path`: written beside it, synced, renamed. Folders are not made."""
+    """Put a whole file at `path`: written beside it, synced, renamed. Folders are not made.
+
+    The rename itself becomes durable when the finished tree is synced; a file whose rename is
+    lost with the power is missing, which a later run notices.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with temporary.open("wb") as file:
@@ -57,7 +61,6 @@ def write_file(path: Path, data: bytes) -> None:
                 "next); make room and run the same command again, it continues"
             ) from None
         raise
-    sync_folder(path.parent)
     failpoint("after_rename")
 
 
@@ -157,7 +160,8 @@ class Building:
 
     def finish(self, replace: bool) -> None:
         """Give the finished tree its name; with `replace`, in place of the store there."""
-        sync_folder(self.tree)
+        for folder in [self.tree, *(path for path in self.tree.rglob("*") if path.is_dir())]:
+            sync_folder(folder)
         failpoint("before_publish")
         if replace and self.target.exists():
             old = self.folder / "replaced"

@@ -1,0 +1,240 @@
+"""What one pass over a recording counts, in memory that does not grow with its length."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from eventkit._jit import jit
+from eventkit.events import Events
+
+SECOND, WINDOW, BIN = 1_000_000, 10_000, 1_000  # µs: of the busiest, of the peak, of the spectrum
+GAPS = 5  # longest silences that are kept
+PIXELS = 1 << 22  # a larger sensor is not looked at pixel by pixel: 24 bytes each
+ENOUGH, SHORTEST = 1000, 300  # events and ms that tell something of a second's spectrum
+FAR = 1 << 62  # times are taken as within ±FAR, so that no difference exceeds int64
+
+ORDER = np.dtype(
+    [
+        *((name, "i8") for name in ("events", "last", "top", "high", "first", "low")),
+        *((name, "i8") for name in ("backward", "largest", "first_step", "first_t", "late_by")),
+        *((name, "i8") for name in ("same_time", "resolution")),
+    ]
+)
+PACE = np.dtype(
+    [
+        *((name, "i8") for name in ("begun", "origin", "in_second", "late", "span")),
+        *((name, "i8") for name in ("peak", "peak_t", "busiest", "busiest_t")),
+    ]
+)
+SEEN = np.dtype([(name, "i8") for name in ("events", "outside", "first_outside", "duplicates")])
+
+
+@dataclass
+class Survey:
+    """Counts of a recording, to which chunks are added in order.
+
+    order (one row): backward steps, how many µs the latest event comes after a later one, times
+    shared with the event before, the greatest common divisor of all steps of time.
+    gaps (GAPS, 2): length and begin of the longest silences, µs, longest first.
+    pace: the fullest 10 ms and the fullest second, both counted from the first event on.
+    power (501,): the power of the event rate at 0 to 500 Hz, summed over `seconds` seconds.
+    pixels (2, height · width): OFF and ON events of each pixel, None for a vast sensor.
+    """
+
+    size: tuple[int, int] = (1, 1)
+    on: int = 0
+    x_max: int = -1
+    y_max: int = -1
+    order: np.ndarray = field(default_factory=lambda: np.zeros(1, ORDER))
+    gaps: np.ndarray = field(default_factory=lambda: np.zeros((GAPS, 2), np.int64))
+    pace: np.ndarray = field(default_factory=lambda: np.zeros(1, PACE))
+    seen: np.ndarray = field(default_factory=lambda: np.zeros(1, SEEN))
+    pixels: np.ndarray | None = None
+    power: np.ndarray = field(default_factory=lambda: np.zeros(SECOND // BIN // 2 + 1))
+    weight: float = 0.0  # Σ n² over the seconds in `power`, n being the events in one
+    seconds: int = 0
+    length: int = SECOND // BIN  # bins of a spectrum; fewer if no second was whole
+
+    def __post_init__(self) -> None:
+        self._bins = np.zeros(SECOND // BIN, np.int64)
+        self._windows = np.zeros(SECOND // WINDOW, np.int64)
+        self._last = np.empty(0, np.int64)
+
+    def add(self, events: Events) -> None:
+        """Count the next events of the recording."""
+        self._fit(events.size)
+        if not len(events):
+            return
+        self.on += int(np.count_nonzero(events.p))
+        self.x_max = max(self.x_max, int(events.x.max()))
+        self.y_max = max(self.y_max, int(events.y.max()))
+        _order(events.t, self.order, self.gaps)
+        at = 0
+        while at < len(events):
+            at = _pace(events.t, at, self.pace, self._bins, self._windows)
+            if at < len(events):
+                self._spectrum(len(self._bins))
+        if self.pixels is None:
+            self.seen["outside"] += events.out_of_bounds
+        else:
+            columns = events.t, events.x, events.y, events.p
+            _pixels(*columns, *self.size, self.seen, self.pixels, self._last)
+
+    def finish(self) -> None:
+        """Take what there is for the spectrum of a recording that is shorter than a second."""
+        length = int(self.pace["span"][0]) // BIN + 1
+        if not self.seconds and length >= SHORTEST and self.get("pace", "in_second") >= ENOUGH:
+            self._spectrum(length)
+
+    def get(self, table: str, name: str) -> int:
+        """One number of `order`, `pace` or `seen`."""
+        return int(getattr(self, table)[name][0])
+
+    def _fit(self, size: tuple[int, int]) -> None:
+        if self.size == size:
+            return
+        self.size = size
+        n = size[0] * size[1]
+        if n <= PIXELS:
+            self.pixels, self._last = np.zeros((2, n), np.int64), np.zeros(n, np.int64)
+
+    def _spectrum(self, length: int) -> None:
+        """Add the power of the second that is open, and take its events as counted."""
+        counts = self._bins[:length]
+        n = int(counts.sum())
+        wave = (counts - counts.mean()) * np.hanning(length + 1)[:-1]
+        self.power += np.abs(np.fft.rfft(wave, len(self._bins))) ** 2
+        self.weight += float(n) ** 2
+        self.seconds += 1
+        self.length = length
+        self.pace["in_second"] = 0
+
+    def facts(self) -> dict[str, Any]:
+        """The number of events, their first and last time, and their polarities."""
+        events = self.get("order", "events")
+        t0, t1 = self.get("order", "low"), self.get("order", "top")
+        seconds = (t1 - t0) / 1e6 if events else 0.0
+        return {
+            "size": self.size,
+            "events": events,
+            "t0": t0 if events else None,
+            "t1": t1 if events else None,
+            "duration_s": seconds,
+            "on": self.on,
+            "off": events - self.on,
+            "out_of_bounds": self.get("seen", "outside"),
+        }
+
+
+@jit
+def _order(t: np.ndarray, orders: np.ndarray, gaps: np.ndarray) -> None:
+    """The order of times: `top` is the latest so far, `high` that since time went back a second."""
+    s = orders[0]
+    begin = 0
+    if s.events == 0:
+        first = min(max(t[0], -FAR), FAR)
+        s.last = s.top = s.high = s.low = s.first = first
+        begin = 1
+    last, top, high, low, same, common = s.last, s.top, s.high, s.low, s.same_time, s.resolution
+    for i in range(begin, len(t)):
+        now = min(max(t[i], -FAR), FAR)
+        step = now - last
+        same += step == 0
+        if step and common != 1:
+            a, b = common, abs(step)
+            while b:
+                a, b = b, a % b
+            common = a
+        if step < 0:
+            if s.backward == 0:
+                s.first_step, s.first_t = s.events + i, t[i]
+            s.backward += 1
+            s.largest = max(s.largest, -step)
+            s.late_by = max(s.late_by, top - now)
+            low = min(low, now)
+            if now < high - SECOND:
+                high = now
+        elif now < top:
+            s.late_by = max(s.late_by, top - now)
+        silence = now - high
+        if silence > gaps[GAPS - 1, 0]:
+            k = GAPS - 1
+            while k > 0 and gaps[k - 1, 0] < silence:
+                gaps[k] = gaps[k - 1]
+                k -= 1
+            gaps[k, 0], gaps[k, 1] = silence, high
+        last, top, high = now, max(top, now), max(high, now)
+    s.last, s.top, s.high, s.low, s.same_time, s.resolution = last, top, high, low, same, common
+    s.events += len(t)
+
+
+@jit
+def _pace(
+    t: np.ndarray, i: int, paces: np.ndarray, bins: np.ndarray, windows: np.ndarray
+) -> int:
+    """Count events from number i on by ms and by 10 ms, second after second.
+
+    Returns early, with the number of the next event, where a second ends that has events enough
+    for a spectrum. Events of a second before the open one are left out and counted as late; after
+    a step back by more, a new second begins.
+    """
+    s = paces[0]
+    while i < len(t):
+        now = min(max(t[i], -FAR), FAR)
+        into = now - s.origin
+        if s.begun and -SECOND <= into < 0:
+            s.late += 1
+            i += 1
+            continue
+        if not s.begun or not 0 <= into < SECOND:
+            if s.begun and into >= SECOND and s.in_second >= ENOUGH:
+                return i
+            forward = s.begun and into > 0
+            s.origin = s.origin + into // SECOND * SECOND if forward else now
+            s.begun, s.in_second, s.span = 1, 0, 0
+            bins[:] = 0
+            windows[:] = 0
+            into = now - s.origin
+        bins[into // BIN] += 1
+        windows[into // WINDOW] += 1
+        s.in_second += 1
+        s.span = max(s.span, into)
+        if windows[into // WINDOW] > s.peak:
+            s.peak, s.peak_t = windows[into // WINDOW], now - into % WINDOW
+        if s.in_second > s.busiest:
+            s.busiest, s.busiest_t = s.in_second, s.origin
+        i += 1
+    return i
+
+
+@jit
+def _pixels(
+    t: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    p: np.ndarray,
+    width: int,
+    height: int,
+    seens: np.ndarray,
+    counts: np.ndarray,
+    last: np.ndarray,
+) -> None:
+    """Events of each pixel, and those that are equal to the one before of the same pixel."""
+    s = seens[0]
+    outside = duplicates = 0
+    for i in range(len(t)):
+        if x[i] >= width or y[i] >= height:
+            if s.outside + outside == 0:
+                s.first_outside = s.events + i
+            outside += 1
+            continue
+        on = p[i] != 0
+        pixel = np.int64(y[i]) * width + x[i]
+        key = 2 * t[i] + on
+        duplicates += (last[pixel] == key) & (counts[0, pixel] + counts[1, pixel] > 0)
+        last[pixel] = key
+        counts[np.int64(on), pixel] += 1
+    s.outside += outside
+    s.duplicates += duplicates
+    s.events += len(t)

@@ -1,0 +1,321 @@
+"""ROS bags: version 1 (.bag) and files of version 2 (.db3, .mcap), through the library rosbags.
+
+Messages of one topic that hold events, little endian (in version 2 after 4 bytes that say so, and
+each number at a multiple of its size from there):
+
+    header          uint32 number (version 1 only), int32 s and uint32 ns, string: its uint32 length
+    height, width   uint32
+    dvs_msgs/EventArray, prophesee_event_msgs/EventArray
+        uint32 n, then n events: uint16 x, uint16 y, int32 s and uint32 ns of the time, uint8 p
+        (13 bytes; in version 2 each begins at a multiple of 4)
+    event_camera_msgs/EventPacket, event_array_msgs/EventArray
+        uint64 number, uint64 time base [ns], string encoding, uint8 big endian, then bytes:
+        evt3      words as in evt3, whose state goes on from message to message
+        mono      uint64: 0-31 ns after the base | 32-47 x | 48-62 y | 63 p
+        trigger   like mono, of an external input: counted
+
+Times are whole µs: a rest of ns is cut off. Sources: https://github.com/uzh-rpg/rpg_dvs_ros,
+https://github.com/ros-event-camera/event_camera_msgs
+"""
+
+import contextlib
+import sqlite3
+import struct
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eventkit.errors import FormatError, MissingExtra, OptionError
+from eventkit.events import Columns, Events
+from eventkit.formats import FORMATS, Format, Report
+from eventkit.formats._columns import Asked, Block, Table, damaged, events
+from eventkit.formats._prophesee import SLACK, STATE, TRIGGER
+from eventkit.formats._prophesee_read import COUNTS
+from eventkit.formats.evt3 import CODE
+
+BAG, SQLITE, MCAP = b"#ROSBAG V2.0\n", b"SQLite format 3\0", b"\x89MCAP0\r\n"
+ZSTD, LARGEST = b"\x28\xb5\x2f\xfd", 1 << 28  # of a compressed message: magic, bytes in it
+LISTS = {"dvs_msgs/msg/EventArray", "prophesee_event_msgs/msg/EventArray"}
+PACKETS = {"event_camera_msgs/msg/EventPacket", "event_array_msgs/msg/EventArray"}
+DIRECT = ("mono", "trigger")
+FIELDS = ("x", "y", "s", "ns", "p")
+KINDS = ("<u2", "<u2", "<u4", "<u4", "u1")
+PACKED = np.dtype([*zip(FIELDS, KINDS, strict=True)])
+ALIGNED = np.dtype(  # from the second event on, as the first number of each is at 2 mod 4
+    {"names": FIELDS, "formats": KINDS, "offsets": [0, 2, 6, 10, 14], "itemsize": 16}
+)
+DAMAGE = (
+    *(OSError, EOFError, ValueError, KeyError, IndexError, TypeError, RuntimeError, MemoryError),
+    *(AssertionError, AttributeError, OverflowError, struct.error, sqlite3.Error),
+)
+
+
+@dataclass
+class Message:
+    """The bytes of a message, read number by number; in version 2 each is aligned."""
+
+    data: memoryview
+    at: int
+    aligned: bool
+
+    @classmethod
+    def of(cls, data: bytes, version: int) -> "Message":
+        """A message of a bag of version 1 or 2."""
+        if version == 1:
+            return cls(memoryview(data), 0, False)
+        if len(data) < 4 or data[1] not in (1, 3):
+            raise ValueError(f"a message starts with {data[:4]!r}, expected little endian CDR")
+        return cls(memoryview(data)[4:], 0, True)
+
+    def number(self, size: int) -> int:
+        """The next unsigned number of so many bytes."""
+        return int.from_bytes(self.bytes(size, size), "little")
+
+    def bytes(self, n: int, align: int = 1) -> memoryview:
+        """The next n bytes."""
+        self.at += -self.at % align if self.aligned else 0
+        if self.at + n > len(self.data):
+            raise ValueError(f"a message of {len(self.data):,} bytes ends early")
+        self.at += n
+        return self.data[self.at - n : self.at]
+
+    def text(self) -> str:
+        """The next string."""
+        return bytes(self.bytes(self.number(4))).decode("latin-1").rstrip("\0")
+
+    def head(self, version: int) -> tuple[int, int]:
+        """Skip the header; the sensor's width and height follow it."""
+        for _ in range(3 if version == 1 else 2):
+            self.number(4)
+        self.text()
+        height, width = self.number(4), self.number(4)
+        return width, height
+
+
+@dataclass(frozen=True)
+class Bag:
+    """The messages of one topic: `packets` are coded, others list their events."""
+
+    path: Path
+    version: int
+    topic: str
+    packets: bool
+    messages: Callable[[], Iterable[bytes]]
+
+    def open(self, data: bytes) -> Message:
+        """A message, to be read from its begin."""
+        return Message.of(data, self.version)
+
+
+class Words:
+    """A decoder of EVT3 whose state goes on from message to message."""
+
+    def __init__(self) -> None:
+        self.states = np.zeros(1, STATE)
+
+    def decode(self, words: np.ndarray) -> Block:
+        """The events in words."""
+        n, _, _ = CODE.measure(words, self.states.copy())
+        block = tuple(np.empty(n + SLACK, kind) for kind in ("i8", "u2", "u2", "u1"))
+        self.states["marked"] = 0
+        marks = np.empty(len(words), TRIGGER)
+        CODE.decode(words, 0, self.states, *block, 0, n + 1, marks)
+        t, x, y, p = (column[:n] for column in block)
+        return t, x, y, p
+
+
+def stream(
+    path: Path,
+    report: Report,
+    into: Columns,
+    *,
+    chunk: int,
+    start: int | None,
+    stop: int | None,
+    strict: bool,
+    size: str | None = None,
+    topic: str | None = None,
+) -> Iterator[Events]:
+    """Events of one topic, of the only one that has events unless told.
+
+    Counts: what `evt3` counts, triggers; with strict=False also damaged messages.
+    """
+    with damaged(path, DAMAGE):
+        bag = _bag(path, topic)
+        first = next(iter(bag.messages()), None)
+        sides = (0, 0) if first is None else bag.open(first).head(bag.version)
+        seen = sides if all(0 < side <= 65536 for side in sides) else None
+        table = Table(lambda: _blocks(bag, report, strict), chunk, seen, "us")
+        yield from events(path, report, into, table, Asked(chunk, start, stop, strict, size))
+
+
+def _blocks(bag: Bag, report: Report, strict: bool) -> Iterator[Block]:
+    """The events of each message; what is left out is counted when all are read."""
+    words = Words()
+    counts: Counter[str] = Counter()
+    for number, data in enumerate(bag.messages()):
+        try:
+            message = bag.open(data)
+            message.head(bag.version)
+            block = _packet(message, words, counts) if bag.packets else _list(message)
+        except ValueError as error:
+            if strict:
+                reason = f"message {number:,} of {bag.topic} is damaged: {error}"
+                raise FormatError(
+                    bag.path, None, f"{reason}; strict=False leaves it out"
+                ) from error
+            counts["damaged messages"] += 1
+            continue
+        if block is not None:
+            yield block
+    for field, name in COUNTS.items():
+        counts[name] += int(words.states[field][0])
+    report.counts.update({name: n - report.counts[name] for name, n in counts.items() if n})
+
+
+def _list(message: Message) -> Block:
+    """The events of a message that lists them."""
+    n = message.number(4)
+    if not message.aligned or n < 2:
+        rows = np.frombuffer(message.bytes(13 * n), PACKED)
+    else:
+        first, others = message.bytes(13), message.bytes(16 * (n - 1))
+        rows = np.empty(n, PACKED)
+        rows[:1] = np.frombuffer(first, PACKED)
+        rows[1:] = np.frombuffer(bytes(others[1:]) + b"\0", ALIGNED)
+    t = rows["s"].astype(np.int64) * 1_000_000 + rows["ns"] // 1000
+    return t, rows["x"], rows["y"], rows["p"]
+
+
+def _packet(message: Message, words: Words, counts: Counter[str]) -> Block | None:
+    """The events of a coded message."""
+    message.number(8)
+    base = message.number(8)
+    encoding, big = message.text(), message.number(1)
+    data = message.bytes(message.number(4))
+    order = ">" if big else "<"
+    if encoding == "evt3":
+        return words.decode(np.frombuffer(data, f"{order}u2").astype("<u2"))
+    found = np.frombuffer(data, f"{order}u8").astype(np.uint64) if encoding in DIRECT else None
+    if found is None:
+        raise ValueError(f"its encoding is {encoding!r:.20}, expected evt3, mono or trigger")
+    if encoding == "trigger":
+        counts["triggers"] += len(found)
+        return None
+    t = (found & 0xFFFFFFFF).astype(np.int64)
+    t = base // 1000 + (t + base % 1000) // 1000
+    return t, found >> 32 & 0xFFFF, found >> 48 & 0x7FFF, found >> 63
+
+
+def header(path: Path) -> dict[str, Any]:
+    """The topics and the types of their messages."""
+    with damaged(path, DAMAGE):
+        return {"topics": dict(_access(path)[1](path))}
+
+
+def _bag(path: Path, topic: str | None) -> Bag:
+    """The messages of the topic asked for, or of the only one with events."""
+    version, topics, messages = _access(path)
+    known = topics(path)
+    fitting = [(name, kind) for name, kind in known if kind in LISTS | PACKETS]
+    chosen = [pair for pair in fitting if topic in (None, pair[0])]
+    there = ", ".join(f"{name} ({kind})" for name, kind in known) or "none"
+    if topic is not None and not chosen:
+        raise OptionError(f"{path} has no events on the topic {topic!r}; its topics: {there}")
+    if not chosen:
+        kinds = ", ".join(sorted(LISTS | PACKETS))
+        raise FormatError(path, None, f"no topic has messages of {kinds}; its topics: {there}")
+    if len(chosen) > 1:
+        names = ", ".join(name for name, _ in chosen)
+        raise OptionError(f"{path} has events on several topics: topic= chooses one of {names}")
+    name, kind = chosen[0]
+    return Bag(path, version, name, kind in PACKETS, lambda: messages(path, name))
+
+
+def _access(path: Path) -> tuple[int, Callable[..., Any], Callable[..., Any]]:
+    """Version of a bag, and functions for its topics (names and types) and its messages."""
+    with path.open("rb") as file:
+        head = file.read(16)
+    if head.startswith(SQLITE):
+        return 2, _topics_of_sqlite, _messages_of_sqlite
+    if head.startswith((BAG, MCAP)):
+        return 1 if head.startswith(BAG) else 2, _topics, _messages
+    raise FormatError(path, 0, f"starts with {head!r}, expected {BAG!r}, {SQLITE!r} or {MCAP!r}")
+
+
+@contextlib.contextmanager
+def _database(path: Path) -> Iterator[sqlite3.Connection]:
+    database = sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1&mode=ro", uri=True)
+    with contextlib.closing(database):
+        yield database
+
+
+def _topics_of_sqlite(path: Path) -> list[tuple[str, str]]:
+    with _database(path) as database:
+        return [(str(a), str(b)) for a, b in database.execute("SELECT name, type FROM topics")]
+
+
+def _messages_of_sqlite(path: Path, topic: str) -> Iterator[bytes]:
+    """Messages in order of time; in bags that compress each message, they are unpacked."""
+    query = (
+        "SELECT data FROM messages WHERE topic_id IN (SELECT id FROM topics WHERE name = ?) "
+        "ORDER BY timestamp, id"
+    )
+    with _database(path) as database:
+        for (data,) in database.execute(query, (topic,)):
+            if not isinstance(data, bytes):
+                raise ValueError("a message is no bytes")
+            yield _unpacked(data) if data.startswith(ZSTD) else data
+
+
+def _unpacked(data: bytes) -> bytes:
+    import zstandard
+
+    try:
+        if zstandard.frame_content_size(data) > LARGEST:
+            raise ValueError("a message is too large to be true")
+        return zstandard.ZstdDecompressor().decompress(data, max_output_size=LARGEST)
+    except zstandard.ZstdError as error:
+        raise ValueError(str(error)) from error
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The bag as rosbags has it, whose errors become FormatError."""
+    try:
+        from rosbags import rosbag1, rosbag2
+    except ImportError as error:
+        raise MissingExtra(f"{path}: ROS bags need pip install 'eventkit[formats]'") from error
+    kinds = (rosbag1.ReaderError, rosbag2.ReaderError)
+    with path.open("rb") as file:
+        reader = rosbag1.Reader if file.read(len(BAG)) == BAG else rosbag2.Reader
+    with damaged(path, kinds), reader(path) as bag:
+        yield bag
+
+
+def _topics(path: Path) -> list[tuple[str, str]]:
+    with _opened(path) as bag:
+        return sorted({(c.topic, c.msgtype) for c in bag.connections})
+
+
+def _messages(path: Path, topic: str) -> Iterator[bytes]:
+    with _opened(path) as bag:
+        chosen = [c for c in bag.connections if c.topic == topic]
+        for _, _, data in bag.messages(chosen):
+            yield bytes(data)
+
+
+FORMATS.register(
+    Format(
+        name="rosbag",
+        title="ROS bags of version 1 and 2 (.bag, .db3, .mcap)",
+        suffixes=(".bag", ".db3", ".mcap"),
+        stream=stream,
+        detect=lambda head: head.startswith((BAG, SQLITE, MCAP)),
+        header=header,
+    )
+)

@@ -1,0 +1,64 @@
+"""What several test files make: events, recordings, stores, and the command in a process."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import eventkit as ek
+from eventkit import Events
+
+ROOT = Path(__file__).parents[1]
+
+
+def make_events(n=1000, size=(34, 34), seed=0, step=50) -> Events:
+    """Random events in order of time."""
+    rng = np.random.default_rng(seed)
+    return Events(
+        t=np.cumsum(rng.integers(0, step, n)),
+        x=rng.integers(0, size[0], n),
+        y=rng.integers(0, size[1], n),
+        p=rng.integers(0, 2, n),
+        size=size,
+    )
+
+
+def make_gestures(root: Path, recordings=4, windows=3, events=1500, test=1) -> Path:
+    """Recordings and label tables in the layout of DVS128 Gesture; the last ones are for test."""
+    root.mkdir(parents=True, exist_ok=True)
+    names = []
+    for number in range(recordings):
+        name = f"user{number + 1:02d}_led"
+        ek.write(root / f"{name}.aedat", make_events(events * windows, (128, 128), number, 20))
+        length = events * 10  # about as many events as µs / 9.5
+        rows = [f"{w + 1},{w * length},{(w + 1) * length}" for w in range(windows)]
+        table = "\n".join(["class,startTime_usec,endTime_usec", *rows])
+        (root / f"{name}_labels.csv").write_text(table + "\n")
+        names.append(f"{name}.aedat")
+    (root / "trials_to_train.txt").write_text("\n".join(names[:-test]) + "\n")
+    (root / "trials_to_test.txt").write_text("\n".join(names[-test:]) + "\n")
+    return root
+
+
+def tree_hash(path: Path) -> str:
+    """One hash of all names and bytes below a folder."""
+    digest = hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        digest.update(f"{file.relative_to(path)}\n".encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
+def eventkit(*arguments, **environment) -> subprocess.CompletedProcess:
+    """Run the command in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "eventkit", *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
