@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-NAMES = ["decode", "frames", "convert", "startup", "neurons"]
+NAMES = ["decode", "decode_prophesee", "decode_inivation", "frames", "convert", "startup", "neurons"]
 
 
 def machine() -> str:

@@ -100,8 +100,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         except click.ClickException as error:
             error.show()
             return error.exit_code
-        except click.Abort:
-            _say("interrupted; run the same command again")
+        except click.Abort as abort:
+            _say(f"interrupted; {str(abort.__cause__ or '') or 'run the same command again'}")
             return 130
         except (EventkitError, OSError) as error:
             if os.environ.get("EVENTKIT_TRACEBACK") == "1":

@@ -1,6 +1,7 @@
 """eventkit convert: raw recordings into one store."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -91,7 +92,7 @@ def command(
     represent = spec(frames, by, length, rep, like)
     from eventkit.convert import convert
 
-    with progress("samples", "convert") as bar:
+    with progress("samples", "convert") as bar, resumable():
         summary = convert(
             name,
             represent=represent,
@@ -111,6 +112,17 @@ def command(
         _print_plan(summary)
     else:
         print_summary(summary)
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Say, on Ctrl-C, that nothing is lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            "what is converted is kept; run the same command again, it continues"
+        ) from None
 
 
 def watch(bar: Bar) -> Callable[[dict[str, Any]], None]:

@@ -150,6 +150,32 @@ def test_interrupt_keeps_what_is_done(gestures, undisturbed, tmp_path):
     assert tree_hash(out) == tree_hash(undisturbed)
 
 
+@pytest.mark.parametrize("engine", ["threads", "processes"])
+def test_ctrl_c_on_the_command_is_one_line_and_130(engine, gestures, undisturbed, tmp_path):
+    out = tmp_path / "s.zarr"
+    command = [sys.executable, "-m", "eventkit", "convert", "dvsgesture", "--frames", "4"]
+    command += ["--root", str(gestures), "--out", str(out), "--engine", engine, "--workers", "1"]
+    environment = {**os.environ, "EVENTKIT_FAILPOINT": "stop_after_journal:2"}
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    _, status = os.waitpid(process.pid, os.WUNTRACED)
+    assert os.WIFSTOPPED(status)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all processes
+    os.killpg(process.pid, signal.SIGCONT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "what is converted is kept" in told
+    assert "Traceback" not in told
+    assert to(out, gestures)["resumed_shards"] >= 2
+    assert tree_hash(out) == tree_hash(undisturbed)
+
+
 # Law: no event is lost without a word.
 
 

@@ -2,6 +2,9 @@
 
 import multiprocessing
 import os
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import (
     FIRST_COMPLETED,
@@ -26,7 +29,29 @@ def cpus() -> int:
 
 def _processes(workers: int) -> Executor:
     # Spawned, not forked: the parent has threads, and a worker must not inherit the store's lock.
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(
+        workers, mp_context=context, initializer=_leave_with, initargs=(os.getpid(),)
+    )
+    # A Ctrl-C goes to all processes of a terminal; workers keep this mask, so that it reaches the
+    # coordinator alone, which lets them finish what they have begun.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        pool.submit(os.getpid)  # starts the workers
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return pool
+
+
+def _leave_with(parent: int) -> None:
+    """In a worker: end when the coordinator has been killed, instead of waiting for ever."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 ENGINES: dict[str, Callable[[int], Executor]] = {

@@ -170,9 +170,7 @@ def _order(t: np.ndarray, orders: np.ndarray, gaps: np.ndarray) -> None:
 
 
 @jit
-def _pace(
-    t: np.ndarray, i: int, paces: np.ndarray, bins: np.ndarray, windows: np.ndarray
-) -> int:
+def _pace(t: np.ndarray, i: int, paces: np.ndarray, bins: np.ndarray, windows: np.ndarray) -> int:
     """Count events from number i on by ms and by 10 ms, second after second.
 
     Returns early, with the number of the next event, where a second ends that has events enough

@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -28,13 +29,14 @@ _passed: dict[str, int] = {}
 def failpoint(name: str) -> None:
     """Kill this process here if EVENTKIT_FAILPOINT=name:n says so, at the n-th passage.
 
-    Lets the tests interrupt a conversion between any two of its steps, as kill -9 would.
+    Lets the tests interrupt a conversion between any two of its steps, as kill -9 would; with
+    stop_name:n the process is stopped instead, for them to send it another signal.
     """
     wanted, _, count = os.environ.get(FAILPOINT, "").partition(":")
-    if wanted == name:
+    if wanted.removeprefix("stop_") == name:
         _passed[name] = _passed.get(name, 0) + 1
         if _passed[name] == int(count or 1):
-            os.kill(os.getpid(), 9)
+            os.kill(os.getpid(), signal.SIGSTOP if wanted != name else signal.SIGKILL)
 
 
 def write_file(path: Path, data: bytes) -> None:

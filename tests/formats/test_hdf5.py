@@ -1,0 +1,388 @@
+"""HDF5: files made by h5py in the layouts of the data sets, windows, hostile files, real ones."""
+
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pytest
+
+from eventkit import Events, FormatError, OptionError
+from eventkit.formats import FORMATS, Report, _ecf, extra, info, read, stream, write
+
+N = 5000
+RNG = np.random.default_rng(3)
+T = np.sort(RNG.integers(0, 90_000, N))
+X, Y, P = RNG.integers(0, 300, N), RNG.integers(0, 200, N), RNG.integers(0, 2, N)
+OFFSET = 40_000_000_000
+
+
+def expected(t, size):
+    return Events(t, X, Y, P, size)
+
+
+def same(found, t, size):
+    assert found == expected(t, size)
+    return True
+
+
+@pytest.fixture
+def new(tmp_path):
+    """A function that opens a new HDF5 file; its path is `path`."""
+    files = []
+
+    def make(name="file.h5", **options):
+        files.append(h5py.File(tmp_path / name, "w", **options))
+        return files[-1]
+
+    yield make
+    for file in files:
+        file.close()
+
+
+def dsec(file, index=True):
+    for name, values, kind in (("t", T, "u4"), ("x", X, "u2"), ("y", Y, "u2"), ("p", P, "u1")):
+        options = {"chunks": (700,), "compression": "gzip"}
+        file.create_dataset(f"events/{name}", data=values.astype(kind), **options)
+    file["t_offset"] = np.int64(OFFSET)
+    if index:
+        file["ms_to_idx"] = np.searchsorted(T, np.arange(T[-1] // 1000 + 1) * 1000).astype("u8")
+    file.flush()
+    return file.filename
+
+
+def test_DSEC_times_begin_at_the_offset(new):
+    path = dsec(new())
+    assert same(read(path), T + OFFSET, (640, 480))
+    assert info(path)["header"]["layout"] == "dsec"
+    parts = [part.copy() for part in stream(path, 77)]
+    assert same(Events.concat(parts), T + OFFSET, (640, 480))
+
+
+WINDOWS = [(5000, 5001), (0, 1), (-9, 0), (12_345, 67_890), (None, 777), (89_000, None)]
+WINDOWS += [(89_999, 10**9), (10**9, None), (3000, 3000), (None, -5), (1000, 2000)]
+
+
+@pytest.mark.parametrize(("start", "stop"), WINDOWS)
+@pytest.mark.parametrize("index", ["right", "none", "wrong"])
+def test_a_window_is_the_same_with_a_right_a_wrong_or_no_index(new, start, stop, index):
+    file = new()
+    path = dsec(file, index != "none")
+    if index == "wrong":
+        file["ms_to_idx"][:] = file["ms_to_idx"][::-1]
+        file.flush()
+    start, stop = (None if time is None else time + OFFSET for time in (start, stop))
+    whole = expected(T + OFFSET, (640, 480))
+    assert read(path, start=start, stop=stop) == whole.between(start, stop)
+
+
+def test_a_window_of_DSEC_does_not_decode_the_rest(new):
+    file = new()
+    path = dsec(file)
+    file.close()
+    with h5py.File(path) as file:
+        chunk = file["events/x"].id.get_chunk_info(0)
+    with open(path, "r+b") as raw:  # the first 700 values can no longer be unpacked
+        raw.seek(chunk.byte_offset)
+        raw.write(bytes(chunk.size))
+    start = int(T[2000]) + OFFSET
+    assert read(path, start=start) == expected(T + OFFSET, (640, 480)).between(start)
+    with pytest.raises(FormatError, match="it is damaged or cut off"):
+        read(path)
+
+
+def test_M3ED_has_two_cameras(new):
+    file = new()
+    for camera in ("left", "right"):
+        shift = 0 if camera == "left" else 7
+        for name, values in (("t", T + shift), ("x", X), ("y", Y), ("p", P)):
+            file[f"prophesee/{camera}/{name}"] = values
+        rows = np.searchsorted(T + shift, np.arange(90) * 1000)
+        file[f"prophesee/{camera}/ms_map_idx"] = rows.astype("u8")
+    file.flush()
+    assert same(read(file.filename), T, (1280, 720))
+    assert same(read(file.filename, camera="right"), T + 7, (1280, 720))
+    window = read(file.filename, camera="right", start=4000, stop=5500)
+    assert window == expected(T + 7, (1280, 720)).between(4000, 5500)
+
+
+def test_MVSEC_is_a_table_in_seconds(new):
+    file = new()
+    seconds = 1_500_000_000 + T / 1e6
+    file["davis/left/events"] = np.stack([X, Y, seconds, 2.0 * P - 1], axis=1)
+    file.flush()
+    assert same(read(file.filename), T + 1_500_000_000_000_000, (346, 260))
+
+
+def metavision(file, **options):
+    rows = np.zeros(N, {"names": [*"xypt"], "formats": ["<u2", "<u2", "<i2", "<i8"]})
+    for name, values in (("t", T), ("x", X), ("y", Y), ("p", P)):
+        rows[name] = values
+    place = file.create_dataset("CD/events", data=rows, **options)
+    file.attrs["geometry"] = "320x240"
+    file.flush()
+    return place
+
+
+def test_plain_Metavision_files_and_their_triggers(new):
+    file = new()
+    metavision(file, chunks=(512,))
+    rows = np.array([(1, 5, 6), (0, 9, 6)], [("p", "<i2"), ("t", "<i8"), ("id", "<i2")])
+    file["EXT_TRIGGER/events"] = rows
+    file.flush()
+    assert same(read(file.filename), T, (320, 240))
+    assert extra(file.filename, "triggers").tolist() == [(5, 1, 6), (9, 0, 6)]
+
+
+def packed(t, x, y, p):
+    """An ECF chunk with x, y and p packed, and a run for each time."""
+    out = bytearray(np.uint32(len(t) << 2 | 2).tobytes() + np.int64(t[0]).tobytes())
+    last = int(t[0])
+    for now in t.tolist():
+        step, last = now - last, now
+        while step >= 15:  # four bits at a time; what is left after them is 0
+            out.append(0xF0 | step & 15)
+            step >>= 4
+            if step < 15:
+                out.append(0xF0 | step)
+                step = 0
+        out.append(step << 4 | 1)
+    words = (y << 12 | x << 1 | p).astype("u4")
+    words = np.pad(words, (0, -len(words) % 4))
+    for a, b, c, d in words.reshape(-1, 4).tolist():
+        three = (a << 8 | b & 255, b >> 8 << 16 | c & 65535, c >> 16 << 24 | d)
+        out += np.array(three, "<u4").tobytes()
+    return bytes(out)
+
+
+def runs(t, x, y, p):
+    """An ECF chunk with runs of y and p, and a mask for each x."""
+    out = bytearray(np.uint32(len(t) << 2).tobytes())
+    out += packed(t, x, y, p)[4:]
+    out = out[: len(packed(t, x, y, p)) - 12 * (-(-len(t) // 4))]
+    out += b"".join(np.uint16(row << 5 | 1).tobytes() for row in y.tolist())
+    out += b"".join(np.uint16(column << 5).tobytes() for column in x.tolist())
+    for polarity in p.tolist():  # a count of 127 is followed by the true one
+        out += bytes([polarity << 7 | 127, 1, 0])
+    return bytes(out)
+
+
+@pytest.mark.parametrize("encode", [packed, runs])
+def test_ECF_is_decoded_without_the_plug_in(new, encode):
+    file = new()
+    plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plan.set_chunk((2048,))
+    plan.set_filter(_ecf.FILTER, h5py.h5z.FLAG_OPTIONAL, ())
+    kind = np.dtype({"names": [*"xypt"], "formats": ["<u2", "<u2", "<i2", "<i8"]})
+    space = h5py.h5s.create_simple((N,))
+    group = file.create_group("CD")
+    place = h5py.h5d.create(group.id, b"events", h5py.h5t.py_create(kind), space, plan)
+    for i in range(0, N, 2048):
+        part = slice(i, i + 2048)
+        place.write_direct_chunk((i,), encode(T[part], X[part], Y[part], P[part]))
+    file.attrs["geometry"] = "320x240"
+    file.flush()
+    assert same(read(file.filename), T, (320, 240))
+    assert Events.concat([e.copy() for e in stream(file.filename, 99)]) == read(file.filename)
+
+
+def test_damaged_ECF_is_found_and_never_read_beyond():
+    rng = np.random.default_rng(0)
+    part = slice(0, 300)
+    for encode in (packed, runs):
+        whole = np.frombuffer(encode(T[part], X[part], Y[part], P[part]), np.uint8)
+        for i in range(2000):
+            data = whole[: rng.integers(0, len(whole))] if i % 2 else whole.copy()
+            if not i % 2:
+                data[rng.integers(0, len(data), 3)] = rng.integers(0, 256, 3)
+            n = _ecf.length(data)
+            if n < 0:
+                continue
+            guard = [np.full(n + 8, 77, kind) for kind in ("i8", "u2", "u2", "u1")]
+            wrong = _ecf.decode(data, *(column[:n] for column in guard))
+            assert 0 <= wrong <= len(data)
+            assert all((column[n:] == 77).all() for column in guard)
+            if i % 2 and n:
+                assert wrong
+
+
+def test_SHD_has_many_recordings_of_channels(new):
+    file = new()
+    times, units = ([0.0, 0.25, 0.5], [0.125]), ([699, 0, 3], [12])
+    for name, values, kind in (("times", times, "f2"), ("units", units, "u2")):
+        place = file.create_dataset(f"spikes/{name}", (2,), h5py.vlen_dtype(np.dtype(kind)))
+        for i, row in enumerate(values):
+            place[i] = np.array(row, kind)
+    file["labels"] = np.array([4, 17])
+    file.flush()
+    path = file.filename
+    first = read(path, recording=0)
+    assert first == Events([0, 250_000, 500_000], [699, 0, 3], [0, 0, 0], [1, 1, 1], (700, 1))
+    assert read(path, recording=1).t.tolist() == [125_000]
+    with pytest.raises(OptionError, match="holds 2 recordings: recording=0 to 1 chooses one"):
+        read(path)
+    with pytest.raises(OptionError, match="recording is 2, but .* has 0 to 1"):
+        read(path, recording=2)
+    assert extra(path, "labels").tolist() == [4, 17]
+    assert FORMATS["hdf5"].header(path := file.filename)["recordings"] == 2
+
+
+def test_other_columns_are_found_wherever_they_are(new):
+    file = new("event_utils.h5")
+    for name, values in (("ts", T / 1e6), ("xs", X), ("ys", Y), ("ps", P > 0)):
+        file[f"deep/down/{name}"] = values
+    file.attrs["sensor_resolution"] = (200, 300)  # height, width
+    file.flush()
+    assert same(read(file.filename), T, (300, 200))
+    for name in "txyp":
+        file[f"second/{name}"] = np.zeros(3, "i4")
+    file.flush()
+    with pytest.raises(FormatError, match="may be in /deep/down, /second; group= says where"):
+        read(file.filename)
+    assert same(read(file.filename, group="deep/down"), T, (300, 200))
+    with pytest.raises(OptionError, match="no group or dataset 'third'; it holds deep"):
+        read(file.filename, group="third")
+
+
+def test_what_is_elsewhere_or_not_there_is_refused(new, tmp_path):
+    other = new("other.h5")
+    path = dsec(other)
+    other.close()
+    linked = new("linked.h5")
+    linked["events"] = h5py.ExternalLink(path, "/events")
+    linked.flush()
+    with pytest.raises(FormatError, match="is a link to another file"):
+        read(linked.filename)
+    empty = new("empty.h5")
+    for name in "txyp":
+        empty.create_dataset(f"events/{name}", (1 << 45,), "u2", chunks=(1024,))
+    empty.flush()
+    with pytest.raises(FormatError, match="rows, of which at most 0 are in the file"):
+        read(empty.filename)
+    huge = new("huge.h5")
+    for name in "txyp":
+        huge.create_dataset(f"events/{name}", (1 << 45,), "u2", chunks=(1 << 30,))
+    huge.flush()
+    with pytest.raises(FormatError, match="too large to be true"):
+        read(huge.filename)
+    nothing = new("nothing.h5")
+    nothing["words"] = "no events"
+    nothing.flush()
+    with pytest.raises(FormatError, match="no known layout of events; it holds words"):
+        read(nothing.filename)
+    uneven = new("uneven.h5")
+    for name, n in (("t", 3), ("x", 4), ("y", 3), ("p", 3)):
+        uneven[f"events/{name}"] = np.zeros(n, "u2")
+    uneven.flush()
+    with pytest.raises(FormatError, match="the columns have different lengths"):
+        read(uneven.filename)
+
+
+def test_the_writer_follows_the_layouts(tmp_path):
+    events = expected(T + 1234, (640, 480))
+    write(tmp_path / "dsec.h5", events)
+    with h5py.File(tmp_path / "dsec.h5") as file:
+        t, rows = file["events/t"][:].astype(np.int64), file["ms_to_idx"][:].astype(np.int64)
+        first = int(file["t_offset"][()])
+        assert {n: file[f"events/{n}"].dtype.str for n in "txyp"} == {
+            "t": "<u4", "x": "<u2", "y": "<u2", "p": "|u1"}  # fmt: skip
+    assert np.array_equal(t + first, events.t)
+    assert np.array_equal(rows, np.searchsorted(t, np.arange(len(rows)) * 1000))
+    write(tmp_path / "meta.hdf5", events, layout="metavision", compression="none")
+    with h5py.File(tmp_path / "meta.hdf5") as file:
+        assert file.attrs["geometry"] == "640x480"
+        assert np.array_equal(file["CD/events"]["t"], events.t)
+    assert read(tmp_path / "meta.hdf5") == events
+    with pytest.raises(OptionError, match="no times that go back: read with sort=True"):
+        write(tmp_path / "x.h5", events[::-1])
+    with pytest.raises(OptionError, match=r"less than 2\^32 µs: layout=metavision has more"):
+        write(tmp_path / "x.h5", Events([0, 1 << 32], [1, 1], [1, 1], [0, 0], (9, 9)))
+    unsorted = events[::-1].copy()
+    write(tmp_path / "x.h5", unsorted, layout="metavision")
+    assert read(tmp_path / "x.h5") == unsorted
+
+
+FUZZ = """
+import sys, pathlib, numpy as np
+sys.path.insert(0, sys.argv[4])
+from test_format_laws import mutant
+from eventkit import FormatError, OptionError, MissingExtra
+from eventkit.formats import read
+folder, first, last = pathlib.Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+sources = sorted(folder.glob("source*"))
+for seed in range(first, last):
+    source = sources[seed % len(sources)]
+    path = folder / f"mutant{source.suffix}"
+    data = source.read_bytes()
+    rng = np.random.default_rng(seed)
+    path.write_bytes(data[: rng.integers(1, len(data))] if seed % 5 == 0 else mutant(data, rng))
+    print(seed, flush=True)
+    for strict in (True, False):
+        try:
+            found = read(path, strict=strict, format=sys.argv[5])
+        except (FormatError, OptionError, MissingExtra):
+            continue
+print("done")
+"""
+
+
+def survives_in_a_process(folder, first, last, name):
+    """Mutants of the files called source* are read or refused, within a limit of time."""
+    here = str(__import__("pathlib").Path(__file__).parent)
+    arguments = [sys.executable, "-c", FUZZ, folder, str(first), str(last), here, name]
+    done = subprocess.run(
+        arguments, capture_output=True, text=True, timeout=60 + (last - first) // 10, check=False
+    )
+    assert done.stdout.endswith("done\n"), done.stdout[-20:] + done.stderr[-2000:]
+
+
+def sources(folder):
+    write(folder / "source1.h5", expected(T, (640, 480))[:300])
+    write(folder / "source2.h5", expected(T, (640, 480))[:300], layout="metavision")
+    with h5py.File(folder / "source3.h5", "w") as file:
+        file["davis/left/events"] = np.stack([X, Y, T / 1e6, P], axis=1)[:100]
+
+
+def test_some_damaged_files_are_refused_in_a_process_of_their_own(tmp_path):
+    sources(tmp_path)
+    survives_in_a_process(tmp_path, 0, 60, "hdf5")
+
+
+@pytest.mark.slow
+def test_many_damaged_files_are_refused_in_a_process_of_their_own(tmp_path):
+    sources(tmp_path)
+    survives_in_a_process(tmp_path, 60, 6000, "hdf5")
+
+
+def test_real_ECF_of_all_three_kinds_of_chunks(samples):
+    path = samples / "recordings" / "derived" / "prophesee_ecf.hdf5"
+    with np.load(path.with_name("prophesee_ecf_truth.npz")) as truth:
+        found = read(path)
+        for column in "txyp":
+            assert np.array_equal(getattr(found, column), truth[column])
+        window = read(path, start=1_318_000, stop=1_320_500)
+        assert window == found.between(1_318_000, 1_320_500)
+    assert found.size == (640, 480)
+
+
+def test_real_events_in_the_layout_of_DSEC(samples):
+    path = samples / "recordings" / "derived" / "dsec_layout_events.h5"
+    found = read(path)
+    with np.load(path.with_name("dsec_layout_truth.npz")) as truth:
+        for column in "txyp":
+            assert np.array_equal(getattr(found, column), truth[column])
+    for start, stop in ((913_716_224, 913_717_000), (913_750_000, 913_760_001)):
+        assert read(path, start=start, stop=stop) == found.between(start, stop)
+
+
+def test_a_real_slice_of_MVSEC(samples):
+    path = samples / "recordings" / "hdf5" / "mvsec_slice_000000.hdf5"
+    report = Report()
+    found = read(path, report=report, size="346x260")
+    with h5py.File(path) as file:
+        x, y, t, p = file["events"][:].T
+    assert np.array_equal(found.t, np.rint(t * 1e6).astype(np.int64))
+    assert (found.x == x).all()
+    assert (found.y == y).all()
+    assert ((found.p == 1) == (p > 0)).all()
+    assert found.size == (346, 260)
