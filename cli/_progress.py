@@ -42,7 +42,7 @@ class RichBar:
     def __init__(self, display: Progress, task: TaskID) -> None:
         self._display, self._task = display, task
 
-    def update(self, done: int, total: int, label: str | None = None) -> None:
+    def update(self, done: int, total: int | None, label: str | None = None) -> None:
         self._display.start()
         self._display.update(self._task, completed=done, total=total, description=label)
 

@@ -5,7 +5,7 @@ import math
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
@@ -50,6 +50,19 @@ def format_options(spec: str | None) -> dict[str, Any]:
     if taken := sorted(options.keys() & {"chunk", "start", "stop", "strict", "report", "into"}):
         raise click.BadParameter(f"{taken[0]} is no option of a file format", param_hint="--format")
     return {"format": name, **options}
+
+
+def most_events(path: Path, format: str | None) -> int | None:
+    """An upper limit of the events of a recording, for a bar; None where nobody would see it."""
+    from eventkit import formats
+    from eventkit.errors import EventkitError
+
+    if not sys.stderr.isatty():
+        return None
+    with suppress(EventkitError):
+        fmt = formats.FORMATS[format] if format else formats.guess(path)
+        return None if fmt.bound is None else fmt.bound(path)
+    return None
 
 
 def number(value: float) -> str:
@@ -162,12 +175,12 @@ def _print_rich(head: Sequence[str], rows: list[list[str]], numeric: list[bool])
 class Bar(Protocol):
     """How far a job is."""
 
-    def update(self, done: int, total: int, label: str | None = None) -> None:
-        """So much is done, of so much in all; maybe with other words beside it."""
+    def update(self, done: int, total: int | None, label: str | None = None) -> None:
+        """So much is done, of so much in all if that is known; maybe with other words beside it."""
 
 
 class _Silent:
-    def update(self, done: int, total: int, label: str | None = None) -> None:
+    def update(self, done: int, total: int | None, label: str | None = None) -> None:
         pass
 
 

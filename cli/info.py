@@ -1,12 +1,13 @@
-"""eventkit info: what a recording holds."""
+"""eventkit info: what a recording holds, or each recording below a folder."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
 from eventkit import formats
-from eventkit.errors import OptionError
+from eventkit.errors import EventkitError, FormatError, OptionError
 
 from ._text import (
     FORMAT_HELP,
@@ -16,29 +17,87 @@ from ._text import (
     number,
     print_facts,
     print_json,
+    print_table,
+    progress,
     size,
 )
 
 
 @click.command("info")
-@click.argument("file", type=PATH)
+@click.argument("file", metavar="FILE|FOLDER", type=PATH)
 @click.option("--format", "spec", metavar="SPEC", help=FORMAT_HELP)
 @click.option("--tolerant", is_flag=True, help="Read what is sound in a damaged file.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(file: Path, spec: str | None, tolerant: bool, as_json: bool) -> None:
     """Show what the recording FILE holds: format, size, events, time, and what looks wrong.
 
-    The whole file is read once, in bounded memory.
+    The whole file is read once, in bounded memory. Of a FOLDER, all recordings below it are shown
+    in a table, and what cannot be read is listed with its reason.
     """
     if file.suffix == ".zarr" or (file / "zarr.json").is_file():
         raise OptionError(f"{file}: is a store, not a recording; run: eventkit inspect {file}")
-    facts = formats.info(file, strict=not tolerant, **format_options(spec))
+    how = {"strict": not tolerant, **format_options(spec)}
+    if file.is_dir():
+        return _folder(file, how, as_json)
+    facts = formats.info(file, **how)
     if as_json:
         return print_json(facts)
     print_facts(_readable(facts))
     for warning in facts["warnings"]:
         click.echo(f"warning: {warning}")
     return None
+
+
+def _folder(folder: Path, how: dict[str, Any], as_json: bool) -> None:
+    """A table of all recordings below a folder, and why the other files are none."""
+    found, unread = [], {}
+    paths = list(_files(folder))
+    with progress("files", "info") as bar:
+        for done, path in enumerate(paths):
+            bar.update(done, len(paths))
+            try:
+                found.append({**formats.info(path, **how), "path": str(path.relative_to(folder))})
+            except FormatError as error:
+                unread[str(path.relative_to(folder))] = error.reason.partition("; readable are ")[0]
+            except (EventkitError, OSError) as error:
+                unread[str(path.relative_to(folder))] = str(error)
+    if not found:
+        raise FormatError(folder, None, f"no recording below it; files looked at: {len(paths):,}")
+    if as_json:
+        print_json({"folder": str(folder), "recordings": found, "unreadable": unread})
+        return
+    head = ["file", "format", "sensor", "events", "duration", "events/s", "bytes", "warnings"]
+    print_table(head, [_row(facts) for facts in found], right=" ".join(head[3:]))
+    click.echo(
+        f"\n{len(found):,} recordings, {number(sum(facts['events'] for facts in found))} events, "
+        f"{size(sum(facts['bytes'] for facts in found))}"
+    )
+    for name, reason in unread.items():
+        click.echo(f"unreadable: {name}: {reason}")
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """The files below a folder, in order of their names, but hidden ones and those of stores."""
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if not path.is_dir():
+            yield path
+        elif not (path / "zarr.json").is_file() and not path.is_symlink():  # links can be circles
+            yield from _files(path)
+
+
+def _row(facts: dict[str, Any]) -> list[str]:
+    return [
+        facts["path"],
+        facts["format"],
+        "{}x{}".format(*facts["size"]),
+        f"{facts['events']:,}",
+        duration(facts["duration_s"]),
+        number(facts["rate_hz"]) if facts["rate_hz"] else "",
+        size(facts["bytes"]),
+        str(len(facts["warnings"])),
+    ]
 
 
 def _readable(facts: dict[str, Any]) -> dict[str, Any]:

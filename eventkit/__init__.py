@@ -38,7 +38,7 @@ _HOME = {
     "write": "eventkit.formats",
 }
 
-__all__ = sorted(_HOME)  # noqa: PLE0605
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:

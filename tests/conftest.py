@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from eventkit.cli import main
 from making import ROOT, make_events, make_gestures
 
 from eventkit import Events
@@ -28,3 +29,14 @@ def recording() -> Events:
 def gestures(tmp_path_factory) -> Path:
     """A small folder in the layout of DVS128 Gesture: 9 training and 3 test samples. Read only."""
     return make_gestures(tmp_path_factory.mktemp("gestures"))
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command line in this process: its exit code, stdout and stderr."""
+
+    def run(*argv):
+        code = main([str(word) for word in argv])
+        return (code, *capsys.readouterr())
+
+    return run

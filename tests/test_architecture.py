@@ -29,6 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "layouts": {"datasets", "events", "formats"},
     "store": {"events"},
     "convert": DATA | {"datasets", "layouts", "store"},
+    "doctor": DATA | {"convert"},
     "viz": {"events"},
     "simulate": {"datasets", "events", "formats"},
     "snn": set(),
@@ -37,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "train": {"loader", "models", "snn", "store"},
     "evaluate": {"loader", "models", "snn", "store"},
     "cli": DATA
-    | {"convert", "datasets", "evaluate", "layouts", "loader", "models", "simulate", "snn"}
+    | {"convert", "datasets", "doctor", "evaluate", "layouts", "loader", "models", "simulate", "snn"}
     | {"__init__", "store", "train", "viz"},
     "datasets_meta": set(),
 }
@@ -53,7 +54,6 @@ MAY_USE: dict[str, set[str]] = {
     "h5py": {"formats"},
     "lz4": {"formats"},
     "rosbags": {"formats"},
-    "scipy": {"formats"},
     "zstandard": {"formats"},
     "torch": LEARNING,
     "PIL": {"viz"},
@@ -61,7 +61,7 @@ MAY_USE: dict[str, set[str]] = {
     "rich": {"cli"},
 }
 # What not everybody has or needs is imported inside the functions that use it.
-LAZY = {"lz4", "zstandard", "PIL", "h5py", "rosbags", "scipy"}
+LAZY = {"lz4", "zstandard", "PIL", "h5py", "rosbags"}
 
 
 def room_of(module: str) -> str:

@@ -50,17 +50,6 @@ def store(tmp_path_factory) -> Path:
     return out
 
 
-@pytest.fixture
-def run(capsys):
-    """Run a command line in this process: its exit code, stdout and stderr."""
-
-    def run(*argv):
-        code = main([str(word) for word in argv])
-        return (code, *capsys.readouterr())
-
-    return run
-
-
 def error_of(result) -> str:
     """The one line of an expected error, with nothing on stdout."""
     code, out, err = result
@@ -98,7 +87,7 @@ def test_unknown_command_suggests_the_near_one(run):
 @pytest.mark.parametrize(
     ("argv", "sentence"),
     [
-        ("info", "Missing argument 'FILE'"),
+        ("info", "Missing argument 'FILE|FOLDER'"),
         ("info a b", "unexpected extra argument"),
         ("view a --fps 99", "99.0 is not in the range"),
         ("view a --fps fast", "'fast' is not a valid float"),
@@ -171,7 +160,8 @@ def test_interrupt_exits_130_with_a_sentence(here):
     assert pipe is not None, err
     os.close(pipe)
     assert running.returncode == 130
-    assert err.strip() == "eventkit: interrupted; run the same command again"
+    kept = "what is converted is kept; run the same command again, it continues"
+    assert err.strip() == f"eventkit: interrupted; {kept}"
 
 
 def test_datasets_lists_every_description(run):
@@ -243,10 +233,17 @@ def test_what_is_no_recording_is_named(run, here, command, name, content, senten
     assert [path.name for path in here.iterdir()] == [name]
 
 
-@pytest.mark.parametrize("command", ["info", "view"])
-def test_folder_and_missing_file_are_named(run, here, command):
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        ("info", "folder: no recording below it; files looked at: 0"),
+        ("view", "folder: is a folder; expected one recording"),
+        ("doctor", "folder: is a folder; expected one recording"),
+    ],
+)
+def test_folder_and_missing_file_are_named(run, here, command, sentence):
     Path("folder").mkdir()
-    assert error_of(run(command, "folder")) == "folder: is a folder; expected one recording"
+    assert error_of(run(command, "folder")) == sentence
     missing = "no.aedat: No such file or directory; check the path"
     assert error_of(run(command, "no.aedat")) == missing
 
@@ -272,6 +269,26 @@ def test_format_and_its_options_can_be_said(run, here):
     code, _, err = run("info", "a.bin", "--format", "atis:strict=false")
     assert code == 2
     assert "strict is no option of a file format" in err
+
+
+def test_info_of_a_folder_lists_recordings_and_what_is_none(run, here):
+    for name, seed in (("a/one.aedat", 1), ("a/b/two.es", 2), ("cut.aedat", 3), (".hidden.es", 4)):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        ek.write(name, make_events(seed=seed))
+    Path("cut.aedat").write_bytes(Path("cut.aedat").read_bytes()[:-5])
+    Path("labels.md").write_text("once upon a time")
+    told = json.loads(run("info", ".", "--json")[1])
+    assert [facts["path"] for facts in told["recordings"]] == ["a/b/two.es", "a/one.aedat"]
+    assert {facts["events"] for facts in told["recordings"]} == {1000}
+    assert set(told["unreadable"]) == {"cut.aedat", "labels.md"}
+    assert "it is cut off" in told["unreadable"]["cut.aedat"]
+    code, out, err = run("info", ".", "--tolerant")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0].split() == (
+        ["file", "format", "sensor", "events", "duration", "events/s", "bytes", "warnings"]
+    )
+    assert "3 recordings, 3.00 k events" in out
+    assert out.splitlines()[-1].startswith("unreadable: labels.md: no known format: starts with")
 
 
 def test_info_of_a_store_points_to_inspect(run, store):

@@ -14,7 +14,9 @@ from making import ROOT, eventkit, make_events, make_gestures, tree_hash
 import eventkit as ek
 from eventkit.convert import convert, task
 from eventkit.errors import FetchError, FormatError, OptionError, StoreError, StoreLocked
+from eventkit.store import read_small
 from eventkit.store.building import Building
+from eventkit.store.shard import crc32c
 
 
 def to(path, gestures, **options):
@@ -309,6 +311,18 @@ def test_other_representations_are_called_data(digits, tmp_path):
     first = sorted((digits / "Test").rglob("*.bin"))[0]
     np.testing.assert_array_equal(split.frames[0], ek.voxel(ek.read(first), bins=3))
     assert split.frames.path.name == "data"
+
+
+def test_sources_are_recorded_with_their_checksums(gestures, undisturbed, tmp_path):
+    store = ek.open(undisturbed)
+    found = {
+        name: read_small(undisturbed / f"sources/{name}", store.nodes[f"sources/{name}"])
+        for name in ("names", "bytes", "crc32c")
+    }
+    for row, name in enumerate(bytes(found["names"]).decode().split("\n")):
+        whole = (gestures / name).read_bytes()
+        assert found["bytes"][row] == len(whole)
+        assert found["crc32c"][row] == crc32c(whole)
 
 
 def test_a_folder_of_class_folders_needs_no_description(digits, tmp_path):

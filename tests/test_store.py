@@ -36,6 +36,7 @@ def test_zarr_python_reads_the_same(store):
     for name in ours:
         split = ours[name]
         np.testing.assert_array_equal(theirs[f"{name}/frames"][:], split.frames[:])
+        np.testing.assert_array_equal(split.zarr[1:, 2], split.frames[1:, 2])
         assert theirs[f"{name}/frames"].metadata.dimension_names[1] == "time"
         for column in split.columns:
             np.testing.assert_array_equal(theirs[f"{name}/{column}"][:], split.column(column))

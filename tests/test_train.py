@@ -10,7 +10,9 @@ import torch
 
 from eventkit.errors import FormatError, OptionError
 from eventkit.models import Recipe, create
-from eventkit.train import Part, answer, hold_out, learning_rate, load, shift, train
+from eventkit.train import load, train
+from eventkit.train.data import Part, hold_out, shift
+from eventkit.train.loop import answer, learning_rate
 
 SMALL = "csnn_tiny:width=8,dropout=0"
 

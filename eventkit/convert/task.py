@@ -27,7 +27,7 @@ from eventkit.representations import (
 )
 from eventkit.store import shard_name
 from eventkit.store.building import write_file
-from eventkit.store.shard import crc32c, pack
+from eventkit.store.shard import crc32c, file_crc32c, pack
 from eventkit.transforms import Step, begin
 
 
@@ -69,8 +69,11 @@ def produce(job: Job) -> dict[str, Any]:
             arrays.append(made.array)
             for name, value in made.row.items():
                 rows.setdefault(name, []).append(value)
-            if report.crc32c is not None:
-                sources[sample.source] = report.crc32c
+            if sample.source not in sources:
+                crc = report.crc32c
+                sources[sample.source] = (
+                    file_crc32c(Path(job.root, sample.source)) if crc is None else crc
+                )
             notes += [*report.notes, *_outside(sample, report)]
         for block, data in _chunks(arrays, k, step):
             encoded = job.codec.encode(np.ascontiguousarray(data))

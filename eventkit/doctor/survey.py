@@ -1,7 +1,6 @@
 """What one pass over a recording counts, in memory that does not grow with its length."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -12,11 +11,11 @@ SECOND, WINDOW, BIN = 1_000_000, 10_000, 1_000  # µs: of the busiest, of the pe
 GAPS = 5  # longest silences that are kept
 PIXELS = 1 << 22  # a larger sensor is not looked at pixel by pixel: 24 bytes each
 ENOUGH, SHORTEST = 1000, 300  # events and ms that tell something of a second's spectrum
-FAR = 1 << 62  # times are taken as within ±FAR, so that no difference exceeds int64
+FAR = (1 << 62) - 1  # times are taken as within ±FAR, so that no difference exceeds int64
 
 ORDER = np.dtype(
     [
-        *((name, "i8") for name in ("events", "last", "top", "high", "first", "low")),
+        *((name, "i8") for name in ("events", "last", "top", "high")),
         *((name, "i8") for name in ("backward", "largest", "first_step", "first_t", "late_by")),
         *((name, "i8") for name in ("same_time", "resolution")),
     ]
@@ -27,7 +26,7 @@ PACE = np.dtype(
         *((name, "i8") for name in ("peak", "peak_t", "busiest", "busiest_t")),
     ]
 )
-SEEN = np.dtype([(name, "i8") for name in ("events", "outside", "first_outside", "duplicates")])
+SEEN = np.dtype([(name, "i8") for name in ("outside", "duplicates")])
 
 
 @dataclass
@@ -42,8 +41,10 @@ class Survey:
     pixels (2, height · width): OFF and ON events of each pixel, None for a vast sensor.
     """
 
-    size: tuple[int, int] = (1, 1)
+    size: tuple[int, int] = (0, 0)  # until the first chunk
     on: int = 0
+    t0: int = 0
+    t1: int = 0
     x_max: int = -1
     y_max: int = -1
     order: np.ndarray = field(default_factory=lambda: np.zeros(1, ORDER))
@@ -66,6 +67,9 @@ class Survey:
         self._fit(events.size)
         if not len(events):
             return
+        t0, t1 = int(events.t.min()), int(events.t.max())
+        fresh = not self.get("order", "events")
+        self.t0, self.t1 = (t0, t1) if fresh else (min(t0, self.t0), max(t1, self.t1))
         self.on += int(np.count_nonzero(events.p))
         self.x_max = max(self.x_max, int(events.x.max()))
         self.y_max = max(self.y_max, int(events.y.max()))
@@ -110,22 +114,6 @@ class Survey:
         self.length = length
         self.pace["in_second"] = 0
 
-    def facts(self) -> dict[str, Any]:
-        """The number of events, their first and last time, and their polarities."""
-        events = self.get("order", "events")
-        t0, t1 = self.get("order", "low"), self.get("order", "top")
-        seconds = (t1 - t0) / 1e6 if events else 0.0
-        return {
-            "size": self.size,
-            "events": events,
-            "t0": t0 if events else None,
-            "t1": t1 if events else None,
-            "duration_s": seconds,
-            "on": self.on,
-            "off": events - self.on,
-            "out_of_bounds": self.get("seen", "outside"),
-        }
-
 
 @jit
 def _order(t: np.ndarray, orders: np.ndarray, gaps: np.ndarray) -> None:
@@ -133,15 +121,14 @@ def _order(t: np.ndarray, orders: np.ndarray, gaps: np.ndarray) -> None:
     s = orders[0]
     begin = 0
     if s.events == 0:
-        first = min(max(t[0], -FAR), FAR)
-        s.last = s.top = s.high = s.low = s.first = first
+        s.last = s.top = s.high = min(max(t[0], -FAR), FAR)
         begin = 1
-    last, top, high, low, same, common = s.last, s.top, s.high, s.low, s.same_time, s.resolution
+    last, top, high, same, common = s.last, s.top, s.high, s.same_time, s.resolution
     for i in range(begin, len(t)):
         now = min(max(t[i], -FAR), FAR)
         step = now - last
         same += step == 0
-        if step and common != 1:
+        if step and common != 1 and (common == 0 or step % common):
             a, b = common, abs(step)
             while b:
                 a, b = b, a % b
@@ -152,7 +139,6 @@ def _order(t: np.ndarray, orders: np.ndarray, gaps: np.ndarray) -> None:
             s.backward += 1
             s.largest = max(s.largest, -step)
             s.late_by = max(s.late_by, top - now)
-            low = min(low, now)
             if now < high - SECOND:
                 high = now
         elif now < top:
@@ -165,7 +151,7 @@ def _order(t: np.ndarray, orders: np.ndarray, gaps: np.ndarray) -> None:
                 k -= 1
             gaps[k, 0], gaps[k, 1] = silence, high
         last, top, high = now, max(top, now), max(high, now)
-    s.last, s.top, s.high, s.low, s.same_time, s.resolution = last, top, high, low, same, common
+    s.last, s.top, s.high, s.same_time, s.resolution = last, top, high, same, common
     s.events += len(t)
 
 
@@ -223,8 +209,6 @@ def _pixels(
     outside = duplicates = 0
     for i in range(len(t)):
         if x[i] >= width or y[i] >= height:
-            if s.outside + outside == 0:
-                s.first_outside = s.events + i
             outside += 1
             continue
         on = p[i] != 0
@@ -235,4 +219,3 @@ def _pixels(
         counts[np.int64(on), pixel] += 1
     s.outside += outside
     s.duplicates += duplicates
-    s.events += len(t)

@@ -20,6 +20,7 @@ import numpy as np
 from eventkit._jit import jit
 from eventkit.errors import FormatError
 from eventkit.formats import HEAD, Report, fill
+from eventkit.formats._threads import ALONE, Team
 
 HEADER = struct.Struct("<hhiiiiii")
 EVENT = 8
@@ -127,18 +128,22 @@ class File:
         return f"a packet promises {what}, but no other packet follows them at byte {end:,}"
 
 
-def blocks(file: File, begin: int, strict: bool, report: Report) -> Iterator[Block]:
+def blocks(
+    file: File, begin: int, strict: bool, report: Report, team: Team = ALONE
+) -> Iterator[Block]:
     """The whole file; its packets begin at a byte. Fills the report but for invalid events.
 
     strict=False skips what is damaged, with a note; otherwise FormatError is raised there.
     """
-    buffer = np.empty(min(BLOCK, file.end), np.uint8)
-    runs = np.empty(len(buffer) // (HEADER.size + EVENT) + 2, RUN)
+    longest = min(BLOCK, file.end)
+    free = team.buffers(longest)
+    runs = np.empty(longest // (HEADER.size + EVENT) + 2, RUN)
     tally = np.zeros(len(KINDS), np.int64)
     state = np.zeros(1, STATE)
     state["skip"], state["sure"], state["source"] = begin, -1, -1
     offset = hashed = crc = 0
     while hashed < file.end:
+        buffer = next(free)
         n = file.fill(buffer[: file.end - offset], offset)
         crc = google_crc32c.extend(crc, buffer[hashed - offset : n])
         hashed = offset + n
@@ -154,16 +159,17 @@ def blocks(file: File, begin: int, strict: bool, report: Report) -> Iterator[Blo
     _summarise(report, tally, state)
 
 
-def chosen(file: File, runs: np.ndarray) -> Iterator[Block]:
+def chosen(file: File, runs: np.ndarray, team: Team) -> Iterator[Block]:
     """Some runs of a file only; what lies before, after and far between them is not read."""
     if not len(runs):
         return
     ends = runs["at"] + EVENT * runs["n"].astype(np.int64)
-    buffer = np.empty(min(BLOCK, int(ends[-1] - runs["at"][0])), np.uint8)
+    free = team.buffers(min(BLOCK, int(ends[-1] - runs["at"][0])))
     i = 0
     while i < len(runs):
         offset = int(runs["at"][i])
         j = int(np.searchsorted(ends, offset + BLOCK, "right"))  # a run was in one block: it fits
+        buffer = next(free)
         file.fill(buffer[: int(ends[j - 1]) - offset], offset)
         yield buffer, offset, runs[i:j]
         i = j

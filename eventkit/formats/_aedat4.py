@@ -12,6 +12,8 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Self
 from xml.parsers import expat
@@ -36,6 +38,7 @@ from eventkit.formats._aedat4_bytes import (
     read_streams,
     u32,
 )
+from eventkit.formats._threads import ALONE, Team
 
 LZ4_MAGIC, ZSTD_MAGIC = 0x184D2204, 0xFD2FB528
 BLOCK = 1 << 18
@@ -154,19 +157,25 @@ class File:
         return self.last
 
 
-def runs(file: File, wanted: int, strict: bool, report: Report) -> Iterator[Block]:
+def runs(
+    file: File, wanted: int, strict: bool, report: Report, team: Team = ALONE
+) -> Iterator[Block]:
     """All events of a stream. Damage raises FormatError, or is skipped with a note.
 
     The report gets the checksum of the file, if it wants one.
     """
     known = np.array(sorted(file.streams), np.int64)
-    buffer = np.empty(min(BLOCK, file.last - file.begin), np.uint8)
-    rows, state = np.empty(len(buffer) // 20 + 2, RUN), np.zeros(1, STATE)
+    most = BLOCK if team.alone else 4 * BLOCK * team.threads
+    longest = min(most, file.last - file.begin)
+    free = team.buffers(longest)
+    rows, state = np.empty(longest // 20 + 2, RUN), np.zeros(1, STATE)
     digest = _Digest(file)
-    at, reach = file.begin, BLOCK
+    at, reach = file.begin, most
     while at < file.last:
         reach = min(reach, file.last - at)
-        buffer = buffer if reach <= len(buffer) else np.empty(reach, np.uint8)
+        if reach > longest:
+            longest, free = reach, team.buffers(reach)
+        buffer = next(free)
         n = fill(file.fd, buffer[:reach], at)
         if n < reach:
             raise FormatError(file.path, at + n, "the file became shorter while it was read")
@@ -180,16 +189,17 @@ def runs(file: File, wanted: int, strict: bool, report: Report) -> Iterator[Bloc
             continue
         fault = at + used if need < 0 or found == used == 0 else -1
         if file.magic:
-            for row in rows[:found]:
-                block = _inflated(file, buffer, row)
+            places = rows[:found].tolist()
+            inflated = team.map(partial(_inflated, file, buffer), places, itemgetter(1))
+            for (begin, _), block in zip(places, inflated, strict=True):
                 if block is None:
-                    fault = at + int(row["at"]) - 8
+                    fault = at + begin - 8
                     break
                 yield block
         elif found:
             yield _frozen(buffer), rows[:found]
         if fault < 0:
-            at, reach = at + used, min(2 * reach, BLOCK)
+            at, reach = at + used, min(2 * reach, most)
             continue
         reason = _fault(file, fault, wanted)
         if strict:
@@ -212,9 +222,10 @@ def _frozen(buffer: np.ndarray) -> np.ndarray:
     return view
 
 
-def _inflated(file: File, buffer: np.ndarray, row: Any) -> Block | None:
-    """The events of a compressed payload in a buffer, or None if it is damaged."""
-    data = file.inflate(buffer[row["at"] : row["at"] + row["n"]])
+def _inflated(file: File, buffer: np.ndarray, place: tuple[int, int]) -> Block | None:
+    """The events of a compressed payload at a place of a buffer, or None if it is damaged."""
+    at, size = place
+    data = file.inflate(buffer[at : at + size])
     if data is None:
         return None
     plain = np.frombuffer(data, np.uint8)
@@ -222,28 +233,31 @@ def _inflated(file: File, buffer: np.ndarray, row: Any) -> Block | None:
     return None if n < 0 else (plain, np.array([(first, n)], RUN))
 
 
-def chosen(file: File, entries: np.ndarray) -> Iterator[Block]:
+def chosen(file: File, entries: np.ndarray, team: Team) -> Iterator[Block]:
     """The events of some packets of the table; what lies between is not read.
 
     FormatError where a packet is not what the table says of it.
     """
-    for at, (stream, size), n, first, last in entries.tolist():
-        data = np.empty(size + 8, np.uint8)
-        got = fill(file.fd, data, at - 8)
-        said = got == len(data) and data[:8].view("<i4").tolist() == [stream, size]
-        row = np.array((8, size), RUN)
-        if not said:
-            block = None
-        elif file.magic:
-            block = _inflated(file, data, row)
-        else:
-            place = find_events(_frozen(data), 8, size, False)
-            block = _frozen(data), np.array([place], RUN)
-        if block is None or int(block[1][0]["n"]) != n or not _span(*block, first, last):
-            reason = f"the packet has not the {n:,} events from {first} to {last} µs that the table"
-            hint = "promises; strict=False reads without the table"
-            raise FormatError(file.path, at - 8, f"{reason} {hint}")
-        yield block
+    return team.map(partial(_promised, file), entries.tolist(), lambda entry: entry[1][1])
+
+
+def _promised(file: File, entry: Any) -> Block:
+    """The events of a packet of the table."""
+    at, (stream, size), n, first, last = entry
+    data = np.empty(size + 8, np.uint8)
+    got = fill(file.fd, data, at - 8)
+    if got < len(data) or data[:8].view("<i4").tolist() != [stream, size]:
+        block = None
+    elif file.magic:
+        block = _inflated(file, data, (8, size))
+    else:
+        place = find_events(_frozen(data), 8, size, False)
+        block = _frozen(data), np.array([place], RUN)
+    if block is None or int(block[1][0]["n"]) != n or not _span(*block, first, last):
+        reason = f"the packet has not the {n:,} events from {first} to {last} µs that the table"
+        hint = "promises; strict=False reads without the table"
+        raise FormatError(file.path, at - 8, f"{reason} {hint}")
+    return block
 
 
 def payloads(file: File, kind: str) -> Iterator[tuple[int, bytes]]:

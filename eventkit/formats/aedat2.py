@@ -23,6 +23,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -33,6 +34,7 @@ from eventkit._jit import jit
 from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
 from eventkit.formats import FORMATS, HEAD, Format, Report, fill, limits
+from eventkit.formats._threads import ALONE, Arrays, Team, Unit
 
 MAGIC, END = b"#!AER-DAT", "end of ascii header"
 BLOCK = 1 << 19
@@ -108,18 +110,23 @@ class _Recording:
     def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Bytes in blocks of whole records, but for the last; and the records, an address and a
         time each, as int32. One buffer for all."""
+        words = np.empty((min(BLOCK, self.end - self.begin) // self.record, 2), np.int32)
+        for block in self.bytes(ALONE):
+            records = words[: len(block) // self.record]
+            _turn(block, self.record, records.view(np.uint32))
+            yield block, records
+
+    def bytes(self, team: Team) -> Iterator[np.ndarray]:
+        """Blocks of whole records, but for the last."""
         step = BLOCK // self.record * self.record
-        buffer = np.empty(min(step, self.end - self.begin), np.uint8)
-        words = np.empty((len(buffer) // self.record, 2), np.int32)
+        free = team.buffers(min(step, self.end - self.begin))
         for offset in range(self.begin, self.end, step):
-            block = buffer[: self.end - offset]
+            block = next(free)[: self.end - offset]
             n = fill(self.fd, block, offset)
             if n < len(block):
                 reason = "the file became shorter while it was read"
                 raise FormatError(self.path, offset + n, reason)
-            records = words[: len(block) // self.record]
-            _turn(block, self.record, records.view(np.uint32))
-            yield block, records
+            yield block
 
 
 def stream(
@@ -134,16 +141,17 @@ def stream(
     chip: Chips | None = None,
     origin: Literal["jaer", "raw", "cifar10dvs"] = "jaer",
     polarity: Literal["jaer", "reversed"] = "jaer",
+    threads: int = 1,
 ) -> Iterator[Events]:
     """Events of the camera; chip names it where neither the header nor the addresses do.
 
     origin="jaer" puts the origin at the top left; "raw" keeps addresses as they are; "cifar10dvs"
     also swaps x and y, as those recordings lie on their side (the pixels of SpikingJelly).
-    polarity="reversed" swaps ON and OFF. Counts: special, aps, imu and adc words, events out of
-    bounds, trailing bytes.
+    polarity="reversed" swaps ON and OFF. Several `threads` decode side by side. Counts: special,
+    aps, imu and adc words, events out of bounds, trailing bytes.
     """
     window = limits(start, stop)
-    with path.open("rb") as file:
+    with path.open("rb") as file, Team(threads) as team:
         recording = _open(path, file)
         trailing = (recording.end - recording.begin) % recording.record
         if trailing and strict:
@@ -156,7 +164,43 @@ def stream(
             _judge(recording)
         sensor = CHIPS[chip or _guess_chip(recording, report)]
         place = _placement(sensor, origin, polarity)
-        yield from _events(recording, report, into, chunk, window, sensor.size, place)
+        if team.alone:
+            yield from _events(recording, report, into, chunk, window, sensor.size, place)
+            return
+        tallies = [np.zeros(len(KINDS), np.int64)]
+        units = _units(recording, report, team, window, place, tallies)
+        yield from team.decode(units, into, chunk, recording.records, sensor.size)
+        _count(report, np.sum(tallies, axis=0))
+
+
+def _units(
+    recording: _Recording,
+    report: Report,
+    team: Team,
+    window: tuple[int, int],
+    place: tuple[int, ...],
+    tallies: list[np.ndarray],
+) -> Iterator[Unit]:
+    """The blocks as work for threads, each of which appends what is no event, by its kind."""
+
+    def decode(block: np.ndarray, clock: np.ndarray, columns: Arrays) -> int:
+        room, tally = len(columns[0]), np.zeros(len(KINDS), np.int64)
+        records = np.empty((room, 2), np.int32)
+        _turn(block, recording.record, records.view(np.uint32))
+        n, _ = _decode(records, 0, clock, tally, *window, place, *columns, 0, room)
+        tallies.append(tally)
+        return n
+
+    clock, crc = np.zeros(3, np.int64), recording.crc
+    for block in recording.bytes(team):
+        crc = google_crc32c.extend(crc, block)
+        yield len(block) // recording.record, partial(decode, block, clock.copy())
+        _tick(block, recording.record, clock)
+    report.crc32c = crc
+
+
+def _count(report: Report, tally: np.ndarray) -> None:
+    report.counts.update({kind: n for kind, n in zip(KINDS, tally.tolist(), strict=True) if n})
 
 
 def _events(
@@ -185,7 +229,7 @@ def _events(
                 yield into.events(n, size)
                 n, empty = 0, False
     report.crc32c = crc
-    report.counts.update({kind: c for kind, c in zip(KINDS, tally.tolist(), strict=True) if c})
+    _count(report, tally)
     if n or empty:
         yield into.events(n, size)
 
@@ -358,6 +402,26 @@ def _turn(block: np.ndarray, record: int, words: np.ndarray) -> None:
             words[i, 0] = block[at] << 8 | block[at + 1]
             high, low = block[at + 2] << 8 | block[at + 3], block[at + 4] << 8 | block[at + 5]
             words[i, 1] = high << 16 | low
+
+
+@jit
+def _tick(block: np.ndarray, record: int, clock: np.ndarray) -> None:
+    """The clock after the records of a block, as `_decode` leaves it."""
+    first = np.int64(0)
+    bits, wraps, n = clock[1], 0, len(block) // record
+    for i in range(n):
+        at = record * (i + 1) - 4
+        word = np.uint32(block[at]) << np.uint32(24) | np.uint32(block[at + 1]) << np.uint32(16)
+        word |= np.uint32(block[at + 2]) << np.uint32(8) | np.uint32(block[at + 3])
+        time = np.int64(np.int32(word))
+        if i == 0:
+            first = bits if clock[2] else time
+            bits = first
+        wraps += time - bits + 0x80000000 >> 32
+        bits = time
+    if n:
+        clock[0] = (clock[0] if clock[2] else first) + bits - first - (wraps << 32)
+        clock[1], clock[2] = bits, 1
 
 
 @jit

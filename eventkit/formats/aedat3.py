@@ -41,6 +41,7 @@ from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
 from eventkit.formats import FORMATS, HEAD, Format, Report, limits, parse_size
 from eventkit.formats._aedat3 import EVENT, HEADER, RUN, Block, File, blocks, chosen
+from eventkit.formats._threads import Arrays, Team, Unit
 
 MAGIC, END = b"#!AER-DAT3", b"#!END-HEADER"
 PIECE = 2048  # events that are decoded at once, if all of them are good
@@ -117,28 +118,39 @@ def stream(
     stop: int | None,
     strict: bool,
     size: str | None = None,
+    threads: int = 1,
 ) -> Iterator[Events]:
     """Polarity events; size (as 128x128) is that of the sensor, if the file does not name it.
 
-    Counts: invalid events (marked so, or with a negative time). If the whole file is read, also
-    special, frame, imu6, ... events, damaged places and skipped bytes.
+    Several `threads` decode side by side. Counts: invalid events (marked so, or with a negative
+    time). If the whole file is read, also special, frame, imu6, ... events, damaged places and
+    skipped bytes.
     """
     window = limits(start, stop)
-    if start is None and stop is None:
-        with File.open(path) as file:
+    with File.open(path) as file, Team(threads) as team:
+        if start is None and stop is None:
             head = _read_head(file, strict, report)
-            room = min(chunk, (file.end - head.begin) // EVENT)
-            found = blocks(file, head.begin, strict, report)
-            yield from _events(found, report, into, room, window, head, size)
-        return
-    whole = index(path, strict=strict)
-    report.notes += whole.report.notes
-    report.crc32c, report.span = whole.report.crc32c, whole.span
-    runs = whole.runs
-    runs = runs[(runs["last"] >= window[0]) & (runs["first"] < window[1])]
-    room = min(chunk, int(runs["valid"].sum(dtype=np.int64)))
-    with File.open(path) as file:
-        yield from _events(chosen(file, runs), report, into, room, window, whole.head, size)
+            most = (file.end - head.begin) // EVENT
+            found = blocks(file, head.begin, strict, report, team)
+        else:
+            whole = index(path, strict=strict)
+            head, runs = whole.head, whole.runs
+            report.notes += whole.report.notes
+            report.crc32c, report.span = whole.report.crc32c, whole.span
+            runs = runs[(runs["last"] >= window[0]) & (runs["first"] < window[1])]
+            most = int(runs["valid"].sum(dtype=np.int64))
+            found = chosen(file, runs, team)
+        sensor = head.size(size, report)
+        turn = (0, 1) if head.version != "3.0" else (sensor[1] - 1, -1)
+        if team.alone:
+            room = max(1, min(chunk, most))
+            yield from _events(found, report, into, room, window, turn, sensor)
+        else:
+            invalid: list[int] = []
+            units = _units(found, window, turn, invalid)
+            yield from team.decode(units, into, chunk, most, sensor)
+            if any(invalid):
+                report.counts["invalid"] += sum(invalid)
 
 
 def _events(
@@ -147,13 +159,10 @@ def _events(
     into: Columns,
     room: int,
     window: tuple[int, int],
-    head: _Head,
-    option: str | None,
+    turn: tuple[int, int],
+    size: tuple[int, int],
 ) -> Iterator[Events]:
     """The valid events of the window, in chunks of `room`, the last of what is left."""
-    size = head.size(option, report)
-    y0, dy = (0, 1) if head.version != "3.0" else (size[1] - 1, -1)
-    room = max(room, 1)
     into.reserve(room)
     n, empty = 0, True
     for buffer, offset, runs in found:
@@ -162,7 +171,7 @@ def _events(
             if n == 0:
                 into.reserve(room)
             n, run, k, invalid = _decode(
-                buffer, offset, runs, run, k, *window, y0, dy, *into.arrays, n, room
+                buffer, offset, runs, run, k, *window, *turn, *into.arrays, n, room
             )
             if invalid:
                 report.counts["invalid"] += invalid
@@ -171,6 +180,23 @@ def _events(
                 n, empty = 0, False
     if n or empty:
         yield into.events(n, size)
+
+
+def _units(
+    found: Iterable[Block], window: tuple[int, int], turn: tuple[int, int], invalid: list[int]
+) -> Iterator[Unit]:
+    """The blocks as work for threads, each of which appends its number of invalid events."""
+
+    def decode(buffer: np.ndarray, offset: int, runs: np.ndarray, columns: Arrays) -> int:
+        room = len(columns[0])
+        n, _, _, left_out = _decode(buffer, offset, runs, 0, 0, *window, *turn, *columns, 0, room)
+        invalid.append(left_out)
+        return n
+
+    for buffer, offset, runs in found:
+        if len(runs):
+            most = int(runs["n"].sum(dtype=np.int64))
+            yield most, functools.partial(decode, buffer, offset, runs.copy())
 
 
 def _read_head(file: File, strict: bool, report: Report) -> _Head:

@@ -15,6 +15,7 @@ dv-processing, include/dv-processing/io and the flatbuffer schemes in include/dv
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -36,6 +37,7 @@ from eventkit.formats._aedat4_bytes import (
     read_frame,
     read_rows,
 )
+from eventkit.formats._threads import Arrays, Team, Unit
 
 
 def stream(
@@ -49,14 +51,16 @@ def stream(
     strict: bool,
     stream: int | None = None,
     size: str | None = None,
+    threads: int = 1,
 ) -> Iterator[Events]:
     """Events of one stream, by default the first that has some; size is that of the sensor.
 
     A window (start, stop) of a file with a table reads only the packets that meet it, if strict.
+    Several `threads` inflate packets and decode events side by side.
     Counts, with strict=False: damaged places, skipped bytes.
     """
     window = limits(start, stop)
-    with File.open(path, strict, report) as file:
+    with File.open(path, strict, report) as file, Team(threads) as team:
         number = _choose(file, stream, report)
         sensor = parse_size(size) if size is not None else _size(file, number, report)
         if number is None:
@@ -67,11 +71,14 @@ def stream(
             meets = (entries["last"] >= window[0]) & (entries["first"] < window[1])
             entries = entries[(entries["packet"]["stream"] == number) & (entries["n"] > 0) & meets]
             most = int(entries["n"].sum())
-            found = chosen(file, entries)
+            found = chosen(file, entries, team)
         else:
             most = (file.end - file.begin) * (1 if file.compression == "NONE" else 255) // EVENT
-            found = runs(file, number, strict, report)
-        yield from _chunks(found, into, max(1, min(chunk, most)), window, sensor)
+            found = runs(file, number, strict, report, team)
+        if team.alone:
+            yield from _chunks(found, into, max(1, min(chunk, most)), window, sensor)
+        else:
+            yield from team.decode(_units(found, window), into, chunk, most, sensor)
 
 
 def _chunks(
@@ -95,6 +102,17 @@ def _chunks(
                 n, empty = 0, False
     if n or empty:
         yield into.events(n, size)
+
+
+def _units(found: Iterable[Block], window: tuple[int, int]) -> Iterator[Unit]:
+    """The blocks as work for threads."""
+
+    def decode(buffer: np.ndarray, packets: np.ndarray, columns: Arrays) -> int:
+        n, _, _ = _decode(buffer, packets, 0, 0, *window, *columns, 0, len(columns[0]))
+        return n
+
+    for buffer, packets in found:
+        yield int(packets["n"].sum()), partial(decode, buffer, packets.copy())
 
 
 def _choose(file: File, stream: int | None, report: Report) -> int | None:

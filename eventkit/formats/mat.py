@@ -1,4 +1,4 @@
-"""MATLAB files (.mat of versions 5 to 7): events in variables, read by the library SciPy.
+"""MATLAB files (.mat of versions 5 to 7, see `_mat5`): events in variables.
 
     ts, x, y, pol           columns, or fields of a struct                   ASL-DVS
     one table (n, 4)        txyp, xytp or xypt                               Event Lifetime
@@ -6,11 +6,9 @@
     spiketrain (101, n)     taxels 0-99 (-1, 0 or 1), then the times (s)     ST-MNIST
 
 Coordinates are as they stand: HFirst's begin at 1 (lowest=1), ASL-DVS counts y from the bottom.
-Files of version 7.3 are HDF5, and read as such. SciPy loads a file as a whole, and unpacks what is
-compressed in it: a file made on purpose can take 1,000 times its size of memory.
+Files of version 7.3 are HDF5, and read as such. A file is loaded as a whole.
 """
 
-import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from eventkit.errors import FormatError, MissingExtra, OptionError
+from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
-from eventkit.formats import FORMATS, Format, Report
+from eventkit.formats import FORMATS, Format, Report, _mat5
 from eventkit.formats._columns import (
     Asked,
     Block,
@@ -37,12 +35,9 @@ from eventkit.formats._columns import (
     parse_columns,
 )
 
-DAMAGE = (
-    *(OSError, EOFError, ValueError, TypeError, KeyError, IndexError, RuntimeError, MemoryError),
-    *(AttributeError, OverflowError, NotImplementedError, struct.error, zlib.error),
-)
+MAGIC = b"MATLAB 5.0 MAT-file"
+DAMAGE = (ValueError, IndexError, OverflowError, zlib.error)
 TAXELS, SIDE = 100, 10  # of the tactile sensor of ST-MNIST
-DEPTH = 8  # of cells within cells
 Found = tuple[Block, Size | None, Unit | None]
 
 
@@ -82,48 +77,49 @@ def stream(
 
 def _load(path: Path) -> dict[str, Any]:
     """The variables of a file."""
-    try:
-        from scipy.io import loadmat
-    except ImportError as error:
-        raise MissingExtra(f"{path}: .mat files need pip install 'eventkit[formats]'") from error
-    found: dict[str, Any] = loadmat(path)
-    return {name: value for name, value in found.items() if not name.startswith("__")}
+    data = path.read_bytes()
+    if not data.startswith(MAGIC):
+        raise FormatError(path, 0, f"starts with {data[:19]!r}, expected {MAGIC!r}")
+    return _mat5.variables(data)
 
 
 def _recordings(path: Path, variables: dict[str, Any], columns: str | None) -> list[Found]:
     """All recordings in the variables of a file."""
-    names = by_name(variables)
+    arrays = {name: value for name, value in variables.items() if isinstance(value, np.ndarray)}
+    names = by_name(arrays)
     if {"t", "x"} <= set(names):
-        chosen = {column: variables[name] for column, name in names.items()}
+        chosen = {column: arrays[name] for column, name in names.items()}
         return [(_columns(path, chosen), None, None)]
-    spikes = variables.get("spiketrain")
-    if spikes is not None and np.shape(spikes)[:1] == (TAXELS + 1,):
+    spikes = arrays.get("spiketrain")
+    if spikes is not None and spikes.ndim == 2 and len(spikes) == TAXELS + 1:
         return [(_taxels(path, spikes), (SIDE, SIDE), "s")]
     found: list[Found] = [
-        (_columns(path, fields), None, None)
-        for value in variables.values()
-        for fields in _structs(value)
+        (_columns(path, fields), None, None) for fields in _structs(list(variables.values()))
     ]
-    tables = [v for v in variables.values() if v.dtype.kind in "biuf" and min(np.shape(v)) > 2]
-    if not found and len(tables) == 1 and tables[0].ndim == 2:
+    tables = [array for array in arrays.values() if array.ndim == 2 and min(array.shape) > 2]
+    if not found and len(tables) == 1:
         return [(_table(path, tables[0], columns), None, None)]
     if not found:
-        there = ", ".join(f"{name} {np.shape(value)}" for name, value in variables.items())
+        there = ", ".join(f"{name} {_shape(value)}" for name, value in variables.items())
         expected = "expected ts, x, y, pol, structs of them, or one table (n, 4)"
         raise FormatError(path, None, f"it holds {there or 'no variables'}; {expected}")
     return found
 
 
-def _structs(value: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
+def _structs(value: Any) -> Iterator[dict[str, np.ndarray]]:
     """The columns of all structs of events, in cells within cells."""
-    if not isinstance(value, np.ndarray | np.void) or depth > DEPTH:
-        return
-    names = by_name(value.dtype.names or ())
-    for item in np.ravel(value):
+    for item in value if isinstance(value, list) else []:
+        fields = item.items() if isinstance(item, dict) else ()
+        arrays = {name: inner for name, inner in fields if isinstance(inner, np.ndarray)}
+        names = by_name(arrays)
         if {"t", "x"} <= set(names):
-            yield {column: item[name] for column, name in names.items()}
-        elif value.dtype == object:
-            yield from _structs(item, depth + 1)
+            yield {column: arrays[name] for column, name in names.items()}
+        else:
+            yield from _structs(item)
+
+
+def _shape(value: Any) -> list[int]:
+    return list(value.shape) if isinstance(value, np.ndarray) else [len(value or [])]
 
 
 def _columns(path: Path, named: dict[str, Any]) -> Block:
@@ -159,8 +155,8 @@ def header(path: Path) -> dict[str, Any]:
     """The variables and their shapes, and how many recordings there are."""
     with damaged(path, DAMAGE):
         variables = _load(path)
-        shapes = {name: list(np.shape(value)) for name, value in variables.items()}
-        count = sum(1 for value in variables.values() for _ in _structs(value))
+        count = sum(1 for _ in _structs(list(variables.values())))
+        shapes = {name: _shape(value) for name, value in variables.items()}
         return {"variables": shapes, "recordings": count or 1}
 
 
@@ -170,7 +166,7 @@ FORMATS.register(
         title="MATLAB (ASL-DVS, ST-MNIST, characters)",
         suffixes=(".mat",),
         stream=stream,
-        detect=lambda head: head.startswith(b"MATLAB 5.0 MAT-file"),
+        detect=lambda head: head.startswith(MAGIC),
         header=header,
     )
 )

@@ -308,30 +308,6 @@ def write(
 
 
 @jit
-def _short(line: np.ndarray, at: int) -> tuple[Any, Any, int]:
-    """What `_number` gives for most numbers: up to 18 digits, a point among them, and no more."""
-    digits = np.int64(0)
-    begin = at
-    digit = np.int64(line[at]) - 48
-    while 0 <= digit <= 9:
-        digits = 10 * digits + digit
-        at += 1
-        digit = np.int64(line[at]) - 48
-    point, count = at, at - begin
-    if digit == -2:
-        at += 1
-        digit = np.int64(line[at]) - 48
-        while 0 <= digit <= 9:
-            digits = 10 * digits + digit
-            at += 1
-            digit = np.int64(line[at]) - 48
-        point += 1
-        count += at - point
-    sound = 1 <= count <= 18 and (line[at] <= 32 or line[at] == 44)
-    return digits, point - at, at if sound else -1
-
-
-@jit
 def _number(line: np.ndarray, at: int) -> tuple[Any, Any, int]:
     """A decimal number: its digits, their power of ten, and the place after it (-1: none).
 
@@ -413,47 +389,136 @@ def _parse(
     Returns the new n, the place reached (of the line, if it is bad), and why it stops there.
     """
     while k < len(lines) and n < room:
-        at = k
-        while lines[at] == 32 or lines[at] == 9 or lines[at] == 13:
-            at += 1
-        if lines[at] == 10:
-            k = at + 1
-            continue
-        if lines[at] == 35 or lines[at] == 37 or (lines[at] == 47 and lines[at + 1] == 47):
-            while lines[at] != 10:
-                at += 1
-            k = at + 1
-            continue
-        time, column, row, polarity = 0, 0, 0, 1
-        good = True
-        for role in roles:
-            digits, power, after = _short(lines, at)
-            if after < 0:
-                digits, power, after = _number(lines, at)
-            if after < 0:
-                good = False
-                break
-            value, exact, fits = _scaled(digits, power + scale if role == 0 else power)
-            good &= (fits and (exact or role == 0)) or role < 0
+        n, k = _plain(lines, k, roles, scale, low, high, t, x, y, p, n, room)
+        if k < len(lines) and n < room:
+            n, k, good = _line(lines, k, roles, scale, low, high, t, x, y, p, n)
+            if not good:
+                return n, k, BAD
+    return n, k, FULL if n == room else DONE
+
+
+@jit
+def _plain(
+    lines: np.ndarray,
+    k: int,
+    roles: np.ndarray,
+    scale: int,
+    low: int,
+    high: int,
+    t: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    p: np.ndarray,
+    n: int,
+    room: int,
+) -> tuple[int, Any]:
+    """Like `_parse`, but only up to a line that is not plain; that is three times as fast.
+
+    Plain are numbers of 1 to 18 digits, with a point only in the time, and one comma or space
+    between them. The place has an unsigned type, so that no index can count from the end.
+    """
+    one, ten, zero, end = np.uint64(1), np.uint64(10), np.uint64(48), np.uint64(len(lines))
+    at: Any = np.uint64(k)
+    begin = at
+    last = len(roles) - 1
+    while at < end and n < room:
+        begin = at
+        time: Any = 0
+        column: Any = 0
+        row: Any = 0
+        polarity: Any = 1
+        for i in range(len(roles)):
+            role = roles[i]
+            minus = lines[at] == 45
+            at += np.uint64(minus)
+            first = at
+            number: Any = np.uint64(0)
+            digit: Any = np.uint64(lines[at]) - zero
+            while digit < ten:
+                number = number * ten + digit
+                at += one
+                digit = np.uint64(lines[at]) - zero
+            count: Any = np.int64(at - first)
             if role == 0:
-                time = value
-            elif role == 1:
-                column = value
-            elif role == 2:
-                row = value
+                power: Any = scale
+                if lines[at] == 46:
+                    at += one
+                    first = at
+                    digit = np.uint64(lines[at]) - zero
+                    while digit < ten:
+                        number = number * ten + digit
+                        at += one
+                        digit = np.uint64(lines[at]) - zero
+                    count += np.int64(at - first)
+                    power -= np.int64(at - first)
+                if count + max(power, 0) > 18 or power < -18:
+                    return n, np.int64(begin)
+                time, _, _ = _scaled(np.int64(number), power)
+                time = -time if minus else time
             elif role == 3:
-                polarity = value
-            at = after
-            while lines[at] == 44 or lines[at] == 32 or lines[at] == 59 or lines[at] == 9:
-                at += 1
-        at += lines[at] == 13
-        good &= lines[at] == 10 and 0 <= column <= 65535 and 0 <= row <= 65535
-        if not good or polarity < -1 or polarity > 1 or time == HIGHEST:
-            return n, k, BAD
+                polarity = -np.int64(number) if minus else np.int64(number)
+            elif role >= 0:
+                column = np.int64(number) if role == 1 else column
+                row = np.int64(number) if role == 2 else row
+                count = 0 if minus else count
+            if i == last and lines[at] == 13:
+                at += one
+            mark = lines[at]
+            good = mark == 10 if i == last else (mark == 44) | (mark == 32)
+            if not good or count < 1 or count > 18:
+                return n, np.int64(begin)
+            at += one
+        if column > 65535 or row > 65535 or polarity < -1 or polarity > 1:
+            return n, np.int64(begin)
         t[n], x[n], y[n], p[n] = time, column, row, polarity > 0
         n += (time >= low) & (time < high)
-        k = at + 1
-    return n, k, FULL if n == room else DONE
+    return n, np.int64(at)
+
+
+@jit
+def _line(
+    lines: np.ndarray,
+    k: int,
+    roles: np.ndarray,
+    scale: int,
+    low: int,
+    high: int,
+    t: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    p: np.ndarray,
+    n: int,
+) -> tuple[int, int, bool]:
+    """Append the event of any line to n events: the new n, the next line, whether it is good."""
+    at = k
+    while lines[at] == 32 or lines[at] == 9 or lines[at] == 13:
+        at += 1
+    if lines[at] == 35 or lines[at] == 37 or (lines[at] == 47 and lines[at + 1] == 47):
+        while lines[at] != 10:
+            at += 1
+    if lines[at] == 10:
+        return n, at + 1, True
+    time, column, row, polarity = 0, 0, 0, 1
+    for role in roles:
+        digits, power, after = _number(lines, at)
+        if after < 0:
+            return n, k, False
+        value, exact, fits = _scaled(digits, power + scale if role == 0 else power)
+        if role >= 0 and not (fits and (exact or role == 0)):
+            return n, k, False
+        time = value if role == 0 else time
+        column = value if role == 1 else column
+        row = value if role == 2 else row
+        polarity = value if role == 3 else polarity
+        at = after
+        while lines[at] == 44 or lines[at] == 32 or lines[at] == 59 or lines[at] == 9:
+            at += 1
+    at += lines[at] == 13
+    good = lines[at] == 10 and 0 <= column <= 65535 and 0 <= row <= 65535
+    if not good or polarity < -1 or polarity > 1 or time == HIGHEST:
+        return n, k, False
+    t[n], x[n], y[n], p[n] = time, column, row, polarity > 0
+    return n + ((time >= low) & (time < high)), at + 1, True
 
 
 @jit

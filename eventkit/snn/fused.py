@@ -27,7 +27,7 @@ from eventkit._jit import jit
 
 from .surrogate import SHAPES, Surrogate
 
-BLOCK = 1024  # neurons: a kernel's rows of that length fit in the first-level cache
+BLOCK = 4096  # neurons: long enough to stream their rows, short enough for the second-level cache
 GRAIN = 1 << 17  # neuron steps that are worth waking a thread for
 HUGE = 1 << 24  # bytes from which fresh memory is asked for in huge pages
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)

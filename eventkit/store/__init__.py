@@ -138,6 +138,16 @@ class Split:
         return Dense(self._path / key, self._nodes[key])
 
     @property
+    def zarr(self) -> Any:
+        """The dense representation as a zarr.Array, for slicing, dask or xarray.
+
+        It checks checksums too, but reads a shard that is missing as zeros; `frames` does not.
+        """
+        import zarr
+
+        return zarr.open_array(self.frames.path, mode="r")
+
+    @property
     def labels(self) -> np.ndarray:
         """Class numbers, int32 (N,)."""
         return self.column("labels")

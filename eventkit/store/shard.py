@@ -30,6 +30,15 @@ def crc32c(data: Any) -> int:
     return int(google_crc32c.value(data if isinstance(data, bytes) else bytes(data)))
 
 
+def file_crc32c(path: Path) -> int:
+    """The checksum of a whole file, in bounded memory."""
+    crc = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            crc = google_crc32c.extend(crc, block)
+    return int(crc)
+
+
 @dataclass(frozen=True)
 class Codec:
     """How a chunk is compressed: Blosc with a compressor, a level and a shuffle, then crc32c."""

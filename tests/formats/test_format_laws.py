@@ -69,7 +69,8 @@ ON_TMP = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 each_format = pytest.mark.parametrize("name", WRITABLE)
-each_of_ours = pytest.mark.parametrize("name", [n for n in WRITABLE if not HOLDS.get(n, Holds()).library])
+OURS = [name for name in WRITABLE if not HOLDS.get(name, Holds()).library]
+each_of_ours = pytest.mark.parametrize("name", OURS)
 
 
 def holds(name: str) -> Holds:

@@ -50,7 +50,9 @@ def test_arrays_of_columns(npz, packed):
 def test_columns_of_two_axes(npz):
     for shape in ((1, -1), (-1, 1)):
         for n in (2, 3, 4):
-            columns = {k: np.reshape(v[:n], shape) for k, v in zip("txyp", (T, X, Y, P), strict=True)}
+            columns = {
+                k: np.reshape(v[:n], shape) for k, v in zip("txyp", (T, X, Y, P), strict=True)
+            }
             assert rows(read(npz(**columns))) == ROWS[:n]
 
 
@@ -167,7 +169,7 @@ def test_rows_that_are_missing_or_too_many_are_refused_or_counted(npy):
         (whole + b"abc", {"trailing bytes": 3}, 2),
     ):
         path.write_bytes(data)
-        with pytest.raises(FormatError, match="expected 2 rows of .* strict=False reads what is"):
+        with pytest.raises(FormatError, match=r"expected 2 rows of .* strict=False reads what is"):
             read(path)
         report = Report()
         assert len(read(path, strict=False, report=report)) == n
@@ -188,7 +190,7 @@ def test_a_small_zip_that_unpacks_to_much_is_read_in_bounded_pieces(tmp_path):
 def test_what_holds_no_events_is_listed(npz, tmp_path):
     with pytest.raises(FormatError, match=r"holds a int64 \(3,\); expected arrays or fields t, x"):
         read(npz(a=[1, 2, 3]))
-    with pytest.raises(FormatError, match="columns have different lengths: {'t': 2, 'x': 3}"):
+    with pytest.raises(FormatError, match=r"columns have different lengths: {'t': 2, 'x': 3}"):
         read(npz(t=[1, 2], x=[1, 2, 3]))
     other = tmp_path / "other.npz"
     with zipfile.ZipFile(other, "w") as archive:

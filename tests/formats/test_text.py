@@ -125,7 +125,7 @@ def test_a_line_of_minus_ones_is_counted_in_both_modes(file):
 
 def test_an_order_that_cannot_be_told_is_asked_for(file):
     path = file("1 1 1 1\n")
-    with pytest.raises(FormatError, match="txyp or xytp or xypt fit .*columns= says"):
+    with pytest.raises(FormatError, match=r"txyp or xytp or xypt fit .*columns= says"):
         read(path)
     assert rows(read(path, columns="xytp")) == [(1, 1, 1, 1)]
     with pytest.raises(OptionError, match="columns is 'xyq', expected one letter for each"):

@@ -1,0 +1,174 @@
+"""eventkit doctor: what is wrong with a recording, and a sound copy of it."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from eventkit.registry import parse_spec
+
+from ._text import (
+    FORMAT_HELP,
+    PATH,
+    duration,
+    format_options,
+    most_events,
+    number,
+    print_facts,
+    print_json,
+    progress,
+    size,
+)
+
+MARKS = {"ok": "ok      ", "note": "note    ", "warning": "warning ", "damage": "DAMAGE  "}
+
+
+@click.command("doctor")
+@click.argument("file", type=PATH, required=False)
+@click.option("--repair", "out", type=PATH, metavar="OUT", help="Write a clean copy there.")
+@click.option("--from", "spec", metavar="SPEC", help=FORMAT_HELP)
+@click.option("--format", "to", metavar="SPEC", help="Format of the copy, as evt3:t0=first.")
+@click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
+@click.option("--warm", is_flag=True, help="Compile all kernels ahead, as for cluster jobs.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(
+    file: Path | None,
+    out: Path | None,
+    spec: str | None,
+    to: str | None,
+    overwrite: bool,
+    warm: bool,
+    as_json: bool,
+) -> int:
+    """Examine the recording FILE: rates, gaps, order of time, hot pixels, flicker, damage.
+
+    Each finding comes with what to do. Exit code 0 if the file is sound, 3 if it is damaged; with
+    --repair 0 if the copy is clean. The copy has what can be read, without the events outside the
+    sensor, sorted by time.
+
+    With --warm and no FILE, all kernels are compiled into Numba's cache: run it once on a cluster,
+    with NUMBA_CACHE_DIR on a disk that all nodes share, and no job waits for the compiler.
+    """
+    if warm:
+        if file is not None:
+            raise click.UsageError("--warm goes without a FILE")
+        return _warm(as_json)
+    if file is None:
+        raise click.UsageError("Missing argument 'FILE'")
+    if out is None and (to or overwrite):
+        asked = "--format is that of the copy" if to else "--overwrite replaces the copy"
+        raise click.UsageError(f"{asked} and goes with --repair OUT; --from SPEC says how to read")
+    return (
+        _repair(file, out, spec, to, overwrite, as_json) if out else _examine(file, spec, as_json)
+    )
+
+
+def _examine(file: Path, spec: str | None, as_json: bool) -> int:
+    from eventkit import doctor
+
+    with progress("events", "examine") as bar:
+        how = format_options(spec)
+        total = most_events(file, how.get("format"))
+        facts = doctor.examine(file, progress=lambda done: bar.update(done, total), **how)
+    if as_json:
+        print_json(facts)
+    else:
+        print_facts(_readable(facts))
+        click.echo()
+        _print_findings(facts["findings"])
+    return 3 if facts["level"] == "damage" else 0
+
+
+def _repair(
+    file: Path, out: Path, spec: str | None, to: str | None, overwrite: bool, as_json: bool
+) -> int:
+    from eventkit import doctor
+
+    name, writing = parse_spec(to) if to else (None, {})
+    how = format_options(spec)
+    with progress("events", "repair") as bar:
+        total = most_events(file, how.get("format"))
+        ledger = doctor.repair(
+            file,
+            out,
+            to=name,
+            writing=writing,
+            overwrite=overwrite,
+            progress=lambda done: bar.update(done, total),
+            **how,
+        )
+    if as_json:
+        print_json(ledger)
+    else:
+        _print_ledger(ledger)
+    return 0 if ledger["clean"] else 3
+
+
+def _warm(as_json: bool) -> int:
+    from eventkit.doctor.ahead import warm
+
+    began = time.perf_counter()
+    done = warm()
+    seconds = time.perf_counter() - began
+    if as_json:
+        print_json({"seconds": seconds, "compiled": done})
+    else:
+        click.echo(f"compiled in {duration(seconds)}: {', '.join(done)}")
+    return 0
+
+
+def _readable(facts: dict[str, Any]) -> dict[str, Any]:
+    """The numbers as a person reads them."""
+    shown = {
+        "file": f"{facts['path']} ({size(facts['bytes'])})",
+        "format": facts["format"],
+        "sensor": "{}x{}".format(*facts["size"]),
+        "events": f"{facts['events']:,}",
+    }
+    if not facts["events"]:
+        return shown
+    rates, first = facts["rates"], facts["t0"]
+    shown["time"] = f"{first:,} to {facts['t1']:,} µs ({duration(facts['duration_s'])})"
+    if rates["mean_hz"]:
+        shown["mean rate"] = f"{number(rates['mean_hz'])} events/s"
+    if rates["peak_hz"]:
+        shown["peak rate"] = (
+            f"{number(rates['peak_hz'])} events/s in the 10 ms from {rates['peak_t']:,} µs on"
+        )
+    if facts["duration_s"] > 1:
+        shown["busiest second"] = (
+            f"{rates['busiest_second']:,} events from {rates['busiest_second_t']:,} µs on"
+        )
+    if facts["gaps"]:
+        shown["longest gaps"] = ", ".join(
+            f"{duration(gap['length'] / 1e6)} at {gap['t']:,} µs" for gap in facts["gaps"][:3]
+        )
+    return shown
+
+
+def _print_findings(findings: list[dict[str, str]]) -> None:
+    for finding in findings:
+        click.echo(f"{MARKS[finding['level']]}{finding['name']}: {finding['found']}")
+        if finding["advice"]:
+            click.echo(f"{'':8}-> {finding['advice']}")
+
+
+def _print_ledger(ledger: dict[str, Any]) -> None:
+    counts = {f"reader left out, {name}": f"{n:,}" for name, n in ledger["counts"].items()}
+    steps = ledger["sorted"]
+    print_facts(
+        {
+            "copy": f"{ledger['out']} ({ledger['format']})",
+            **counts,
+            "read": f"{ledger['read']:,} events",
+            **{f"dropped, {name}": f"{n:,}" for name, n in ledger["dropped"].items() if n},
+            "sorted": f"{steps:,} backward steps mended" if steps else None,
+            "written": f"{ledger['written']:,} events",
+        }
+    )
+    if ledger["clean"]:
+        click.echo("the copy, examined: sound, in order, all events on the sensor")
+        return
+    click.echo("the copy is not clean:")
+    _print_findings([one for one in ledger["after"]["findings"] if one["level"] != "ok"])

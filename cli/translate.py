@@ -1,0 +1,116 @@
+"""eventkit translate: a recording in another format."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from eventkit.registry import parse_spec
+
+from ._text import (
+    DURATION,
+    FORMAT_HELP,
+    PATH,
+    Bar,
+    format_options,
+    most_events,
+    print_facts,
+    print_json,
+    progress,
+    size,
+)
+
+
+@click.command("translate")
+@click.argument("source", metavar="IN", type=PATH)
+@click.argument("target", metavar="OUT", type=PATH)
+@click.option(
+    "--format", "to", metavar="SPEC", help="Format of OUT, as evt3:t0=first [its suffix]."
+)
+@click.option("--from", "spec", metavar="SPEC", help=FORMAT_HELP)
+@click.option("--start", type=DURATION, help="Begin this long after the first event.")
+@click.option("--stop", type=DURATION, help="End this long after the first event.")
+@click.option("--tolerant", is_flag=True, help="Translate what is sound in a damaged file.")
+@click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(
+    source: Path,
+    target: Path,
+    to: str | None,
+    spec: str | None,
+    start: int | None,
+    stop: int | None,
+    tolerant: bool,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Write the recording IN as OUT in another format, chunk by chunk, whatever its length.
+
+    OUT appears under its name only when it is complete. What its format cannot hold (a time, a
+    coordinate, a step back) is an error that says so: eventkit doctor --repair mends most of it.
+    """
+    from eventkit import formats
+    from eventkit.doctor.mend import refuse
+
+    refuse(source, target, overwrite)
+    name, writing = parse_spec(to) if to else (None, {})
+    how = {"strict": not tolerant, **format_options(spec)}
+    report, tally = formats.Report(checksum=False), {"read": 0, "written": 0}
+    with progress("events", "translate") as bar:
+        parts = formats.stream(source, report=report, **_window(source, start, stop, how), **how)
+        total = most_events(source, how.get("format"))
+        formats.write(target, _counted(parts, tally, bar, total), name, **writing)
+    ledger = {
+        "path": str(source),
+        "out": str(target),
+        "format": name or formats.guess(target).name,
+        "bytes": target.stat().st_size,
+        **tally,
+        "left_out": tally["read"] - tally["written"],
+        "counts": dict(report.counts),
+        "warnings": list(report.notes),
+    }
+    if as_json:
+        return print_json(ledger)
+    return _print(ledger)
+
+
+def _window(
+    path: Path, start: int | None, stop: int | None, how: dict[str, Any]
+) -> dict[str, Any]:
+    """The limits as times of the recording's own clock."""
+    from eventkit import formats
+
+    if start is None and stop is None:
+        return {}
+    first = next(formats.stream(path, 1, **how))
+    origin = int(first.t[0]) if len(first) else 0
+    return {
+        "start": None if start is None else origin + start,
+        "stop": None if stop is None else origin + stop,
+    }
+
+
+def _counted(
+    parts: Iterable[Any], tally: dict[str, int], bar: Bar, total: int | None
+) -> Iterator[Any]:
+    """The chunks as they come; events are read here, and written once the writer asks for more."""
+    for events in parts:
+        tally["read"] += len(events)
+        yield events
+        tally["written"] += len(events)
+        bar.update(tally["read"], total)
+
+
+def _print(ledger: dict[str, Any]) -> None:
+    print_facts(
+        {
+            "written": f"{ledger['out']} ({ledger['format']}, {size(ledger['bytes'])})",
+            "events": f"{ledger['read']:,} read = {ledger['written']:,} written + "
+            f"{ledger['left_out']:,} left out",
+            **{f"not events, {name}": f"{n:,}" for name, n in ledger["counts"].items()},
+        }
+    )
+    for warning in ledger["warnings"]:
+        click.echo(f"warning: {warning}")

@@ -1,0 +1,74 @@
+"""Kernels compiled ahead of use, so that no job of a cluster waits for the compiler."""
+
+import contextlib
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from eventkit import formats, representations, transforms
+from eventkit.doctor.exam import examine
+from eventkit.errors import MissingExtra, OptionError
+from eventkit.events import Events
+
+SIZE = (128, 128)  # a sensor that every format can hold
+
+
+def warm() -> list[str]:
+    """Run everything once on a tiny recording; the names of what was run.
+
+    That is to write and read every format that can be written, every representation and transform
+    that needs no options, an examination and a conversion. The compiled kernels stay in Numba's
+    cache, which later processes of the same user on the same kind of processor find. What can only
+    be read (as MATLAB files) is compiled when it is first read.
+    """
+    events = _recording()
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        done = _formats(events, Path(folder))
+        for name in representations.REPRESENTATIONS:
+            with contextlib.suppress(OptionError):  # it needs options
+                representations.represent(events, name)
+                done.append(name)
+        for name in transforms.TRANSFORMS:
+            with contextlib.suppress(OptionError):
+                transforms.transform(events, name)
+                done.append(name)
+        _convert(events, Path(folder))
+    return [*done, "convert"]
+
+
+def _recording() -> Events:
+    """Two thousand random events in a tenth of a second."""
+    rng = np.random.default_rng(0)
+    n = 2000
+    t = np.sort(rng.integers(0, 100_000, n))
+    x, y = rng.integers(0, 34, (2, n))
+    return Events(t, x, y, rng.integers(0, 2, n), SIZE)
+
+
+def _formats(events: Events, folder: Path) -> list[str]:
+    """Write, read whole and in windows, and examine every writable format."""
+    done = []
+    for name, fmt in formats.FORMATS.items():
+        path = folder / f"{name}{fmt.suffixes[0]}"
+        if fmt.write is None:
+            continue
+        with contextlib.suppress(MissingExtra):
+            formats.write(path, events, name)
+            formats.read(path, format=name, start=20_000, stop=50_000)
+            examine(path, format=name)
+            done.append(name)
+    return done
+
+
+def _convert(events: Events, folder: Path) -> None:
+    """A store of two recordings."""
+    from eventkit.convert import convert
+
+    for label in ("a", "b"):
+        path = folder / "raw" / "train" / label / "0.aedat"
+        path.parent.mkdir(parents=True)
+        formats.write(path, events, "aedat3")
+    convert(folder / "raw", represent="frames:n=4", out=folder / "warm.zarr", workers=1)

@@ -1,0 +1,66 @@
+"""One pass over a recording, and what it tells."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from eventkit import formats
+from eventkit.doctor.facts import facts
+from eventkit.doctor.findings import LEVELS, findings
+from eventkit.doctor.survey import Survey
+from eventkit.errors import FormatError
+from eventkit.events import Columns
+from eventkit.formats import Report
+
+
+def examine(
+    path: str | Path,
+    *,
+    format: str | None = None,
+    progress: Callable[[int], None] | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """What a recording holds and what is wrong with it, in bounded memory.
+
+    Damage never stops it: a file that a strict reader refuses is read again, tolerantly. Keys:
+    path, format, bytes, the numbers of `facts.facts`, counts (what the reader left out), notes
+    (what it had to say), damage (None, or the offset and reason of the first), findings (name,
+    level, found, advice) and level, the gravest of theirs: ok, note, warning or damage. `progress`
+    is called with the number of events so far; other options are those of the format.
+
+    Raises FormatError when not even a tolerant reader can make anything of the file.
+    """
+    path = Path(path)
+    options = {"format": format, "into": Columns(), **options}
+    damage = None
+    try:
+        survey, report = _pass(path, True, progress, options)
+    except FormatError as error:
+        damage = {"offset": error.offset, "reason": error.reason}
+        survey, report = _pass(path, False, progress, options)
+    told = {
+        "path": str(path),
+        "format": format or formats.guess(path).name,
+        "bytes": path.stat().st_size,
+        **facts(survey),
+        "counts": dict(report.counts),
+        "notes": list(report.notes),
+        "damage": damage,
+    }
+    found = findings(told)
+    level = max((finding["level"] for finding in found), key=LEVELS.index)
+    return {**told, "level": level, "findings": found}
+
+
+def _pass(
+    path: Path, strict: bool, progress: Callable[[int], None] | None, options: dict[str, Any]
+) -> tuple[Survey, Report]:
+    """The counts of a recording and the reader's report."""
+    survey, report, done = Survey(), Report(checksum=False), 0
+    for events in formats.stream(path, strict=strict, report=report, **options):
+        survey.add(events)
+        done += len(events)
+        if progress is not None:
+            progress(done)
+    survey.finish()
+    return survey, report

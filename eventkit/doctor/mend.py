@@ -1,0 +1,133 @@
+"""A sound copy of a recording: what can be read, on the sensor, in order of time."""
+
+import inspect
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from eventkit import formats
+from eventkit.doctor.exam import examine
+from eventkit.doctor.survey import FAR
+from eventkit.errors import OptionError
+from eventkit.events import Events, chunks
+from eventkit.formats import CHUNK, FORMATS, Report
+
+WAITING = 1 << 25  # events that may wait to be sorted: about 1.2 GB while they are
+
+
+def repair(
+    path: str | Path,
+    out: str | Path,
+    *,
+    to: str | None = None,
+    writing: dict[str, Any] | None = None,
+    overwrite: bool = False,
+    format: str | None = None,
+    progress: Callable[[int], None] | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Write a clean copy of a recording: what is sound in it, on the sensor, sorted by time.
+
+    Sorting is stable and needs memory for as many events as one may come late. The copy is in the
+    same format, or in the one named by `to` with the options `writing`; the other options are
+    those of the reader. Keys: path, out, format, read, dropped (events by reason), written, sorted
+    (how many steps back there were), counts (what the reader left out), before and after: what
+    `examine` says of both files, and clean: whether the copy has just these events, in order.
+
+    Raises OptionError if `out` exists (unless `overwrite`) or is the recording itself, if the
+    format cannot be written, or cannot hold the events, or if too many would have to wait.
+    """
+    path, out = Path(path), Path(out)
+    refuse(path, out, overwrite)
+    before = examine(path, format=format, **options)
+    name = to or before["format"]
+    if FORMATS[name].write is None:
+        raise OptionError(
+            f"{name} can be read but not written; name a format for the copy: --format NAME"
+        )
+    ledger: Counter[str] = Counter()
+    report = Report()
+    parts = formats.stream(path, strict=False, format=format, report=report, **options)
+    inside = _inside(parts, ledger, progress)
+    late_by = before["order"]["late_by"]
+    formats.write(out, _sorted(inside, late_by) if late_by else inside, name, **(writing or {}))
+    after = examine(out, format=name, **_as_before(name, before, options))
+    sound = not (after["damage"] or after["order"]["backward_steps"] or after["out_of_bounds"])
+    return {
+        "path": str(path),
+        "out": str(out),
+        "format": name,
+        "read": ledger["read"],
+        "dropped": {"out of bounds": ledger["read"] - ledger["inside"]},
+        "written": ledger["inside"],
+        "sorted": before["order"]["backward_steps"],
+        "counts": dict(report.counts),
+        "before": before,
+        "after": after,
+        "clean": sound and after["events"] == ledger["inside"],
+    }
+
+
+def refuse(path: Path, out: Path, overwrite: bool) -> None:
+    """OptionError if `out` is not to be written: it exists, or is the recording itself."""
+    if out.exists() and path.exists() and out.samefile(path):
+        raise OptionError(f"{out} is the recording itself; write to another file")
+    if out.is_dir():
+        raise OptionError(f"{out} is a folder; expected the name of a file")
+    if out.exists() and not overwrite:
+        raise OptionError(f"{out} exists; --overwrite replaces it")
+
+
+def _as_before(name: str, before: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """How to read the copy: as the original, and with its size, which may not be in the file."""
+    width, height = before["size"]
+    same = options if name == before["format"] else {}
+    takes_size = "size" in inspect.signature(FORMATS[name].stream).parameters
+    return {**same, "size": f"{width}x{height}"} if takes_size else same
+
+
+def _inside(
+    parts: Iterable[Events], ledger: Counter[str], progress: Callable[[int], None] | None
+) -> Iterator[Events]:
+    """The events on the sensor; the ledger counts all and those."""
+    for events in parts:
+        ledger["read"] += len(events)
+        if events.out_of_bounds:
+            width, height = events.size
+            events = events[(events.x < width) & (events.y < height)]
+        ledger["inside"] += len(events)
+        if progress is not None:
+            progress(ledger["read"])
+        yield events
+
+
+def _sorted(
+    parts: Iterable[Events], late_by: int, *, enough: int = CHUNK, most: int = WAITING
+) -> Iterator[Events]:
+    """The events in order of time, where none comes more than `late_by` µs after a later one.
+
+    Whatever is older than that cannot be overtaken any more. What waits is sorted when there is
+    enough of it and it has doubled, so that the work stays in proportion to the events.
+    """
+    waiting: list[Events] = []
+    n = kept = 0
+    top = -FAR
+    for events in parts:
+        waiting.append(events.copy())
+        n += len(events)
+        top = max(top, int(events.t.max(initial=-FAR)))
+        if n > most:
+            raise OptionError(
+                f"time goes back by up to {late_by:,} µs, so more than {most:,} events would "
+                "have to wait in memory to be sorted; cut the recording into shorter ones first: "
+                "eventkit translate IN OUT --start TIME --stop TIME"
+            )
+        if n >= max(enough, 2 * kept) and late_by < FAR:
+            held = Events.concat(waiting).sort()
+            done = int(held.t.searchsorted(top - late_by))
+            yield from chunks(held[:done], CHUNK)
+            waiting, n = [held[done:].copy()], len(held) - done
+            kept = n
+            del held
+    yield from chunks(Events.concat(waiting).sort(), CHUNK)

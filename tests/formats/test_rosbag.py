@@ -1,0 +1,223 @@
+"""ROS bags, written by the library rosbags, and real ones."""
+
+import struct
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from fuzzing import lost
+from rosbags import rosbag1, rosbag2
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
+from eventkit import Events, FormatError, OptionError
+from eventkit.formats import FORMATS, Report, read, stream, write
+
+BASE = 1_500_000_000
+N = 900
+RNG = np.random.default_rng(2)
+NS = np.sort(RNG.integers(0, 3_000_000_000, N))
+T = BASE * 10**6 + NS // 1000
+X, Y, P = RNG.integers(0, 346, N), RNG.integers(0, 260, N), RNG.integers(0, 2, N)
+EVENTS = Events(T, X, Y, P, (346, 260))
+EVENT = "uint16 x\nuint16 y\ntime ts\nbool polarity\n"
+LIST = "std_msgs/Header header\nuint32 height\nuint32 width\n{}/Event[] events\n"
+PACKET = (
+    "std_msgs/Header header\nuint32 height\nuint32 width\nuint64 seq\nuint64 time_base\n"
+    "string encoding\nbool is_bigendian\nuint8[] events\n"
+)
+
+
+def types(version):
+    store = get_typestore(Stores.ROS1_NOETIC if version == 1 else Stores.ROS2_HUMBLE)
+    stamp = "time" if version == 1 else "builtin_interfaces/Time"
+    for package in ("dvs_msgs", "prophesee_event_msgs"):
+        text = EVENT.replace("time", stamp)
+        store.register(get_types_from_msg(text, f"{package}/msg/Event"))
+        store.register(get_types_from_msg(LIST.format(package), f"{package}/msg/EventArray"))
+    store.register(get_types_from_msg(PACKET, "event_camera_msgs/msg/EventPacket"))
+    store.register(get_types_from_msg(PACKET, "event_array_msgs/msg/EventArray"))
+    return store
+
+
+class Bag:
+    """Makes messages and writes bags of them."""
+
+    def __init__(self, version):
+        self.version, self.store, self.messages = version, types(version), []
+
+    def header(self, i):
+        kind = self.store.types["builtin_interfaces/msg/Time"]
+        number = {"seq": i} if self.version == 1 else {}
+        stamp = kind(sec=BASE, nanosec=i)
+        return self.store.types["std_msgs/msg/Header"](
+            **number, stamp=stamp, frame_id="camera" * (i % 3)
+        )
+
+    def events(self, part, package="dvs_msgs", topic="/dvs/events"):
+        time = self.store.types["builtin_interfaces/msg/Time"]
+        event = self.store.types[f"{package}/msg/Event"]
+        listed = [
+            event(x=int(X[i]), y=int(Y[i]), ts=time(*divmod(BASE * 10**9 + int(NS[i]), 10**9)),
+                  polarity=bool(P[i]))
+            for i in range(N)[part]
+        ]  # fmt: skip
+        kind = f"{package}/msg/EventArray"
+        message = self.store.types[kind](
+            header=self.header(len(self.messages)), height=260, width=346, events=listed
+        )
+        self.messages.append((topic, kind, message))
+
+    def packet(self, data, encoding, base=0, kind="event_camera_msgs/msg/EventPacket", big=False):
+        message = self.store.types[kind](
+            header=self.header(len(self.messages)), height=260, width=346, seq=1, time_base=base,
+            encoding=encoding, is_bigendian=big, events=np.frombuffer(data, np.uint8),
+        )  # fmt: skip
+        self.messages.append(("/event_camera/events", kind, message))
+
+    def save(self, folder, compression=None, storage=None):
+        """The path of a bag with all messages."""
+        if self.version == 1:
+            path = folder / "file.bag"
+            writer = rosbag1.Writer(path)
+            if compression:
+                writer.set_compression(compression)
+        else:
+            storage = storage or rosbag2.StoragePlugin.SQLITE3
+            writer = rosbag2.Writer(folder / "bag", version=9, storage_plugin=storage)
+            if compression:
+                writer.set_compression(compression, rosbag2.CompressionFormat.ZSTD)
+        serialize = self.store.serialize_ros1 if self.version == 1 else self.store.serialize_cdr
+        with writer:
+            known = {}
+            for i, (topic, kind, message) in enumerate(self.messages):
+                if topic not in known:
+                    known[topic] = writer.add_connection(topic, kind, typestore=self.store)
+                writer.write(known[topic], BASE * 10**9 + i, serialize(message, kind))
+        if self.version == 1:
+            return path
+        return next(p for p in (folder / "bag").iterdir() if p.suffix in (".db3", ".mcap"))
+
+
+PARTS = (slice(0, 0), slice(0, 1), slice(1, 3), slice(3, 500), slice(500, N))
+
+
+@pytest.mark.parametrize("package", ["dvs_msgs", "prophesee_event_msgs"])
+@pytest.mark.parametrize("compression", [None, *rosbag1.Writer.CompressionFormat])
+def test_bags_of_version_1(tmp_path, package, compression):
+    bag = Bag(1)
+    for part in PARTS:
+        bag.events(part, package)
+    path = bag.save(tmp_path, compression)
+    assert read(path) == EVENTS
+    assert Events.concat([part.copy() for part in stream(path, 7)]) == EVENTS
+    start, stop = int(T[100]), int(T[700])
+    assert read(path, start=start, stop=stop) == EVENTS.between(start, stop)
+
+
+@pytest.mark.parametrize("storage", list(rosbag2.StoragePlugin))
+@pytest.mark.parametrize("compression", [None, rosbag2.CompressionMode.MESSAGE])
+def test_bags_of_version_2(tmp_path, storage, compression):
+    if storage is rosbag2.StoragePlugin.MCAP and compression is rosbag2.CompressionMode.MESSAGE:
+        pytest.skip("messages are compressed one by one only in .db3")
+    bag = Bag(2)
+    for part in PARTS:
+        bag.events(part)
+    assert read(bag.save(tmp_path, compression, storage)) == EVENTS
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize(
+    "kind", ["event_camera_msgs/msg/EventPacket", "event_array_msgs/msg/EventArray"]
+)
+@pytest.mark.parametrize("big", [False, True])
+def test_mono_packets(tmp_path, version, kind, big):
+    bag = Bag(version)
+    for part in PARTS:
+        base = 7_000_000_999
+        words = (NS[part] | X[part] << 32 | Y[part] << 48).astype("u8") | P[part].astype(
+            "u8"
+        ) << np.uint64(63)
+        bag.packet(words.astype(">u8" if big else "<u8").tobytes(), "mono", base, kind, big)
+    found = read(bag.save(tmp_path))
+    assert found == Events((7_000_000_999 + NS) // 1000, X, Y, P, (346, 260))
+
+
+def test_the_state_of_evt3_goes_on_from_message_to_message(tmp_path):
+    events = Events(NS // 1000, X, Y, P, (346, 260))
+    write(tmp_path / "file.raw", events, format="evt3")
+    whole = (tmp_path / "file.raw").read_bytes()
+    words = whole[whole.index(b"% end\n") + 6 :] if b"% end\n" in whole else whole
+    bag = Bag(2)
+    rng = np.random.default_rng(0)
+    cuts = [0, *np.sort(rng.integers(0, len(words) // 2, 40)).tolist(), len(words) // 2]
+    for a, b in pairwise(cuts):
+        bag.packet(words[2 * a : 2 * b], "evt3")
+    path = bag.save(tmp_path)
+    assert read(path) == events
+    assert Events.concat([part.copy() for part in stream(path, 11)]) == events
+
+
+def test_triggers_are_counted_and_other_codes_refused(tmp_path):
+    bag = Bag(2)
+    bag.packet(struct.pack("<Q", 5 | 3 << 32), "mono")
+    bag.packet(struct.pack("<2Q", 1, 2), "trigger")
+    bag.packet(b"123", "libcaer_cmp")
+    bag.packet(struct.pack("<Q", 9000 | 3 << 32), "mono")
+    path = bag.save(tmp_path)
+    with pytest.raises(FormatError, match="message 2 of /event_camera/events is damaged: its enc"):
+        read(path)
+    report = Report()
+    assert read(path, strict=False, report=report).t.tolist() == [0, 9]
+    assert report.counts == {"triggers": 2, "damaged messages": 1}
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_topic_is_chosen_when_there_are_several(tmp_path, version):
+    bag = Bag(version)
+    bag.events(slice(0, 5), topic="/left")
+    bag.events(slice(5, 9), topic="/right")
+    path = bag.save(tmp_path)
+    with pytest.raises(OptionError, match="several topics: topic= chooses one of /left, /right"):
+        read(path)
+    assert read(path, topic="/left") == EVENTS[:5]
+    assert read(path, topic="/right") == EVENTS[5:9]
+    with pytest.raises(OptionError, match="no events on the topic '/up'; its topics: /left"):
+        read(path, topic="/up")
+    kind = "dvs_msgs/msg/EventArray"
+    assert FORMATS["rosbag"].header(path) == {"topics": {"/left": kind, "/right": kind}}
+
+
+def sources(folder, version):
+    bag = Bag(version)
+    for part in PARTS[:3]:
+        bag.events(part)
+    bag.save(folder).rename(folder / ("source.bag" if version == 1 else "source.db3"))
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_some_damaged_bags_are_refused_in_a_process_of_their_own(tmp_path, version):
+    sources(tmp_path, version)
+    assert not lost(tmp_path, range(60), "rosbag")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", [1, 2])
+def test_many_damaged_bags_are_refused_in_a_process_of_their_own(tmp_path, version):
+    sources(tmp_path, version)
+    assert not lost(tmp_path, range(60, 4000), "rosbag")
+
+
+REAL = ["derived/dvs_msgs_none.bag", "ros/py_test_events_1.bag", "ros/codecs_evt3_trigger_0.db3"]
+
+
+@pytest.mark.parametrize("name", [*REAL, "ros/codecs_mono_cd_0.db3"])
+def test_real_bags(samples, differs, name):
+    assert differs(name, read(samples / "recordings" / name)) == {}
+
+
+def test_real_events_are_the_true_ones(samples):
+    path = samples / "recordings" / "derived" / "dvs_msgs_none.bag"
+    found = read(path)
+    with np.load(path.with_name("dvs_msgs_none_truth.npz")) as truth:
+        for column in "txyp":
+            assert np.array_equal(getattr(found, column), truth[column])
