@@ -14,7 +14,15 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-NAMES = ["decode", "decode_prophesee", "decode_inivation", "frames", "convert", "startup", "neurons"]
+NAMES = [
+    "decode",
+    "decode_prophesee",
+    "decode_inivation",
+    "frames",
+    "convert",
+    "startup",
+    "neurons",
+]
 
 
 def machine() -> str:

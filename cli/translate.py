@@ -76,9 +76,7 @@ def command(
     return _print(ledger)
 
 
-def _window(
-    path: Path, start: int | None, stop: int | None, how: dict[str, Any]
-) -> dict[str, Any]:
+def _window(path: Path, start: int | None, stop: int | None, how: dict[str, Any]) -> dict[str, Any]:
     """The limits as times of the recording's own clock."""
     from eventkit import formats
 

@@ -38,7 +38,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "train": {"loader", "models", "snn", "store"},
     "evaluate": {"loader", "models", "snn", "store"},
     "cli": DATA
-    | {"convert", "datasets", "doctor", "evaluate", "layouts", "loader", "models", "simulate", "snn"}
+    | {
+        "convert",
+        "datasets",
+        "doctor",
+        "evaluate",
+        "layouts",
+        "loader",
+        "models",
+        "simulate",
+        "snn",
+    }
     | {"__init__", "store", "train", "viz"},
     "datasets_meta": set(),
 }

@@ -148,9 +148,11 @@ def stream(
         else:
             invalid: list[int] = []
             units = _units(found, window, turn, invalid)
-            yield from team.decode(units, into, chunk, most, sensor)
-            if any(invalid):
-                report.counts["invalid"] += sum(invalid)
+            try:
+                yield from team.decode(units, into, chunk, most, sensor)
+            finally:
+                if any(invalid):
+                    report.counts["invalid"] += sum(invalid)
 
 
 def _events(
