@@ -46,7 +46,9 @@ all counts of the manifest that other decoders established (*counts*).
 
 ✓ all events right, ≈ right but for a convention that is named, ✗ wrong, – refused or crashed,
 blank: the library has no reader for this format. Numbers refer to the notes below. A library may
-well be right on recordings of other cameras; versions that came later may have changed.
+well be right on recordings of other cameras, and versions that came later may have changed. Text
+files are left out, as there is no standard of their columns and units. Plugins of the HDF5 library
+were not installed but by the libraries themselves.
 
 """
 
@@ -86,9 +88,10 @@ def made(folder: Path) -> Iterator[Case]:
     """Files written here."""
     dvs, davis, vga, small = (128, 128), (346, 260), (640, 480), (34, 34)
     hour, wrap2, wrap_dat = 3_600_000_000, 1 << 34, 1 << 32
+    gzip = {"compression": "gzip"}  # which every build of the HDF5 library has
     rows = [
         ("AEDAT 2.0, DVS128", "aedat2", "aedat2", dvs, {}, {}),
-        ("AEDAT 2.0, DAVIS346", "davis", "aedat2", davis, {}, {"chip": "davis346"}),
+        ("AEDAT 2.0, DAVIS346", "davis346", "aedat2", davis, {}, {"chip": "davis346"}),
         ("AEDAT 3.1", "aedat3", "aedat3", dvs, {}, {}),
         *(
             (f"AEDAT 4, {how}", "aedat4", "aedat4", davis, {}, {"compression": how})
@@ -105,9 +108,8 @@ def made(folder: Path) -> Iterator[Case]:
         ("Event Stream, dvs", "es", "es", davis, {}, {}),
         ("ATIS .bin", "atis", "atis", small, {}, {}),
         ("SLAYER .bs2", "bs2", "bs2", dvs, {}, {}),
-        ("HDF5, DSEC layout", "hdf5", "hdf5", vga, {"t0": hour}, {"layout": "dsec"}),
-        ("HDF5, Metavision layout", "hdf5", "hdf5", vga, {}, {"layout": "metavision"}),
-        ("text, `t,x,y,p` in µs", "text", "text", vga, {}, {}),
+        ("HDF5, DSEC layout", "hdf5", "hdf5", vga, {"t0": hour}, {"layout": "dsec", **gzip}),
+        ("HDF5, Metavision layout", "hdf5", "hdf5", vga, {}, {"layout": "metavision", **gzip}),
         ("npz, columns", "npz", "npz", vga, {}, {}),
     ]
     for number, (title, kind, name, size, times, writing) in enumerate(rows):
@@ -124,17 +126,18 @@ def real(samples: Path) -> Iterator[Case]:
     with (samples / "MANIFEST.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["events"] not in ("", "0")]
     for row in rows:
-        if row["file"].endswith(SKIPPED):
-            continue
         path = samples / row["file"]
+        if path.name in SKIPPED or path.parent.name == "text":
+            continue
         name, folder = formats.guess(path).name, path.parent.name
         found = ek.read(path)
         truth_file = path.with_name(f"{path.stem}_truth.npz")
         if not truth_file.exists():
             truth_file = path.with_name(f"{path.stem.rpartition('_')[0]}_truth.npz")
         kind = name if name != "aedat2" else AEDAT2.get(folder, "aedat2")
-        kind = "davis" if kind == "aedat2" and found.size != (128, 128) else kind
-        title = folder if "_set_" in folder else path.name.split("2007")[0]
+        if kind == "aedat2" and found.size != (128, 128):
+            kind = f"davis{found.width}"
+        title = folder if "_set_" in folder else path.name
         if truth_file.exists():
             columns = np.load(truth_file)
             truth = Events(*(columns[c] for c in "txyp"), size=found.size)
@@ -155,8 +158,13 @@ def nmnist(samples: Path) -> Iterator[Case]:
 
 AEDAT2 = {"aedat1": "aedat1"}
 NMNIST = 4_518_827
-# No camera, several recordings in one file, no header at all: nobody reads them without being told.
-SKIPPED = ("cochlea_VowelSounds.aedat", "alphabet_ExtractedStabilized.mat", "fpga_left2.bin")
+# No camera, or several recordings in one file, or no header: nobody reads them without being told.
+SKIPPED = (
+    "cochlea_VowelSounds.aedat",
+    "generic.es",
+    "alphabet_ExtractedStabilized.mat",
+    "fpga_left2.bin",
+)
 
 
 def different(found: Events, row: dict[str, str]) -> list[str]:
@@ -243,7 +251,7 @@ def theirs(python: Path, library: str, case: Case, folder: Path) -> Verdict:
     if done.returncode or not out.exists():
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
         said = re.sub(r"\S*/\S+", "FILE", lines[-1] if lines else "no reason given")
-        return Verdict("–", f"`{said[:150]}`")
+        return Verdict("–", f"`{said[:120]}`")
     with np.load(out) as columns:
         return judge({c: columns[c] for c in "txyp"}, case.truth)
 

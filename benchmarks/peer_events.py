@@ -119,25 +119,22 @@ def spikingjelly(function):
 
 
 WIZARDS = {kind: expelliarmus(kind) for kind in ("evt2", "evt3", "dat")}
-EVUTILS = ("aedat1", "aedat2", "davis", "aedat3", "aedat4", "evt2", "evt21", "evt3", "dat")
+AEDAT = ("aedat1", "aedat2", "davis240", "davis346", "aedat3", "aedat4")
+EVT = ("evt2", "evt21", "evt3")
 READERS = {
-    "evutils": dict.fromkeys((*EVUTILS, "hdf5", "npz", "text"), evutils),
-    "faery": dict.fromkeys(("aedat4", "evt2", "evt21", "evt3", "dat", "es", "text"), faery),
+    "evutils": dict.fromkeys((*AEDAT, *EVT, "dat", "hdf5", "npz"), evutils),
+    "faery": dict.fromkeys(("aedat4", *EVT, "dat", "es"), faery),
     "expelliarmus": WIZARDS,
-    "evlib": dict.fromkeys(
-        ("aedat1", "aedat2", "davis", "aedat3", "aedat4", "evt2", "evt21", "evt3", "hdf5", "text"),
-        evlib,
-    ),
+    "evlib": dict.fromkeys((*AEDAT, *EVT, "hdf5"), evlib),
     "evt3": {"evt3": evt3},
     "aedat": {"aedat4": aedat},
     "dv_processing": {"aedat4": dv_processing},
     "Tonic": {
         "aedat2": tonic("read_dvs_128"),
-        "davis": tonic("read_davis_346"),
+        "davis346": tonic("read_davis_346"),
         "aedat3": tonic("read_dvs_ibm"),
         "aedat4": tonic("read_aedat4"),
         "atis": tonic("read_mnist_file"),
-        "bs2": tonic("read_mnist_file"),
     },
     "SpikingJelly": {
         "aedat3": spikingjelly("load_aedat_v3"),

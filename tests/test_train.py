@@ -65,7 +65,7 @@ def test_the_sums_over_time_tell_nothing():
 
 def test_it_learns_the_direction_of_motion(splits, tmp_path):
     model = "csnn_tiny:width=16,dropout=0"
-    result = train(splits, model=model, out=tmp_path / "run", epochs=20, batch=8, lr=5e-3)
+    result = train(splits, model=model, out=tmp_path / "run", epochs=14, batch=8, lr=1e-2)
     assert result["accuracy"]["last"] >= 0.95
     assert result["accuracy"]["at_best_validation"] >= 0.95
 

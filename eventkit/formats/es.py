@@ -307,7 +307,12 @@ def _decode(
         if at + size > end:
             why = CUT
             break
-        if now + step >= high:
+        column = row = np.int64(0)
+        if kind != GENERIC:
+            column = np.int64(block[at + 1]) | np.int64(block[at + 2]) << 8
+            row = np.int64(block[at + 3]) | np.int64(block[at + 4]) << 8
+        outside = column >= width or row >= height
+        if now + step >= high and (strict or not outside):  # the time of damage means nothing
             why = OVER
             break
         if kind == GENERIC:
@@ -318,18 +323,16 @@ def _decode(
             state.left += length * (now + step >= low)
             state.skip = more + length
             t[n], x[n], y[n], p[n] = now + step, 0, 0, 0
+        elif outside:
+            if strict:
+                why = DAMAGED
+                break
+            state.damaged += 1
+            state.skipped += 1
+            state.lost = 1
+            at += 1
+            continue
         else:
-            column = np.int64(block[at + 1]) | np.int64(block[at + 2]) << 8
-            row = np.int64(block[at + 3]) | np.int64(block[at + 4]) << 8
-            if column >= width or row >= height:
-                if strict:
-                    why = DAMAGED
-                    break
-                state.damaged += 1
-                state.skipped += 1
-                state.lost = 1
-                at += 1
-                continue
             t[n], x[n], y[n], p[n] = now + step, column, height - 1 - row, polarity & 1
         now += step
         at += size

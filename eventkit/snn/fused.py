@@ -1,7 +1,7 @@
 """IF, LIF and PLIF over all time steps in one pass on the CPU, with the closed-form backward pass.
 
 In torch's own operations a step makes half a dozen passes over memory and saves as many tensors.
-Here a block of neurons stays in the first-level cache while t runs inside, and the membrane before
+Here a block of neurons stays in the cache while t runs inside, and the membrane before
 the reset, h, is all that is saved: the spike is h >= threshold, the membrane after the reset
 follows from both, and so do the gradients of x, v, q and the threshold.
 

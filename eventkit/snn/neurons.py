@@ -63,15 +63,17 @@ def integrate(
     return run(
         x,
         v,
-        torch.as_tensor(q, dtype=None if isinstance(q, Tensor) else torch.float64),
-        torch.as_tensor(
-            v_threshold, dtype=None if isinstance(v_threshold, Tensor) else torch.float64
-        ),
+        _number(q),
+        _number(v_threshold),
         v_reset=v_reset,
         decay_input=decay_input,
         detach_reset=detach_reset,
         surrogate=surrogate or atan(),
     )
+
+
+def _number(value: float | Tensor) -> Tensor:
+    return value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
 
 
 class Neuron(nn.Module):

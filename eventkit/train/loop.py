@@ -75,13 +75,14 @@ def fit(
     """Train `net` in place; after every epoch yield its number, learning rate and mean loss.
 
     With `minutes`, epochs that would not fit in that time are taken off the end, and the learning
-    rate falls faster; what the caller does between epochs counts.
+    rate falls faster; what the caller does between epochs counts. The first epoch, in which kernels
+    are compiled, does not tell how long the others take.
     """
     rng = np.random.default_rng(seed)
     optimizer = adamw(net, recipe)
     steps = math.ceil(len(training) / recipe.batch)
-    start = time.monotonic()
-    epoch = 0
+    start = first = time.monotonic()
+    epoch, wanted = 0, epochs
     while epoch < epochs:
         net.train()
         losses = []
@@ -104,5 +105,7 @@ def fit(
         epoch += 1
         yield {"epoch": epoch, "lr": lr, "loss": float(np.mean(losses))}
         if minutes is not None:
-            spent = time.monotonic() - start
-            epochs = min(epochs, epoch + int((60 * minutes - spent) / (spent / epoch)))
+            now = time.monotonic()
+            first = now if epoch == 1 else first
+            pace = (now - first) / (epoch - 1) if epoch > 1 else now - start
+            epochs = min(wanted, epoch + int((60 * minutes - (now - start)) / pace))

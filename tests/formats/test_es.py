@@ -120,6 +120,15 @@ def test_a_cut_event_is_refused_or_left_out(kind, file):
         assert counts["trailing bytes"] == length - len(whole) + len(one)
 
 
+def test_a_damaged_event_beyond_a_window_does_not_end_it(file):
+    sound = [pixel(5 << 1, x, 7) for x in range(30)]
+    path = file(head(1), *sound[:10], pixel(100 << 1, 60_000, 7), *sound[10:])
+    whole = read(path, strict=False)
+    assert len(whole) > 20
+    assert read(path, strict=False, stop=120) == whole.between(None, 120)
+    assert len(read(path, stop=120)) == 10
+
+
 def test_after_damage_events_go_on_where_all_that_follows_is_on_the_sensor(file):
     good = [pixel(2, i, i) for i in range(100)]
     path = file(head(1), *good[:50], b"\x07\x08\x09", *good[50:])

@@ -102,6 +102,16 @@ def test_chunks_of_any_length_are_cut_from_tiny_blocks(name, chunk, tmp_path, ti
             same(path, name, chunk, threads, start=start, stop=stop)
 
 
+def test_a_clock_that_wraps_again_and_again_is_followed(tmp_path, tiny):
+    rng = np.random.default_rng(0)
+    steps = rng.choice([-(1 << 31), (1 << 31) - 1, -1, 0, 1, 1 << 30, 3 << 29], 1000)
+    events = example("aedat2", 1000)
+    events = Events(np.cumsum(steps), events.x, events.y, events.p, events.size)
+    path = written("aedat2", tmp_path, events)
+    for threads in (1, 2, 3):
+        assert read(path, threads=threads) == events
+
+
 @each_format
 def test_damaged_recordings_are_the_same(name, tmp_path, tiny):
     whole = written(name, tmp_path, example(name, 600)).read_bytes()

@@ -202,6 +202,15 @@ def test_bfloat16_keeps_the_membrane_in_single_precision():
     assert torch.equal(short.grad, long.grad.bfloat16())
 
 
+def test_half_precision_goes_step_by_step_with_a_membrane_in_single():
+    torch.manual_seed(0)
+    x, net = torch.randn(6, 40).half(), LIF()
+    spikes, v = net.run(x)
+    assert spikes.dtype == torch.float16
+    assert torch.equal(spikes.float(), net(x.float()))
+    assert torch.equal(v, net.run(x.float())[1])
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_memory_layouts_do_not_matter_and_are_kept(dtype):
     torch.manual_seed(0)
