@@ -57,7 +57,7 @@ def most_events(path: Path, format: str | None) -> int | None:
     from eventkit import formats
     from eventkit.errors import EventkitError
 
-    if not sys.stderr.isatty():
+    if not (sys.stderr.isatty() and path.is_file()):
         return None
     with suppress(EventkitError):
         fmt = formats.FORMATS[format] if format else formats.guess(path)

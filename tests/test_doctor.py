@@ -399,3 +399,11 @@ def test_faults_of_real_recordings_are_found(samples):
         "listed"
     ]
     assert (hot["x"], hot["y"]) == (same["x"], same["y"])  # two sessions of one camera
+
+
+def test_options_of_the_original_are_not_those_of_the_copy(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("t,x,y,p\n0.004,3,2,1\n0.001,1,2,0\n")
+    ledger = repair(path, tmp_path / "b.csv", unit="s", size="4x4")
+    assert ledger["clean"]
+    assert ek.read(tmp_path / "b.csv").t.tolist() == [1000, 4000]

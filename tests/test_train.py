@@ -148,8 +148,12 @@ def test_progress_tells_start_steps_and_epochs(splits, tmp_path):
     assert {event["of"] for event in events if event["event"] == "step"} == {12}
 
 
-def test_a_time_that_is_up_ends_the_training_after_one_epoch(splits, tmp_path):
-    assert quick(splits, tmp_path / "run", epochs=50, minutes=1e-6)["epochs"] == 1
+def test_a_time_that_is_up_ends_the_training(splits, tmp_path):
+    events = []
+    result = quick(splits, tmp_path / "run", epochs=50, minutes=1e-6, progress=events.append)
+    assert result["epochs"] == 1
+    assert result["accuracy"]["last"] is not None
+    assert [event["done"] for event in events if event["event"] == "step"][-1] < 6
 
 
 def test_small_sets_get_more_epochs_than_large_ones(splits, tmp_path):

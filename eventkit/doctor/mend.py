@@ -12,6 +12,7 @@ from eventkit.doctor.survey import FAR
 from eventkit.errors import OptionError
 from eventkit.events import Events, chunks
 from eventkit.formats import CHUNK, FORMATS, Report
+from eventkit.registry import bind
 
 WAITING = 1 << 25  # events that may wait to be sorted: about 1.2 GB while they are
 
@@ -40,19 +41,21 @@ def repair(
     """
     path, out = Path(path), Path(out)
     refuse(path, out, overwrite)
-    before = examine(path, format=format, **options)
-    name = to or before["format"]
-    if FORMATS[name].write is None:
+    report = Report()
+    parts = formats.stream(path, strict=False, format=format, report=report, **options)
+    name = to or format or formats.guess(path).name
+    write = FORMATS[name].write
+    if write is None:
         raise OptionError(
             f"{name} can be read but not written; name a format for the copy: --format NAME"
         )
+    bind(write, writing or {}, name)
+    before = examine(path, format=format, **options)
     ledger: Counter[str] = Counter()
-    report = Report()
-    parts = formats.stream(path, strict=False, format=format, report=report, **options)
     inside = _inside(parts, ledger, progress)
     late_by = before["order"]["late_by"]
     formats.write(out, _sorted(inside, late_by) if late_by else inside, name, **(writing or {}))
-    after = examine(out, format=name, **_as_before(name, before, options))
+    after = examine(out, format=name, **_sized(name, before["size"]))
     sound = not (after["damage"] or after["order"]["backward_steps"] or after["out_of_bounds"])
     return {
         "path": str(path),
@@ -79,12 +82,10 @@ def refuse(path: Path, out: Path, overwrite: bool) -> None:
         raise OptionError(f"{out} exists; --overwrite replaces it")
 
 
-def _as_before(name: str, before: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
-    """How to read the copy: as the original, and with its size, which may not be in the file."""
-    width, height = before["size"]
-    same = options if name == before["format"] else {}
+def _sized(name: str, size: tuple[int, int]) -> dict[str, Any]:
+    """What tells the reader of a format the sensor's size, which may not be in the file."""
     takes_size = "size" in inspect.signature(FORMATS[name].stream).parameters
-    return {**same, "size": f"{width}x{height}"} if takes_size else same
+    return {"size": "{}x{}".format(*size)} if takes_size else {}
 
 
 def _inside(

@@ -17,9 +17,8 @@ import numpy as np
 from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
 
-AHEAD = 2  # tasks per thread that wait: that bounds the memory
+AHEAD = 2  # tasks per thread, at work or waiting: that bounds the memory
 BYTES, EVENTS = 1 << 18, 1 << 17  # in a task at least: to hand one over takes about 50 µs
-SHARE = 8 * EVENTS  # that are decoded into the same columns, if chunks are not longer
 A = TypeVar("A")
 B = TypeVar("B")
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # t, x, y, p
@@ -46,8 +45,9 @@ class Team:
 
     def buffers(self, longest: int) -> Iterator[np.ndarray]:
         """Bytes for blocks: anew for each as threads may still use the last, or always the same."""
-        one = np.empty(longest, np.uint8)
-        return repeat(one) if self.alone else (np.empty(longest, np.uint8) for _ in count())
+        if self.alone:
+            return repeat(np.empty(longest, np.uint8))
+        return (np.empty(longest, np.uint8) for _ in count())
 
     def map(
         self, work: Callable[[A], B], items: Iterable[A], size: Callable[[A], int]
@@ -85,7 +85,8 @@ class Team:
         There are at most `most`. Where the units end in a FormatError, it comes after the chunks
         that are full.
         """
-        room = max(1, min(-(-SHARE // chunk) * chunk, most))
+        together = -(-self._ahead * EVENTS // chunk) * chunk  # whole chunks, work for all threads
+        room = max(1, min(together, most))
         failure: list[FormatError] = []
         joined = (
             (sum(most for most, _ in group), partial(_all, group))

@@ -74,38 +74,44 @@ def fit(
 ) -> Iterator[dict[str, Any]]:
     """Train `net` in place; after every epoch yield its number, learning rate and mean loss.
 
-    With `minutes`, epochs that would not fit in that time are taken off the end, and the learning
-    rate falls faster; what the caller does between epochs counts. The first epoch, in which kernels
-    are compiled, does not tell how long the others take.
+    With `minutes`, the learning rate falls with the time that is over, if that is the larger share,
+    and the training ends in the middle of an epoch. What the caller does between epochs counts, the
+    first step, in which kernels may be compiled, does not.
     """
     rng = np.random.default_rng(seed)
     optimizer = adamw(net, recipe)
-    steps = math.ceil(len(training) / recipe.batch)
-    start = first = time.monotonic()
-    epoch, wanted = 0, epochs
-    while epoch < epochs:
+    steps = epochs * math.ceil(len(training) / recipe.batch)
+    seconds = math.inf if minutes is None else 60 * minutes
+    start, taken = 0.0, 0
+
+    def over() -> float:
+        """The share of the training that is over."""
+        spent = time.monotonic() - start if taken else 0.0
+        return min(1.0, max(taken / steps, spent / seconds))
+
+    for epoch in range(1, epochs + 1):
         net.train()
         losses = []
-        for step, (frames, lengths, labels) in enumerate(training.batches(recipe.batch, rng)):
-            lr = learning_rate((epoch * steps + step + 0.5) / (epochs * steps), recipe)
+        for frames, lengths, labels in training.batches(recipe.batch, rng):
+            lr = learning_rate(over(), recipe)
             for group in optimizer.param_groups:
                 group["lr"] = lr
             shifted = shift(frames, rng, share=recipe.shift)
-            answers = answer(net, shifted, lengths, bf16=bf16)
-            loss = functional.cross_entropy(answers, labels)
+            loss = functional.cross_entropy(answer(net, shifted, lengths, bf16=bf16), labels)
             if not loss.isfinite():
-                raise OptionError(f"the loss is {loss:g} in epoch {epoch + 1}; try a smaller lr")
+                raise OptionError(f"the loss is {loss:g} in epoch {epoch}; try a smaller lr")
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(net.parameters(), recipe.clip)
             optimizer.step()
             losses.append(loss.item())
-            done = epoch * steps + step + 1
-            progress({"event": "step", "done": done, "of": epochs * steps, "loss": losses[-1]})
-        epoch += 1
+            taken += 1
+            start = start or time.monotonic()
+            progress(
+                {"event": "step", "done": taken, "of": round(taken / over()), "loss": losses[-1]}
+            )
+            if over() == 1:
+                break
         yield {"epoch": epoch, "lr": lr, "loss": float(np.mean(losses))}
-        if minutes is not None:
-            now = time.monotonic()
-            first = now if epoch == 1 else first
-            pace = (now - first) / (epoch - 1) if epoch > 1 else now - start
-            epochs = min(wanted, epoch + int((60 * minutes - (now - start)) / pace))
+        if over() == 1:
+            return

@@ -34,7 +34,7 @@ def tiny(monkeypatch):
     """Blocks and tasks so small that a short file has many."""
     for module in (aedat2, _aedat3, _aedat4):
         monkeypatch.setattr(module, "BLOCK", 1 << 10)
-    for constant, value in (("BYTES", 700), ("EVENTS", 90), ("SHARE", 360)):
+    for constant, value in (("BYTES", 700), ("EVENTS", 90)):
         monkeypatch.setattr(_threads, constant, value)
 
 
