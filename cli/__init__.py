@@ -95,6 +95,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Expected errors become one line on stderr, and a traceback too where EVENTKIT_TRACEBACK=1.
     """
+    # Before torch is loaded: its idle threads would otherwise spin on cores that others could use.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning  # type: ignore[assignment]
         try:

@@ -9,6 +9,9 @@ from making import ROOT, make_events, make_gestures
 
 from eventkit import Events
 
+# Before torch is loaded: on a busy machine its spinning threads make the tests take minutes.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 
 @pytest.fixture(scope="session")
 def samples() -> Path:
