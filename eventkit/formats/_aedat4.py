@@ -164,55 +164,85 @@ def runs(
 
     The report gets the checksum of the file, if it wants one.
     """
-    known = np.array(sorted(file.streams), np.int64)
-    most = BLOCK if team.alone else 4 * BLOCK * team.threads
-    longest = min(most, file.last - file.begin)
-    free = team.buffers(longest)
-    rows, state = np.empty(longest // 20 + 2, RUN), np.zeros(1, STATE)
-    digest = _Digest(file)
-    at, reach = file.begin, most
+    walk = _Walk(file, wanted, team, _Digest(file) if report.checksum else None)
+    at, reach = file.begin, walk.block
     while at < file.last:
-        reach = min(reach, file.last - at)
-        if reach > longest:
-            longest, free = reach, team.buffers(reach)
-        buffer = next(free)
-        n = fill(file.fd, buffer[:reach], at)
-        if n < reach:
-            raise FormatError(file.path, at + n, "the file became shorter while it was read")
-        if report.checksum:
-            digest.add(buffer[:n], at)
-        found, used, need = _walk(
-            buffer[:n], file.last - at, wanted, known, file.magic, state, rows
-        )
-        if found == used == 0 and n < need <= LIMIT:
-            reach = need
-            continue
-        fault = at + used if need < 0 or found == used == 0 else -1
+        fault = -1
         if file.magic:
-            places = rows[:found].tolist()
-            inflated = team.map(partial(_inflated, file, buffer), places, itemgetter(1))
-            for (begin, _), block in zip(places, inflated, strict=True):
+            packets = walk.payloads(at, reach)
+            for place, block in team.map(partial(_inflated, file), packets, itemgetter(2)):
                 if block is None:
-                    fault = at + begin - 8
+                    fault = place
                     break
                 yield block
-        elif found:
-            yield _frozen(buffer), rows[:found]
+        else:
+            for buffer, _, rows in walk.blocks(at, reach):
+                yield _frozen(buffer), rows
+        fault = walk.fault if fault < 0 else fault
         if fault < 0:
-            at, reach = at + used, min(2 * reach, most)
-            continue
+            break
         reason = _fault(file, fault, wanted)
         if strict:
             raise FormatError(file.path, fault, f"{reason}; strict=False reads what is sound")
         at, reach = file.find(fault + 1), NEAR
-        state[:] = 0
         saved = _salvage(file, fault, at, wanted)
         _note(report, fault, at, reason, saved is not None)
         if saved is not None:
             yield saved
-    if report.checksum:
-        digest.rest()
-        report.crc32c = digest.crc
+    if walk.digest is not None:
+        walk.digest.rest()
+        report.crc32c = walk.digest.crc
+
+
+class _Walk:
+    """The packets of a stream, up to the end of all packets or to a `fault` (-1: none)."""
+
+    def __init__(self, file: File, wanted: int, team: Team, digest: "_Digest | None") -> None:
+        self.digest, self.fault = digest, -1
+        self._file, self._wanted, self._team = file, wanted, team
+        self._known = np.array(sorted(file.streams), np.int64)
+        self.block = BLOCK if team.alone else 8 * BLOCK  # fewer to hand over
+        self._longest = min(self.block, file.last - file.begin)
+        self._free = team.buffers(self._longest)
+
+    def blocks(self, at: int, reach: int) -> Iterator[tuple[np.ndarray, int, np.ndarray]]:
+        """From a packet on: blocks, where they begin in the file, and the RUNs in them.
+
+        `reach` bytes are read at first.
+        """
+        file, self.fault = self._file, -1
+        rows, state = np.empty(self._longest // 20 + 2, RUN), np.zeros(1, STATE)
+        while at < file.last and self.fault < 0:
+            reach = min(reach, file.last - at)
+            buffer = self._read(at, reach)
+            found, used, need = _walk(
+                buffer, file.last - at, self._wanted, self._known, file.magic, state, rows
+            )
+            if found == used == 0 and reach < need <= LIMIT:
+                reach = need
+                continue
+            if need < 0 or found == used == 0:
+                self.fault = at + used
+            if found:
+                yield buffer, at, rows[:found].copy()
+            at, reach = at + used, min(2 * reach, self.block)
+
+    def payloads(self, at: int, reach: int) -> Iterator[tuple[np.ndarray, int, int]]:
+        """From a packet on: compressed packets, where they begin in the file, and their size."""
+        for buffer, offset, rows in self.blocks(at, reach):
+            for begin, size in rows.tolist():
+                yield buffer[begin : begin + size], offset + begin - 8, size
+
+    def _read(self, at: int, n: int) -> np.ndarray:
+        if n > self._longest:
+            self._longest, self._free = n, self._team.buffers(n)
+        buffer = next(self._free)[:n]
+        if (got := fill(self._file.fd, buffer, at)) < n:
+            reason = "the file became shorter while it was read"
+            raise FormatError(self._file.path, at + got, reason)
+        if self.digest is not None:
+            self.digest.add(buffer, at)
+        return buffer
 
 
 def _frozen(buffer: np.ndarray) -> np.ndarray:
@@ -222,15 +252,15 @@ def _frozen(buffer: np.ndarray) -> np.ndarray:
     return view
 
 
-def _inflated(file: File, buffer: np.ndarray, place: tuple[int, int]) -> Block | None:
-    """The events of a compressed payload at a place of a buffer, or None if it is damaged."""
-    at, size = place
-    data = file.inflate(buffer[at : at + size])
+def _inflated(file: File, packet: tuple[Any, int, int]) -> tuple[int, Block | None]:
+    """Where a compressed packet begins, and its events, or None if it is damaged."""
+    payload, place, _ = packet
+    data = file.inflate(payload)
     if data is None:
-        return None
+        return place, None
     plain = np.frombuffer(data, np.uint8)
     first, n = find_events(plain, 0, len(plain), False)
-    return None if n < 0 else (plain, np.array([(first, n)], RUN))
+    return place, None if n < 0 else (plain, np.array([(first, n)], RUN))
 
 
 def chosen(file: File, entries: np.ndarray, team: Team) -> Iterator[Block]:
@@ -249,7 +279,7 @@ def _promised(file: File, entry: Any) -> Block:
     if got < len(data) or data[:8].view("<i4").tolist() != [stream, size]:
         block = None
     elif file.magic:
-        block = _inflated(file, data, (8, size))
+        _, block = _inflated(file, (data[8:], at - 8, size))
     else:
         place = find_events(_frozen(data), 8, size, False)
         block = _frozen(data), np.array([place], RUN)

@@ -112,7 +112,7 @@ def _units(found: Iterable[Block], window: tuple[int, int]) -> Iterator[Unit]:
         return n
 
     for buffer, packets in found:
-        yield int(packets["n"].sum()), partial(decode, buffer, packets.copy())
+        yield int(packets["n"].sum()), partial(decode, buffer, packets)
 
 
 def _choose(file: File, stream: int | None, report: Report) -> int | None:

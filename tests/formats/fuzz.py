@@ -5,7 +5,7 @@ recordings: bits and parts changed anywhere, numbers (sizes, counts, offsets) re
 lines and parts moved, files cut and joined. A reader must refuse a mutant with a FormatError, or
 give events that are the same strict or tolerant, whole or in chunks or windows, with one thread or
 several. It fails with any other exception, where it takes more than LIMIT of processor time, or
-where the process dies, hangs or takes more than LARGEST of memory: of these, a few are allowed to
+where the process dies, hangs or takes more than LARGEST of memory; of these, a few are allowed to
 the libraries of HDF5 and ROS, which can do all that before they find the damage. Half of the
 mutants are read with all indices of kernels checked.
 """
