@@ -120,12 +120,40 @@ def step_time(library: str, best: bool) -> float:
     return milliseconds(action, 5)
 
 
+def variants(library: str) -> dict[str, nn.Module]:
+    """Neurons that both libraries define alike, by what is special about them."""
+    if library == "eventkit":
+        from eventkit.snn import IF, LIF, PLIF
+
+        return {
+            "if": IF(detach_reset=False),
+            "soft": LIF(tau=3.0, v_reset=None, detach_reset=False),
+            "no decay": LIF(tau=3.0, decay_input=False, surrogate="sigmoid:alpha=4"),
+            "plif": PLIF(tau=2.0),
+        }
+    from spikingjelly.activation_based import neuron, surrogate
+
+    atan = {"surrogate_function": surrogate.ATan(), "step_mode": "m"}
+    sigmoid = {"surrogate_function": surrogate.Sigmoid(alpha=4.0), "step_mode": "m"}
+    return {
+        "if": neuron.IFNode(detach_reset=False, **atan),
+        "soft": neuron.LIFNode(3.0, v_reset=None, detach_reset=False, **atan),
+        "no decay": neuron.LIFNode(3.0, decay_input=False, detach_reset=True, **sigmoid),
+        "plif": neuron.ParametricLIFNode(2.0, detach_reset=True, **atan),
+    }
+
+
 def gradients(library: str) -> dict[str, np.ndarray]:
-    torch.manual_seed(0)
-    x, grad = torch.randn(16, 4096, requires_grad=True), torch.randn(16, 4096)
-    spikes = lif(library)(x)
-    spikes.backward(grad)
-    return {"spikes": spikes.detach().numpy(), "gradients": x.grad.numpy()}
+    """Spikes and gradients of every variant for the same input."""
+    found = {}
+    for name, net in {"lif": lif(library), **variants(library)}.items():
+        torch.manual_seed(0)
+        x, grad = torch.randn(16, 4096, requires_grad=True), torch.randn(16, 4096)
+        spikes = net(x)
+        spikes.backward(grad)
+        found |= {f"{name} spikes": spikes.detach().numpy(), f"{name} x": x.grad.numpy()}
+        found |= {f"{name} w": w.grad.numpy() / len(grad.T) for w in net.parameters()}
+    return found
 
 
 def main() -> None:

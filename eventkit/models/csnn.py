@@ -1,8 +1,9 @@
 """Small convolutional nets for two CPU cores, after the nets of the PLIF paper.
 
-Four blocks {conv 3x3, batch norm, neuron, max-pool 2}, then two fully connected layers of neurons
-whose last one votes. Fang et al., "Incorporating Learnable Membrane Time Constant to Enhance
-Learning of Spiking Neural Networks", ICCV 2021, with fewer channels and smaller maps.
+Four blocks {conv 3x3, batch norm, neuron, max-pool 2}, a fully connected layer of neurons, and a
+linear read-out in which ten voters a class take the mean of their currents. Fang et al.,
+"Incorporating Learnable Membrane Time Constant to Enhance Learning of Spiking Neural Networks",
+ICCV 2021, with fewer channels, smaller maps, and voters that are not neurons themselves.
 """
 
 import math
