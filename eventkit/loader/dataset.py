@@ -1,4 +1,4 @@
-"""Where the two halves meet: a store as a torch Dataset."""
+"""A split of a store as a map-style torch Dataset, read a batch at a time."""
 
 from collections.abc import Sequence
 from pathlib import Path
