@@ -34,7 +34,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "simulate": {"datasets", "events", "formats"},
     "snn": set(),
     "models": {"snn"},
-    "loader": {"datasets", "events", "representations", "store", "transforms"},
+    "augment": {"events"},
+    "loader": {"augment", "datasets", "events", "representations", "store", "transforms"},
     "train": {"loader", "models", "snn", "store"},
     "evaluate": {"loader", "models", "snn", "store"},
     "cli": DATA

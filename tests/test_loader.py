@@ -101,3 +101,41 @@ def test_ragged_samples_are_padded_with_their_lengths(ragged):
     assert labels.tolist() == list(range(10))
     first = EventDataset(ragged, time_first=True)
     assert batches(first, batch_size=10)[0][0].shape[:2] == (int(lengths.max()), 10)
+
+
+def test_augmentations_depend_on_seed_epoch_and_sample(fixed):
+    options = {"augment": ["flip", "shift:share=0.2"], "dtype": None}
+    dataset = EventDataset(fixed, seed=1, **options)
+    first = [dataset[i][0] for i in range(10)]
+    assert all(torch.equal(dataset[i][0], first[i]) for i in reversed(range(10)))
+    plain = EventDataset(fixed, dtype=None)
+    assert not all(torch.equal(dataset[i][0], plain[i][0]) for i in range(10))
+    dataset.set_epoch(1)
+    assert dataset.epoch == 1
+    assert not all(torch.equal(dataset[i][0], first[i]) for i in range(10))
+    dataset.set_epoch(0)
+    assert all(torch.equal(dataset[i][0], first[i]) for i in range(10))
+    other = EventDataset(fixed, seed=2, **options)
+    assert not all(torch.equal(other[i][0], first[i]) for i in range(10))
+
+
+def test_augmentation_may_change_the_number_of_frames(fixed, ragged):
+    dataset = EventDataset(fixed, augment=["temporal_delete:keep=3"])
+    assert dataset.shape == (3, 2, 34, 34)
+    assert batches(dataset)[0][0].shape == (4, 3, 2, 34, 34)
+    short = EventDataset(ragged, augment=["temporal_delete:keep=3"])
+    full = EventDataset(ragged).lengths
+    assert short.lengths.tolist() == np.minimum(full, 3).tolist()
+    with pytest.raises(OptionError, match="holds frames, which event_drop"):
+        EventDataset(fixed, augment=["event_drop"])
+
+
+def test_workers_that_outlive_an_epoch_see_the_next_one(fixed):
+    dataset = EventDataset(fixed, augment=["flip", "shift:share=0.2"])
+    loader = DataLoader(
+        dataset, batch_size=4, num_workers=1, persistent_workers=True, collate_fn=collate
+    )
+    for epoch in range(2):
+        dataset.set_epoch(epoch)
+        for (found, _), (expected, _) in zip(loader, batches(dataset), strict=True):
+            assert torch.equal(found, expected)

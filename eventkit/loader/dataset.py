@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from eventkit.augment import Augment
 from eventkit.errors import MissingExtra, OptionError
+from eventkit.loader.source import Augmented, Source, StoredFrames
 from eventkit.store import Store
 
 try:
@@ -19,13 +21,15 @@ except ImportError:
 class EventDataset(Dataset[tuple[torch.Tensor, int]]):
     """A split of a store, map-style: dataset[i] is (frames (T, C, H, W), label).
 
-    `dtype` is that of the frames, None for as stored. With `time_first`, batches from
-    `__getitems__` are (T, N, C, H, W), what SpikingJelly's multi-step and snnTorch's nets take;
-    otherwise (N, T, C, H, W). It may be used in any kind of DataLoader worker: files are read by
-    position, and a copy sent to another process opens its own.
+    `augment` is a list of augmentations, as text; what they draw depends on `seed`, the epoch
+    (`set_epoch`) and the sample only. `dtype` is that of the frames, None for as stored. With
+    `time_first`, batches are (T, N, C, H, W), what SpikingJelly's multi-step and snnTorch's nets
+    take; otherwise (N, T, C, H, W).
 
-    >>> loader = DataLoader(EventDataset("x.zarr"), batch_size=32, shuffle=True,
-    ...                     collate_fn=collate)                              # doctest: +SKIP
+    It may be used in any kind of DataLoader worker: files are read by position, and a copy sent to
+    another process opens its own. `eventkit.loader.loader` needs no workers.
+
+    >>> dataset = EventDataset("x.zarr", augment=["flip", "nda:m=1,n=2"])       # doctest: +SKIP
     """
 
     def __init__(
@@ -33,6 +37,8 @@ class EventDataset(Dataset[tuple[torch.Tensor, int]]):
         store: str | Path | Store,
         split: str = "train",
         *,
+        augment: Sequence[str] = (),
+        seed: int = 0,
         dtype: str | None = "float32",
         time_first: bool = False,
     ) -> None:
@@ -45,6 +51,18 @@ class EventDataset(Dataset[tuple[torch.Tensor, int]]):
             raise OptionError(
                 f"dtype is {dtype!r}, expected a torch type such as 'float32' or None"
             )
+        self.augment = Augment(augment, seed=seed)
+        self.source: Source = StoredFrames(self.split)
+        if self.augment.on_events:
+            raise OptionError(
+                f"{self.store.path} holds frames, which {self.augment.specs[0]} cannot change; "
+                "frame_drop can, or convert with --events"
+            )
+        if self.augment.on_frames:
+            self.source = Augmented(self.source, self.augment)
+        # Shared, so that workers which outlive an epoch see the next one.
+        self._epoch = torch.zeros((), dtype=torch.int64)
+        self._epoch.share_memory_()  # type: ignore[no-untyped-call]
 
     @property
     def classes(self) -> list[str]:
@@ -54,19 +72,42 @@ class EventDataset(Dataset[tuple[torch.Tensor, int]]):
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of a sample (T, C, H, W); T of the longest where it differs."""
-        return self.split.frames.shape[1:]
+        return self.source.shape
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """How many frames each sample has, int64 (N,)."""
+        return self.source.lengths
 
     @property
     def ragged(self) -> bool:
         """Whether samples differ in their number of frames."""
-        return bool((self.split.n_frames != self.shape[0]).any())
+        return bool((self.lengths != self.shape[0]).any())
+
+    @property
+    def epoch(self) -> int:
+        """The epoch on which augmentations depend."""
+        return int(self._epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the augmentations of this epoch from now on, in workers too."""
+        self._epoch.fill_(epoch)
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    def read(self, index: int, out: np.ndarray, epoch: int | None = None) -> None:
+        """One sample of this epoch, as stored, into `out`, contiguous (lengths[index], C, H, W)."""
+        rng = None
+        if self.augment.specs:
+            rng = self.augment.rng(self.epoch if epoch is None else epoch, index)
+        self.source.read(index, out, rng)
+
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
         index = range(len(self))[index]  # negative indices and IndexError as a list has
-        return self._tensor(self.split.read([index])[0]), int(self.labels[index])
+        frames = np.empty((self.lengths[index], *self.shape[1:]), self.source.dtype)
+        self.read(index, frames)
+        return self._tensor(frames), int(self.labels[index])
 
     def __getitems__(self, indices: Sequence[int]) -> "Samples | TimeFirst":
         """A whole batch read into one buffer, as DataLoader asks for it.
@@ -75,8 +116,12 @@ class EventDataset(Dataset[tuple[torch.Tensor, int]]):
         """
         if self.ragged:
             return Samples([self[index] for index in indices], time_first=self.time_first)
-        frames = self._tensor(self.split.read(indices))
-        labels = torch.from_numpy(self.labels[np.asarray(indices)])
+        wanted = [range(len(self))[index] for index in indices]
+        batch = np.empty((len(wanted), *self.shape), self.source.dtype)
+        for index, row in zip(wanted, batch, strict=True):
+            self.read(index, row)
+        frames = self._tensor(batch)
+        labels = torch.from_numpy(self.labels[wanted])
         if self.time_first:
             return TimeFirst(frames.transpose(0, 1), labels)
         return Samples(zip(frames, labels.tolist(), strict=True), (frames, labels))
