@@ -1,4 +1,4 @@
-"""Networks by name: one module per family, its recipe beside it, found by scanning this folder.
+"""Networks by name: one module per family, its recipes beside it, found by scanning this folder.
 
 Every net takes float (T, N, C, H, W), for any H and W, and gives (T, N, classes): one vote in each
 time step, whose mean over T is the answer.
@@ -14,34 +14,71 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
+import torch
 from torch import nn
 
 from eventkit.errors import OptionError
 from eventkit.registry import Registry, bind, parse_spec
 
+from ._cost import Cost, cost
+
+__all__ = ["MODELS", "Cost", "Model", "Published", "Recipe", "cost", "create", "list_models"]
+
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a net is trained unless told otherwise: AdamW, warm-up and cosine, random shifts."""
+    """How a net is trained unless told otherwise: AdamW, warm-up and cosine, random shifts.
+
+    The defaults are for two CPU cores. What has options of its own is spec text: the optimizer
+    (`adamw`, `adam`, `sgd:momentum=0.9`, `lamb`), the schedule (`cosine`, `cosine:epochs=64` for
+    one that rises again, `step:epochs=64,factor=0.1`, `onecycle`, `plateau:factor=0.9`), the loss
+    (`ce_mean`, `rate_mse`, `tet:weight=0.001`, `softmax_sum`) and what is done to the frames.
+    """
 
     samples: int = 40_000  # shown in all: a small set gets more epochs than a large one
     batch: int = 16
     lr: float = 3e-3
     weight_decay: float = 0.05
     warmup: float = 0.05  # share of the training
-    clip: float = 1.0  # norm of the gradient
+    clip: float = 1.0  # norm of the gradient; 0: none
     shift: float = 0.06  # share of the sides
+    epochs: int | None = None  # instead of as many as `samples` gives
+    optimizer: str = "adamw"
+    schedule: str = "cosine"
+    loss: str = "ce_mean"
+    smoothing: float = 0.0  # of the labels
+    augment: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Published:
+    """An accuracy in % as its authors report it, and where."""
+
+    data: str
+    accuracy: float
+    source: str
+    note: str = ""
 
 
 @dataclass(frozen=True)
 class Model:
-    """One net: `build(num_classes, in_shape, **options)`, with other defaults for some options."""
+    """One net: `build(num_classes, in_shape, **options)`, with other defaults for some options.
+
+    `in_shape`, `steps` and `classes` are those that the net was published for, `paper` is how its
+    authors trained it, `recipe` how it is trained here unless told otherwise.
+    """
 
     name: str
     build: Callable[..., nn.Module]
     about: str
     recipe: Recipe
     options: Mapping[str, Any] = field(default_factory=dict)
+    in_shape: tuple[int, int, int] = (2, 64, 64)
+    steps: int = 16
+    classes: int = 11
+    cite: str = ""
+    paper: Recipe | None = None
+    published: tuple[Published, ...] = ()
 
 
 MODELS: Registry[Model] = Registry("model", __name__)
@@ -52,10 +89,19 @@ def list_models(pattern: str = "*") -> list[str]:
     return [name for name in MODELS if fnmatchcase(name, pattern)]
 
 
-def create(name: str, *, num_classes: int, in_shape: tuple[int, ...], **options: Any) -> nn.Module:
+def create(
+    name: str,
+    *,
+    num_classes: int,
+    in_shape: tuple[int, ...],
+    steps: int | None = None,
+    **options: Any,
+) -> nn.Module:
     """A net with fresh weights for samples of the shape `in_shape` (C, H, W).
 
-    `name` may be a spec, `csnn_tiny:neurons=lif,width=16`; UnknownName or OptionError if wrong.
+    `name` may be a spec, `csnn_tiny:neurons=lif,width=16`. `steps` is T, for the few nets whose
+    weights depend on it (default: as published); all others take any T. UnknownName or OptionError
+    if wrong.
     """
     name, given = parse_spec(name)
     entry = MODELS[name]
@@ -64,5 +110,10 @@ def create(name: str, *, num_classes: int, in_shape: tuple[int, ...], **options:
             f"{name}: found {num_classes} classes and the input shape {tuple(in_shape)}, "
             "expected at least one class and (C, H, W)"
         )
-    chosen = bind(entry.build, {**entry.options, **given, **options}, name)
-    return entry.build(num_classes, in_shape, **chosen)
+    known = {**entry.options, **given, **options}
+    if "steps" in (entry.build.__kwdefaults__ or {}):
+        known.setdefault("steps", steps or entry.steps)
+    net = entry.build(num_classes, tuple(in_shape), **bind(entry.build, known, name))
+    # Convolution, batch norm and pooling are faster on a CPU with the channels innermost.
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return net

@@ -1,6 +1,6 @@
 """Spiking neurons and the layers around them, over sequences (T, N, ...)."""
 
-from .layers import Dropout, Fold, SumPool2d, Voting
+from .layers import Dropout, Fold, Halve, SumPool2d, Voting
 from .neurons import IF, LIF, PLIF, Neuron, carry, integrate, neuron
 from .surrogate import Surrogate, spike
 
@@ -10,6 +10,7 @@ __all__ = [
     "PLIF",
     "Dropout",
     "Fold",
+    "Halve",
     "Neuron",
     "SumPool2d",
     "Surrogate",

@@ -1,5 +1,7 @@
 """Layers that carry time: everything here takes (T, N, ...)."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -8,7 +10,8 @@ from torch.nn import functional
 class Fold(nn.Sequential):
     """Layers without memory, applied to all steps at once: time is folded into the batch.
 
-    Batch norm inside takes its statistics over T and N.
+    Batch norm inside takes its statistics over T and N. Channels that lie innermost in memory
+    (channels_last) stay there.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -66,3 +69,32 @@ class SumPool2d(nn.Module):
 
     def extra_repr(self) -> str:
         return f"size={self.size}"
+
+
+class Halve(nn.Module):
+    """Pools 2 x 2 pixels; a side of one pixel stays as it is.
+
+    So a net keeps its blocks on samples that are smaller than those it was made for.
+    """
+
+    def __init__(self, how: Literal["max", "avg", "sum"] = "max") -> None:
+        super().__init__()
+        self.how = how
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(T, N, C, H, W) -> (T, N, C, max(1, H // 2), max(1, W // 2))."""
+        kernel = (min(2, x.shape[-2]), min(2, x.shape[-1]))
+        y = x.flatten(0, 1)
+        if self.how == "max":
+            y = functional.max_pool2d(y, kernel)
+        else:
+            y = functional.avg_pool2d(y, kernel, divisor_override=1 if self.how == "sum" else None)
+        return y.reshape(*x.shape[:2], *y.shape[1:])
+
+    @staticmethod
+    def size(size: tuple[int, ...]) -> tuple[int, ...]:
+        """The sides that remain of `size`."""
+        return tuple(max(1, side // 2) for side in size)
+
+    def extra_repr(self) -> str:
+        return f"how={self.how}"

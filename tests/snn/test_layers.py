@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from eventkit.snn import Dropout, Fold, SumPool2d, Voting
+from eventkit.snn import Dropout, Fold, Halve, SumPool2d, Voting
 
 
 def test_fold_applies_its_layers_to_every_step():
@@ -33,3 +33,12 @@ def test_sum_pooling_loses_no_event_at_the_border():
     x = torch.arange(15.0).reshape(1, 1, 1, 3, 5)
     assert SumPool2d(2)(x)[0, 0, 0].tolist() == [[12, 20, 13], [21, 25, 14]]
     assert SumPool2d(7)(x).flatten().tolist() == [105]
+
+
+def test_halving_leaves_a_side_of_one_pixel():
+    x = torch.tensor([[1.0, 2, 3, 4, 9]]).reshape(1, 1, 1, 1, 5)
+    assert Halve("max")(x).tolist() == [[[[[2, 4]]]]]
+    assert Halve("avg")(x).tolist() == [[[[[1.5, 3.5]]]]]
+    assert Halve("sum")(x).tolist() == [[[[[3, 7]]]]]
+    assert Halve.size((1, 5)) == (1, 2)
+    assert Halve()(torch.zeros(2, 3, 4, 7, 8)).shape == (2, 3, 4, 3, 4)

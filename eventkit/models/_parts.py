@@ -1,0 +1,27 @@
+"""What several families share: checked options, and linear layers that can exist."""
+
+from torch import nn
+
+from eventkit.errors import OptionError
+
+MOST_WEIGHTS = 1 << 30  # of one layer: 4 GiB
+
+
+def checked(model: str, *, dropout: float = 0.0, **counts: int) -> None:
+    """OptionError unless all counts are at least 1 and dropout is in [0, 1)."""
+    if not 0 <= dropout < 1:
+        raise OptionError(f"{model}: found dropout={dropout}, expected a share from 0 to below 1")
+    for name, value in counts.items():
+        if value < 1:
+            raise OptionError(f"{model}: found {name}={value}, expected at least 1")
+
+
+def dense(model: str, inputs: int, outputs: int, *, bias: bool) -> nn.Linear:
+    """A linear layer; OptionError where it would not fit into memory."""
+    if inputs * outputs > MOST_WEIGHTS:
+        raise OptionError(
+            f"{model}: the samples are so large that a linear layer from {inputs:,} to {outputs:,} "
+            f"neurons would be needed, expected at most {MOST_WEIGHTS:,} weights; "
+            "crop or downsample the samples, or choose a net like csnn_small or sew_resnet18"
+        )
+    return nn.Linear(inputs, outputs, bias=bias)
