@@ -12,10 +12,6 @@ follows from both, and so do the gradients of x, v, q and the threshold.
              v = h - s threshold             soft: v_reset is None, rest = 0
 """
 
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -25,12 +21,10 @@ from torch.autograd.function import once_differentiable
 
 from eventkit._jit import jit
 
+from .memory import as_row, as_rows, empty_like, is_dense, like, split, state_dtype
 from .surrogate import SHAPES, Surrogate
 
 BLOCK = 4096  # neurons: long enough to stream their rows, short enough for the second-level cache
-GRAIN = 1 << 17  # neuron steps that are worth waking a thread for
-HUGE = 1 << 24  # bytes from which fresh memory is asked for in huge pages
-DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 _SHAPES = list(SHAPES)
 
 
@@ -224,81 +218,16 @@ def _backward_kernel(
     return total / q if decay_input else total, sum_threshold.sum()
 
 
-@cache
-def _pool(process: int, threads: int) -> ThreadPoolExecutor:
-    """Threads of this process: those of a parent do not live on after a fork."""
-    return ThreadPoolExecutor(threads, thread_name_prefix="eventkit-snn")
-
-
-def _split(part: Callable[[int, int], Any], neurons: int, steps: int) -> list[Any]:
-    """part(start, stop) over all neurons, in as many threads as torch uses in one operation."""
-    threads = max(1, min(torch.get_num_threads(), neurons * steps // GRAIN))
-    width = -(-neurons // (threads * 16)) * 16  # whole cache lines
-    spans = [(a, min(a + width, neurons)) for a in range(0, neurons, width or 1)]
-    if len(spans) < 2:
-        return [part(*span) for span in spans]
-    pool = _pool(os.getpid(), torch.get_num_threads())
-    others = [pool.submit(part, *span) for span in spans[1:]]
-    return [part(*spans[0]), *(other.result() for other in others)]
-
-
-def _is_dense(x: Tensor) -> bool:
-    """Whether memory is (T, neurons) without gaps, the neurons in any order (channels_last)."""
-    size = 1
-    for stride, n in sorted(zip(x.stride(), x.shape, strict=True)):
-        if n > 1 and stride != size:
-            return False
-        size *= n
-    return x.shape[0] < 2 or x.stride(0) * x.shape[0] == size
-
-
-def _empty_like(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """Memory of x's layout. A large one is always fresh, and the first touch of its pages costs
-    more than the arithmetic unless they are huge ones, which numpy asks the system for."""
-    n_bytes = x.numel() * dtype.itemsize
-    if n_bytes < HUGE:
-        return torch.empty_like(x, dtype=dtype)
-    memory = np.empty(n_bytes + 64, np.uint8)
-    memory = memory[-memory.ctypes.data % 64 :][:n_bytes]
-    return torch.from_numpy(memory).view(dtype).as_strided(x.shape, x.stride())
-
-
-def _like(x: Tensor, layout: Tensor) -> Tensor:
-    """x in the dtype and the memory layout of `layout`, which has its shape."""
-    if x.dtype == layout.dtype and x.stride() == layout.stride():
-        return x
-    return torch.empty_like(layout).copy_(x)
-
-
-def _state_dtype(x: Tensor) -> torch.dtype:
-    """The membrane is float32, whatever the input is rounded to, or float64 with the input."""
-    return torch.float64 if x.dtype == torch.float64 else torch.float32
-
-
-def _rows(x: Tensor, steps: int) -> np.ndarray:
-    """The memory of a dense x as (steps, neurons); bfloat16, which numpy lacks, as uint16."""
-    neurons = x.numel() // max(steps, 1)
-    flat = x.detach().as_strided((steps, neurons), (neurons, 1))
-    rows: np.ndarray = (flat.view(torch.uint16) if x.dtype == torch.bfloat16 else flat).numpy()
-    return rows
-
-
-def _row(v: Tensor | None, layout: Tensor) -> np.ndarray:
-    """The memory of one step in the order of `layout`; empty for None."""
-    row: np.ndarray = _rows(layout.new_empty(0) if v is None else _like(v, layout), 1)[0]
-    return row
-
-
 def _forward(
     x: Tensor, v0: Tensor | None, q: Tensor, threshold: Tensor, v_reset: float | None,
     decay_input: bool, keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """Spikes in x's dtype, h in the state's dtype (empty unless `keep`), and the last v."""
     steps, bf16 = x.shape[0], x.dtype == torch.bfloat16
-    s, v_end = _empty_like(x, x.dtype), torch.empty_like(x[0], dtype=_state_dtype(x))
-    h = _empty_like(x, v_end.dtype) if keep else v_end.new_empty((0, 0))
-    xr, sr, hr = _rows(x, steps), _rows(s, steps), _rows(h, h.shape[0])
-    start, end = _row(v0, v_end), _row(v_end, v_end)
+    s, v_end = empty_like(x, x.dtype), torch.empty_like(x[0], dtype=state_dtype(x))
+    h = empty_like(x, v_end.dtype) if keep else v_end.new_empty((0, 0))
+    xr, sr, hr = as_rows(x, steps), as_rows(s, steps), as_rows(h, h.shape[0])
+    start, end = as_row(v0, v_end), as_row(v_end, v_end)
     scalar = end.dtype.type
     one = np.uint16(0x3F80) if bf16 else scalar(1)
     rest = scalar(v_reset or 0)
@@ -309,7 +238,7 @@ def _forward(
             v_reset is None, decay_input, bf16, keep,
         )  # fmt: skip
 
-    _split(part, xr.shape[1], steps)
+    split(part, xr.shape[1], steps)
     return s, h, v_end
 
 
@@ -320,10 +249,10 @@ def _backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """Gradients of x, v0 (empty without one), q and the threshold; `reuse` gives up h for x's."""
     steps, bf16 = h.shape[0], gs.dtype == torch.bfloat16
-    gx = h if reuse and gs.dtype == h.dtype else _empty_like(h, gs.dtype)
+    gx = h if reuse and gs.dtype == h.dtype else empty_like(h, gs.dtype)
     gv0 = torch.empty_like(h[0]) if v0 is not None else h.new_empty(0)
-    gsr, gxr, hr = _rows(_like(gs, gx), steps), _rows(gx, steps), _rows(h, steps)
-    last, first, gv0r = _row(gv, h[0]), _row(v0, h[0]), _rows(gv0, 1)[0]
+    gsr, gxr, hr = as_rows(like(gs, gx), steps), as_rows(gx, steps), as_rows(h, steps)
+    last, first, gv0r = as_row(gv, h[0]), as_row(v0, h[0]), as_rows(gv0, 1)[0]
     scalar = hr.dtype.type
     slope = (_SHAPES.index(shape), scalar(height), scalar(steepness))
 
@@ -334,7 +263,7 @@ def _backward(
             detach, bf16, need_q, need_threshold,
         )  # fmt: skip
 
-    sums = _split(part, hr.shape[1], steps)
+    sums = split(part, hr.shape[1], steps)
     return gx, gv0, q.new_tensor(sum(a for a, _ in sums)), q.new_tensor(sum(b for _, b in sums))
 
 
@@ -346,7 +275,7 @@ _backward_op = torch.library.custom_op("eventkit::integrate_backward", _backward
 
 @_forward_op.register_fake
 def _(x: Tensor, v0: Any, q: Any, threshold: Any, rest: Any, decay_input: bool, keep: bool) -> Any:
-    v = x.new_empty(x.shape[1:], dtype=_state_dtype(x))
+    v = x.new_empty(x.shape[1:], dtype=state_dtype(x))
     return (
         torch.empty_like(x),
         torch.empty_like(x, dtype=v.dtype) if keep else v.new_empty((0, 0)),
@@ -416,7 +345,7 @@ def integrate(
     x (T, ...) lies on the CPU in float32, float64 or bfloat16; v0, of the shape of a step, is the
     membrane before the first, None for rest; q and threshold are numbers in tensors.
     """
-    if not _is_dense(x):
+    if not is_dense(x):
         x = x.contiguous()
     inputs = (x, v0, q, threshold)
     if torch.is_grad_enabled() and any(i is not None and i.requires_grad for i in inputs):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventkit.errors import OptionError, UnknownName
-from eventkit.snn import IF, LIF, PLIF, carry, fused, integrate, loop, neuron
+from eventkit.snn import IF, LIF, PLIF, carry, fused, integrate, loop, memory, neuron
 from eventkit.snn.surrogate import SURROGATES, parse
 
 RULES = list(itertools.product(("if", "decay", "no decay"), (None, 0.1), (False, True)))
@@ -133,7 +133,7 @@ def test_decay_input_with_threshold_one_is_no_decay_with_threshold_tau(tau):
     assert LIF(tau=tau)(x).mean() > 0.01
 
 
-@pytest.mark.parametrize("kind", ["if", "lif:tau=3", "plif", "lif:v_reset=none,decay_input=no"])
+@pytest.mark.parametrize("kind", ["lif:tau=3", "lif:v_reset=none,decay_input=no"])
 @given(cut=st.integers(1, 7))
 @settings(max_examples=7, deadline=None)
 def test_chunks_with_carried_state_are_the_whole(kind, cut):
@@ -258,11 +258,11 @@ def test_threads_do_not_change_a_bit():
 
 
 def _sum_of_parts(queue):
-    queue.put(sum(fused._split(lambda a, b: b - a, 1 << 20, 16)))
+    queue.put(sum(memory.split(lambda a, b: b - a, 1 << 20, 16)))
 
 
 def test_threads_start_anew_after_a_fork():
-    assert sum(fused._split(lambda a, b: b - a, 1 << 20, 16)) == 1 << 20
+    assert sum(memory.split(lambda a, b: b - a, 1 << 20, 16)) == 1 << 20
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
     process = context.Process(target=_sum_of_parts, args=(queue,), daemon=True)

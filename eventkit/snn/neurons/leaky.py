@@ -1,7 +1,4 @@
-"""Spiking neurons over whole sequences: (T, N, ...) in, spikes of the same shape out.
-
-Every call starts from rest, so no state has to be reset between batches. Where one is wanted,
-`run` and `step` take and return it, and inside `carry(net)` all neurons of a net keep theirs.
+"""Integrate and fire, without a leak, with one, and with one that is learned.
 
 Charge, fire, reset (q = 1/tau; rest = v_reset, or 0 for the soft reset):
 
@@ -17,17 +14,15 @@ Enhance Learning of Spiking Neural Networks", ICCV 2021.
 """
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from eventkit.errors import OptionError
-from eventkit.registry import bind, parse_spec, unknown
+from eventkit.snn import fused, loop, memory
+from eventkit.snn.surrogate import Surrogate, atan, parse
 
-from . import fused, loop
-from .surrogate import Surrogate, atan, parse
+from . import NEURONS, Neuron, check_input
 
 
 def integrate(
@@ -48,18 +43,13 @@ def integrate(
     dtype of x; the membrane is float32, or float64 with x. On the CPU the work is done by the fused
     kernels, elsewhere step by step in torch.
     """
-    if x.ndim == 0 or not x.shape[0] or not x.is_floating_point():
-        raise OptionError(
-            f"neurons take floating point (T, N, ...) with at least one time step, "
-            f"found {x.dtype} of shape {tuple(x.shape)}"
-        )
+    check_input(x)
     if v is not None and v.shape != x.shape[1:]:
         raise OptionError(
             f"the state has the shape {tuple(v.shape)}, expected that of one step of the input, "
             f"{tuple(x.shape[1:])}"
         )
-    on_cpu = x.device.type == "cpu" and x.dtype in fused.DTYPES
-    run = fused.integrate if on_cpu else loop.integrate
+    run = fused.integrate if memory.has_kernels(x) else loop.integrate
     return run(
         x,
         v,
@@ -76,48 +66,7 @@ def _number(value: float | Tensor) -> Tensor:
     return value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
 
 
-class Neuron(nn.Module):
-    """What all neurons share; a subclass defines `run`, which goes through a whole sequence."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._carries = False
-        self._state: Tensor | None = None
-
-    def run(self, x: Tensor, v: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The spikes for x (T, N, ...) from the state v (N, ...), and the state at the end.
-
-        None starts from rest. A sequence in pieces, each from the state after the one before, gives
-        what the whole gives.
-        """
-        raise NotImplementedError
-
-    def step(self, x: Tensor, v: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """`run` for the single time step x (N, ...)."""
-        s, v = self.run(x.unsqueeze(0), v)
-        return s[0], v
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The spikes for x (T, N, ...), from rest or, inside `carry`, from the last call's end."""
-        s, v = self.run(x, self._state)
-        if self._carries:
-            self._state = v
-        return s
-
-
-@contextmanager
-def carry(net: nn.Module) -> Iterator[None]:
-    """Inside, the neurons of `net` go on where their last call ended; they start from rest."""
-    neurons = [module for module in net.modules() if isinstance(module, Neuron)]
-    try:
-        for neuron in neurons:
-            neuron._carries, neuron._state = True, None
-        yield
-    finally:
-        for neuron in neurons:
-            neuron._carries, neuron._state = False, None
-
-
+@NEURONS.register
 class IF(Neuron):
     """Integrate and fire, without a leak.
 
@@ -126,6 +75,7 @@ class IF(Neuron):
     recipes do. `surrogate` is a spec like "atan:alpha=2"; see `eventkit.snn.surrogate`.
     """
 
+    name = "if"
     decay_input = False
 
     def __init__(
@@ -165,12 +115,15 @@ class IF(Neuron):
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
 
 
+@NEURONS.register
 class LIF(IF):
     """Leaky integrate and fire with the time constant `tau` >= 1, in steps; else as `IF`.
 
     With decay_input the input is scaled by 1/tau like the leak. LIF(tau, decay_input=True) fires
     as LIF(tau, decay_input=False, v_threshold=tau) does (with a reset to 0, or the soft one).
     """
+
+    name = "lif"
 
     def __init__(
         self,
@@ -198,15 +151,18 @@ class LIF(IF):
         return 1 / self.tau
 
     def extra_repr(self) -> str:
-        tau = 1 / float(self.q)
+        tau = 1 / (self.q.item() if isinstance(self.q, Tensor) else self.q)
         return f"tau={tau:.4g}, decay_input={self.decay_input}, {super().extra_repr()}"
 
 
+@NEURONS.register
 class PLIF(LIF):
     """A LIF that learns its time constant, one for the layer; `tau` > 1 is where it starts.
 
     1/tau = sigmoid(w) with the parameter w. Fang et al., ICCV 2021.
     """
+
+    name = "plif"
 
     def __init__(
         self,
@@ -233,14 +189,3 @@ class PLIF(LIF):
     @property
     def q(self) -> float | Tensor:
         return self.w.sigmoid()
-
-
-NEURONS: dict[str, type[Neuron]] = {"if": IF, "lif": LIF, "plif": PLIF}
-
-
-def neuron(spec: str) -> Neuron:
-    """A new neuron layer from a spec: neuron("plif:tau=2,v_reset=none")."""
-    name, options = parse_spec(spec)
-    if name not in NEURONS:
-        raise unknown("neuron", name, NEURONS)
-    return NEURONS[name](**bind(NEURONS[name], options, name))

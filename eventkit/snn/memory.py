@@ -1,0 +1,93 @@
+"""Memory and threads of the CPU kernels, which see a tensor (T, N, ...) as rows of neurons."""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+GRAIN = 1 << 17  # neuron steps that are worth waking a thread for
+HUGE = 1 << 24  # bytes from which fresh memory is asked for in huge pages
+DTYPES = (torch.float32, torch.float64, torch.bfloat16)
+
+
+def has_kernels(x: Tensor) -> bool:
+    """Whether the CPU kernels take x; everything else goes step by step in torch's operations."""
+    return x.device.type == "cpu" and x.dtype in DTYPES
+
+
+@cache
+def _pool(process: int, threads: int) -> ThreadPoolExecutor:
+    """Threads of this process: those of a parent do not live on after a fork."""
+    return ThreadPoolExecutor(threads, thread_name_prefix="eventkit-snn")
+
+
+def split(part: Callable[[int, int], Any], neurons: int, steps: int) -> list[Any]:
+    """part(start, stop) over all neurons, in as many threads as torch uses in one operation."""
+    threads = max(1, min(torch.get_num_threads(), neurons * steps // GRAIN))
+    width = -(-neurons // (threads * 16)) * 16  # whole cache lines
+    spans = [(a, min(a + width, neurons)) for a in range(0, neurons, width or 1)]
+    if len(spans) < 2:
+        return [part(*span) for span in spans]
+    pool = _pool(os.getpid(), torch.get_num_threads())
+    others = [pool.submit(part, *span) for span in spans[1:]]
+    return [part(*spans[0]), *(other.result() for other in others)]
+
+
+def is_dense(x: Tensor) -> bool:
+    """Whether memory is (T, neurons) without gaps, the neurons in any order (channels_last)."""
+    if torch.compiler.is_compiling():  # strides may be symbols, which cannot be sorted
+        return x.is_contiguous()
+    size = 1
+    for stride, n in sorted(zip(x.stride(), x.shape, strict=True)):
+        if n > 1 and stride != size:
+            return False
+        size *= n
+    return x.shape[0] < 2 or x.stride(0) * x.shape[0] == size
+
+
+def empty_like(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Memory of x's layout. A large one is always fresh, and the first touch of its pages costs
+    more than the arithmetic unless they are huge ones, which numpy asks the system for."""
+    n_bytes = x.numel() * dtype.itemsize
+    if n_bytes < HUGE:
+        return torch.empty_like(x, dtype=dtype)
+    memory = np.empty(n_bytes + 64, np.uint8)
+    memory = memory[-memory.ctypes.data % 64 :][:n_bytes]
+    return torch.from_numpy(memory).view(dtype).as_strided(x.shape, x.stride())
+
+
+def like(x: Tensor, layout: Tensor) -> Tensor:
+    """x in the dtype and the memory layout of `layout`, which has its shape."""
+    if x.dtype == layout.dtype and x.stride() == layout.stride():
+        return x
+    return torch.empty_like(layout).copy_(x)
+
+
+def state_dtype(x: Tensor) -> torch.dtype:
+    """The membrane is float32, whatever the input is rounded to, or float64 with the input."""
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def flat(x: Tensor, steps: int | None = None) -> Tensor:
+    """The memory of a dense x as (steps, neurons)."""
+    steps = len(x) if steps is None else steps
+    neurons = x.numel() // max(steps, 1)
+    return x.detach().as_strided((steps, neurons), (neurons, 1))
+
+
+def as_rows(x: Tensor, steps: int) -> np.ndarray:
+    """`flat` for kernels; bfloat16, which numpy lacks, as uint16."""
+    table = flat(x, steps)
+    rows: np.ndarray = (table.view(torch.uint16) if x.dtype == torch.bfloat16 else table).numpy()
+    return rows
+
+
+def as_row(v: Tensor | None, layout: Tensor) -> np.ndarray:
+    """The memory of one step in the order of `layout`; empty for None."""
+    row: np.ndarray = as_rows(layout.new_empty(0) if v is None else like(v, layout), 1)[0]
+    return row

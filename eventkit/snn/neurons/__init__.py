@@ -1,0 +1,94 @@
+"""Spiking neurons over whole sequences: (T, N, ...) in, spikes of the same shape out.
+
+Every call starts from rest, so no state has to be reset between batches. Where one is wanted,
+`run` and `step` take and return it, and inside `carry(net)` all neurons of a net keep theirs.
+
+Each module here is a family: `leaky` IF, LIF, PLIF; `parallel` the PSN family.
+"""
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from eventkit.errors import OptionError
+from eventkit.registry import Registry, bind, parse_spec
+
+State = Any  # a tensor or a tuple of tensors, each of which has the neurons (N, ...) as last axes
+
+
+class Neuron(nn.Module):
+    """What all neurons share; a subclass defines `run`, which goes through a whole sequence."""
+
+    name: ClassVar[str]
+    causal: ClassVar[bool] = True  # whether a step depends on nothing that comes after it
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._carries = False
+        self._state: State = None
+
+    def run(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
+        """The spikes for x (T, N, ...) from a state of the neurons (N, ...), and the state after.
+
+        None starts from rest. A sequence in pieces, each from the state after the one before, gives
+        what the whole gives.
+        """
+        raise NotImplementedError
+
+    def step(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
+        """`run` for the single time step x (N, ...)."""
+        s, state = self.run(x.unsqueeze(0), state)
+        return s[0], state
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The spikes for x (T, N, ...), from rest or, inside `carry`, from the last call's end."""
+        s, state = self.run(x, self._state)
+        if self._carries:
+            if not self.causal:
+                raise OptionError(
+                    f"{self.name} looks at all T steps at once and has no state to carry: give it "
+                    f"the whole sequence, or use masked_psn or sliding_psn"
+                )
+            self._state = state
+        return s
+
+
+@contextmanager
+def carry(net: nn.Module) -> Iterator[None]:
+    """Inside, the neurons of `net` go on where their last call ended; they start from rest."""
+    neurons = [module for module in net.modules() if isinstance(module, Neuron)]
+    try:
+        for neuron in neurons:
+            neuron._carries, neuron._state = True, None
+        yield
+    finally:
+        for neuron in neurons:
+            neuron._carries, neuron._state = False, None
+
+
+def check_input(x: Tensor) -> None:
+    """OptionError unless x is floating point (T, N, ...) with at least one step."""
+    if x.ndim == 0 or not x.shape[0] or not x.is_floating_point():
+        raise OptionError(
+            f"neurons take floating point (T, N, ...) with at least one time step, "
+            f"found {x.dtype} of shape {tuple(x.shape)}"
+        )
+
+
+NEURONS: Registry[type[Neuron]] = Registry("neuron", __name__)
+
+
+def neuron(spec: str, **known: Any) -> Neuron:
+    """A new neuron layer from a spec: neuron("plif:tau=2,v_reset=none").
+
+    `known` is what the surroundings know, such as T=16 or features=64: a neuron that has such an
+    option takes it, unless the spec itself says otherwise.
+    """
+    name, options = parse_spec(spec)
+    kind = NEURONS[name]
+    takes = inspect.signature(kind).parameters
+    given = {key: value for key, value in known.items() if key in takes}
+    return kind(**bind(kind, given | options, name))

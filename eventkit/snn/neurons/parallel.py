@@ -1,0 +1,134 @@
+"""Parallel spiking neurons: no reset, so that all steps are computed at once, H = W X + b.
+
+Spikes are S = 1[H >= 0]. X is (T, neurons); a bias of -1 is a threshold of 1.
+
+    PSN          W is any (T, T) matrix, b one number a step: step 0 sees the last step
+    masked PSN   W * (lambda M + 1 - lambda), M[i, j] = 1 where j <= i < j + k: causal at lambda = 1
+    sliding PSN  H[t] = w[0] X[t - k + 1] + ... + w[k - 1] X[t] + b: the same filter at every step
+
+Fang et al., "Parallel Spiking Neurons with High Efficiency and Ability to Learn Long-term
+Dependencies", NeurIPS 2023.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from eventkit.errors import OptionError
+from eventkit.snn.surrogate import parse
+from eventkit.snn.windows import toeplitz, windows
+
+from . import NEURONS, Neuron, State, check_input
+
+ROWS = 16  # steps of a sliding filter at a time: fewer waste overlap, more waste zeros
+
+
+@NEURONS.register
+class PSN(Neuron):
+    """Every step sees all T steps through a learned (T, T) matrix; as published, so not causal."""
+
+    name = "psn"
+    causal = False
+
+    def __init__(self, *, T: int, surrogate: str = "atan") -> None:
+        super().__init__()
+        if T < 1:
+            raise OptionError(f"{self.name}: T is {T}, expected at least 1 step")
+        self.T = T
+        self.surrogate = surrogate
+        self._surrogate = parse(surrogate)
+        self.weight = nn.Parameter(torch.empty(T, T))
+        self.bias = nn.Parameter(torch.full((T, 1), -1.0))
+        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+
+    def run(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
+        check_input(x)
+        if state is not None or len(x) != self.T:
+            raise OptionError(f"psn of T={self.T} takes all its steps at once, found {len(x)}")
+        return windows(x, self.weight, self.bias, surrogate=self._surrogate), None
+
+    def extra_repr(self) -> str:
+        return f"T={self.T}, surrogate={self.surrogate!r}"
+
+
+@NEURONS.register
+class MaskedPSN(PSN):
+    """A PSN that comes to look back only `k` steps, itself included, while `lambda_` goes to 1.
+
+    `lambda_` is a buffer that starts at 0, where it is a PSN; a recipe raises it in training, as in
+    `neuron.lambda_.fill_(min(8 * epoch / (epochs - 1), 1))`. At 1 it is causal, and sequences may
+    come in pieces; its state is all steps so far.
+    """
+
+    name = "masked_psn"
+    causal = True
+    lambda_: Tensor
+    mask: Tensor
+
+    def __init__(
+        self, *, T: int, k: int = 2, lambda_init: float = 0.0, surrogate: str = "atan"
+    ) -> None:
+        super().__init__(T=T, surrogate=surrogate)
+        if not 1 <= k <= T:
+            raise OptionError(f"masked_psn: k is {k}, expected 1 to T={T} steps")
+        self.k = k
+        self.register_buffer("lambda_", torch.tensor(float(lambda_init)))
+        self.register_buffer("mask", torch.ones(T, T).tril().triu(1 - k), persistent=False)
+
+    def masked_weight(self) -> Tensor:
+        """W * (lambda M + 1 - lambda), (T, T)."""
+        return self.weight * (self.lambda_ * self.mask + (1 - self.lambda_))
+
+    def run(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
+        check_input(x)
+        seen = 0 if state is None else len(state)
+        whole = x if state is None else torch.cat([state, x])
+        if len(whole) > self.T:
+            raise OptionError(f"masked_psn of T={self.T} steps, found step {len(whole)}")
+        if len(x) < self.T and self.lambda_ < 1:
+            raise OptionError(
+                f"masked_psn of T={self.T} is causal at lambda_ = 1 only: until then it takes all "
+                f"its steps at once, found {len(x)}"
+            )
+        weight = self.masked_weight()[seen : len(whole), : len(whole)]
+        bias = self.bias[seen : len(whole)]
+        return windows(whole, weight, bias, surrogate=self._surrogate, steps=len(x)), whole
+
+    def extra_repr(self) -> str:
+        return f"k={self.k}, {super().extra_repr()}"
+
+
+@NEURONS.register
+class SlidingPSN(Neuron):
+    """A learned filter over the last `k` steps, the same at every step, for any number of steps.
+
+    exp_init starts from (..., 1/4, 1/2, 1), else the weights are uniform in +-1/sqrt(k). Its state
+    is the last k - 1 steps of the input.
+    """
+
+    name = "sliding_psn"
+
+    def __init__(self, *, k: int = 2, exp_init: bool = True, surrogate: str = "atan") -> None:
+        super().__init__()
+        if k < 1:
+            raise OptionError(f"sliding_psn: k is {k}, expected at least 1 step")
+        self.k = k
+        self.surrogate = surrogate
+        self._surrogate = parse(surrogate)
+        powers = 0.5 ** torch.arange(k - 1, -1, -1, dtype=torch.float32)
+        self.weight = nn.Parameter(powers if exp_init else torch.empty(k))
+        self.bias = nn.Parameter(torch.tensor(-1.0))
+        if not exp_init:
+            nn.init.uniform_(self.weight, -1 / math.sqrt(k), 1 / math.sqrt(k))
+
+    def run(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
+        check_input(x)
+        whole = x if state is None else torch.cat([state, x])
+        rows = min(len(x), max(ROWS, self.k))
+        weight = toeplitz(self.weight, rows)
+        s = windows(whole, weight, self.bias, surrogate=self._surrogate, steps=len(x))
+        return s, whole[len(whole) - min(self.k - 1, len(whole)) :]
+
+    def extra_repr(self) -> str:
+        return f"k={self.k}, surrogate={self.surrogate!r}"

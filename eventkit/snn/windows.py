@@ -1,0 +1,125 @@
+"""Spikes of weighted windows over time, H = W X + b: what all parallel spiking neurons compute.
+
+X is (T, neurons) and W a (rows, width) matrix that slides over the steps: rows t to t + rows - 1 of
+H come from the `width` rows of X that end with the same step, those before the first being zero.
+With rows = width = T this is one matrix product.
+
+Only X is kept for the backward pass, and X is there anyway: H is computed again, block by block in
+the cache, since a matrix product of T rows costs less than writing H to memory and reading it back.
+
+    G = dL/dS * slope(H)      dL/dX = W^T G      dL/dW = G X^T      dL/db = sum of G
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from . import memory
+from .memory import empty_like, flat, is_dense, like, state_dtype
+from .surrogate import Surrogate, spike
+
+BLOCK = 1 << 18  # elements of H at a time: they and what is made of them stay in the cache
+
+
+def toeplitz(weight: Tensor, rows: int) -> Tensor:
+    """The windows of a filter (k,): (rows, rows + k - 1), where row i has it from column i on."""
+    k = len(weight)
+    lag = torch.arange(rows + k - 1, device=weight.device)
+    lag = lag - torch.arange(rows, device=weight.device).unsqueeze(1)
+    return torch.where((lag >= 0) & (lag < k), weight[lag.clamp(0, k - 1)], 0)
+
+
+def _tiles(steps: int, before: int, weight: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Rows of H, the rows of X that they come from, and their weights; X has `before` rows more."""
+    rows, width = weight.shape
+    for t in range(0, steps, rows):
+        stop = min(t + rows, steps)
+        first = before + t + rows - width
+        start = max(first, 0)
+        used = weight[: stop - t, start - first : stop - t + width - rows]
+        yield slice(t, stop), slice(start, before + stop), used
+
+
+def _plain(x: Tensor, weight: Tensor, bias: Tensor, steps: int, surrogate: Surrogate) -> Tensor:
+    """The definition in torch's operations, for other devices, compilers and the tests."""
+    flat_x = x.flatten(1).to(state_dtype(x))
+    parts = []
+    with torch.autocast(x.device.type, enabled=False):  # H decides about spikes: never rounded
+        for out, source, w in _tiles(steps, len(x) - steps, weight.to(flat_x.dtype)):
+            b = bias[out] if len(bias) > 1 else bias
+            parts.append(spike(w @ flat_x[source] + b, surrogate))
+    return torch.cat(parts).reshape(steps, *x.shape[1:]).to(x.dtype)
+
+
+class _Windows(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, steps: int, surrogate: Surrogate
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight, bias)
+        ctx.steps, ctx.surrogate = steps, surrogate
+        dtype = state_dtype(x)
+        weight, limit = weight.to(dtype), -bias.to(dtype)
+        s = empty_like(x[len(x) - steps :], x.dtype)
+        xs, spikes = flat(x), flat(s)
+        for out, source, w in _tiles(steps, len(x) - steps, weight):
+            theta = limit[out] if len(limit) > 1 else limit
+            for span in _blocks(spikes.shape[1], len(w)):
+                h = torch.mm(w, xs[source, span].to(dtype))
+                torch.ge(h, theta, out=spikes[out, span])
+        return s
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, bias = ctx.saved_tensors
+        steps, surrogate = ctx.steps, ctx.surrogate
+        dtype = state_dtype(x)
+        weights, biases = weight.to(dtype), bias.to(dtype)
+        gw, gb = torch.zeros_like(weights), torch.zeros_like(biases)
+        gx = empty_like(x, x.dtype)
+        gs = flat(like(grads[0], x[len(x) - steps :]))
+        xs, gxs = flat(x), flat(gx)
+        rows, width = weights.shape
+        done = 0
+        for out, source, w in _tiles(steps, len(x) - steps, weights):
+            b = biases[out] if len(biases) > 1 else biases
+            first = width - rows - (w.shape[1] - len(w))  # column of weight where w starts
+            for span in _blocks(xs.shape[1], rows):
+                xb = xs[source, span].to(dtype)
+                g = surrogate.slope(torch.addmm(b, w, xb)).mul_(gs[out, span])
+                gw[: len(w), first : first + w.shape[1]].addmm_(g, xb.t())
+                gb += g.sum(1, keepdim=True) if len(biases) > 1 else g.sum()
+                part = w.t() @ g
+                seen = max(done - source.start, 0)
+                gxs[source.start : source.start + seen, span] += part[:seen]
+                gxs[source.start + seen : source.stop, span] = part[seen:]
+            done = source.stop
+        return gx, gw.to(weight.dtype), gb.to(bias.dtype), None, None
+
+
+def _blocks(neurons: int, rows: int) -> Iterator[slice]:
+    width = max(BLOCK // rows, 1024)
+    for a in range(0, neurons, width):
+        yield slice(a, min(a + width, neurons))
+
+
+def windows(
+    x: Tensor, weight: Tensor, bias: Tensor, *, surrogate: Surrogate, steps: int | None = None
+) -> Tensor:
+    """Spikes (steps, N, ...) where H = W X + b reaches 0, in x's dtype; H is float32 or float64.
+
+    x (T, N, ...) may begin with rows that are only looked back on: `steps` are to be answered,
+    [all]. weight is (rows, width), bias (steps, 1) or a single number. The gradient of a spike is
+    the surrogate's slope at H.
+    """
+    steps = len(x) if steps is None else steps
+    bias = bias.reshape(-1, 1)
+    if not memory.has_kernels(x) or torch.compiler.is_compiling():
+        return _plain(x, weight, bias, steps, surrogate)
+    x = x if is_dense(x) else x.contiguous()
+    spikes: Tensor = _Windows.apply(x, weight, bias, steps, surrogate)  # type: ignore[no-untyped-call]
+    return spikes
