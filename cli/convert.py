@@ -10,19 +10,33 @@ from ._text import DURATION, PATH, Bar, duration, number, print_facts, print_jso
 
 
 def spec(
-    frames: int | None, by: str | None, length: int | None, rep: str | None, like: str | None
+    frames: int | None,
+    by: str | None,
+    length: int | None,
+    rep: str | None,
+    like: str | None,
+    events: bool = False,
 ) -> str:
     """The representation that the options ask for, as text."""
     given = [
         name
-        for name, value in (("--frames", frames), ("--duration", length), ("--rep", rep))
+        for name, value in (
+            ("--frames", frames),
+            ("--duration", length),
+            ("--rep", rep),
+            ("--events", events),
+        )
         if value
     ]
     if len(given) != 1:
         found = " and ".join(given) or "none"
         raise click.UsageError(
-            f"give one of --frames N, --duration TIME, --rep SPEC; found {found}"
+            f"give one of --frames N, --duration TIME, --rep SPEC, --events; found {found}"
         )
+    if events:
+        if by or like:
+            raise click.UsageError("--by and --like go with --frames, not with --events")
+        return "events"
     if rep and (by or like):
         raise click.UsageError("--by and --like go with --frames; write them into --rep SPEC")
     if length and by:
@@ -45,6 +59,11 @@ def spec(
 )
 @click.option("--duration", "length", type=DURATION, help="Frames of this duration each.")
 @click.option("--rep", metavar="SPEC", help="Any representation, as voxel:bins=9.")
+@click.option(
+    "--events",
+    is_flag=True,
+    help="Keep the events; any representation is then made while loading.",
+)
 @click.option(
     "--like",
     type=click.Choice(["spikingjelly", "tonic"]),
@@ -73,6 +92,7 @@ def command(
     by: str | None,
     length: int | None,
     rep: str | None,
+    events: bool,
     like: str | None,
     root: str | None,
     out: str | None,
@@ -89,7 +109,7 @@ def command(
     NAME is a known dataset (see eventkit datasets), a dataset description in TOML, or a folder of
     class folders. An interrupted conversion continues when the same command is run again.
     """
-    represent = spec(frames, by, length, rep, like)
+    represent = spec(frames, by, length, rep, like, events)
     from eventkit.convert import convert
 
     with progress("samples", "convert") as bar, resumable():
@@ -134,7 +154,7 @@ def print_summary(summary: dict[str, Any]) -> None:
     """What a conversion made, and where its events went."""
     ledger = summary["ledger"]
     lost = {k: v for k, v in ledger.items() if k not in ("read", "binned", "backward_steps") and v}
-    seconds = summary["seconds"]
+    seconds, shape = summary["seconds"], summary["shape"]
     samples = ", ".join(f"{count:,} {split}" for split, count in summary["samples"].items())
     places = "".join(f", {value:,} {key.replace('_', ' ')}" for key, value in lost.items())
     again = (
@@ -144,8 +164,9 @@ def print_summary(summary: dict[str, Any]) -> None:
     )
     facts = {
         "store": f"{summary['out']} ({size(summary['bytes'])})",
-        "samples": f"{samples}, each {' x '.join(map(str, summary['shape']))}",
-        "events": f"{ledger['read']:,} read, {ledger['binned']:,} binned{places}",
+        "samples": samples + (f", each {' x '.join(map(str, shape))}" if shape else ""),
+        "events": f"{ledger['read']:,} read, {ledger['binned']:,} "
+        f"{'binned' if shape else 'stored'}{places}",
         "sorted": f"{ledger['backward_steps']:,} backward steps in time"
         if ledger["backward_steps"]
         else "",
@@ -159,8 +180,10 @@ def print_summary(summary: dict[str, Any]) -> None:
 
 
 def _print_plan(plan: dict[str, Any]) -> None:
-    frames, *rest = plan["shape"]
-    shape = " x ".join(map(str, [frames or "T", *rest]))
+    each = plan["represent"]
+    if plan["shape"]:
+        frames, *rest = plan["shape"]
+        each += f", {' x '.join(map(str, [frames or 'T', *rest]))} {plan['dtype']}"
     dense = plan["dense_bytes"]
     shards = sum(plan["shards"].values())
     print_facts(
@@ -168,7 +191,7 @@ def _print_plan(plan: dict[str, Any]) -> None:
             "dataset": plan["dataset"],
             "store": plan["out"],
             "samples": ", ".join(f"{count:,} {split}" for split, count in plan["samples"].items()),
-            "each": f"{plan['represent']}, {shape} {plan['dtype']}",
+            "each": each,
             "read": f"{plan['sources']:,} files, {size(plan['source_bytes'])}",
             "write": f"{shards:,} shards"
             + (f", {size(dense)} before compression" if dense else ""),

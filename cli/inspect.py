@@ -19,12 +19,16 @@ def command(store: str, as_json: bool) -> None:
     if as_json:
         print_json(facts)
         return
-    shape = " x ".join(map(str, facts["shape"]))
+    tensors = facts["represent"]
+    if facts["kind"] == "events":
+        tensors += f", {facts['columns']}; {facts['bytes_per_event']:.2f} bytes each"
+    else:
+        tensors += f", {' x '.join(map(str, facts['shape']))} {facts['dtype']}"
     print_facts(
         {
             "store": facts["store"],
             "dataset": facts["title"],
-            "tensors": f"{facts['represent']}, {shape} {facts['dtype']}",
+            "holds": tensors,
             "transforms": ", ".join(facts["transforms"]),
             "classes": f"{len(facts['classes'])}: {', '.join(facts['classes'])}",
             "made by": facts["command"],
@@ -54,12 +58,11 @@ def describe(opened: Any) -> dict[str, Any]:
     from eventkit.registry import format_spec
 
     told = opened.attributes
-    first = opened[opened.splits[0]].frames
+    first = opened[opened.splits[0]]
     return {
         "store": str(opened.path),
         **{key: told[key] for key in ("kind", "dataset", "title", "represent", "classes", "size")},
-        "shape": list(first.shape[1:]),
-        "dtype": first.dtype.name,
+        **_tensors(opened, first),
         "transforms": [
             format_spec(step["name"], {k: v for k, v in step.items() if k != "name"})
             for step in told["plan"]["transforms"]
@@ -77,4 +80,23 @@ def describe(opened: Any) -> dict[str, Any]:
         },
         **{key: told[key] for key in ("command", "versions", "plan_digest", "splits", "cite")},
         **{key: told[key] for key in ("license", "warnings")},
+    }
+
+
+def _tensors(opened: Any, first: Any) -> dict[str, Any]:
+    """What a sample is: the shape and type of its array, or the types of its columns."""
+    if opened.kind != "events":
+        return {"shape": list(first.frames.shape[1:]), "dtype": first.frames.dtype.name}
+    events = sum(int(split.column("count").sum()) for split in opened.values())
+    n_bytes = sum(
+        int(opened.small(f"integrity/{name}/events/{column}/shard_bytes").sum())
+        for name in opened
+        for column in "txyp"
+    )
+    return {
+        "shape": None,
+        "dtype": None,
+        "columns": ", ".join(f"{name} {kind}" for name, kind in first.ragged.dtypes.items()),
+        "events": events,
+        "bytes_per_event": n_bytes / max(events, 1),
     }

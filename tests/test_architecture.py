@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "layouts": {"datasets", "events", "formats"},
     "store": {"events"},
     "convert": DATA | {"datasets", "layouts", "store"},
-    "doctor": DATA | {"convert"},
+    "doctor": DATA | {"convert", "store"},
     "viz": {"events"},
     "simulate": {"datasets", "events", "formats"},
     "snn": set(),

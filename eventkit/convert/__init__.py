@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from eventkit import datasets, layouts
@@ -17,7 +18,7 @@ from eventkit.convert import plan
 from eventkit.convert.engine import cpus, executor, run
 from eventkit.convert.finish import finish
 from eventkit.convert.plan import Plan
-from eventkit.convert.task import convert_sample
+from eventkit.convert.task import convert_sample, writer
 from eventkit.errors import FetchError, OptionError, StoreError
 from eventkit.registry import parse_spec
 from eventkit.store import Store
@@ -129,10 +130,10 @@ def describe(decided: Plan, workers: int) -> dict[str, Any]:
         "samples": {split: grid.samples for split, grid in decided.grids.items()},
         "sources": len(decided.sources),
         "source_bytes": sum(decided.sources.values()),
-        "shape": [decided.n_frames, *decided.frame],
-        "dtype": decided.dtype.name,
+        "shape": [decided.n_frames, *decided.frame] if decided.frame else None,
+        "dtype": decided.dtype.name if decided.frame else None,
         "dense_bytes": decided.dense_bytes(),
-        "shards": {split: grid.shards for split, grid in decided.grids.items()},
+        "shards": {split: grid.jobs for split, grid in decided.grids.items()},
         "memory_bytes": decided.memory(workers),
         "workers": workers,
         "warnings": decided.listing.warnings,
@@ -141,15 +142,18 @@ def describe(decided: Plan, workers: int) -> dict[str, Any]:
 
 def estimate(decided: Plan, workers: int) -> float:
     """About how many seconds a conversion takes: two samples are converted to see."""
-    jobs = [job for job in decided.jobs(Path()) if job.samples]
     seconds = share = 0.0
-    for job in (jobs[0], jobs[-1]):  # the first also compiles the kernels
-        sample = job.samples[-1]
-        of_source = sum(other.source == sample.source for other in decided.listing.samples)
-        started = time.perf_counter()
-        convert_sample(job, sample)
-        seconds = time.perf_counter() - started
-        share = decided.sources[sample.source] / of_source
+    with TemporaryDirectory() as tree:
+        for folder in decided.folders():
+            Path(tree, folder).mkdir(parents=True)
+        jobs = decided.jobs(Path(tree))
+        for job in (jobs[0], jobs[-1]):  # the first also compiles the kernels
+            sample = job.samples[-1]
+            of_source = sum(other.source == sample.source for other in decided.listing.samples)
+            started = time.perf_counter()
+            convert_sample(job, sample, writer(job))
+            seconds = time.perf_counter() - started
+            share = decided.sources[sample.source] / of_source
     return 0.5 + seconds * sum(decided.sources.values()) / max(share, 1) / workers
 
 
@@ -176,8 +180,8 @@ def _produce(
     decided: Plan, building: Building, name: str, workers: int, progress: Progress | None
 ) -> None:
     """Run the jobs that are not done yet, and record each."""
-    for split in decided.grids:
-        building.folder_of(split, decided.array)
+    for folder in decided.folders():
+        building.folder_of(folder)
     jobs = decided.jobs(building.tree)
     waiting = [job for job in jobs if (job.split, job.number) not in building.done]
     state = {"samples": 0, "total": len(decided.listing.samples), "events": 0, "bytes": 0}
@@ -207,7 +211,9 @@ def _command(name: str | Path, represent: str, transform: tuple[str, ...], codec
     """The command that makes this store, without the paths of one machine."""
     shown = Path(name).name if Path(name).suffix == ".toml" or Path(name).is_dir() else str(name)
     kind, options = parse_spec(represent)
-    if kind == "frames" and "n" in options and set(options) <= {"n", "by", "like"}:
+    if kind == "events" and not options:
+        parts = ["eventkit convert", shown, "--events"]
+    elif kind == "frames" and "n" in options and set(options) <= {"n", "by", "like"}:
         parts = ["eventkit convert", shown, "--frames", options["n"]]
         parts += [
             word for key in ("by", "like") if key in options for word in (f"--{key}", options[key])
@@ -235,7 +241,7 @@ def _summary(
         "dataset": decided.dataset.name,
         "represent": decided.spec,
         "samples": {split: len(store[split]) for split in store},
-        "shape": list(store[store.splits[0]].frames.shape[1:]),
+        "shape": None if store.kind == "events" else list(store[store.splits[0]].frames.shape[1:]),
         "events": ledger["read"],
         "ledger": ledger,
         "bytes": sum(file.stat().st_size for file in target.rglob("*") if file.is_file()),

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from eventkit import __version__
-from eventkit.convert.plan import Plan
+from eventkit.convert import ragged
+from eventkit.convert.plan import Grid, Plan, Segments
 from eventkit.errors import FormatError
 from eventkit.store import metadata
 from eventkit.store.building import Building, failpoint, write_file
@@ -23,6 +24,8 @@ COLUMNS = {
     "t_end": np.int64,
     "source": np.int32,
     "frames_crc": np.uint32,
+    "segment": np.int32,
+    "events_crc": np.uint32,
 }
 
 
@@ -96,25 +99,17 @@ def finish(plan: Plan, building: Building, command: str) -> None:
 
 def _split(tree: _Tree, plan: Plan, split: str, sources: dict[str, int]) -> None:
     grid, samples = plan.grids[split], plan.samples(split)
-    entries = [tree.building.done[split, number] for number in range(grid.shards)]
+    entries = [tree.building.done[split, number] for number in range(grid.jobs)]
     rows: dict[str, list[int]] = {}
     for entry in entries:
         for name, values in entry["rows"].items():
             rows.setdefault(name, []).extend(values)
     rows["labels"] = [sample.label for sample in samples]
     rows["source"] = [sources[sample.source] for sample in samples]
-    n_frames = plan.n_frames or max(rows["n_frames"], default=0)
-    tree.node(
-        f"{split}/{plan.array}",
-        metadata.array(
-            (grid.samples, n_frames, *plan.frame),
-            plan.dtype,
-            ("sample", "time", "channel", "y", "x"),
-            chunk=(*grid.chunk, *plan.frame),
-            shard=(*grid.shard, *plan.frame),
-            codec=plan.codec,
-        ),
-    )
+    if isinstance(grid, Segments):
+        _events(tree, plan, split, grid, entries)
+    else:
+        _dense(tree, plan, split, grid, entries, max(rows["n_frames"], default=0))
     for name, values in rows.items():
         dtype = COLUMNS.get(name, np.int64)
         tree.column(f"{split}/{name}", np.array(values, dtype), "sample")
@@ -127,23 +122,56 @@ def _split(tree: _Tree, plan: Plan, split: str, sources: dict[str, int]) -> None
             numbers = {value: number for number, value in enumerate(values)}
             codes = np.array([numbers[text] for text in texts], np.int32)
             tree.column(f"{split}/{name}", codes, "sample", names=values)
-    _integrity(tree, plan, split, entries, n_frames)
+
+
+def _dense(
+    tree: _Tree, plan: Plan, split: str, grid: Grid, entries: list[dict[str, Any]], longest: int
+) -> None:
+    """The array of frames, and the checksums of its shards."""
+    n_frames = plan.n_frames or longest
+    document = metadata.array(
+        (grid.samples, n_frames, *plan.frame),
+        plan.dtype,
+        ("sample", "time", "channel", "y", "x"),
+        chunk=(*grid.chunk, *plan.frame),
+        shard=(*grid.shard, *plan.frame),
+        codec=plan.codec,
+    )
+    tree.node(f"{split}/{plan.array}", document)
+    _integrity(tree, f"{split}/{plan.array}", document, entries, f"integrity/{split}")
+
+
+def _events(
+    tree: _Tree, plan: Plan, split: str, grid: Segments, entries: list[dict[str, Any]]
+) -> None:
+    """The columns of events, the time at which every chunk begins, and checksums of shards."""
+    longest = grid.chunk * max(len(entry["chunk_t"]) for entry in entries)
+    documents = ragged.documents(grid, plan.codec, plan.size, max(longest, grid.chunk))
+    for name, document in documents.items():
+        tree.node(f"{split}/events/{name}", document)
+        where = f"integrity/{split}/events/{name}"
+        _integrity(tree, f"{split}/events/{name}", document, entries, where)
+    times = [time for entry in entries for time in entry["chunk_t"]]
+    # No chunk of an array may be empty.
+    tree.column(f"{split}/events/chunk_t", np.array(times or [0], np.int64), "chunk")
 
 
 def _integrity(
-    tree: _Tree, plan: Plan, split: str, entries: list[dict[str, Any]], n_frames: int
+    tree: _Tree, array: str, document: dict[str, Any], entries: list[dict[str, Any]], where: str
 ) -> None:
     """Bytes and checksum of shard (i, j) at i * J + j; 0 bytes where there is no shard."""
-    extent = plan.grids[split].shard[1]
-    columns = max(1, -(-n_frames // extent))
+    extent = document["chunk_grid"]["configuration"]["chunk_shape"][1]
+    columns = max(1, -(-document["shape"][1] // extent))
     sizes = np.zeros(len(entries) * columns, np.uint64)
     sums = np.zeros(len(entries) * columns, np.uint32)
     for i, entry in enumerate(entries):
         for name, file in entry["files"].items():
-            j = int(name.rpartition("/")[2].split(".")[2])
-            sizes[i * columns + j], sums[i * columns + j] = file["bytes"], file["crc"]
-    tree.column(f"integrity/{split}/shard_bytes", sizes, "shard")
-    tree.column(f"integrity/{split}/shard_crc", sums, "shard")
+            folder, _, shard = name.rpartition("/")
+            if folder == array:
+                j = int(shard.split(".")[2])
+                sizes[i * columns + j], sums[i * columns + j] = file["bytes"], file["crc"]
+    tree.column(f"{where}/shard_bytes", sizes, "shard")
+    tree.column(f"{where}/shard_crc", sums, "shard")
 
 
 def _sources(tree: _Tree, plan: Plan) -> None:
@@ -168,13 +196,13 @@ def _notes(plan: Plan, building: Building) -> list[str]:
     for split, grid in plan.grids.items():
         samples = plan.samples(split)
         gaps = 0
-        for number in range(grid.shards):
+        for number in range(grid.jobs):
             entry = building.done[split, number]
             notes += entry["notes"]
             for row, n in enumerate(entry["rows"]["n_events"]):
-                gaps += n > 0 and entry["rows"]["empty_frames"][row] > 0
+                gaps += n > 0 and any(entry["rows"].get("empty_frames", [])[row : row + 1])
                 if n == 0:
-                    sample = samples[number * grid.shard[0] + row]
+                    sample = samples[number * grid.per_job + row]
                     window = "" if sample.start is None else f", {sample.start}..{sample.stop} µs"
                     notes.append(f"{sample.source}{window}: no events in this sample")
         if gaps:

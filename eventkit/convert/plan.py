@@ -3,9 +3,10 @@
 import hashlib
 import inspect
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from eventkit.datasets import Dataset
 from eventkit.errors import FormatError, OptionError
 from eventkit.events import Events
 from eventkit.layouts import Listing, Sample
-from eventkit.registry import format_spec
+from eventkit.registry import bind, format_spec, parse_spec
 from eventkit.representations import Whole
 from eventkit.store.metadata import SCHEMA
 from eventkit.store.shard import CODECS, Codec
@@ -33,16 +34,35 @@ class Grid:
     shard: tuple[int, int]
 
     @property
-    def shards(self) -> int:
-        return -(-self.samples // self.shard[0])
+    def per_job(self) -> int:
+        """How many samples a job makes: those of one row of shards."""
+        return self.shard[0]
+
+    @property
+    def jobs(self) -> int:
+        return -(-self.samples // self.per_job)
+
+
+@dataclass(frozen=True)
+class Segments:
+    """How the events of one split are laid: a job writes a segment, one sample after the other."""
+
+    samples: int
+    per_job: int
+    chunk: int  # events
+    shard: int
+
+    @property
+    def jobs(self) -> int:
+        return -(-self.samples // self.per_job)
 
 
 @dataclass(frozen=True)
 class Job:
-    """One unit of work: everything needed to produce the files of one shard, anywhere."""
+    """One unit of work: everything needed to produce its files, a row of shards, anywhere."""
 
     root: str
-    folder: str  # where the shard's files go
+    folder: str  # where the files go
     split: str
     number: int
     samples: tuple[Sample, ...]
@@ -53,7 +73,7 @@ class Job:
     size: tuple[int, int]
     representation: dict[str, Any]
     transforms: tuple[dict[str, Any], ...]
-    grid: Grid
+    grid: Grid | Segments
     codec: Codec
 
 
@@ -68,16 +88,17 @@ class Plan:
     size: tuple[int, int]  # after the transforms
     representation: dict[str, Any]
     transforms: tuple[dict[str, Any], ...]
-    frame: tuple[int, int, int]  # C, H, W
+    frame: tuple[int, ...]  # C, H, W; of events, nothing
     n_frames: int | None  # None: it differs from sample to sample
     dtype: np.dtype
-    grids: dict[str, Grid]
+    grids: Mapping[str, Grid | Segments]
     codec: Codec
 
     @property
     def array(self) -> str:
-        """The name of the dense array in each split."""
-        return "frames" if self.representation["name"] == "frames" else "data"
+        """What is in each split, frames, data (any other dense array) or events; its name."""
+        name = self.representation["name"]
+        return name if name in ("frames", "events") else "data"
 
     @property
     def spec(self) -> str:
@@ -126,6 +147,11 @@ class Plan:
         asks = "size" in inspect.signature(stream).parameters
         return {"size": "{}x{}".format(*self.dataset.size)} if asks else {}
 
+    def folders(self) -> list[str]:
+        """The folders below a tree into which jobs write."""
+        parts = ["/" + name for name in "txyp"] if self.array == "events" else [""]
+        return [f"{split}/{self.array}{part}" for split in self.grids for part in parts]
+
     def jobs(self, tree: Path) -> list[Job]:
         """One job per shard, the folder of each below `tree`."""
         jobs = []
@@ -147,15 +173,15 @@ class Plan:
                 grid=grid,
                 codec=self.codec,
             )
-            for number in range(grid.shards):
-                first = number * grid.shard[0]
-                part = tuple(samples[first : first + grid.shard[0]])
+            for number in range(grid.jobs):
+                first = number * grid.per_job
+                part = tuple(samples[first : first + grid.per_job])
                 jobs.append(replace(job, number=number, samples=part))
         return jobs
 
     def dense_bytes(self) -> int | None:
         """Bytes of all samples uncompressed, if T is fixed."""
-        if self.n_frames is None:
+        if self.n_frames is None:  # or events: nobody has counted them
             return None
         n = sum(grid.samples for grid in self.grids.values())
         return n * self.n_frames * int(np.prod(self.frame)) * self.dtype.itemsize
@@ -164,9 +190,12 @@ class Plan:
         """An upper bound of the memory a conversion with so many workers holds, in bytes."""
         largest = max(self.sources.values(), default=0)
         events = min(MAX_EVENTS, largest // 5 + 1)
+        if self.array == "events":  # two sets of columns, what sorting copies, and a shard
+            shard = max(grid.shard for grid in self.grids.values() if isinstance(grid, Segments))
+            return 200 * MIB + workers * (3 * 13 * events + 2 * 4 * shard)
         frame = int(np.prod(self.frame)) * self.dtype.itemsize
         per_sample = frame * (self.n_frames or 64)
-        shard = max(grid.shard[0] for grid in self.grids.values()) * per_sample
+        shard = max(grid.per_job for grid in self.grids.values()) * per_sample
         return 200 * MIB + workers * (2 * 13 * events + 2 * per_sample + shard)
 
 
@@ -187,28 +216,42 @@ def make(
     sensor = dataset.size or _sensor(listing, dataset.format)
     steps = [transforms.parse(spec) for spec in transform]
     size = transforms.transform(Events.empty(sensor), *transform).size
-    entry, options = representations.parse(representation)
-    shape = entry.shape(Whole(1, 0, 0), size, **options)
-    n_frames = shape[0] if entry.fixed(options) else None
-    dtype = np.dtype(entry.dtype)
-    grids = {}
+    if parse_spec(representation)[0] == "events":
+        options = bind(_events, parse_spec(representation)[1], "events")
+        name, n_frames = "events", None
+        frame: tuple[int, ...] = ()
+        dtype: np.dtype = np.dtype(np.void)
+    else:
+        entry, options = representations.parse(representation)
+        length, *sides = entry.shape(Whole(1, 0, 0), size, **options)
+        name, frame, dtype = entry.name, tuple(sides), np.dtype(entry.dtype)
+        n_frames = length if entry.fixed(options) else None
+    grids: dict[str, Grid | Segments] = {}
+    typical = _typical(listing, sources, dataset.format) if name == "events" else 0
     for split in listing.splits():
         n = sum(sample.split == split for sample in listing.samples)
-        grids[split] = grid(n, n_frames, int(np.prod(shape[1:])) * dtype.itemsize)
+        if name == "events":
+            grids[split] = segments(n, typical)
+        else:
+            grids[split] = grid(n, n_frames, int(np.prod(frame)) * dtype.itemsize)
     return Plan(
         dataset=dataset,
         listing=listing,
         sources=sources,
         sensor=sensor,
         size=size,
-        representation={"name": entry.name, **options},
+        representation={"name": name, **options},
         transforms=tuple({"name": name, **options} for name, options in steps),
-        frame=shape[1:],
+        frame=frame,
         n_frames=n_frames,
         dtype=dtype,
         grids=grids,
         codec=CODECS[codec],
     )
+
+
+def _events(*, bounds: Literal["raise", "drop"] = "raise") -> None:
+    """The options of `events`: what is done with events outside the sensor."""
 
 
 def grid(samples: int, n_frames: int | None, frame_bytes: int) -> Grid:
@@ -230,6 +273,28 @@ def grid(samples: int, n_frames: int | None, frame_bytes: int) -> Grid:
     fitting = min(64 * MIB // (k * extent * frame_bytes), samples // (16 * k))
     per_shard = k * max(1, min(4096, _power_down(fitting)))
     return Grid(samples, (k, step), (per_shard, extent))
+
+
+def segments(samples: int, typical: int) -> Segments:
+    """Segments of about 8 M events for samples of about `typical` events.
+
+    Every sample begins a chunk, so that a chunk holds most samples whole, but no more than a slice
+    of time should have to decode. At least 16 jobs where there are samples for it.
+    """
+    chunk = min(max(_power_up(typical + typical // 4), 1024), 65536)
+    padded = -(-max(typical, 1) // chunk) * chunk
+    per_job = max(1, min(4096, _power_down(min((1 << 23) // padded, samples // 16))))
+    # A shard's index has 16 bytes for every chunk, absent or not: so no more than are expected.
+    return Segments(samples, per_job, chunk, min(max(_power_up(per_job * padded), chunk), 1 << 23))
+
+
+def _typical(listing: Listing, sources: dict[str, int], format: str | None) -> int:
+    """About how many events a sample has, from the sizes of the files."""
+    path = listing.root / listing.samples[0].source
+    reader = formats.FORMATS[format] if format else formats.guess(path)
+    size = max(sources[listing.samples[0].source], 1)
+    density = 0.25 if reader.bound is None else min(reader.bound(path) / size, 2)
+    return int(sum(sources.values()) * density / len(listing.samples))
 
 
 def _power_up(n: int) -> int:

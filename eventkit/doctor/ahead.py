@@ -64,11 +64,14 @@ def _formats(events: Events, folder: Path) -> list[str]:
 
 
 def _convert(events: Events, folder: Path) -> None:
-    """A store of two recordings."""
+    """Stores of two recordings, of frames and of events."""
     from eventkit.convert import convert
+    from eventkit.store import Store
 
     for label in ("a", "b"):
         path = folder / "raw" / "train" / label / "0.aedat"
         path.parent.mkdir(parents=True)
         formats.write(path, events, "aedat3")
     convert(folder / "raw", represent="frames:n=4", out=folder / "warm.zarr", workers=1)
+    convert(folder / "raw", represent="events", out=folder / "events.zarr", workers=1)
+    Store(folder / "events.zarr")["train"].events(0)

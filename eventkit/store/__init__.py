@@ -4,20 +4,33 @@
       zarr.json               attributes.eventkit: what it is and how it was made; all metadata
       <split>/frames          (N, T, 2, H, W), one sample a chunk, in shards  (`data`: any other
                               dense representation; T is padded with zeros where it differs)
-      <split>/labels n_frames n_events t_start t_end source frames_crc  and columns of the dataset
+      <split>/events/*        instead of frames, with `represent="events"`: columns t, x, y, p of
+                              all samples, and chunk_t; ragged.py says how they are laid
+      <split>/labels n_events t_start t_end source            and columns of the dataset
+      <split>/n_frames frames_crc                             of a dense store
+      <split>/segment start count events_crc                  of an events store
       <split>/ledger/*        events per sample: read = invalid + dropped_* + out_of_bounds
-                              + unbinned + binned
+                              + unbinned + binned (that is, counted in the array, or stored)
       integrity/<split>/*     bytes and crc32c of every shard
       sources/*               names, bytes and crc32c of the files it was made from
 
 Readers refuse a store that is unfinished, changed by a bit, or of a newer schema.
+
+A dense store is read by `split.read(indices)` and `split.frames[...]`. An events store by
+
+    split.events(i)                                 Events of sample i, in order of time
+    split.events(i, start=1_000_000, stop=2_000_000)    those of a second, and no others are read
+    batch = split.read_events(indices, batch)       many samples into memory that is used again
+    split.column("count"), ("t_start"), ("t_end")   what representations.Whole needs, unread
+
+`store.kind` is "frames", "data" or "events".
 """
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,6 +38,10 @@ from eventkit.errors import StoreDamaged, StoreError
 from eventkit.registry import unknown
 from eventkit.store import metadata
 from eventkit.store.shard import Shard, decode
+
+if TYPE_CHECKING:
+    from eventkit.events import Events
+    from eventkit.store.ragged import EventBatch, Ragged
 
 OPEN_SHARDS = 64
 
@@ -120,6 +137,7 @@ class Split:
 
     def __init__(self, store: "Store", name: str) -> None:
         self.name = name
+        self.size = store.size
         self._path = store.path / name
         self._nodes = {
             key.removeprefix(f"{name}/"): node
@@ -129,13 +147,56 @@ class Split:
         self._columns: dict[str, np.ndarray] = {}
 
     def __len__(self) -> int:
-        return self.frames.shape[0]
+        return int(self._nodes["labels"]["shape"][0])
+
+    @property
+    def kind(self) -> str:
+        """What is stored: "frames", "data" (any other dense representation) or "events"."""
+        return next(key for key in ("frames", "data", "events/t") if key in self._nodes)[:6]
 
     @cached_property
     def frames(self) -> Dense:
-        """The dense representation, (N, T, C, H, W)."""
-        key = "frames" if "frames" in self._nodes else "data"
-        return Dense(self._path / key, self._nodes[key])
+        """The dense representation, (N, T, C, H, W). StoreError in an events store."""
+        if self.kind == "events":
+            raise StoreError(
+                f"{self._path.parent}: holds events, not frames; make them while loading, as "
+                'EventDataset(store, represent="frames:n=16"), or read split.events(i)'
+            )
+        return Dense(self._path / self.kind, self._nodes[self.kind])
+
+    @cached_property
+    def ragged(self) -> "Ragged":
+        """The columns of an events store. StoreError in a store of frames."""
+        if self.kind != "events":
+            raise StoreError(
+                f"{self._path.parent}: holds {self.kind}, no events; convert with --events to "
+                "store events"
+            )
+        from eventkit.store.ragged import Ragged  # kernels: not for who reads frames
+
+        nodes = {name: self._nodes[f"events/{name}"] for name in "txyp"}
+        where = {name: self.column(name) for name in ("segment", "start", "count")}
+        where["chunk_t"] = read_small(self._path / "events/chunk_t", self._nodes["events/chunk_t"])
+        return Ragged(self._path / "events", nodes, self.size, where)
+
+    def events(self, index: int, *, start: int | None = None, stop: int | None = None) -> "Events":
+        """The events of one sample in order of time, or those of start <= t < stop (µs).
+
+        Times are those of the recording. Only the chunks that hold the events are read.
+        """
+        return self.ragged.slice(range(len(self))[index], start, stop)
+
+    def read_events(
+        self, indices: Sequence[int], out: "EventBatch | None" = None, *, columns: str = "txyp"
+    ) -> "EventBatch":
+        """The events of many samples, one after the other, in the memory of `out`.
+
+        Give the batch of an earlier call as `out` (one for each thread) and nothing is allocated.
+        Only the columns named are decoded, the others are zero: frames by number need no t.
+        """
+        from eventkit.store.ragged import EventBatch
+
+        return self.ragged.read(indices, EventBatch() if out is None else out, columns)
 
     @property
     def zarr(self) -> Any:
@@ -165,8 +226,12 @@ class Split:
 
     @property
     def columns(self) -> list[str]:
-        """The names of all one-dimensional arrays."""
-        return [key for key, node in self._nodes.items() if len(node["shape"]) == 1]
+        """The names of all arrays with one number for each sample."""
+        return [
+            key
+            for key, node in self._nodes.items()
+            if len(node["shape"]) == 1 and not key.startswith("events/")
+        ]
 
     def column(self, name: str) -> np.ndarray:
         """One of `columns` as a numpy array."""
@@ -195,6 +260,11 @@ class Split:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_columns": {}}
 
+    def __repr__(self) -> str:
+        if self.kind == "events":
+            return f"Split({self.name!r}: {len(self)} samples, events)"
+        return f"Split({self.name!r}: {self.kind} {self.frames.shape} {self.frames.dtype})"
+
 
 class Store(Mapping[str, Split]):
     """A finished store: its splits by name, and what it is.
@@ -213,15 +283,24 @@ class Store(Mapping[str, Split]):
         return list(self._splits)
 
     @property
+    def kind(self) -> str:
+        """What is stored: "frames", "data" (any other dense representation) or "events"."""
+        return str(self.attributes["kind"])
+
+    @property
     def classes(self) -> list[str]:
         """Class names: label i is classes[i]."""
         return list(self.attributes["classes"])
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height of the frames."""
+        """Width and height of the frames, or of the sensor."""
         width, height = self.attributes["size"]
         return width, height
+
+    def small(self, name: str) -> np.ndarray:
+        """A one-dimensional array by its path, as "integrity/train/shard_bytes"."""
+        return read_small(self.path / name, self.nodes[name])
 
     def __getitem__(self, name: str) -> Split:
         if name not in self._splits:
@@ -235,7 +314,10 @@ class Store(Mapping[str, Split]):
         return len(self._splits)
 
     def __repr__(self) -> str:
-        parts = ", ".join(f"{name} {split.frames.shape}" for name, split in self.items())
+        parts = ", ".join(
+            f"{name} {f'{len(split)} x events' if self.kind == 'events' else split.frames.shape}"
+            for name, split in self.items()
+        )
         return f"Store({str(self.path)!r}: {parts})"
 
 

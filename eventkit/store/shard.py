@@ -26,8 +26,8 @@ blosc.use_threads = False
 
 
 def crc32c(data: Any) -> int:
-    """The Castagnoli checksum of a bytes-like object."""
-    return int(google_crc32c.value(data if isinstance(data, bytes) else bytes(data)))
+    """The Castagnoli checksum of a bytes-like object; of bytes and arrays without a copy."""
+    return int(google_crc32c.value(data if isinstance(data, bytes | np.ndarray) else bytes(data)))
 
 
 def file_crc32c(path: Path) -> int:

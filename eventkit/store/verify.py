@@ -46,24 +46,31 @@ def _expected(store: Store) -> tuple[dict[str, tuple[int, int]], list[str]]:
         if name + "/zarr.json" in files and files[name + "/zarr.json"][0] != len(document):
             problems.append(f"{name}/zarr.json differs from the copy in the root")
     for split in store:
-        frames = store[split].frames
-        try:
-            sizes, sums = (
-                read_small(
-                    store.path / f"integrity/{split}/{column}",
-                    store.nodes[f"integrity/{split}/{column}"],
+        for array, where in _sharded(store, split):
+            try:
+                sizes, sums = (
+                    read_small(store.path / where / column, store.nodes[f"{where}/{column}"])
+                    for column in ("shard_bytes", "shard_crc")
                 )
-                for column in ("shard_bytes", "shard_crc")
-            )
-        except StoreError as error:
-            problems.append(str(error))
-            continue
-        columns = max(1, frames.blocks)
-        for number, (size, crc) in enumerate(zip(sizes.tolist(), sums.tolist(), strict=True)):
-            if size:
-                name = shard_name(number // columns, number % columns, len(frames.shape))
-                files[f"{split}/{frames.path.name}/{name}"] = (size, crc)
+            except StoreError as error:
+                problems.append(str(error))
+                continue
+            shape = store.nodes[array]["shape"]
+            extent = store.nodes[array]["chunk_grid"]["configuration"]["chunk_shape"][1]
+            columns = max(1, -(-shape[1] // extent))
+            for number, (size, crc) in enumerate(zip(sizes.tolist(), sums.tolist(), strict=True)):
+                if size:
+                    name = shard_name(number // columns, number % columns, len(shape))
+                    files[f"{array}/{name}"] = (size, crc)
     return files, problems
+
+
+def _sharded(store: Store, split: str) -> list[tuple[str, str]]:
+    """The arrays of a split that are divided into shards, and where their checksums are."""
+    kind = store[split].kind
+    if kind != "events":
+        return [(f"{split}/{kind}", f"integrity/{split}")]
+    return [(f"{split}/events/{name}", f"integrity/{split}/events/{name}") for name in "txyp"]
 
 
 def _unexpected(path: Path, expected: set[str]) -> Iterator[str]:
