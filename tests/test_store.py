@@ -205,7 +205,7 @@ def test_store_of_another_schema_is_refused(copy):
     opened = ek.open(copy)
     text = metadata.root({**opened.attributes, "schema": 2}, opened.nodes)
     (copy / "zarr.json").write_bytes(text)
-    with pytest.raises(StoreError, match="store of schema 2, this eventkit reads schema 1"):
+    with pytest.raises(StoreError, match="store of schema 2, this eventkit reads up to schema 1"):
         ek.open(copy)
 
 

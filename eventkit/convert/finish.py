@@ -58,6 +58,12 @@ class _Tree:
         self.node(name, document)
         self.file(f"{name}/c.0", metadata.SMALL_ARRAY.encode(values))
 
+    def attributes(self, attributes: dict[str, Any]) -> None:
+        """A copy of the root's attributes, from which a damaged root can be restored."""
+        text = np.frombuffer(metadata.dumps(attributes), np.uint8)
+        self.column(metadata.COPY, text, "byte")
+        attributes["files"] = dict(sorted(self.files.items()))
+
 
 def finish(plan: Plan, building: Building, command: str) -> None:
     """Write everything but the shards; the root document, which says `complete`, comes last."""
@@ -93,6 +99,7 @@ def finish(plan: Plan, building: Building, command: str) -> None:
         "warnings": [*plan.listing.warnings, *_notes(plan, building)],
         "files": dict(sorted(tree.files.items())),
     }
+    tree.attributes(attributes)
     failpoint("before_root")
     write_file(building.tree / "zarr.json", metadata.root(attributes, tree.nodes))
 
@@ -106,6 +113,9 @@ def _split(tree: _Tree, plan: Plan, split: str, sources: dict[str, int]) -> None
             rows.setdefault(name, []).extend(values)
     rows["labels"] = [sample.label for sample in samples]
     rows["source"] = [sources[sample.source] for sample in samples]
+    if any(sample.start is not None or sample.stop is not None for sample in samples):
+        rows["window_start"] = [_limit(sample.start) for sample in samples]
+        rows["window_stop"] = [_limit(sample.stop) for sample in samples]
     if isinstance(grid, Segments):
         _events(tree, plan, split, grid, entries)
     else:
@@ -172,6 +182,11 @@ def _integrity(
                 sizes[i * columns + j], sums[i * columns + j] = file["bytes"], file["crc"]
     tree.column(f"{where}/shard_bytes", sizes, "shard")
     tree.column(f"{where}/shard_crc", sums, "shard")
+
+
+def _limit(time: int | None) -> int:
+    """One end of a window as a column has it."""
+    return metadata.NO_LIMIT if time is None else time
 
 
 def _sources(tree: _Tree, plan: Plan) -> None:

@@ -1,6 +1,5 @@
 """What a conversion will do, decided before it starts: samples, shapes, shards, a digest."""
 
-import hashlib
 import inspect
 import json
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ from eventkit.events import Events
 from eventkit.layouts import Listing, Sample
 from eventkit.registry import bind, format_spec, parse_spec
 from eventkit.representations import Whole
-from eventkit.store.metadata import SCHEMA
+from eventkit.store.metadata import SCHEMA, digest, plan_digest, split_digest
 from eventkit.store.shard import CODECS, Codec
 
 MIB = 1 << 20
@@ -115,7 +114,7 @@ class Plan:
             "representation": self.representation,
             "transforms": list(self.transforms),
             "codec": asdict(self.codec),
-            "sources": _digest(sorted(self.sources.items())),
+            "sources": digest(sorted(self.sources.items())),
             "classes": self.listing.classes,
             "sensor": list(self.sensor),
             "size": list(self.size),
@@ -127,14 +126,11 @@ class Plan:
 
     def digest(self) -> str:
         """The sha256 of the document without the version of eventkit."""
-        document = self.document()
-        del document["version"]
-        return _digest(document)
+        return plan_digest(self.document())
 
     def split_digest(self, split: str) -> str:
         """The sha256 of which samples a split has, in order: source, window and label."""
-        rows = [[s.source, s.start, s.stop, s.label] for s in self.samples(split)]
-        return _digest(rows)
+        return split_digest((s.source, s.start, s.stop, s.label) for s in self.samples(split))
 
     def samples(self, split: str) -> list[Sample]:
         return [sample for sample in self.listing.samples if sample.split == split]
@@ -320,8 +316,3 @@ def _sensor(listing: Listing, format: str | None) -> tuple[int, int]:
     """The sensor size of a dataset that does not state one: that of its first recording."""
     path = listing.root / listing.samples[0].source
     return next(iter(formats.stream(path, 1, format=format))).size
-
-
-def _digest(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()

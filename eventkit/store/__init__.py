@@ -12,6 +12,7 @@
       <split>/ledger/*        events per sample: read = invalid + dropped_* + out_of_bounds
                               + unbinned + binned (that is, counted in the array, or stored)
       integrity/<split>/*     bytes and crc32c of every shard
+      integrity/attributes    the root's attributes once more, to restore a damaged root from
       sources/*               names, bytes and crc32c of the files it was made from
 
 Readers refuse a store that is unfinished, changed by a bit, or of a newer schema.
@@ -36,8 +37,9 @@ import numpy as np
 
 from eventkit.errors import StoreDamaged, StoreError
 from eventkit.registry import unknown
-from eventkit.store import metadata
-from eventkit.store.shard import Shard, decode
+from eventkit.store import metadata, schema
+from eventkit.store.files import Stamp, read_file
+from eventkit.store.shard import OVERHEAD, Shard, decode
 
 if TYPE_CHECKING:
     from eventkit.events import Events
@@ -52,8 +54,9 @@ class Dense:
     Indexing works as in numpy along the first axis; what follows is applied to what was read.
     """
 
-    def __init__(self, path: Path, node: dict[str, Any]) -> None:
+    def __init__(self, path: Path, node: dict[str, Any], stamp: Stamp | None = None) -> None:
         self.path = path
+        self._stamp = stamp
         self.shape: tuple[int, ...] = tuple(node["shape"])
         self.dtype = np.dtype(node["data_type"])
         self._shard_shape: list[int] = node["chunk_grid"]["configuration"]["chunk_shape"]
@@ -106,6 +109,8 @@ class Dense:
         if shard is None:
             n_chunks = int(np.prod(self._per_axis))
             shard = Shard(self.path / shard_name(*key, len(self.shape)), n_chunks)
+            if self._stamp is not None:
+                self._stamp.check()
             self._shards[key] = shard
             if len(self._shards) > OPEN_SHARDS:
                 # Whoever reads from it still holds it; the file closes with its last holder.
@@ -139,6 +144,7 @@ class Split:
         self.name = name
         self.size = store.size
         self._path = store.path / name
+        self._stamp = store.stamp
         self._nodes = {
             key.removeprefix(f"{name}/"): node
             for key, node in store.nodes.items()
@@ -162,7 +168,7 @@ class Split:
                 f"{self._path.parent}: holds events, not frames; make them while loading, as "
                 'EventDataset(store, represent="frames:n=16"), or read split.events(i)'
             )
-        return Dense(self._path / self.kind, self._nodes[self.kind])
+        return Dense(self._path / self.kind, self._nodes[self.kind], self._stamp)
 
     @cached_property
     def ragged(self) -> "Ragged":
@@ -177,7 +183,7 @@ class Split:
         nodes = {name: self._nodes[f"events/{name}"] for name in "txyp"}
         where = {name: self.column(name) for name in ("segment", "start", "count")}
         where["chunk_t"] = read_small(self._path / "events/chunk_t", self._nodes["events/chunk_t"])
-        return Ragged(self._path / "events", nodes, self.size, where)
+        return Ragged(self._path / "events", nodes, self.size, where, self._stamp)
 
     def events(self, index: int, *, start: int | None = None, stop: int | None = None) -> "Events":
         """The events of one sample in order of time, or those of start <= t < stop (µs).
@@ -239,6 +245,7 @@ class Split:
             if name not in self._nodes:
                 raise unknown("column", name, self.columns)
             self._columns[name] = read_small(self._path / name, self._nodes[name])
+            self._stamp.check()
         return self._columns[name]
 
     def read(self, indices: Sequence[int], out: np.ndarray | None = None) -> np.ndarray:
@@ -275,7 +282,7 @@ class Store(Mapping[str, Split]):
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.attributes, self.nodes = _read_root(self.path)
+        self.attributes, self.nodes, self.stamp = _read_root(self.path)
         self._splits = {name: Split(self, name) for name in self.attributes["splits"]}
 
     @property
@@ -334,33 +341,36 @@ def shard_name(i: int, j: int, n_axes: int) -> str:
 def read_small(path: Path, node: dict[str, Any]) -> np.ndarray:
     """A one-dimensional array that is one chunk."""
     out = np.empty(node["shape"], node["data_type"])
-    try:
-        data = (path / "c.0").read_bytes()
-    except FileNotFoundError:
-        raise StoreDamaged(f"{path / 'c.0'} is missing; run eventkit verify") from None
-    decode(data, out, str(path / "c.0"))
+    decode(read_file(path / "c.0", out.nbytes + OVERHEAD), out, str(path / "c.0"))
     return out
 
 
-def _read_root(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+def _read_root(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]], Stamp]:
     if path.name.endswith(".building"):
         raise StoreError(f"{path}: unfinished conversion; run the same convert command again")
-    try:
-        text = (path / "zarr.json").read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        if path.with_name(path.name + ".building").exists():
-            raise StoreError(
-                f"{path}: its conversion is unfinished; run the same convert command again, "
-                "it continues"
-            ) from None
-        if (path / "integrity").is_dir():
-            raise StoreDamaged(f"{path}/zarr.json is missing") from None
-        if path.exists():
-            raise StoreError(f"{path}: is no eventkit store") from None
-        raise StoreError(f"{path}: no such store; eventkit convert makes one") from None
+    document = path / "zarr.json"
+    if not (document.exists() or document.is_symlink()):
+        raise _no_store(path)
+    stamp = Stamp.of(path)  # first: what is swapped from here on is noticed
+    text = read_file(document, schema.MAX_ROOT)
     if b'"eventkit"' not in text and not (path / "integrity").is_dir():
         raise StoreError(f"{path}: is a Zarr group, but not an eventkit store")
     attributes, nodes = metadata.parse_root(text, str(path))
-    if attributes["status"] != "complete":
+    if attributes.get("status") != "complete":
         raise StoreError(f"{path}: unfinished; run the same convert command again")
-    return attributes, nodes
+    schema.check(attributes, nodes, path)
+    return attributes, nodes, stamp
+
+
+def _no_store(path: Path) -> StoreError:
+    """What is wrong with a path without a root document."""
+    if path.with_name(path.name + ".building").exists():
+        return StoreError(
+            f"{path}: its conversion is unfinished; run the same convert command again, "
+            "it continues"
+        )
+    if (path / "integrity").is_dir():
+        return StoreDamaged(f"{path}/zarr.json is missing; run eventkit repair")
+    if path.exists():
+        return StoreError(f"{path}: is no eventkit store")
+    return StoreError(f"{path}: no such store; eventkit convert makes one")

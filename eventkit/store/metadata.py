@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,9 @@ import numpy as np
 from eventkit.errors import StoreDamaged, StoreError
 from eventkit.store.shard import Codec
 
-SCHEMA = 1
+SCHEMA = 1  # what is written; older ones are read
+COPY = "integrity/attributes"  # the root's attributes once more, as UTF-8
+NO_LIMIT = -(2**63)  # in window_start and window_stop: the recording's own begin or end
 _INDEX_CODECS = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
 SMALL_ARRAY = Codec("zstd", 3, "shuffle")
 
@@ -54,6 +57,22 @@ def array(
     }
 
 
+def digest(value: Any) -> str:
+    """The sha256 of any JSON value, whatever the order of its keys."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def plan_digest(plan: dict[str, Any]) -> str:
+    """The digest of a plan's document, whatever version of eventkit made it."""
+    return digest({key: value for key, value in plan.items() if key != "version"})
+
+
+def split_digest(rows: Iterable[Sequence[Any]]) -> str:
+    """The digest of a split: of (source, start, stop, label) of each sample, in order."""
+    return digest([list(row) for row in rows])
+
+
 def group(attributes: dict[str, Any] | None = None) -> dict[str, Any]:
     """The document of one group."""
     return {"zarr_format": 3, "node_type": "group", "attributes": attributes or {}}
@@ -75,7 +94,7 @@ def root(attributes: dict[str, Any], nodes: dict[str, dict[str, Any]]) -> bytes:
 def parse_root(text: bytes, where: str) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """The attributes and the documents of all nodes of a root document, its digest checked.
 
-    Raises StoreDamaged when a bit of it changed, StoreError when it is of another schema.
+    Raises StoreDamaged when a bit of it changed, StoreError when it is of a newer schema.
     """
     try:
         document = json.loads(text)
@@ -84,13 +103,18 @@ def parse_root(text: bytes, where: str) -> tuple[dict[str, Any], dict[str, dict[
         right = hashlib.sha256(dumps(document)).hexdigest() == found
         attributes["digest"] = found
         right = right and dumps(document) == text
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         right = False
     if not right:
-        raise StoreDamaged(f"{where}/zarr.json was changed or cut; its digest differs")
-    if attributes["schema"] != SCHEMA:
-        raise StoreError(
-            f"{where}: store of schema {attributes['schema']}, this eventkit reads schema "
-            f"{SCHEMA}; update eventkit or convert again"
+        raise StoreDamaged(
+            f"{where}/zarr.json was changed or cut; its digest differs; run eventkit repair"
         )
-    return attributes, document["consolidated_metadata"]["metadata"]
+    schema = attributes.get("schema")
+    if not isinstance(schema, int) or schema < 1:
+        raise StoreDamaged(f"{where}/zarr.json: its schema is {schema!r}, expected a number")
+    if schema > SCHEMA:
+        raise StoreError(
+            f"{where}: store of schema {schema}, this eventkit reads up to schema {SCHEMA}; "
+            "update eventkit"
+        )
+    return attributes, document.get("consolidated_metadata", {}).get("metadata")

@@ -24,6 +24,7 @@ from eventkit._jit import jit
 from eventkit.errors import StoreDamaged, StoreError
 from eventkit.events import RECORD, Events
 from eventkit.store import shard_name
+from eventkit.store.files import Stamp
 from eventkit.store.shard import Shard, crc32c
 
 COLUMNS = "txyp"
@@ -99,9 +100,11 @@ class Ragged:
         nodes: dict[str, dict[str, Any]],
         size: tuple[int, int],
         columns: dict[str, np.ndarray],
+        stamp: Stamp,
     ) -> None:
         """`nodes` are the documents of t, x, y, p; `columns` segment, start, count and chunk_t."""
         self.path = path
+        self._stamp = stamp
         self.size = size
         self.dtypes = {name: np.dtype(nodes[name]["data_type"]) for name in COLUMNS}
         self.shape: tuple[int, ...] = tuple(nodes["t"]["shape"])
@@ -186,6 +189,7 @@ class Ragged:
         shard = self._shards.get((name, i, j))
         if shard is None:
             shard = Shard(self.path / name / shard_name(i, j, 2), self._per_shard)
+            self._stamp.check()
             self._shards[name, i, j] = shard
             if len(self._shards) > OPEN_SHARDS:
                 self._shards.popitem(last=False)  # it closes with its last holder

@@ -18,8 +18,10 @@ import numpy as np
 from numcodecs import blosc
 
 from eventkit.errors import StoreDamaged, StoreError
+from eventkit.store.files import open_file
 
 ABSENT = 2**64 - 1
+OVERHEAD = 20  # bytes that an encoded chunk may have more than its data: two headers
 SHUFFLES = {"noshuffle": 0, "shuffle": 1, "bitshuffle": 2}
 # One frame of one thread per task: the same bytes whatever the number of threads.
 blosc.use_threads = False
@@ -82,7 +84,7 @@ def decode(data: bytes, out: np.ndarray, where: str) -> None:
         raise StoreDamaged(f"{where}: holds {n_bytes} bytes, expected {out.nbytes}")
     try:
         blosc.decompress(data[:-4], out)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise StoreDamaged(f"{where}: cannot be decompressed ({error})") from None
 
 
@@ -107,14 +109,11 @@ class Shard:
 
     def __init__(self, path: Path, n_chunks: int) -> None:
         self.path = path
-        try:
-            self._fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-        except FileNotFoundError:
-            raise StoreDamaged(f"{path}: shard is missing; run eventkit verify") from None
+        self._fd = open_file(path)
         size = os.fstat(self._fd).st_size
         length = 16 * n_chunks + 4
-        table = os.pread(self._fd, length, max(size - length, 0))
-        good = len(table) == length and size >= length
+        table = os.pread(self._fd, length, size - length) if size >= length else b""
+        good = len(table) == length
         if not good or struct.unpack("<I", table[-4:])[0] != crc32c(table[:-4]):
             raise StoreDamaged(f"{path}: the shard's index is damaged; run eventkit verify")
         # Python integers: indexing them costs a fifth of indexing an array.
