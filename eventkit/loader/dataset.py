@@ -8,7 +8,7 @@ import numpy as np
 
 from eventkit.augment import Augment
 from eventkit.errors import MissingExtra, OptionError
-from eventkit.loader.source import Augmented, Source, StoredFrames
+from eventkit.loader.source import Augmented, Scratch, Source, StoredFrames
 from eventkit.store import Store
 
 try:
@@ -60,6 +60,9 @@ class EventDataset(Dataset[tuple[torch.Tensor, int]]):
             )
         if self.augment.on_frames:
             self.source = Augmented(self.source, self.augment)
+        self.stored_dtype = torch.from_numpy(np.empty(0, self.source.dtype)).dtype
+        self.batch_dtype = self.dtype or self.stored_dtype
+        self._scratch = Scratch()
         # Shared, so that workers which outlive an epoch see the next one.
         self._epoch = torch.zeros((), dtype=torch.int64)
         self._epoch.share_memory_()  # type: ignore[no-untyped-call]
@@ -103,53 +106,69 @@ class EventDataset(Dataset[tuple[torch.Tensor, int]]):
             rng = self.augment.rng(self.epoch if epoch is None else epoch, index)
         self.source.read(index, out, rng)
 
+    def fill(self, indices: Sequence[int], rows: torch.Tensor, epoch: int | None = None) -> None:
+        """Samples as rows of a batch (n, T, C, H, W) of any dtype, zeros after their last frames.
+
+        What is cast or not contiguous goes through memory of the thread, which stays in its cache.
+        """
+        arrays = None if rows.dtype == torch.bfloat16 else rows.numpy()
+        stored = arrays is not None and arrays.dtype == self.source.dtype
+        for number, index in enumerate(indices):
+            n = int(self.lengths[index])
+            row = None if arrays is None else arrays[number]
+            if stored and row is not None and row.flags.c_contiguous:
+                self.read(index, row[:n], epoch)
+            else:
+                shape = (n, *self.shape[1:])
+                sample = self._scratch.array(shape, self.source.dtype)
+                self.read(index, sample, epoch)
+                if row is None:
+                    rows[number, :n].copy_(torch.from_numpy(sample))
+                else:
+                    np.copyto(row[:n], sample, casting="unsafe")
+            if n < rows.shape[1]:
+                rows[number, n:] = 0
+
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
         index = range(len(self))[index]  # negative indices and IndexError as a list has
         frames = np.empty((self.lengths[index], *self.shape[1:]), self.source.dtype)
         self.read(index, frames)
-        return self._tensor(frames), int(self.labels[index])
+        return torch.from_numpy(frames).to(self.batch_dtype), int(self.labels[index])
 
     def __getitems__(self, indices: Sequence[int]) -> "Samples | TimeFirst":
         """A whole batch read into one buffer, as DataLoader asks for it.
 
         With torch's own collate function the samples are stacked once more; `collate` is free.
         """
-        if self.ragged:
-            return Samples([self[index] for index in indices], time_first=self.time_first)
         wanted = [range(len(self))[index] for index in indices]
-        batch = np.empty((len(wanted), *self.shape), self.source.dtype)
-        for index, row in zip(wanted, batch, strict=True):
-            self.read(index, row)
-        frames = self._tensor(batch)
-        labels = torch.from_numpy(self.labels[wanted])
+        lengths = self.lengths[wanted]
+        n, longest = len(wanted), int(lengths.max(initial=0))
+        sides = (longest, n) if self.time_first else (n, longest)
+        frames = torch.empty((*sides, *self.shape[1:]), dtype=self.batch_dtype)
+        rows = frames.transpose(0, 1) if self.time_first else frames
+        self.fill(wanted, rows)
+        batch = [frames, torch.from_numpy(self.labels[wanted])]
+        if self.ragged:
+            batch.append(torch.from_numpy(lengths))
         if self.time_first:
-            return TimeFirst(frames.transpose(0, 1), labels)
-        return Samples(zip(frames, labels.tolist(), strict=True), (frames, labels))
-
-    def _tensor(self, array: np.ndarray) -> torch.Tensor:
-        tensor = torch.from_numpy(array)
-        return tensor if self.dtype is None else tensor.to(self.dtype)
+            return TimeFirst(tuple(batch))
+        samples = [row[:n] for row, n in zip(frames, lengths.tolist(), strict=True)]
+        return Samples(zip(samples, batch[1].tolist(), strict=True), tuple(batch))
 
 
 class Samples(list[tuple[torch.Tensor, int]]):
-    """Samples, and the batch (frames, labels) of which they are views, if they are."""
+    """Samples, and the batch (frames, labels) or (frames, labels, lengths) that they view."""
 
-    def __init__(
-        self,
-        samples: Any,
-        batch: tuple[torch.Tensor, torch.Tensor] | None = None,
-        time_first: bool = False,
-    ) -> None:
+    def __init__(self, samples: Any, batch: tuple[torch.Tensor, ...]) -> None:
         super().__init__(samples)
         self.batch = batch
-        self.time_first = time_first
 
 
 class TimeFirst:
     """A batch with time as its first axis, which torch's own collate function would mix up."""
 
-    def __init__(self, frames: torch.Tensor, labels: torch.Tensor) -> None:
-        self.batch = (frames, labels)
+    def __init__(self, batch: tuple[torch.Tensor, ...]) -> None:
+        self.batch = batch
 
     def __getitem__(self, index: int) -> Any:
         raise OptionError(
@@ -161,13 +180,12 @@ def collate(samples: Any) -> tuple[torch.Tensor, ...]:
     """The `collate_fn` for EventDataset: (frames, labels), or (frames, labels, lengths) if ragged.
 
     Samples of different T are padded with zero frames at the end; lengths (N,) says how many
-    frames are real.
+    frames are real. A plain list of samples (frames, label) is padded too, and gives lengths.
     """
     batch = getattr(samples, "batch", None)
     if batch is not None:
         return tuple(batch)
     frames, labels = zip(*samples, strict=True)
     lengths = torch.tensor([len(part) for part in frames])
-    batch_first = not getattr(samples, "time_first", False)
-    padded = torch.nn.utils.rnn.pad_sequence(list(frames), batch_first=batch_first)
+    padded = torch.nn.utils.rnn.pad_sequence(list(frames), batch_first=True)
     return padded, torch.tensor(labels), lengths

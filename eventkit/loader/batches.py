@@ -1,0 +1,227 @@
+"""Batches made ahead of time by threads of this process, in memory that is used again."""
+
+import itertools
+import os
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from torch.utils.data import Subset
+
+from eventkit.errors import OptionError
+from eventkit.loader.dataset import EventDataset
+from eventkit.loader.ring import Ring, Slot
+from eventkit.loader.sampler import ResumableSampler
+
+T = TypeVar("T")
+
+
+def loader(
+    dataset: "EventDataset | Subset[Any]",
+    batch_size: int,
+    *,
+    shuffle: bool = False,
+    seed: int = 0,
+    drop_last: bool = False,
+    indices: Sequence[int] | np.ndarray | None = None,
+    bucket: int | None = None,
+    rank: int = 0,
+    world_size: int = 1,
+    batches_ahead: int = 3,
+    threads: int | None = None,
+    device: str | torch.device | None = None,
+) -> "Loader":
+    """Batches of a dataset, read by threads of this process: for training, without workers.
+
+    Each iteration is an epoch of (frames, labels), with lengths (N,) as third where samples differ
+    in their number of frames (shorter ones end in zeros): what `collate` gives. The order is that
+    of `ResumableSampler(seed=seed, ...)`: the same whatever the number of threads, and
+    `state_dict` and `load_state_dict` go on from any batch, in a run of another size too. `indices`
+    are the samples to use, all by default; `bucket` keeps so many of similar length together.
+
+    Of `world_size` processes, each gives every world_size-th sample of the common batches of
+    world_size·batch_size. If samples are left over and `drop_last` is False, the last batch is
+    filled up with repetitions, and every batch ends with a mask, bool (N,), of those that count.
+
+    A batch is yours for as long as you hold it: its memory is used again when the last tensor that
+    views it is gone. About `batches_ahead` + 2 batches are in memory. With a CUDA `device` they
+    are pinned, copied in the type that is stored, and cast there. The threads (default: one per
+    core) end with the iteration, by `break` or error too. An error while reading, such as
+    StoreDamaged, is raised where its batch would come.
+
+    >>> for frames, labels in loader(dataset, 32, shuffle=True):                # doctest: +SKIP
+    ...     train(frames, labels)
+    """
+    subset: Any = dataset
+    while isinstance(subset, Subset):
+        chosen = np.asarray(subset.indices)
+        indices = chosen if indices is None else chosen[np.asarray(indices)]
+        subset = subset.dataset
+    dataset = subset
+    if not isinstance(dataset, EventDataset):
+        raise OptionError(f"loader needs an EventDataset, found {type(dataset).__name__}")
+    numbers = np.arange(len(dataset)) if indices is None else np.asarray(indices, np.int64)
+    if numbers.ndim != 1 or ((numbers < 0) | (numbers >= len(dataset))).any():
+        raise OptionError(f"indices must be numbers of samples, 0..{len(dataset) - 1}")
+    plan = f"{dataset.store.attributes.get('plan_digest', '')} {dataset.split.name}"
+    if indices is not None:
+        plan += f" {zlib.crc32(numbers.tobytes()):08x}"
+    sampler = ResumableSampler(
+        len(numbers),
+        batch_size=batch_size,
+        shuffle=shuffle,
+        seed=seed,
+        drop_last=drop_last,
+        rank=rank,
+        world_size=world_size,
+        lengths=dataset.lengths[numbers],
+        bucket=bucket,
+        plan=plan,
+    )
+    return Loader(dataset, sampler, numbers, batches_ahead, threads, device)
+
+
+class Loader:
+    """What `loader` returns: iterate over it once an epoch."""
+
+    def __init__(
+        self,
+        dataset: EventDataset,
+        sampler: ResumableSampler,
+        indices: np.ndarray,
+        batches_ahead: int = 3,
+        threads: int | None = None,
+        device: str | torch.device | None = None,
+    ) -> None:
+        self.dataset, self.sampler, self.indices = dataset, sampler, indices
+        self.threads, self.batches_ahead = check_threads(threads, batches_ahead)
+        self.device = torch.device(device) if device is not None else None
+        self._ring = Ring(batches_ahead + 3, on_gpu(self.device))
+
+    @property
+    def batch_size(self) -> int:
+        """Samples in a batch of this process."""
+        return self.sampler.batch_size or 1
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that is, or was last, iterated over."""
+        return self.sampler.epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Let the next iteration be this epoch, from its start or where a state was loaded."""
+        self.sampler.set_epoch(epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the run stands, after all batches handed out so far: a few numbers, for JSON."""
+        return self.sampler.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state in the next iteration, exactly; OptionError if it is of other data."""
+        self.sampler.load_state_dict(state)
+
+    def __len__(self) -> int:
+        """Batches in a whole epoch."""
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
+        groups, real = self.sampler.begin()
+        epoch = self.sampler.epoch
+        masked = self.sampler.world_size > 1 and not self.sampler.drop_last
+
+        def start(pool: ThreadPoolExecutor, numbers: np.ndarray) -> Pending:
+            return self._start(pool, self.indices[numbers], epoch)
+
+        made = ahead(groups, start, threads=self.threads, batches_ahead=self.batches_ahead)
+        for (pending, numbers), n in zip(made, real, strict=True):
+            batch = self._finish(pending, self.indices[numbers])
+            del pending
+            self.sampler.advance()
+            yield (*batch, torch.arange(len(numbers)) < n) if masked else batch
+
+    def _start(self, pool: ThreadPoolExecutor, wanted: np.ndarray, epoch: int) -> "Pending":
+        dataset = self.dataset
+        dtype = dataset.stored_dtype if on_gpu(self.device) else dataset.batch_dtype
+        longest = int(dataset.lengths[wanted].max())
+        n_bytes = len(wanted) * longest * int(np.prod(dataset.shape[1:])) * dtype.itemsize
+        slot = self._ring.take(n_bytes)
+        sides = (longest, len(wanted)) if dataset.time_first else (len(wanted), longest)
+        frames = slot.tensor((*sides, *dataset.shape[1:]), dtype)
+        rows = frames.transpose(0, 1) if dataset.time_first else frames
+        # One task per thread: a batch is done as early as it can be, at little cost per sample.
+        cuts = np.linspace(0, len(wanted), min(self.threads, len(wanted)) + 1).astype(int).tolist()
+        futures = [
+            pool.submit(dataset.fill, wanted[a:b].tolist(), rows[a:b], epoch)
+            for a, b in itertools.pairwise(cuts)
+        ]
+        return Pending(futures, slot, frames)
+
+    def _finish(self, pending: "Pending", wanted: np.ndarray) -> tuple[torch.Tensor, ...]:
+        batch = [pending.frames, torch.from_numpy(self.dataset.labels[wanted])]
+        if self.dataset.ragged:
+            batch.append(torch.from_numpy(self.dataset.lengths[wanted]))
+        if self.device is None:
+            return tuple(batch)
+        batch = [part.to(self.device, non_blocking=True) for part in batch]
+        if on_gpu(self.device):
+            pending.slot.copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            pending.slot.copied.record(torch.cuda.current_stream(self.device))
+        return batch[0].to(self.dataset.batch_dtype), *batch[1:]
+
+
+class Pending(NamedTuple):
+    """A batch in work."""
+
+    futures: list[Future[None]]
+    slot: Slot
+    frames: torch.Tensor
+
+
+def ahead(
+    items: Iterable[T],
+    start: Callable[[ThreadPoolExecutor, T], Pending],
+    *,
+    threads: int,
+    batches_ahead: int,
+) -> Iterator[tuple[Pending, T]]:
+    """What `start` makes of each item, done, while the next ones are in work.
+
+    The threads live as long as the iteration. A process forked meanwhile leaves them alone.
+    """
+    process = os.getpid()
+    pool = ThreadPoolExecutor(threads, "eventkit-loader")
+    waiting: deque[tuple[Pending, T]] = deque()
+
+    def done() -> tuple[Pending, T]:
+        for future in waiting[0][0].futures:
+            future.result()
+        return waiting.popleft()
+
+    try:
+        for item in items:
+            waiting.append((start(pool, item), item))
+            if len(waiting) > batches_ahead:
+                yield done()
+        while waiting:
+            yield done()
+    finally:
+        if os.getpid() == process:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def check_threads(threads: int | None, batches_ahead: int) -> tuple[int, int]:
+    """The number of threads, one per core unless given, and batches ahead; OptionError if wrong."""
+    threads = min(len(os.sched_getaffinity(0)), 32) if threads is None else threads
+    if threads < 1 or batches_ahead < 0:
+        raise OptionError(
+            f"threads is {threads}, batches_ahead {batches_ahead}, expected at least 1 and 0"
+        )
+    return threads, batches_ahead
+
+
+def on_gpu(device: torch.device | None) -> bool:
+    return device is not None and device.type == "cuda"
