@@ -6,25 +6,34 @@ import pytest
 import torch
 from torch import nn
 
+from eventkit.augment import Augment
 from eventkit.errors import OptionError, UnknownName
 from eventkit.models import MODELS, cost, create, list_models
 from eventkit.snn import PLIF
 
 STEPS = 4
 WIDTHS = {"plif_dvsgesture": 16}  # where 4 is too narrow
+DEEP = ("resnet34", "resnet101", "resnet152", "spiking_resnet50")  # no other code than 18 and 50
+EVERY = [
+    pytest.param(name, marks=pytest.mark.slow) if name.endswith(DEEP) else name
+    for name in list_models()
+]
 # One name for each definition: entries that differ in depth alone share the dearer laws.
-DEFINITIONS = {MODELS[name].build: name for name in list_models()}.values()
+DEFINITIONS = {MODELS[name].build: name for name in reversed(list_models()) if name in EVERY}
+DEFINITIONS = DEFINITIONS.values()
 
 
-def small(name, in_shape, classes=3, steps=STEPS):
+def small(name, in_shape, classes=3, T=STEPS):
     """The net with few channels, and all its neurons awake: fresh ones may see too little."""
     torch.manual_seed(0)
     spec = f"{name}:width={WIDTHS.get(name, 4)}"
-    net = create(spec, num_classes=classes, in_shape=in_shape, steps=steps)
+    net = create(spec, num_classes=classes, in_shape=in_shape, T=T)
     with torch.no_grad():
         for module in net.modules():
             if isinstance(module, nn.Linear):
                 module.weight *= 5
+            if isinstance(module, nn.BatchNorm2d) and not module.weight.any():
+                module.bias.zero_()  # a residual block that starts as the identity
             if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
                 module.weight.uniform_(1, 3)
     return net
@@ -37,7 +46,7 @@ def noise(*shape):
 
 def settled(name, x):
     """`small` in eval mode, after its batch norms have seen x."""
-    net = small(name, x.shape[2:], steps=len(x))
+    net = small(name, x.shape[2:], T=len(x))
     with torch.no_grad():
         for module in net.modules():
             if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
@@ -47,7 +56,7 @@ def settled(name, x):
     return net.eval()
 
 
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", EVERY)
 def test_every_net_votes_in_every_step_and_learns_with_all_its_parameters(name):
     net = small(name, (2, 16, 16), classes=5)
     dead = {key for key, _ in net.named_parameters()}
@@ -68,7 +77,7 @@ def test_every_net_takes_any_size(name, shape):
     assert net(noise(STEPS, 2, *shape)).shape == (STEPS, 2, 1)
 
 
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", EVERY)
 def test_every_net_looks_at_each_sample_alone_and_remembers_nothing(name):
     x = noise(STEPS, 3, 2, 16, 16)
     net = settled(name, x)
@@ -114,6 +123,7 @@ def test_every_entry_says_what_it_is(name):
     assert entry.about
     assert entry.cite
     for recipe in filter(None, (entry.recipe, entry.paper)):
+        Augment(recipe.augment)
         assert 0 < recipe.lr < 1
         assert recipe.batch > 0
         assert recipe.loss in ("ce_mean", "rate_mse", "softmax_sum") or "tet" in recipe.loss
@@ -145,10 +155,26 @@ def count(net):
         ("plif_dvsgesture", 1_698_304),
         ("plif_cifar10dvs", 17_427_712),
         ("plif_nmnist", 17_132_288),
+        ("sew7b_dvsgesture", 130_411),
+        ("wide7b_cifar10dvs", 1_192_202),
+        ("sew_resnet18", 11_689_512),
+        ("sew_resnet34", 21_797_672),
+        ("sew_resnet50", 25_557_032),
+        ("sew_resnet101", 44_549_160),
+        ("sew_resnet152", 60_192_808),
+        ("spiking_resnet50", 25_557_032),
+        ("vggsnn", 9_271_498),
+        ("vggsnn:norm=tdbn", 9_271_498),
+        ("vggsnn:norm=tebn", 9_271_498 + 8 * 10),  # a weight for each step and norm
+        ("spiking_vgg11", 9_230_538),
     ],
 )
 def test_parameter_counts(spec, parameters):
     assert count(meta(spec)) == parameters
+
+
+def test_residual_nets_take_two_channels_and_any_number_of_classes():
+    assert count(meta("sew_resnet18", classes=11, in_shape=(2, 128, 128))) == 11_179_019
 
 
 @pytest.mark.parametrize(
@@ -159,6 +185,11 @@ def test_parameter_counts(spec, parameters):
         ("plif_dvsgesture", 841e6, 2.79e6),
         ("plif_cifar10dvs", 847e6, 2.79e6),
         ("plif_nmnist", 62e6, 0.187e6),
+        ("sew7b_dvsgesture", 404e6, 1.92e6),
+        ("wide7b_cifar10dvs", 1632e6, 3.86e6),
+        ("sew_resnet18", 1.814e9, 2.48e6),  # ours
+        ("vggsnn", 1362e6, 0.922e6),
+        ("spiking_vgg11", 470e6, 0.369e6),
     ],
 )
 def test_the_cost_of_a_step_is_that_of_the_definition(name, macs, neurons):

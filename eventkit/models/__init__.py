@@ -64,7 +64,7 @@ class Published:
 class Model:
     """One net: `build(num_classes, in_shape, **options)`, with other defaults for some options.
 
-    `in_shape`, `steps` and `classes` are those that the net was published for, `paper` is how its
+    `in_shape`, `T` and `classes` are those that the net was published for, `paper` is how its
     authors trained it, `recipe` how it is trained here unless told otherwise.
     """
 
@@ -74,7 +74,7 @@ class Model:
     recipe: Recipe
     options: Mapping[str, Any] = field(default_factory=dict)
     in_shape: tuple[int, int, int] = (2, 64, 64)
-    steps: int = 16
+    T: int = 16
     classes: int = 11
     cite: str = ""
     paper: Recipe | None = None
@@ -94,14 +94,14 @@ def create(
     *,
     num_classes: int,
     in_shape: tuple[int, ...],
-    steps: int | None = None,
+    T: int | None = None,
     **options: Any,
 ) -> nn.Module:
     """A net with fresh weights for samples of the shape `in_shape` (C, H, W).
 
-    `name` may be a spec, `csnn_tiny:neurons=lif,width=16`. `steps` is T, for the few nets whose
-    weights depend on it (default: as published); all others take any T. UnknownName or OptionError
-    if wrong.
+    `name` may be a spec, `csnn_tiny:neurons=lif,width=16`. `T` is the number of time steps, which
+    the weights of a few neurons and norms depend on (default: as published); any other net takes
+    any T. UnknownName or OptionError if wrong.
     """
     name, given = parse_spec(name)
     entry = MODELS[name]
@@ -111,8 +111,8 @@ def create(
             "expected at least one class and (C, H, W)"
         )
     known = {**entry.options, **given, **options}
-    if "steps" in (entry.build.__kwdefaults__ or {}):
-        known.setdefault("steps", steps or entry.steps)
+    if "T" in (entry.build.__kwdefaults__ or {}):
+        known.setdefault("T", T or entry.T)
     net = entry.build(num_classes, tuple(in_shape), **bind(entry.build, known, name))
     # Convolution, batch norm and pooling are faster on a CPU with the channels innermost.
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

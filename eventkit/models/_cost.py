@@ -20,8 +20,8 @@ class Cost:
     neurons: int
 
 
-def cost(net: nn.Module, in_shape: tuple[int, ...], steps: int = 1) -> Cost:
-    """The cost of `net` for samples (C, H, W) of `steps` frames, without computing anything.
+def cost(net: nn.Module, in_shape: tuple[int, ...], T: int = 1) -> Cost:
+    """The cost of `net` for samples (C, H, W) of `T` frames, without computing anything.
 
     A copy of the net without data runs once; every product of matrices is counted as if all its
     inputs were spikes, and so is every neuron. Multiplications inside of neurons count too (those
@@ -37,11 +37,11 @@ def cost(net: nn.Module, in_shape: tuple[int, ...], steps: int = 1) -> Cost:
     hooks = [m.register_forward_hook(count) for m in net.modules() if isinstance(m, Neuron)]
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
-        net(torch.empty(steps, 1, *in_shape, device="meta"))
+        net(torch.empty(T, 1, *in_shape, device="meta"))
     for hook in hooks:
         hook.remove()
     return Cost(
         parameters=sum(p.numel() for p in net.parameters()),
-        macs=counter.get_total_flops() // 2 // steps,
-        neurons=neurons // steps,
+        macs=counter.get_total_flops() // 2 // T,
+        neurons=neurons // T,
     )

@@ -1,4 +1,4 @@
-"""What several families share: checked options, and linear layers that can exist."""
+"""What several families share: checked options, linear layers that can exist, a start."""
 
 from torch import nn
 
@@ -25,3 +25,13 @@ def dense(model: str, inputs: int, outputs: int, *, bias: bool) -> nn.Linear:
             "crop or downsample the samples, or choose a net like csnn_small or sew_resnet18"
         )
     return nn.Linear(inputs, outputs, bias=bias)
+
+
+def start_convolutions(net: nn.Module) -> nn.Module:
+    """He's normal start by the outputs for all convolutions of `net`, as torchvision has it."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    return net

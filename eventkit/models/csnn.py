@@ -28,6 +28,7 @@ def csnn(
     dropout: float = 0.2,
     voters: int = 10,
     limit: int = 64,
+    T: int | None = None,
 ) -> nn.Module:
     """(T, N, C, H, W) -> (T, N, classes), the votes in each step.
 
@@ -47,7 +48,7 @@ def csnn(
         size = [math.ceil(side / pool) for side in size]
     for _ in range(BLOCKS):
         conv = nn.Conv2d(channels, width, 3, padding=1, bias=False)
-        layers += [Fold(conv, nn.BatchNorm2d(width)), neuron(neurons)]
+        layers += [Fold(conv, nn.BatchNorm2d(width)), neuron(neurons, T=T)]
         if min(size) > SMALLEST:
             layers.append(Fold(nn.MaxPool2d(2)))
             size = [side // 2 for side in size]
@@ -59,7 +60,7 @@ def csnn(
     for linear in (first, second):
         # Wider than torch's default, with which sparse spikes never add up to a threshold.
         nn.init.normal_(linear.weight, std=2 / math.sqrt(linear.in_features))
-    layers += [nn.Flatten(2), Dropout(dropout), first, neuron(neurons)]
+    layers += [nn.Flatten(2), Dropout(dropout), first, neuron(neurons, T=T)]
     layers += [Dropout(dropout), second, Voting(voters)]
     return nn.Sequential(*layers)
 

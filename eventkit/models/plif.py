@@ -27,6 +27,7 @@ def plif(
     voters: int = 10,
     pool: Literal["max", "avg"] = "max",
     bias: bool = False,
+    T: int | None = None,
 ) -> nn.Module:
     """(T, N, C, H, W) -> (T, N, classes), the share of each class's neurons that fire in a step.
 
@@ -39,13 +40,17 @@ def plif(
     layers: list[nn.Module] = []
     for _ in range(blocks):
         conv = nn.Conv2d(channels, width, 3, padding=1, bias=False)
-        layers += [Fold(conv, nn.BatchNorm2d(width)), neuron(neurons), Halve(pool)]
+        layers += [Fold(conv, nn.BatchNorm2d(width)), neuron(neurons, T=T), Halve(pool)]
         channels, size = width, [*Halve.size(tuple(size))]
     features = width * size[0] * size[1]
     hidden = hidden or max(1, features // 4)
     layers += [nn.Flatten(2), Dropout(dropout), dense("plif", features, hidden, bias=bias)]
-    layers += [neuron(neurons), Dropout(dropout)]
-    layers += [nn.Linear(hidden, voters * num_classes, bias=bias), neuron(neurons), Voting(voters)]
+    layers += [neuron(neurons, T=T), Dropout(dropout)]
+    layers += [
+        nn.Linear(hidden, voters * num_classes, bias=bias),
+        neuron(neurons, T=T),
+        Voting(voters),
+    ]
     return nn.Sequential(*layers)
 
 
@@ -63,7 +68,7 @@ TEST, SPLIT = "best of all test epochs", "best on a validation split, then teste
 MODELS.register(
     Model(
         "plif_dvsgesture", plif, "PLIF net of DVS128 Gesture: 5 x conv 128", Recipe(lr=1e-3),
-        {"blocks": 5}, in_shape=(2, 128, 128), steps=20, classes=11, cite=CITE, paper=PAPER,
+        {"blocks": 5}, in_shape=(2, 128, 128), T=20, classes=11, cite=CITE, paper=PAPER,
         published=(
             Published("DVS128 Gesture", 97.57, README, TEST),
             Published("DVS128 Gesture", 96.53, README, SPLIT),
@@ -73,7 +78,7 @@ MODELS.register(
 MODELS.register(
     Model(
         "plif_cifar10dvs", plif, "PLIF net of CIFAR10-DVS: 4 x conv 128", Recipe(lr=1e-3),
-        {"blocks": 4}, in_shape=(2, 128, 128), steps=20, classes=10, cite=CITE, paper=PAPER,
+        {"blocks": 4}, in_shape=(2, 128, 128), T=20, classes=10, cite=CITE, paper=PAPER,
         published=(
             Published("CIFAR10-DVS", 74.80, README, TEST),
             Published("CIFAR10-DVS", 69.00, README, SPLIT),
@@ -83,7 +88,7 @@ MODELS.register(
 MODELS.register(
     Model(
         "plif_nmnist", plif, "PLIF net of N-MNIST: 2 x conv 128", Recipe(lr=1e-3),
-        {"blocks": 2}, in_shape=(2, 34, 34), steps=10, classes=10, cite=CITE, paper=PAPER,
+        {"blocks": 2}, in_shape=(2, 34, 34), T=10, classes=10, cite=CITE, paper=PAPER,
         published=(
             Published("N-MNIST", 99.61, README, TEST),
             Published("N-MNIST", 99.57, README, SPLIT),

@@ -22,6 +22,14 @@ class Fold(nn.Sequential):
         return y.reshape(*x.shape[:2], *y.shape[1:])
 
 
+def conv_norm(
+    inputs: int, outputs: int, kernel: int = 3, stride: int = 1, *, bias: bool = False
+) -> Fold:
+    """A convolution and batch norm over T and N; with stride 1 the map keeps its size."""
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=bias)
+    return Fold(conv, nn.BatchNorm2d(outputs))
+
+
 class Dropout(nn.Module):
     """Dropout with one mask for all time steps of a sequence, as spikes carry values in time."""
 
@@ -98,3 +106,14 @@ class Halve(nn.Module):
 
     def extra_repr(self) -> str:
         return f"how={self.how}"
+
+
+def anneal(net: nn.Module, done: float) -> None:
+    """Tell all modules of `net` that have a schedule which share of the training is done, 0 to 1.
+
+    Such a module has a method `anneal(done)`: learnable delays sharpen.
+    """
+    for module in net.modules():
+        schedule = getattr(module, "anneal", None)
+        if callable(schedule):
+            schedule(done)

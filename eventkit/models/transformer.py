@@ -1,0 +1,206 @@
+"""Spiking transformers of event data: Spikformer, spike-driven transformer (SDT) and QKFormer.
+
+The tokens are the pixels of a map that a convolutional stem makes of any H x W. Heads and layers
+are those of the authors' nets for CIFAR10-DVS; what these define and never use (position
+embeddings, layer norms, talking heads) is left out.
+"""
+
+from torch import Tensor, nn
+
+from eventkit.errors import OptionError
+from eventkit.snn import (
+    DrivenAttention,
+    Fold,
+    Patches,
+    SelfAttention,
+    TokenAttention,
+    conv_norm,
+    neuron,
+)  # fmt: skip
+from eventkit.snn.attention import LIF
+
+from . import MODELS, Model, Published, Recipe
+from ._parts import checked
+
+
+class Residual(nn.Module):
+    """x -> x + branch(x)."""
+
+    def __init__(self, *branch: nn.Module) -> None:
+        super().__init__()
+        self.branch = nn.Sequential(*branch)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = x + self.branch(x)
+        return y
+
+
+def perceptron(
+    width: int, expansion: int, neurons: str, T: int | None, *, first: bool = False
+) -> Residual:
+    """Two convolutions of 1 x 1 with a neuron after each, or `first` before each."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in ((width, expansion * width), (expansion * width, width)):
+        both = [conv_norm(inputs, outputs, 1, bias=True), neuron(neurons, T=T)]
+        layers += both[::-1] if first else both
+    return Residual(*layers)
+
+
+def read_out(width: int, num_classes: int) -> list[nn.Module]:
+    """The mean over the tokens and a linear layer, in every step."""
+    head = nn.Linear(width, num_classes)
+    nn.init.trunc_normal_(head.weight, std=0.02)
+    nn.init.zeros_(head.bias)
+    return [Fold(nn.AdaptiveAvgPool2d(1)), nn.Flatten(2), head]
+
+
+def _check(model: str, width: int, depth: int, heads: int, expansion: int) -> None:
+    checked(model, width=width, depth=depth, heads=heads, expansion=expansion)
+    if width % 16 or (width % (2 * heads) and model == "qkformer") or width % heads:
+        raise OptionError(
+            f"{model}: found width={width}, heads={heads}, expected a width that 16 and the heads "
+            "divide" + (" twice" if model == "qkformer" else "")
+        )
+
+
+def spikformer(
+    num_classes: int,
+    in_shape: tuple[int, ...],
+    *,
+    width: int = 256,
+    depth: int = 2,
+    heads: int = 16,
+    expansion: int = 4,
+    pools: int = 4,
+    neurons: str = LIF,
+    T: int | None = None,
+) -> nn.Module:
+    """(T, N, C, H, W) -> (T, N, classes); `pools` of four stages of the stem halve the sides."""
+    _check("spikformer", width, depth, heads, expansion)
+    layers: list[nn.Module] = [Patches(in_shape[0], width, pools=pools, neurons=neurons, T=T)]
+    for _ in range(depth):
+        layers.append(Residual(SelfAttention(width, heads=heads, neurons=neurons, T=T)))
+        layers.append(perceptron(width, expansion, neurons, T))
+    return nn.Sequential(*layers, *read_out(width, num_classes))
+
+
+def sdt(
+    num_classes: int,
+    in_shape: tuple[int, ...],
+    *,
+    width: int = 256,
+    depth: int = 2,
+    heads: int = 8,
+    expansion: int = 4,
+    pools: int = 4,
+    spread: bool = True,
+    neurons: str = LIF,
+    T: int | None = None,
+) -> nn.Module:
+    """(T, N, C, H, W) -> (T, N, classes); shortcuts carry membranes, no matrices are multiplied."""
+    _check("sdt", width, depth, heads, expansion)
+    layers: list[nn.Module] = [
+        Patches(in_shape[0], width, pools=pools, membrane=True, neurons=neurons, T=T)
+    ]
+    for _ in range(depth):
+        layers.append(DrivenAttention(width, heads=heads, spread=spread, neurons=neurons, T=T))
+        layers.append(perceptron(width, expansion, neurons, T, first=True))
+    mean, flat, head = read_out(width, num_classes)
+    return nn.Sequential(*layers, mean, flat, neuron(neurons, T=T), head)
+
+
+class Stage(nn.Module):
+    """The stem of a QKFormer's stage: x -> branch(x) + shortcut(x), spikes both."""
+
+    def __init__(self, before: nn.Module, branch: nn.Module, shortcut: nn.Module) -> None:
+        super().__init__()
+        self.before, self.branch, self.shortcut = before, branch, shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.before(x)
+        y: Tensor = self.branch(x) + self.shortcut(x)
+        return y
+
+
+def qkformer(
+    num_classes: int,
+    in_shape: tuple[int, ...],
+    *,
+    width: int = 256,
+    heads: int = 16,
+    expansion: int = 1,
+    neurons: str = LIF,
+    T: int | None = None,
+) -> nn.Module:
+    """(T, N, C, H, W) -> (T, N, classes): token attention at `width`/2, self-attention at `width`.
+
+    The sides are halved three times before the first and once more before the second.
+    """
+    _check("qkformer", width, 1, heads, expansion)
+
+    def part(inputs: int, outputs: int, *, halve: bool) -> list[nn.Module]:
+        pool = [Fold(nn.MaxPool2d(3, 2, 1))] if halve else []
+        return [conv_norm(inputs, outputs), *pool, neuron(neurons, T=T)]
+
+    def shortcut(inputs: int, outputs: int, stride: int) -> nn.Module:
+        return nn.Sequential(conv_norm(inputs, outputs, 1, stride), neuron(neurons, T=T))
+
+    half, channels = width // 2, in_shape[0]
+    before = [*part(channels, half // 8, halve=False), *part(half // 8, half // 4, halve=True)]
+    branch = [*part(half // 4, half // 2, halve=True), *part(half // 2, half, halve=True)]
+    second = [*part(half, width, halve=False), *part(width, width, halve=True)]
+    return nn.Sequential(
+        Stage(nn.Sequential(*before), nn.Sequential(*branch), shortcut(half // 4, half, 4)),
+        Residual(TokenAttention(half, heads=heads, neurons=neurons, T=T)),
+        perceptron(half, expansion, neurons, T),
+        Stage(nn.Identity(), nn.Sequential(*second), shortcut(half, width, 2)),
+        Residual(SelfAttention(width, heads=heads, scale=0.125, neurons=neurons, T=T)),
+        perceptron(width, expansion, neurons, T),
+        *read_out(width, num_classes),
+    )
+
+
+def paper(lr: float, epochs: int, optimizer: str = "adamw", weight_decay: float = 0.06) -> Recipe:
+    return Recipe(
+        epochs=epochs, batch=16, optimizer=optimizer, lr=lr, weight_decay=weight_decay,
+        warmup=10 / epochs, clip=0.0, smoothing=0.1, shift=0.0, augment=("flip", "wide"),
+    )  # fmt: skip
+
+
+MODELS.register(
+    Model(
+        "spikformer_2_256", spikformer, "Spikformer of CIFAR10-DVS: 2 blocks of 256",
+        Recipe(lr=1e-3), in_shape=(2, 128, 128), T=16, classes=10,
+        cite=(
+            "Zhou, Zhu, He, Wang, Yan, Tian, Yuan: Spikformer: When Spiking Neural Network Meets "
+            "Transformer, ICLR 2023"
+        ),
+        paper=paper(1e-3, 106),
+        published=(
+            Published("CIFAR10-DVS", 78.90, "comparison in the README of STEP", "T = 10"),
+        ),
+    )
+)  # fmt: skip
+MODELS.register(
+    Model(
+        "sdt_2_256", sdt, "Spike-driven transformer of DVS128 Gesture: 2 blocks of 256",
+        Recipe(lr=1e-3), in_shape=(2, 128, 128), T=16, classes=11,
+        cite="Yao, Hu, Zhou, Yuan, Tian, Xu, Li: Spike-driven Transformer, NeurIPS 2023",
+        paper=paper(3e-4, 200, "lamb"),
+    )
+)  # fmt: skip
+MODELS.register(
+    Model(
+        "qkformer_dvs", qkformer, "QKFormer of CIFAR10-DVS: stages of 128 and 256",
+        Recipe(lr=1e-3), in_shape=(2, 128, 128), T=16, classes=10,
+        cite=(
+            "Zhou, Zhang, Zhou, Yu, Huang, Fan, Yuan, Ma, Zhou, Tian: QKFormer: Hierarchical "
+            "Spiking Transformer using Q-K Attention, NeurIPS 2024"
+        ),
+        paper=paper(5e-3, 96),
+        published=(
+            Published("CIFAR10-DVS", 84.1, "authors' training log", "best of all test epochs"),
+            Published("CIFAR10-DVS", 83.3, "authors' training log", "after the last epoch"),
+        ),
+    )
+)  # fmt: skip

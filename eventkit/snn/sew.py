@@ -1,0 +1,52 @@
+"""Spike-element-wise connections: what a residual block makes of its spikes and its input's.
+
+Fang et al., "Deep Residual Learning in Spiking Neural Networks", NeurIPS 2021.
+"""
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from .neurons import Neuron
+
+Connect = Literal["add", "and", "iand"]
+
+
+class SEW(nn.Module):
+    """g(branch(x), shortcut(x)) of spikes: add A + S, and A S, iand (1 - A) S.
+
+    `branch` ends with a batch norm and the neuron; its output A has the shape of the shortcut's S.
+    ADD gives whole numbers above 1, where both fire.
+    """
+
+    def __init__(
+        self, branch: nn.Module, shortcut: nn.Module | None = None, *, connect: Connect = "add"
+    ) -> None:
+        super().__init__()
+        self.branch = branch
+        self.shortcut = shortcut or nn.Identity()
+        self.connect = connect
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(T, N, ...) -> (T, N, ...)."""
+        a: Tensor = self.branch(x)
+        s: Tensor = self.shortcut(x)
+        if self.connect == "add":
+            return a + s
+        return a * s if self.connect == "and" else (1 - a) * s
+
+    def extra_repr(self) -> str:
+        return f"connect={self.connect}"
+
+
+def start_as_identity(norm: nn.BatchNorm2d, neuron: Neuron, connect: Connect) -> None:
+    """Let a block begin as the identity: its last batch norm gives 0 (add, iand) or 1 spike (and).
+
+    For AND the bias is what makes `neuron` fire in every step from rest: its threshold, times tau
+    where the leak scales the input too.
+    """
+    nn.init.zeros_(norm.weight)
+    if connect == "and":
+        scale = getattr(neuron, "tau", 1.0) if getattr(neuron, "decay_input", False) else 1.0
+        threshold = getattr(neuron, "v_threshold", 1.0)
+        nn.init.constant_(norm.bias, 1.001 * scale * threshold)  # over it despite rounding
