@@ -12,7 +12,13 @@ from eventkit.models import MODELS, cost, create, list_models
 from eventkit.snn import PLIF
 
 STEPS = 4
-WIDTHS = {"plif_dvsgesture": 16}  # where 4 is too narrow
+SMALL = {  # where four channels are too narrow
+    "plif_dvsgesture": "width=16",
+    "spikformer_2_256": "width=32,heads=2",
+    "sdt_2_256": "width=16,heads=2",
+    "qkformer_dvs": "width=32,heads=2",
+}
+SIDES = {"spikformer_2_256": 48, "sdt_2_256": 48, "qkformer_dvs": 48}  # where 16 leaves one token
 DEEP = ("resnet34", "resnet101", "resnet152", "spiking_resnet50")  # no other code than 18 and 50
 EVERY = [
     pytest.param(name, marks=pytest.mark.slow) if name.endswith(DEEP) else name
@@ -26,7 +32,7 @@ DEFINITIONS = DEFINITIONS.values()
 def small(name, in_shape, classes=3, T=STEPS):
     """The net with few channels, and all its neurons awake: fresh ones may see too little."""
     torch.manual_seed(0)
-    spec = f"{name}:width={WIDTHS.get(name, 4)}"
+    spec = f"{name}:{SMALL.get(name, 'width=4')}"
     net = create(spec, num_classes=classes, in_shape=in_shape, T=T)
     with torch.no_grad():
         for module in net.modules():
@@ -58,11 +64,12 @@ def settled(name, x):
 
 @pytest.mark.parametrize("name", EVERY)
 def test_every_net_votes_in_every_step_and_learns_with_all_its_parameters(name):
-    net = small(name, (2, 16, 16), classes=5)
+    shape = (2, SIDES.get(name, 16), SIDES.get(name, 16))
+    net = small(name, shape, classes=5)
     dead = {key for key, _ in net.named_parameters()}
     for _ in range(3):  # dropout may silence a weight once
         net.zero_grad()
-        votes = net(noise(STEPS, 2, 2, 16, 16))
+        votes = net(noise(STEPS, 2, *shape))
         assert votes.shape == (STEPS, 2, 5)
         (votes * torch.randn_like(votes)).sum().backward()
         assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
@@ -167,6 +174,9 @@ def count(net):
         ("vggsnn:norm=tdbn", 9_271_498),
         ("vggsnn:norm=tebn", 9_271_498 + 8 * 10),  # a weight for each step and norm
         ("spiking_vgg11", 9_230_538),
+        ("spikformer_2_256", 2_566_666),
+        ("sdt_2_256", 2_566_923),  # ours
+        ("qkformer_dvs", 1_504_138),  # 1.504 M
     ],
 )
 def test_parameter_counts(spec, parameters):
@@ -190,6 +200,7 @@ def test_residual_nets_take_two_channels_and_any_number_of_classes():
         ("sew_resnet18", 1.814e9, 2.48e6),  # ours
         ("vggsnn", 1362e6, 0.922e6),
         ("spiking_vgg11", 470e6, 0.369e6),
+        ("spikformer_2_256", 379e6, 1.33e6),
     ],
 )
 def test_the_cost_of_a_step_is_that_of_the_definition(name, macs, neurons):
