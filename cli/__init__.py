@@ -24,6 +24,8 @@ from eventkit.errors import EventkitError
 
 COMMANDS = {
     "datasets": "List the known datasets, or all about one.",
+    "fetch": "Download a dataset, check and unpack it.",
+    "adopt": "Use archives or a folder that are there as a dataset's data.",
     "convert": "Make one Zarr store of training tensors from raw recordings.",
     "inspect": "Show what a store holds and the command that made it.",
     "verify": "Find any changed, cut or missing file of a store.",

@@ -30,7 +30,7 @@ def command(name: str | None, as_json: bool) -> None:
 
 
 def _row(dataset: Dataset) -> list[str]:
-    classes = str(len(dataset.classes) or "")
+    classes = str(dataset.n_classes or "")
     return [
         dataset.name,
         dataset.title,
@@ -53,7 +53,8 @@ def _show(dataset: Dataset) -> None:
             "format": dataset.format,
             "samples": _samples(dataset),
             "layout": dataset.layout["kind"],
-            "classes": len(dataset.classes) or None,
+            "classes": dataset.n_classes or None,
+            "note": dataset.note,
         }
     )
     if dataset.classes:
@@ -61,8 +62,12 @@ def _show(dataset: Dataset) -> None:
         for label, title in enumerate(dataset.classes):
             click.echo(f"{label:>5}  {title}")
     for source in dataset.files:
-        click.echo(f"\n{source.name}" + (" (to be fetched by hand)" if source.manual else ""))
-        for key, value in (("from", source.url), ("size", source.size), ("md5", source.md5)):
+        click.echo(f"\n{source.name}" + ("" if source.urls else " (to be fetched by hand)"))
+        facts: list[tuple[str, str | None]] = [
+            ("from", url) for url in source.urls or [source.page]
+        ]
+        facts += [("size", source.size), ("md5", source.md5), ("sha256", source.sha256)]
+        for key, value in facts:
             if value:
                 click.echo(f"  {key:<4}  {value}")
 

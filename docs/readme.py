@@ -1,4 +1,6 @@
-"""Write the generated tables of README.md anew: python docs/readme.py [--benchmarks ROWS.json]
+"""Write the generated tables of README.md and docs/datasets.md anew: python docs/readme.py
+
+With --benchmarks ROWS.json also that of the benchmarks.
 
 Formats and datasets come from the registries, the benchmark table from the file that
 `python benchmarks/run.py --json ROWS.json` wrote. A test compares the file with the first two.
@@ -36,9 +38,20 @@ def datasets_table() -> str:
         samples = " + ".join(f"{n:,} {split}" for split, n in known.samples.items())
         size = "×".join(map(str, known.size)) if known.size else ""
         title = f"[{known.title}]({known.homepage})"
-        lines.append(
-            f"| `{name}` | {title} | {len(known.classes)} | {samples} | {size} | {known.license} |"
-        )
+        classes = known.n_classes or ""
+        lines.append(f"| `{name}` | {title} | {classes} | {samples} | {size} | {known.license} |")
+    return "\n".join(lines)
+
+
+def sources_table() -> str:
+    """The datasets: how each is got, what a folder of it looks like, what to know."""
+    lines = ["| name | files | got by | note |", "|---|--:|---|---|"]
+    for name in datasets.names():
+        known = datasets.load(name)
+        automatic = sum(bool(source.urls) for source in known.files)
+        how = "by hand, then `adopt`" if automatic < len(known.files) or not known.files else ""
+        files = len(known.files) or ""
+        lines.append(f"| `{name}` | {files} | {how or '`fetch`'} | {known.note} |")
     return "\n".join(lines)
 
 
@@ -67,6 +80,8 @@ def main() -> None:
     if options.benchmarks:
         text = replaced(text, "benchmarks", benchmark_table(options.benchmarks))
     path.write_text(text)
+    page = ROOT / "docs" / "datasets.md"
+    page.write_text(replaced(page.read_text(), "sources", sources_table()))
 
 
 if __name__ == "__main__":

@@ -4,8 +4,11 @@ A description is found by name in `eventkit.datasets_meta`, or given as the path
 user's own, so that a new dataset needs no change here.
 """
 
+import inspect
+import os
 import tomllib
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
 from importlib.resources import files as resource_files
 from pathlib import Path
 from typing import Any
@@ -16,13 +19,37 @@ from eventkit.registry import unknown
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file of the original distribution: where it is and how to know it."""
+    """One file of the original distribution: where it is and how to know it.
+
+    urls are its mirrors; without one, it is downloaded by hand from `page`. bytes is the exact
+    size, about and unpacked are roughly those of the file and of what is in it. Archives are
+    unpacked into the folder `into` below the root, unless unpack is false; nested says how archives
+    in it are treated (see eventkit.fetch.unpack).
+    """
 
     name: str
-    url: str
+    urls: tuple[str, ...] = ()
+    page: str = ""
     md5: str | None = None
-    size: str | None = None
-    manual: bool = False
+    sha256: str | None = None
+    bytes: int | None = None
+    about: int | None = None
+    unpacked: int | None = None
+    unpack: bool = True
+    nested: str = ""
+    into: str = ""
+
+    @property
+    def size(self) -> str:
+        """Its size in words, if anything is known of it."""
+        if self.bytes is not None:
+            return f"{self.bytes:,} bytes"
+        parts = []
+        if self.about:
+            parts.append(f"about {_rough(self.about)}")
+        if self.unpacked:
+            parts.append(f"about {_rough(self.unpacked)} unpacked")
+        return ", ".join(parts)
 
 
 @dataclass(frozen=True)
@@ -30,7 +57,8 @@ class Dataset:
     """What is known of a dataset.
 
     `classes` are in the dataset's own documented order: label i is classes[i]. `samples` are the
-    published counts per split. `layout` says how its files become samples (`eventkit.layouts`).
+    published counts per split. `layout` says how its files become samples (`eventkit.layouts`),
+    `reader` has options for the reader of its format, `note` what a user should know.
     """
 
     name: str
@@ -44,6 +72,28 @@ class Dataset:
     classes: tuple[str, ...] = ()
     samples: dict[str, int] = field(default_factory=dict)
     files: tuple[SourceFile, ...] = ()
+    reader: dict[str, Any] = field(default_factory=dict)
+    note: str = ""
+
+    @property
+    def n_classes(self) -> int:
+        """How many classes it has, also where only its files name them."""
+        return len(self.classes) or int(self.layout.get("count", 0))
+
+    def reading(self, stream: Callable[..., Any]) -> dict[str, Any]:
+        """Options for the reader `stream`: those stated, and the sensor's size where it asks."""
+        asks = self.size is not None and "size" in inspect.signature(stream).parameters
+        return {**({"size": "{}x{}".format(*self.size or ())} if asks else {}), **self.reader}
+
+
+def default_root(name: str | Path) -> Path:
+    """Where the files are looked for: the folder itself, $EVENTKIT_DATA/NAME, or data/NAME."""
+    path = Path(name)
+    if path.is_dir() and str(name) not in names():
+        return path
+    if path.suffix == ".toml":
+        path = Path(path.stem)
+    return Path(os.environ.get("EVENTKIT_DATA", "data")) / path
 
 
 def names() -> list[str]:
@@ -79,56 +129,130 @@ def _parse(name: str, text: bytes, where: str) -> Dataset:
         table = tomllib.loads(text.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise OptionError(f"{where}: not a TOML file: {error}") from None
-    kinds = {
-        "title": str,
-        "homepage": str,
-        "cite": str,
-        "license": str,
-        "size": list,
-        "format": str,
-        "classes": list,
-        "samples": dict,
-        "files": list,
-        "layout": dict,
-    }
     for key, value in table.items():
-        if key not in kinds:
-            raise OptionError(f"{where}: unknown key {key!r}; known are {', '.join(kinds)}")
-        if not isinstance(value, kinds[key]):
-            expected = kinds[key].__name__
-            raise OptionError(f"{where}: {key} is {value!r}, expected a {expected}")
+        if key not in KINDS:
+            raise OptionError(f"{where}: unknown key {key!r}; known are {', '.join(KINDS)}")
+        if not isinstance(value, KINDS[key]):
+            raise OptionError(f"{where}: {key} is {value!r}, expected {_expected(KINDS[key])}")
     if "kind" not in table.get("layout", {}):
         raise OptionError(f"{where}: no [layout] with a kind: it says how files become samples")
     size = table.pop("size", None)
     if size is not None and (len(size) != 2 or not all(isinstance(s, int) and s > 0 for s in size)):
         raise OptionError(f"{where}: size is {size}, expected [width, height]")
-    classes = tuple(table.pop("classes", ()))
-    if not all(isinstance(c, str) for c in classes) or len(set(classes)) != len(classes):
-        raise OptionError(f"{where}: classes must be different names in the order of the labels")
-    try:
-        sources = tuple(SourceFile(**entry) for entry in table.pop("files", ()))
-    except TypeError as error:
-        raise OptionError(f"{where}: in [[files]]: {error}") from None
     return Dataset(
         name=name,
         size=tuple(size) if size else None,
-        classes=classes,
-        files=sources,
+        classes=_classes(table.pop("classes", ()), where),
+        files=tuple(_source(entry, where) for entry in table.pop("files", ())),
         **table,
     )
 
 
-def steps(dataset: Dataset, root: Path, command: str) -> str:
-    """How to get the data by hand: address, files, checksums, where to put them, what to run."""
+KINDS: dict[str, Any] = {
+    "title": str,
+    "homepage": str,
+    "cite": str,
+    "license": str,
+    "note": str,
+    "size": list,
+    "format": str,
+    "reader": dict,
+    "classes": (list, dict),
+    "samples": dict,
+    "files": list,
+    "layout": dict,
+}
+
+
+def _expected(kind: Any) -> str:
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    return " or ".join(f"a {each.__name__}" for each in kinds)
+
+
+def _classes(told: Any, where: str) -> tuple[str, ...]:
+    """A list of names, or { pattern = "class%d", first = 0, count = 1000 }."""
+    if isinstance(told, dict):
+        try:
+            numbers = range(told.get("first", 0), told.get("first", 0) + told["count"])
+            told = [told["pattern"] % number for number in numbers]
+        except (KeyError, TypeError, ValueError) as error:
+            raise OptionError(
+                f'{where}: classes is {told}, expected {{ pattern = "class%d", count = 10 }}'
+            ) from error
+    classes = tuple(told)
+    if not all(isinstance(c, str) for c in classes) or len(set(classes)) != len(classes):
+        raise OptionError(f"{where}: classes must be different names in the order of the labels")
+    return classes
+
+
+def _source(entry: Any, where: str) -> SourceFile:
+    """One of [[files]], checked: what is wrong in it must not show only when it is downloaded."""
+    known = {each.name: each.type for each in fields(SourceFile)}
+    if not isinstance(entry, dict) or set(entry) - set(known):
+        odd = ", ".join(set(entry) - set(known)) if isinstance(entry, dict) else repr(entry)
+        raise OptionError(f"{where}: in [[files]]: {odd}; known are {', '.join(known)}")
+    urls = tuple(entry.get("urls", ()))
+    for key, kind in (
+        *((key, str) for key in ("name", "page", "md5", "sha256", "nested", "into")),
+        *((key, int) for key in ("bytes", "about", "unpacked")),
+    ):
+        if key in entry and not isinstance(entry[key], kind):
+            raise OptionError(f"{where}: in [[files]]: {key} is {entry[key]!r}")
+    source = SourceFile(**{**entry, "urls": urls}) if "name" in entry else None
+    if source is None or "/" in source.name or not _plain(source.name):
+        raise OptionError(f"{where}: in [[files]]: a file needs a plain name, no path")
+    if source.into and not _plain(source.into):
+        raise OptionError(
+            f"{where}: in [[files]]: into is {source.into!r}, expected a folder below"
+        )
+    if not all(isinstance(u, str) and u.startswith(("https://", "http://")) for u in urls):
+        raise OptionError(f"{where}: in [[files]]: urls of {source.name} must be http or https")
+    lengths = {"md5": 32, "sha256": 64}
+    for key, length in lengths.items():
+        told = getattr(source, key)
+        if told is not None and (len(told) != length or set(told) - set("0123456789abcdef")):
+            raise OptionError(f"{where}: in [[files]]: {key} of {source.name} is {told!r}")
+    if source.nested not in ("", "here", "folder"):
+        raise OptionError(f"{where}: in [[files]]: nested is {source.nested!r}, not here or folder")
+    return source
+
+
+def _plain(name: str) -> bool:
+    """Whether a name leads nowhere else."""
+    parts = name.split("/")
+    return "\\" not in name and not any(part.startswith(".") or not part for part in parts)
+
+
+def _rough(n: float) -> str:
+    """An amount of bytes for a sentence."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if n < 1000 or unit == "GB":
+            return f"{n:.3g} {unit}"
+        n /= 1000
+    return ""
+
+
+def steps(
+    dataset: Dataset, root: Path, files: Sequence[SourceFile] | None = None, command: str = ""
+) -> str:
+    """How to get the data by hand: address, files, checksums, where to put them, what to run.
+
+    `files` are those that are missing, by default all; `command` is to be run in the end.
+    """
+    files = dataset.files if files is None else files
     lines = [f"{dataset.title or dataset.name} is not at {root}. To get it:"]
-    for number, source in enumerate(dataset.files, 1):
+    if files and all(source.urls for source in dataset.files):
+        lines.append(f"  eventkit fetch {dataset.name} --root {root}")
+        lines.append("or by hand:")
+    number = 0
+    for number, source in enumerate(files, 1):
         about = ", ".join(filter(None, [source.size, source.md5 and f"md5 {source.md5}"]))
-        lines.append(f"  {number}. download {source.name} ({about}) from {source.url}")
-    parts = [dataset.layout.get("folder"), *list(dataset.layout.get("splits", {}).values())[:1]]
-    inside = "/".join([str(root), *filter(None, parts)])
-    what = " and ".join(source.name for source in dataset.files) or "its files"
-    lines.append(f"  {len(dataset.files) + 1}. unpack {what} in {root}, so that there is {inside}")
-    lines.append(f"  {len(dataset.files) + 2}. run: {command}")
-    if dataset.license or dataset.cite:
-        lines.append(f"Licence: {dataset.license}. Please cite: {dataset.cite}.")
-    return "\n".join(lines)
+        where = source.page or next(iter(source.urls), "") or dataset.homepage
+        lines.append(f"  {number}. download {source.name} ({about or 'no checksum'}) from {where}")
+    names = " ".join(f"~/Downloads/{source.name}" for source in files) or "FOLDER"
+    lines.append(f"  {number + 1}. run: eventkit adopt {dataset.name} {names} --root {root}")
+    if command:
+        lines.append(f"  {number + 2}. run: {command}")
+    told = [f"Licence: {dataset.license}." if dataset.license else ""]
+    told += [f"Please cite: {dataset.cite}." if dataset.cite else "", dataset.note]
+    return "\n".join([*lines, " ".join(filter(None, told))]).rstrip()

@@ -4,7 +4,7 @@ EventkitError
 ├── FormatError   (ValueError)   a recording is not what its format says
 ├── OptionError   (ValueError)   a setting is wrong, or does not fit the data
 ├── UnknownName   (KeyError)     no format, representation, dataset, ... of that name
-├── FetchError    (OSError)      data is not there, or must be fetched by hand
+├── FetchError    (OSError)      data is not there, must be fetched by hand, or did not come whole
 ├── StoreError    (ValueError)   a store is unfinished, damaged, locked or of another plan
 └── MissingExtra  (ImportError)  an optional library is not installed
 
@@ -47,6 +47,18 @@ class FetchError(EventkitError, OSError):
     """Data is missing or must be fetched by hand; the message has the steps."""
 
     exit_code = 4
+
+
+class FetchFailed(FetchError):
+    """A download did not come whole, or an archive is not what it should be."""
+
+    exit_code = 1
+
+
+class FetchLocked(FetchError):
+    """Another process is fetching the same data."""
+
+    exit_code = 5
 
 
 class StoreError(EventkitError, ValueError):

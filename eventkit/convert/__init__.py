@@ -6,7 +6,6 @@ engine.py   jobs on any concurrent.futures.Executor
 here        the coordinator: finds the data, holds the lock, writes the journal, commits
 """
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -45,7 +44,7 @@ def prepare(
     folder = layouts.find(dataset, root)
     if folder is None:
         if dataset.files:
-            raise FetchError(datasets.steps(dataset, root, command))
+            raise FetchError(datasets.steps(dataset, root, command=command))
         raise FetchError(f"{root}: no data of {dataset.name} there; give its folder with --root")
     return plan.make(dataset, layouts.listing(dataset, folder), represent, transform, codec)
 
@@ -77,7 +76,7 @@ def convert(
     workers = workers or cpus()
     if workers < 1:
         raise OptionError(f"workers is {workers}, expected at least 1")
-    root = Path(root) if root is not None else default_root(name)
+    root = Path(root) if root is not None else datasets.default_root(name)
     command = _command(name, represent, transform, codec)
     decided = prepare(
         name, represent=represent, root=root, transform=transform, codec=codec, command=command
@@ -101,16 +100,6 @@ def convert(
         finish(decided, building, command)
         building.finish(replace=overwrite)
     return _summary(decided, target, resumed, started)
-
-
-def default_root(name: str | Path) -> Path:
-    """Where the files are looked for: the folder itself, $EVENTKIT_DATA/NAME, or data/NAME."""
-    path = Path(name)
-    if path.is_dir() and str(name) not in datasets.names():
-        return path
-    if path.suffix == ".toml":
-        path = Path(path.stem)
-    return Path(os.environ.get("EVENTKIT_DATA", "data")) / path
 
 
 def default_out(decided: Plan, represent: str, transform: tuple[str, ...]) -> Path:

@@ -1,6 +1,5 @@
 """What a conversion will do, decided before it starts: samples, shapes, shards, a digest."""
 
-import inspect
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -136,12 +135,10 @@ class Plan:
         return [sample for sample in self.listing.samples if sample.split == split]
 
     def reader(self) -> dict[str, Any]:
-        """Options for the reader: the sensor's size, where the dataset states it and it asks."""
-        if self.dataset.format is None or self.dataset.size is None:
+        """Options for the reader: those of the dataset, and its sensor's size where it asks."""
+        if self.dataset.format is None:
             return {}
-        stream = formats.FORMATS[self.dataset.format].stream
-        asks = "size" in inspect.signature(stream).parameters
-        return {"size": "{}x{}".format(*self.dataset.size)} if asks else {}
+        return self.dataset.reading(formats.FORMATS[self.dataset.format].stream)
 
     def folders(self) -> list[str]:
         """The folders below a tree into which jobs write."""

@@ -110,6 +110,7 @@ def convert_sample(
 
 def _read(job: Job, sample: Sample, report: Report) -> Iterator[Events]:
     path = Path(job.root, sample.source)
+    which: dict[str, Any] = {} if sample.recording is None else {"recording": sample.recording}
     for events in formats.stream(
         path,
         MAX_EVENTS,
@@ -119,6 +120,7 @@ def _read(job: Job, sample: Sample, report: Report) -> Iterator[Events]:
         report=report,
         into=_room.columns,
         **job.reader,
+        **which,
     ):
         if events.size == job.sensor:
             yield events

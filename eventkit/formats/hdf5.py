@@ -326,6 +326,16 @@ def labels(path: Path) -> np.ndarray:
         return np.asarray(place[:]).astype(np.int64)
 
 
+def keys(path: Path) -> np.ndarray:
+    """The names of the classes of SHD or SSC, in the order of the labels: text (classes,)."""
+    with _opened(path) as file:
+        place = get(path, file, "extra/keys")
+        if place is None:
+            raise FormatError(path, None, f"it names no classes (extra/keys); {_listed(file)}")
+        check(path, place)
+        return np.array([_text(key) for key in place[:]], str)
+
+
 FORMATS.register(
     Format(
         name="hdf5",
@@ -336,6 +346,6 @@ FORMATS.register(
         detect=lambda head: head.startswith(MAGIC) or head[512:].startswith(MAGIC),
         bound=bound,
         header=header,
-        extras={"triggers": triggers, "labels": labels},
+        extras={"triggers": triggers, "labels": labels, "keys": keys},
     )
 )

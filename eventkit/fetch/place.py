@@ -1,0 +1,114 @@
+"""The folder of a dataset: what was put there, and how an archive's files get into it whole."""
+
+import json
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from eventkit.datasets import Dataset, SourceFile
+from eventkit.errors import FetchFailed
+from eventkit.fetch.download import Progress
+from eventkit.fetch.unpack import is_archive, unpack
+
+FOLDER = ".fetch"
+
+
+class Place:
+    """A dataset's root, and root/.fetch with the receipt of what is in it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.folder = root / FOLDER
+
+    def begin(self) -> None:
+        """Make the folders, so that files can be written there."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise FetchFailed(f"{self.root}: is a file; choose another --root") from None
+
+    def receipt(self) -> dict[str, Any]:
+        """What was checked and put here: by file name its size, checksums and members."""
+        with suppress(OSError, ValueError):
+            told = json.loads((self.folder / "receipt.json").read_bytes())
+            if isinstance(told, dict):
+                return told
+        return {}
+
+    def missing(self, dataset: Dataset) -> list[SourceFile]:
+        """The dataset's files that are not in the receipt as they are described now."""
+        told = self.receipt()
+        return [
+            source
+            for source in dataset.files
+            if (told.get(source.name) or {}).get("md5", "") != (source.md5 or "")
+        ]
+
+    @property
+    def unpacked(self) -> bool:
+        """Whether anything was put here by fetch or adopt."""
+        return bool(self.receipt())
+
+    def archive(self, source: SourceFile) -> Path | None:
+        """The file as somebody downloaded it, in the root or where SpikingJelly keeps it."""
+        for folder in (self.root, self.root / "download"):
+            if (folder / source.name).is_file():
+                return folder / source.name
+        return None
+
+    def free(self) -> int:
+        """Bytes free on the disk that has the root, or will have it."""
+        path = self.root.absolute()
+        while not path.exists():
+            path = path.parent
+        return shutil.disk_usage(path).free
+
+    def take(
+        self, source: SourceFile, archive: Path, progress: Progress | None, *, nested: str
+    ) -> None:
+        """Put what is in a checked file into the root, then note it in the receipt.
+
+        The caller holds the file's lock. What an earlier, killed run left is done again.
+        """
+        self.begin()
+        fresh = self.folder / f"unpacking-{source.name}"
+        shutil.rmtree(fresh, ignore_errors=True)
+        entry = {"md5": source.md5 or "", "bytes": archive.stat().st_size}
+        if source.unpack and is_archive(archive):
+            told = unpack(archive, fresh, nested=nested, progress=progress)
+            entry |= {"files": told.files, "unpacked": told.bytes, "left_out": told.left_out}
+        else:
+            fresh.mkdir()
+            try:
+                os.link(archive, fresh / source.name)
+            except OSError:  # another disk, or one that has no links
+                shutil.copyfile(archive, fresh / source.name)
+        _merge(fresh, self.root / source.into)
+        shutil.rmtree(fresh, ignore_errors=True)
+        receipt = {**self.receipt(), source.name: entry}
+        temporary = self.folder / f"receipt.json.{os.getpid()}.part"
+        temporary.write_text(json.dumps(receipt, indent=1) + "\n")
+        temporary.replace(self.folder / "receipt.json")
+
+
+def _merge(fresh: Path, place: Path) -> None:
+    """Move a tree into another; a file that is there already must have the same size."""
+    if not place.exists():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        fresh.rename(place)
+        return
+    if not place.is_dir():
+        raise FetchFailed(f"{place}: is a file where a folder belongs; move it away")
+    for entry in sorted(fresh.iterdir()):
+        target = place / entry.name
+        if entry.is_dir():
+            _merge(entry, target)
+        elif not target.exists():
+            entry.rename(target)
+        elif not target.is_file() or target.stat().st_size != entry.stat().st_size:
+            raise FetchFailed(
+                f"{target}: is there already with other content; move it away and run the same "
+                "command again"
+            )

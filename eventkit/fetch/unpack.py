@@ -1,0 +1,335 @@
+"""Unpacks archives of strangers: zip, tar, tar.gz, tar.bz2, tar.xz, as a stream.
+
+Only regular files and folders come out, below the folder asked for, and not more of them than an
+archive of its size can honestly hold. Anything else is a hostile or a damaged archive: it is
+refused as a whole, and what was unpacked of it is deleted.
+"""
+
+import bz2
+import errno
+import gzip
+import lzma
+import os
+import shutil
+import stat
+import struct
+import tarfile
+import unicodedata
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from eventkit.errors import FetchError, FetchFailed
+from eventkit.fetch.download import Progress, room
+
+BLOCK = 1 << 20
+FREE = 64 << 20  # bytes that any archive may give
+RATIO = 100  # bytes that one byte of an archive may become, beyond that; recordings reach about 10
+MEMBERS = 400_000
+HEADERS = 1 << 20  # bytes of tar headers between two files: names are not longer
+CLUTTER = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")  # of file managers
+DAMAGE = (
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, gzip.BadGzipFile),
+    *(EOFError, NotImplementedError, RuntimeError, struct.error, ValueError, UnicodeError),
+)
+OPENERS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
+
+
+@dataclass
+class Limits:
+    """What may come out of one archive, with the archives in it, and what did."""
+
+    most_bytes: int
+    most_files: int = MEMBERS
+    bytes: int = 0
+    files: int = 0
+    left_out: int = 0
+    names: set[str] = field(default_factory=set)  # of files, as a file system without case has them
+    folders: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One file of an archive: its name below the folder, the size it claims, its bytes."""
+
+    name: PurePosixPath
+    size: int
+    body: IO[bytes]
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file begins as an archive does."""
+    return _kind(path) is not None
+
+
+def unpack(
+    archive: Path, into: Path, *, nested: str = "", progress: Progress | None = None
+) -> Limits:
+    """Unpack an archive into the new folder `into`, and say how much came out.
+
+    nested="here" also unpacks the archives in it, each beside its file, nested="folder" each in a
+    folder of its name; the inner archives are then deleted.
+    Raises FetchFailed (hostile, damaged, the disk is full) and FetchError (a kind for other tools).
+    """
+    size = archive.stat().st_size
+    into.mkdir(parents=True)
+    limits = Limits(most_bytes=FREE + RATIO * size)
+    try:
+        _unpack(archive, into, PurePosixPath(), limits, progress)
+        inner = [file for file in sorted(into.rglob("*")) if file.is_file() and is_archive(file)]
+        for file in inner if nested else []:
+            base = PurePosixPath(file.relative_to(into).as_posix())
+            below = base.parent if nested == "here" else base.parent / _stem(base.name)
+            try:
+                _unpack(file, into, below, limits, progress)
+            except FetchError as error:
+                told = str(error).replace(str(file), f"{archive} ({base} in it)")
+                raise type(error)(told) from None
+            file.unlink()
+    except OSError as error:
+        shutil.rmtree(into, ignore_errors=True)
+        raise _in_words(error, archive, limits) from None
+    except BaseException:
+        shutil.rmtree(into, ignore_errors=True)
+        raise
+    return limits
+
+
+def _unpack(
+    archive: Path, into: Path, below: PurePosixPath, limits: Limits, progress: Progress | None
+) -> None:
+    kind = _kind(archive)
+    if kind is None:
+        raise FetchFailed(f"{archive}: is no archive; expected zip or tar")
+    if kind in ("rar", "7z"):
+        raise FetchError(
+            f"{archive}: is a {kind} archive, which eventkit does not unpack; unpack it with "
+            f"{'unrar' if kind == 'rar' else '7z'} and run eventkit adopt on the folder"
+        )
+    members = _of_zip(archive, limits) if kind == "zip" else _of_tar(archive, kind, limits)
+    size = archive.stat().st_size
+    try:
+        with archive.open("rb") as file:
+            for member, position in members(file):
+                _write(archive, member, into, below, limits)
+                if progress is not None:
+                    progress(f"unpack {archive.name}", position, size)
+    except DAMAGE as error:
+        raise FetchFailed(
+            f"{archive}: is damaged or no {kind} archive ({error or type(error).__name__})"
+        ) from None
+
+
+def _kind(path: Path) -> str | None:
+    with path.open("rb") as file:
+        head = file.read(262)
+    if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
+        return None if path.suffix == ".npz" else "zip"
+    if head[:2] == b"\x1f\x8b":
+        return "tar.gz"
+    if head[:3] == b"BZh":
+        return "tar.bz2"
+    if head[:6] == b"\xfd7zXZ\0":
+        return "tar.xz"
+    if head[:4] == b"Rar!":
+        return "rar"
+    if head[:6] == b"7z\xbc\xaf'\x1c":
+        return "7z"
+    return "tar" if head[257:262] == b"ustar" else None
+
+
+def _stem(name: str) -> str:
+    for suffix in (".tar.gz", ".tar.bz2", ".tar.xz"):
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)]
+    return name.rpartition(".")[0] or f"{name}.d"
+
+
+class _Metered:
+    """A stream that refuses to give more than it was allowed: headers cannot fill the memory."""
+
+    def __init__(self, file: Any, archive: Path) -> None:
+        self.file, self.archive, self.allowed = file, archive, HEADERS
+
+    def read(self, n: int) -> bytes:
+        data: bytes = self.file.read(n)
+        self.allowed -= len(data)
+        if self.allowed < 0:
+            raise FetchFailed(f"{self.archive}: a tar header is larger than {HEADERS:,} bytes")
+        return data
+
+
+def _of_tar(archive: Path, kind: str, limits: Limits) -> Any:
+    def members(file: IO[bytes]) -> Iterator[tuple[Member, int]]:
+        opener = OPENERS.get(file.read(2))
+        file.seek(0)
+        metered = _Metered(opener(file, "rb") if opener else file, archive)
+        with tarfile.open(fileobj=metered, mode="r|") as tar:  # type: ignore[call-overload]
+            while True:
+                metered.allowed = HEADERS
+                if (info := tar.next()) is None:
+                    break
+                tar.members = []  # it keeps all that it saw
+                if info.isdir():
+                    _name(archive, info.name)
+                    _count(archive, limits)
+                    continue
+                body = tar.extractfile(info) if info.isreg() and info.size >= 0 else None
+                if body is None or info.issparse():
+                    raise FetchFailed(
+                        f"{archive}: holds {_what(info)} {info.name!r}, expected only files and "
+                        "folders; not unpacked"
+                    )
+                metered.allowed = info.size + HEADERS
+                yield Member(_name(archive, info.name), info.size, body), file.tell()
+        while metered.read(BLOCK):  # padding, and the checksum of what is compressed
+            pass
+
+    return members
+
+
+def _what(info: tarfile.TarInfo) -> str:
+    if info.issym() or info.islnk():
+        return f"the link (to {info.linkname!r})"
+    return "the device" if info.ischr() or info.isblk() or info.isfifo() else "the entry"
+
+
+def _of_zip(archive: Path, limits: Limits) -> Any:
+    def members(file: IO[bytes]) -> Iterator[tuple[Member, int]]:
+        entries = _count_entries(archive, file, limits)
+        with zipfile.ZipFile(file) as zipped:
+            packed = 0
+            if len(zipped.infolist()) & 0xFFFF != entries & 0xFFFF:
+                raise zipfile.BadZipFile("its list of files is not whole")
+            for info in zipped.infolist():
+                name = _name(archive, info.orig_filename)
+                packed += info.compress_size
+                mode = stat.S_IFMT(info.external_attr >> 16)
+                if mode not in (0, stat.S_IFREG, stat.S_IFDIR):
+                    what = "the link" if mode == stat.S_IFLNK else "the device"
+                    raise FetchFailed(
+                        f"{archive}: holds {what} {info.orig_filename!r}, expected only files and "
+                        "folders; not unpacked"
+                    )
+                if info.is_dir():
+                    if info.file_size:
+                        raise zipfile.BadZipFile(f"the folder {info.filename!r} has content")
+                    _count(archive, limits)
+                    continue
+                with zipped.open(info) as body:
+                    yield Member(name, info.file_size, body), packed
+
+    return members
+
+
+def _count_entries(archive: Path, file: IO[bytes], limits: Limits) -> int:
+    """The number of entries that a zip says it has, modulo 65,536.
+
+    One with too many is refused before the library makes an object of each.
+    """
+    end = file.seek(0, os.SEEK_END)
+    file.seek(max(0, end - 65_557))
+    tail = file.read()
+    at = tail.rfind(b"PK\x05\x06")
+    if at < 0 or len(tail) - at < 22:
+        raise zipfile.BadZipFile("its end is missing")
+    told, length = struct.unpack_from("<HI", tail, at + 10)
+    if length == 0xFFFFFFFF:  # the number is in the zip64 record before
+        at64 = tail.rfind(b"PK\x06\x06")
+        if at64 < 0 or len(tail) - at64 < 56:
+            raise zipfile.BadZipFile("its zip64 end is missing")
+        length = struct.unpack_from("<Q", tail, at64 + 40)[0]
+        told = struct.unpack_from("<Q", tail, at64 + 32)[0]
+    if length > 400 * limits.most_files:
+        raise _too_many(archive, limits)
+    file.seek(max(0, end - len(tail) + at - length - 98))
+    entries = file.read(length + 98).count(b"PK\x01\x02")
+    if entries > limits.most_files:
+        raise _too_many(archive, limits)
+    file.seek(0)
+    return int(told)
+
+
+def _too_many(archive: Path, limits: Limits) -> FetchFailed:
+    return FetchFailed(
+        f"{archive}: holds more than {limits.most_files:,} files, as an archive bomb does; "
+        "not unpacked"
+    )
+
+
+def _count(archive: Path, limits: Limits) -> None:
+    limits.files += 1
+    if limits.files > limits.most_files:
+        raise _too_many(archive, limits)
+
+
+def _name(archive: Path, text: str) -> PurePosixPath:
+    """The name of a member, which must stay below the folder on any system."""
+    name = PurePosixPath(text)
+    drive = len(text) > 1 and text[1] == ":"
+    odd = any(ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) < 0xE000 for c in text)
+    if name.is_absolute() or ".." in name.parts or "\\" in text or drive or odd or not text:
+        raise FetchFailed(
+            f"{archive}: holds the name {text[:100]!r}, which leads out of the folder or is no "
+            "plain name; not unpacked"
+        )
+    return name
+
+
+def _fold(name: PurePosixPath) -> str:
+    return unicodedata.normalize("NFC", str(name)).casefold()
+
+
+def _write(archive: Path, member: Member, into: Path, below: PurePosixPath, limits: Limits) -> None:
+    if any(part in CLUTTER for part in member.name.parts):
+        limits.left_out += 1
+        return
+    _count(archive, limits)
+    name = below / member.name
+    if not name.parts:
+        raise FetchFailed(f"{archive}: holds a file without a name; not unpacked")
+    key, above = _fold(name), [_fold(parent) for parent in name.parents]
+    if key in limits.names or key in limits.folders or limits.names.intersection(above):
+        raise FetchFailed(
+            f"{archive}: holds {str(member.name)!r} twice, or two names that some file systems "
+            "take for one; not unpacked"
+        )
+    limits.names.add(key)
+    limits.folders.update(above)
+    if limits.bytes + member.size > limits.most_bytes:
+        raise FetchFailed(
+            f"{archive}: would become more than {limits.most_bytes:,} bytes, as an archive bomb "
+            "does; not unpacked"
+        )
+    if member.size > BLOCK:
+        room(into, member.size, str(name))
+    target = into / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    written = 0
+    with open(os.open(target, flags, 0o644), "wb") as file:  # noqa: PTH123
+        while block := member.body.read(min(BLOCK, member.size - written + 1)):
+            written += len(block)
+            if written > member.size:
+                break
+            file.write(block)
+    if written != member.size:
+        raise FetchFailed(
+            f"{archive}: {str(member.name)!r} claims {member.size:,} bytes and has "
+            f"{'more' if written > member.size else f'{written:,}'}; not unpacked"
+        )
+    limits.bytes += written
+
+
+def _in_words(error: OSError, archive: Path, limits: Limits) -> OSError:
+    if isinstance(error, FetchError):
+        return error
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return FetchFailed(
+            f"{archive}: the disk is full after {limits.bytes:,} unpacked bytes; make room and "
+            "run the same command again"
+        )
+    return FetchFailed(f"{archive}: cannot be unpacked ({error.strerror or error})")
