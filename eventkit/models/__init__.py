@@ -94,14 +94,14 @@ def create(
     *,
     num_classes: int,
     in_shape: tuple[int, ...],
-    T: int | None = None,
+    steps: int | None = None,
     **options: Any,
 ) -> nn.Module:
     """A net with fresh weights for samples of the shape `in_shape` (C, H, W).
 
-    `name` may be a spec, `csnn_tiny:neurons=lif,width=16`. `T` is the number of time steps, which
-    the weights of a few neurons and norms depend on (default: as published); any other net takes
-    any T. UnknownName or OptionError if wrong.
+    `name` may be a spec, `csnn_tiny:neurons=lif,width=16`. `steps` is T,
+    which the weights of a few neurons and norms depend on (default: as published); any other net
+    takes any T. UnknownName or OptionError if wrong.
     """
     name, given = parse_spec(name)
     entry = MODELS[name]
@@ -112,7 +112,7 @@ def create(
         )
     known = {**entry.options, **given, **options}
     if "T" in (entry.build.__kwdefaults__ or {}):
-        known.setdefault("T", T or entry.T)
+        known.setdefault("T", steps or entry.T)
     net = entry.build(num_classes, tuple(in_shape), **bind(entry.build, known, name))
     # Convolution, batch norm and pooling are faster on a CPU with the channels innermost.
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

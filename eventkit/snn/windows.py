@@ -47,7 +47,8 @@ def _plain(x: Tensor, weight: Tensor, bias: Tensor, steps: int, surrogate: Surro
     """The definition in torch's operations, for other devices, compilers and the tests."""
     flat_x = x.flatten(1).to(state_dtype(x))
     parts = []
-    with torch.autocast(x.device.type, enabled=False):  # H decides about spikes: never rounded
+    device = "cpu" if x.is_meta else x.device.type  # meta has no autocast of its own
+    with torch.autocast(device, enabled=False):  # H decides about spikes: never rounded
         for out, source, w in _tiles(steps, len(x) - steps, weight.to(flat_x.dtype)):
             b = bias[out] if len(bias) > 1 else bias
             parts.append(spike(w @ flat_x[source] + b, surrogate))

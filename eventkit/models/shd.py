@@ -1,0 +1,164 @@
+"""Nets of sensors with one axis, as for Spiking Heidelberg Digits (SHD): (T, N, C, 1, 700).
+
+Polarities are summed, a cochlea has none, and so are `group` neighbours of the 700 (0 to 4, 5 to 9,
+...). Then come layers {linear, batch norm, neurons, dropout} and a read-out whose leaky membranes
+are the votes. Published recipes take the softmax of these membranes in every step, and its sum.
+
+    shd_lif      LIF, ours, as the plain baseline
+    shd_dcls     LIF with a learned delay of every connection; Hammouamri et al. 2024
+"""
+
+import math
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from eventkit.snn import DelayedLinear, Dropout, Fold, LeakyIntegrator, Recurrent, neuron
+
+from . import MODELS, Model, Published, Recipe
+from ._parts import checked, dense
+
+READ_OUT = math.exp(-1 / 5), math.exp(-1 / 25)  # decays that the read-out may learn
+MOMENTUM = 0.05  # of batch norms, in the authors' code of all three that have one
+
+
+class Channels(nn.Module):
+    """Sums over polarities and `group` neighbours: (T, N, C, H, W) -> (T, N, ceil(H W / group))."""
+
+    def __init__(self, group: int) -> None:
+        super().__init__()
+        self.group = group
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x.sum(2).flatten(2)
+        y = functional.pad(y, (0, -y.shape[-1] % self.group))
+        return y.reshape(*y.shape[:2], -1, self.group).sum(-1)
+
+    def extra_repr(self) -> str:
+        return f"group={self.group}"
+
+
+def inputs(in_shape: tuple[int, ...], group: int) -> int:
+    """How many channels `Channels` leaves."""
+    return math.ceil(in_shape[1] * in_shape[2] / group)
+
+
+def shd(
+    num_classes: int,
+    in_shape: tuple[int, ...],
+    *,
+    width: int = 256,
+    layers: int = 2,
+    group: int = 5,
+    neurons: str = "lif:tau=10,decay_input=false",
+    dropout: float = 0.1,
+    recurrent: bool = False,
+    self_connections: bool = False,
+    norm: bool = True,
+    tau_out: float | None = None,
+    T: int | None = None,
+) -> nn.Module:
+    """(T, N, C, H, W) -> (T, N, classes), the membranes of the read-out.
+
+    Dropout draws a mask for every step, as the authors' code of all but DCLS does. Without `norm`
+    linear layers have biases. `tau_out` is the read-out's time constant in steps, by default one
+    for each class is learned.
+    """
+    checked("shd", width=width, layers=layers, group=group, dropout=dropout)
+
+    def linear(channels: int, outputs: int) -> nn.Module:
+        layer = dense("shd", channels, outputs, bias=not norm)
+        return Fold(layer, nn.BatchNorm1d(outputs, momentum=MOMENTUM)) if norm else layer
+
+    channels = inputs(in_shape, group)
+    net: list[nn.Module] = [Channels(group)]
+    for _ in range(layers):
+        firing = neuron(neurons, T=T, features=width)
+        if recurrent:
+            firing = Recurrent(firing, width, self_connections=self_connections)
+        net += [linear(channels, width), firing, nn.Dropout(dropout)]
+        channels = width
+    low, high = READ_OUT if tau_out is None else 2 * (math.exp(-1 / tau_out),)
+    net += [linear(channels, num_classes), LeakyIntegrator(num_classes, low=low, high=high)]
+    return nn.Sequential(*net)
+
+
+DCLS_LIF = "lif:tau=1.005,decay_input=false,surrogate=atan:alpha=5"
+
+
+def dcls(
+    num_classes: int,
+    in_shape: tuple[int, ...],
+    *,
+    width: int = 256,
+    layers: int = 2,
+    group: int = 5,
+    D: int = 25,
+    tail: bool = False,
+    neurons: str = DCLS_LIF,
+    dropout: float = 0.4,
+    T: int | None = None,
+) -> nn.Module:
+    """(T, N, C, H, W) -> (T, N, classes), the membranes of the read-out.
+
+    Delays are below `D` steps. `tail` keeps the steps after the last input, as published: the votes
+    are then (layers + 1) (D - 1) / 2 steps longer than the sample.
+    """
+    checked("shd_dcls", width=width, layers=layers, group=group, dropout=dropout)
+    channels = inputs(in_shape, group)
+    net: list[nn.Module] = [Channels(group)]
+    for _ in range(layers):
+        net.append(DelayedLinear(channels, width, D=D, tail=tail))
+        net += [Fold(nn.BatchNorm1d(width)), neuron(neurons, T=T), Dropout(dropout)]
+        channels = width
+    decay = 1 - 1 / 1.005
+    net.append(DelayedLinear(channels, num_classes, D=D, tail=tail))
+    net.append(LeakyIntegrator(num_classes, low=decay, high=decay, scale=False))
+    return nn.Sequential(*net)
+
+
+SHD, README = "Spiking Heidelberg Digits", "authors' README"
+
+
+def _entry(
+    name: str,
+    about: str,
+    options: dict[str, object],
+    *,
+    T: int,
+    cite: str,
+    build: Callable[..., nn.Module] = shd,
+    paper: Recipe | None = None,
+    published: tuple[Published, ...] = (),
+) -> None:
+    recipe = Recipe(batch=64, lr=5e-3, weight_decay=1e-4, shift=0.0, loss="softmax_sum")
+    MODELS.register(
+        Model(
+            name, build, about, recipe, options, in_shape=(1, 1, 700), T=T, classes=20, cite=cite,
+            paper=paper, published=published,
+        )
+    )  # fmt: skip
+
+
+def _paper(**settings: object) -> Recipe:
+    known: dict[str, object] = {
+        "batch": 128, "optimizer": "adam", "weight_decay": 0.0, "warmup": 0.0, "clip": 0.0,
+        "shift": 0.0, "loss": "softmax_sum",
+    }  # fmt: skip
+    return Recipe(**{**known, **settings})  # type: ignore[arg-type]
+
+
+_entry("shd_lif", "plain LIF, 2 x 256", {}, T=100, cite="this project")
+_entry(
+    "shd_dcls", "learned delays (DCLS), LIF, 2 x 256", {}, T=100, build=dcls,
+    cite=(
+        "Hammouamri, Khalfaoui-Hassani, Masquelier: Learning Delays in Spiking Neural Networks "
+        "using Dilated Convolutions with Learnable Spacings, ICLR 2024"
+    ),
+    paper=_paper(
+        epochs=150, batch=256, lr=5e-3, weight_decay=1e-5, schedule="onecycle",
+        loss="softmax_sum:log=false",
+    ),
+    published=(Published(SHD, 95.07, README),),
+)  # fmt: skip

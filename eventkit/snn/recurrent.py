@@ -1,0 +1,82 @@
+"""Layers that look back: neurons with recurrent weights, and the leaky integrator of read-outs."""
+
+import torch
+from torch import Tensor, nn
+
+from eventkit.errors import OptionError
+
+from .neurons import Neuron, State, check_input
+
+
+class Recurrent(Neuron):
+    """Neurons that also receive their layer's spikes of the step before: x[t] + V s[t - 1].
+
+    x is (T, N, features). V starts orthogonal; without `self_connections` its diagonal is taken as
+    zero, as in RadLIF. It goes step by step, as every step needs the one before.
+    """
+
+    name = "recurrent"
+
+    def __init__(self, inner: Neuron, features: int, *, self_connections: bool = False) -> None:
+        super().__init__()
+        self.inner = inner
+        self.weight = nn.Parameter(torch.empty(features, features))
+        self.self_connections = self_connections
+        nn.init.orthogonal_(self.weight)
+
+    def run(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
+        check_input(x)
+        features = len(self.weight)
+        if x.shape[-1] != features:
+            raise OptionError(
+                f"a recurrent layer of {features} neurons takes (T, N, {features}), found "
+                f"{tuple(x.shape)}"
+            )
+        weight: Tensor = self.weight
+        if not self.self_connections:
+            weight = weight * (1 - torch.eye(features, dtype=weight.dtype, device=weight.device))
+        s, inner = (torch.zeros_like(x[0]), None) if state is None else state
+        spikes = []
+        for current in x:
+            s, inner = self.inner.step(current + s @ weight.T, inner)
+            spikes.append(s)
+        return torch.stack(spikes), (s, inner)
+
+    def extra_repr(self) -> str:
+        return f"features={len(self.weight)}, self_connections={self.self_connections}"
+
+
+class LeakyIntegrator(Neuron):
+    """Membranes that never fire: u[t] = a u[t - 1] + (1 - a) x[t], one a for each feature.
+
+    x is (T, N, features), and so is u. The decay a starts at random between `low` and `high`,
+    and is kept there; with low = high it is not learned. scale=False adds x[t] as it is.
+    """
+
+    name = "leaky_integrator"
+    spiking = False
+
+    def __init__(self, features: int, *, low: float, high: float, scale: bool = True) -> None:
+        super().__init__()
+        if not 0 <= low <= high < 1:
+            raise OptionError(f"found decays of {low} to {high}, expected 0 <= low <= high < 1")
+        self.low, self.high, self.scale = low, high, scale
+        decay = torch.empty(features).uniform_(low, high) if low < high else torch.tensor(low)
+        if low < high:
+            self.decay = nn.Parameter(decay)
+        else:
+            self.register_buffer("decay", decay, persistent=False)
+
+    def run(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
+        check_input(x)
+        a = self.decay.clamp(self.low, self.high)
+        currents = (1 - a) * x if self.scale else x
+        u = torch.zeros_like(x[0]) if state is None else state
+        membranes = []
+        for current in currents:
+            u = a * u + current
+            membranes.append(u)
+        return torch.stack(membranes), u
+
+    def extra_repr(self) -> str:
+        return f"low={self.low:.4g}, high={self.high:.4g}, scale={self.scale}"
