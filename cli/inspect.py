@@ -1,20 +1,38 @@
 """eventkit inspect: what a store is and how it was made."""
 
+from pathlib import Path
 from typing import Any
 
 import click
 
-from ._text import PATH, print_facts, print_json, print_table
+from ._text import PATH, print_facts, print_json, print_table, size
 
 
 @click.command()
 @click.argument("store", type=PATH)
+@click.option(
+    "--provenance",
+    is_flag=True,
+    help="What it was made from, by what: command, versions, codec, every source.",
+)
+@click.option(
+    "--sha256",
+    "root",
+    type=PATH,
+    metavar="DIR",
+    help="With --provenance: check the sources in DIR and add the SHA-256 of each.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(store: str, as_json: bool) -> None:
+def command(store: str, provenance: bool, root: Path | None, as_json: bool) -> None:
     """Show what a store holds, where its events went, and the command that made it."""
+    if root is not None and not provenance:
+        raise click.UsageError("--sha256 goes with --provenance")
     from eventkit.store import open
 
     opened = open(store)
+    if provenance:
+        _provenance(opened, root, as_json)
+        return
     facts = describe(opened)
     if as_json:
         print_json(facts)
@@ -51,6 +69,36 @@ def command(store: str, as_json: bool) -> None:
     print_table(head, rows, right=" ".join(head[1:]))
     for warning in facts["warnings"]:
         click.echo(f"warning: {warning}")
+
+
+def _provenance(opened: Any, root: Path | None, as_json: bool) -> None:
+    from eventkit.store.provenance import provenance
+
+    told = provenance(opened, root)
+    if as_json:
+        print_json(told)
+        return
+    codec = ", ".join(f"{name} {value}" for name, value in told["codec"].items())
+    print_facts(
+        {
+            "store": told["store"],
+            "made by": told["command"],
+            "with": ", ".join(f"{name} {version}" for name, version in told["versions"].items()),
+            "codec": codec,
+            "plan": told["plan_digest"],
+            "store digest": told["digest"],
+            **{f"split {name}": entry["sha256"] for name, entry in told["splits"].items()},
+            **{f"from {parent['name']}": parent["digest"] for parent in told["parents"]},
+            "sources": f"{len(told['sources']):,} files, {size(told['source_bytes'])}",
+        }
+    )
+    click.echo()
+    head = ["source", "bytes", "crc32c", *(["sha256"] if root else [])]
+    rows = [
+        [source["name"], f"{source['bytes']:,}", source["crc32c"], source.get("sha256", "")]
+        for source in told["sources"]
+    ]
+    print_table(head, [row[: len(head)] for row in rows], right="bytes")
 
 
 def describe(opened: Any) -> dict[str, Any]:

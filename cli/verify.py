@@ -7,8 +7,14 @@ from ._text import PATH, print_json, progress, size
 
 @click.command()
 @click.argument("store", type=PATH)
+@click.option(
+    "--deep",
+    is_flag=True,
+    help="Decode every sample too: its checksum, its ledger, labels, split hashes.",
+)
+@click.option("--workers", type=click.IntRange(min=1), help="How many threads [the processors].")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(store: str, as_json: bool) -> int:
+def command(store: str, deep: bool, workers: int | None, as_json: bool) -> int:
     """Check every byte of a store against its checksums; exit code 3 if any differs."""
     from eventkit.store.verify import verify
 
@@ -20,14 +26,18 @@ def command(store: str, as_json: bool) -> int:
             total = in_all
             bar.update(done, in_all)
 
-        problems = verify(store, show)
+        problems = verify(store, show, deep=deep, workers=workers)
+    n_bytes = total // 2 if deep else total
     if as_json:
-        print_json({"store": store, "bytes": total, "ok": not problems, "problems": problems})
+        found = {"store": store, "bytes": n_bytes, "deep": deep, "ok": not problems}
+        print_json({**found, "problems": problems})
     else:
         for problem in problems:
             click.echo(problem)
         if problems:
-            click.echo(f"eventkit: {store}: {len(problems)} problems; convert it again", err=True)
+            advice = f"eventkit repair {store} mends what is damaged"
+            click.echo(f"eventkit: {store}: {len(problems)} problems; {advice}", err=True)
         else:
-            click.echo(f"{store}: every byte is as written ({size(total)})")
+            whole = ", every sample decodes to what was made" if deep else ""
+            click.echo(f"{store}: every byte is as written{whole} ({size(n_bytes)})")
     return 3 if problems else 0

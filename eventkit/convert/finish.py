@@ -60,8 +60,7 @@ class _Tree:
 
     def attributes(self, attributes: dict[str, Any]) -> None:
         """A copy of the root's attributes, from which a damaged root can be restored."""
-        text = np.frombuffer(metadata.dumps(attributes), np.uint8)
-        self.column(metadata.COPY, text, "byte")
+        self.column(metadata.COPY, metadata.copy_of(attributes), "byte")
         attributes["files"] = dict(sorted(self.files.items()))
 
 

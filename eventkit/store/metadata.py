@@ -12,6 +12,7 @@ from eventkit.store.shard import Codec
 
 SCHEMA = 1  # what is written; older ones are read
 COPY = "integrity/attributes"  # the root's attributes once more, as UTF-8
+COPY_FILES = (f"{COPY}/zarr.json", f"{COPY}/c.0")  # which it cannot list itself
 NO_LIMIT = -(2**63)  # in window_start and window_stop: the recording's own begin or end
 _INDEX_CODECS = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
 SMALL_ARRAY = Codec("zstd", 3, "shuffle")
@@ -71,6 +72,12 @@ def plan_digest(plan: dict[str, Any]) -> str:
 def split_digest(rows: Iterable[Sequence[Any]]) -> str:
     """The digest of a split: of (source, start, stop, label) of each sample, in order."""
     return digest([list(row) for row in rows])
+
+
+def copy_of(attributes: dict[str, Any]) -> np.ndarray:
+    """The array `integrity/attributes`: the root's attributes but for its own files and digest."""
+    files = {name: entry for name, entry in attributes["files"].items() if name not in COPY_FILES}
+    return np.frombuffer(dumps({**attributes, "files": files, "digest": ""}), np.uint8)
 
 
 def group(attributes: dict[str, Any] | None = None) -> dict[str, Any]:

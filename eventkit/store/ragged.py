@@ -13,7 +13,7 @@ differences because these are small: exact whatever the recording's length, and 
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +158,15 @@ class Ragged:
         for name, column in zip("xyp", (x, y, p), strict=True):
             self._fill(name, index, first + a, first + b, column)
         return Events.trusted(t[a:b], x, y, p, self.size)
+
+    def parts(self, index: int) -> Iterator[Events]:
+        """All events of one sample, a chunk at a time: bounded memory whatever its length."""
+        for first in range(0, int(self.counts[index]), self.chunk):
+            last = min(first + self.chunk, int(self.counts[index]))
+            columns = {name: np.empty(last - first, RECORD[name]) for name in COLUMNS}
+            for name, column in columns.items():
+                self._fill(name, index, first, last, column)
+            yield Events.trusted(**columns, size=self.size)
 
     def _fill(self, name: str, index: int, first: int, last: int, out: np.ndarray) -> None:
         """Column `name` of events first..last of a sample into `out`, chunk by chunk."""

@@ -22,6 +22,13 @@ ITEM_SIZES = {
     **{f"float{bits}": bits // 8 for bits in (16, 32, 64)},
 }
 CODECS = {"bytes", "blosc", "zstd", "gzip", "transpose", "crc32c", "sharding_indexed"}
+# The columns that a reader of each kind needs.
+_ALL = ("labels", "n_events", "t_start", "t_end", "source")
+COLUMNS = {
+    "frames": (*_ALL, "n_frames", "frames_crc"),
+    "data": (*_ALL, "n_frames", "frames_crc"),
+    "events": (*_ALL, "segment", "start", "count", "events_crc", "events/chunk_t"),
+}
 ATTRIBUTES: dict[str, type] = {
     "status": str,
     "kind": str,
@@ -97,7 +104,7 @@ def _array(node: dict[str, Any]) -> str | None:
         return f"is of type {_shown(node['data_type'])}"
     outer = node["chunk_grid"]["configuration"]["chunk_shape"]
     codecs = node["codecs"]
-    sharded = codecs[0]["name"] == "sharding_indexed"
+    sharded = is_sharded(node)
     inner = codecs[0]["configuration"]["chunk_shape"] if sharded else outer
     encoding = [*codecs, *(codecs[0]["configuration"]["codecs"] if sharded else [])]
     if unknown := [str(codec["name"]) for codec in encoding if codec["name"] not in CODECS]:
@@ -120,35 +127,79 @@ def _array(node: dict[str, Any]) -> str | None:
             largest = max(largest, _product(shape[1:]))
     else:
         largest, limit = _product(shape), MAX_COLUMN
+        if len(shape) != 1 or outer != shape:
+            return f"of shape {_shown(shape)} is divided into chunks of {_shown(outer)}"
     if largest * item > limit:
         return f"has chunks or samples of {largest * item:,} bytes"
     return None
 
 
 def _splits(attributes: dict[str, Any], nodes: dict[str, dict[str, Any]]) -> str | None:
-    """Every column of a split has one entry a sample."""
+    """Every split has its arrays, and every column one entry a sample."""
     if not attributes["splits"]:
         return "it has no split"
     for split, entry in attributes["splits"].items():
         if not safe_name(split) or "/" in split or not isinstance(entry, dict):
             return f"a split is called {_shown(split)}"
+        problem = _arrays(split, attributes["kind"], nodes)
+        if problem is not None:
+            return problem
         samples = entry.get("samples")
-        lengths = {
-            name: node["shape"][0]
-            for name, node in nodes.items()
-            if name.startswith(f"{split}/") and node["node_type"] == "array" and of_samples(node)
-        }
-        if f"{split}/labels" not in lengths:
-            return f"split {split} has no labels"
-        for name, length in lengths.items():
-            if length != samples:
-                return f"{name} has {_shown(length)} entries, {split} {_shown(samples)} samples"
+        for name, node in nodes.items():
+            if node["node_type"] == "array" and name.startswith(f"{split}/") and of_samples(node):
+                length = node["shape"][0]
+                if length != samples:
+                    return f"{name} has {length} entries, {split} {_shown(samples)} samples"
     return None
+
+
+def _arrays(split: str, kind: str, nodes: dict[str, dict[str, Any]]) -> str | None:
+    """What is missing or misshapen among the arrays that every reader needs, or None."""
+    if kind not in COLUMNS:
+        return f"it holds {_shown(kind)}"
+    arrays = {name: node for name, node in nodes.items() if node["node_type"] == "array"}
+    for column in COLUMNS[kind]:
+        if f"{split}/{column}" not in arrays:
+            return f"{split}/{column} is missing"
+        node = arrays[f"{split}/{column}"]
+        if is_sharded(node) or "int" not in node["data_type"]:
+            return f"{split}/{column} is no column of whole numbers"
+    names = [f"{split}/events/{name}" for name in "txyp"]
+    for name in names if kind == "events" else [f"{split}/{kind}"]:
+        if name not in arrays or not is_sharded(arrays[name]):
+            return f"array {name} is missing"
+    if kind != "events":
+        node = arrays[f"{split}/{kind}"]
+        outer = node["chunk_grid"]["configuration"]["chunk_shape"]
+        inner = node["codecs"][0]["configuration"]["chunk_shape"]
+        if len(node["shape"]) != 5 or not node["shape"][2:] == outer[2:] == inner[2:]:
+            return f"array {split}/{kind} of shape {_shown(node['shape'])} has chunks of {inner}"
+        return None
+    shapes = []
+    for name in names:
+        node, packed = arrays[name], 8 if name.endswith("p") else 1
+        outer = node["chunk_grid"]["configuration"]["chunk_shape"]
+        inner = node["codecs"][0]["configuration"]["chunk_shape"]
+        if (
+            len(node["shape"]) != 2
+            or not outer[0] == inner[0] == 1
+            or "int" not in node["data_type"]
+        ):
+            return f"array {name} of shape {_shown(node['shape'])} has chunks of {inner}"
+        shapes.append(
+            (node["shape"][0], *(n * packed for n in (node["shape"][1], outer[1], inner[1])))
+        )
+    return None if len(set(shapes)) == 1 else f"the columns of {split}/events differ in shape"
 
 
 def of_samples(node: dict[str, Any]) -> bool:
     """Whether an array has one entry a sample: all but the columns of events."""
     return bool(node["dimension_names"][0] == "sample")
+
+
+def is_sharded(node: dict[str, Any]) -> bool:
+    """Whether an array's chunks are in shards; the others are one chunk."""
+    return bool(node["codecs"][0]["name"] == "sharding_indexed")
 
 
 def _whole(value: Any, limit: int) -> bool:

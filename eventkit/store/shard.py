@@ -120,6 +120,10 @@ class Shard:
         self._index = np.frombuffer(table[:-4], np.uint64).tolist()
         self._end = size - length
 
+    def has(self, chunk: int) -> bool:
+        """Whether the shard has inner chunk number `chunk`."""
+        return bool(self._index[2 * chunk] != ABSENT)
+
     def read(self, chunk: int, out: np.ndarray) -> bool:
         """Decode inner chunk number `chunk` into `out`; False if the shard has none there."""
         offset, length = self._index[2 * chunk], self._index[2 * chunk + 1]

@@ -1,99 +1,144 @@
-"""Is a store, bit for bit, what was written? Checksums of every file, at the speed of the disk."""
+"""Is a store, bit for bit, what was written? Checksums of every file, at the speed of the disk.
 
+`deep.py` also decodes everything and asks whether it makes sense.
+"""
+
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import google_crc32c
 
 from eventkit.errors import StoreDamaged, StoreError
-from eventkit.store import Store, metadata, read_small, shard_name
+from eventkit.store import Store, metadata, schema
+from eventkit.store.files import open_file
+from eventkit.store.shard import crc32c
+from eventkit.store.sharded import Sharded
 
 _BLOCK = 1 << 20
+Progress = Callable[[int, int], None]
 
 
-def verify(path: str | Path, progress: Callable[[int, int], None] | None = None) -> list[str]:
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with one file or array of a store."""
+
+    name: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.what}"
+
+
+def verify(
+    path: str | Path,
+    progress: Progress | None = None,
+    *,
+    deep: bool = False,
+    workers: int | None = None,
+) -> list[str]:
     """The problems of a store, one sentence each; an empty list if it is whole.
 
-    Finds every changed bit, missing, cut or added file. `progress(bytes done, bytes in all)`.
+    Finds every changed bit, missing, cut or added file. With `deep`, every sample is decoded too
+    and compared with its checksum, its ledger and its split. `progress(bytes done, in all)`.
     Raises StoreError when there is no store, or an unfinished one or one of a newer schema.
     """
     path = Path(path)
+    workers = workers or len(os.sched_getaffinity(0))
     try:
         store = Store(path)
     except StoreDamaged as error:
         return [str(error)]
+    steps = 2 if deep else 1
+
+    def tell(done: int, total: int) -> None:
+        if progress is not None:
+            progress(done, total * steps)
+
+    problems, total = examine(store, workers, tell)
+    if deep:
+        from eventkit.store.deep import examine_contents
+
+        damaged = {problem.name for problem in problems}
+        contents = examine_contents(store, damaged, workers)
+        done = total
+        for size, found in contents:
+            done += size
+            problems += found
+            tell(min(done, 2 * total), total)
+    return [str(problem) for problem in problems]
+
+
+def examine(
+    store: Store, workers: int, progress: Progress | None = None
+) -> tuple[list[Problem], int]:
+    """What is wrong with the files of a store, and how many bytes they have."""
     expected, problems = _expected(store)
-    problems += _unexpected(path, {*expected, "zarr.json"})
+    problems += _unexpected(store.path, {*expected, "zarr.json"})
     total, done = sum(size for size, _ in expected.values()), 0
-    with ThreadPoolExecutor(2) as pool:
-        checks = pool.map(lambda item: _check(path, item[0], *item[1]), expected.items())
+    with ThreadPoolExecutor(workers) as pool:
+        checks = pool.map(lambda item: _check(store.path, item[0], *item[1]), expected.items())
         for (size, _), problem in zip(expected.values(), checks, strict=True):
             done += size
             if problem:
                 problems.append(problem)
             if progress is not None:
                 progress(done, total)
-    return problems
+    return problems, total
 
 
-def _expected(store: Store) -> tuple[dict[str, tuple[int, int]], list[str]]:
+def _expected(store: Store) -> tuple[dict[str, tuple[int, int]], list[Problem]]:
     """Every file but the root document: its bytes and crc32c; and what is wrong with the lists."""
     files = {name: (size, crc) for name, (size, crc) in store.attributes["files"].items()}
     problems = []
     for name, node in store.nodes.items():
         document = metadata.dumps(node)
-        if name + "/zarr.json" in files and files[name + "/zarr.json"][0] != len(document):
-            problems.append(f"{name}/zarr.json differs from the copy in the root")
+        listed = [(f"{name}/zarr.json", (len(document), crc32c(document)))]
+        if node["node_type"] == "array" and not schema.is_sharded(node):
+            listed.append((f"{name}/c.0", files.get(f"{name}/c.0", (0, 0))))
+        for file, entry in listed:
+            if files.setdefault(file, entry) != entry or file not in store.attributes["files"]:
+                problems.append(Problem(file, "differs from what the root says of it"))
     for split in store:
-        for array, where in _sharded(store, split):
+        for array in Sharded.of(store, split):
             try:
-                sizes, sums = (
-                    read_small(store.path / where / column, store.nodes[f"{where}/{column}"])
-                    for column in ("shard_bytes", "shard_crc")
-                )
-            except StoreError as error:
-                problems.append(str(error))
-                continue
-            shape = store.nodes[array]["shape"]
-            extent = store.nodes[array]["chunk_grid"]["configuration"]["chunk_shape"][1]
-            columns = max(1, -(-shape[1] // extent))
-            for number, (size, crc) in enumerate(zip(sizes.tolist(), sums.tolist(), strict=True)):
-                if size:
-                    name = shard_name(number // columns, number % columns, len(shape))
-                    files[f"{array}/{name}"] = (size, crc)
+                files |= {name: (size, crc) for name, size, crc in array.sums(store)}
+            except (StoreError, KeyError, ValueError, OSError):
+                what = f"the checksums of its shards cannot be read from {array.integrity}"
+                problems.append(Problem(array.name, what))
     return files, problems
 
 
-def _sharded(store: Store, split: str) -> list[tuple[str, str]]:
-    """The arrays of a split that are divided into shards, and where their checksums are."""
-    kind = store[split].kind
-    if kind != "events":
-        return [(f"{split}/{kind}", f"integrity/{split}")]
-    return [(f"{split}/events/{name}", f"integrity/{split}/events/{name}") for name in "txyp"]
+def _unexpected(path: Path, expected: set[str]) -> Iterator[Problem]:
+    for folder, folders, names in os.walk(path):
+        folders.sort()
+        for name in sorted([*names, *folders]):
+            file = Path(folder, name)
+            below = file.relative_to(path).as_posix()
+            if file.is_symlink():
+                yield Problem(below, "is a link, expected a file or folder of the store's own")
+            elif name in names and below not in expected:
+                yield Problem(below, "does not belong to the store")
 
 
-def _unexpected(path: Path, expected: set[str]) -> Iterator[str]:
-    for file in sorted(path.rglob("*")):
-        name = file.relative_to(path).as_posix()
-        if file.is_file() and name not in expected:
-            yield f"{name}: does not belong to the store"
-
-
-def _check(path: Path, name: str, size: int, crc: int) -> str | None:
+def _check(path: Path, name: str, size: int, crc: int) -> Problem | None:
     """What is wrong with one file, or None."""
     found, length = 0, 0
     try:
-        with (path / name).open("rb") as file:
-            while block := file.read(_BLOCK):
+        with os.fdopen(open_file(path / name), "rb", buffering=0) as file:
+            while length <= size and (block := file.read(_BLOCK)):
                 found = google_crc32c.extend(found, block)
                 length += len(block)
-    except FileNotFoundError:
-        return f"{name}: is missing"
+            length = max(length, os.fstat(file.fileno()).st_size)
+    except StoreDamaged as error:
+        what = str(error).removeprefix(f"{path / name}: ").removesuffix("; run eventkit verify")
+        return Problem(name, what)
     except OSError as error:
-        return f"{name}: cannot be read ({error.strerror})"
+        return Problem(name, f"cannot be read ({error.strerror})")
     if length != size:
-        return f"{name}: has {length:,} bytes, expected {size:,}"
+        return Problem(name, f"has {length:,} bytes, expected {size:,}")
     if found != crc:
-        return f"{name}: its checksum is {found:08x}, expected {crc:08x}"
+        return Problem(name, f"its checksum is {found:08x}, expected {crc:08x}")
     return None
