@@ -182,7 +182,8 @@ class Ragged:
                     clock = int(self.times[self._first_chunk[index] + number]) - int(chunk[0])
                 clock = _add_up(chunk, low, high, clock, into)
             elif name == "p":
-                _unpack(chunk, low, high, into)
+                bits = np.unpackbits(chunk[low >> 3 : -(-high // 8)], bitorder="little")
+                into[:] = bits[low & 7 :][: high - low]
             else:
                 into[:] = chunk[low:high]
 
@@ -242,24 +243,8 @@ def _add_up(steps: np.ndarray, low: int, high: int, clock: int, out: np.ndarray)
     t = np.int64(clock)
     for i in range(low):
         t += np.int64(steps[i])
-    for i in range(low, high):
-        t += np.int64(steps[i])
-        out[i - low] = t
+    for i in range(high - low):
+        j = np.uint64(i)  # an unsigned index costs no test for negative ones
+        t += np.int64(steps[np.uint64(low) + j])
+        out[j] = t
     return int(t)
-
-
-@jit
-def _unpack(bits: np.ndarray, low: int, high: int, out: np.ndarray) -> None:
-    """Bits low..high of a chunk, one per byte of `out`."""
-    i = low
-    while i < high and i & 7:
-        out[i - low] = (bits[i >> 3] >> np.uint8(i & 7)) & 1
-        i += 1
-    while i + 8 <= high:
-        byte = bits[i >> 3]
-        for k in range(8):
-            out[i - low + k] = (byte >> np.uint8(k)) & 1
-        i += 8
-    while i < high:
-        out[i - low] = (bits[i >> 3] >> np.uint8(i & 7)) & 1
-        i += 1
