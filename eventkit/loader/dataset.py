@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from eventkit import representations
 from eventkit.augment import Augment
 from eventkit.errors import MissingExtra, OptionError
-from eventkit.loader.source import Augmented, Scratch, Source, StoredFrames
+from eventkit.loader.source import Augmented, FramesOfEvents, Scratch, Source, StoredFrames
 from eventkit.store import Store
 
 try:
@@ -20,6 +21,9 @@ except ImportError:
 
 class EventDataset(Dataset[tuple[torch.Tensor, int]]):
     """A split of a store, map-style: dataset[i] is (frames (T, C, H, W), label).
+
+    Of a store of events, `represent` says what is made of them while they are read, as
+    "frames:n=16" or "voxel:bins=9"; a store of frames has them already.
 
     `augment` is a list of augmentations, as text; what they draw depends on `seed`, the epoch
     (`set_epoch`) and the sample only. `dtype` is that of the frames, None for as stored. With
@@ -37,6 +41,7 @@ class EventDataset(Dataset[tuple[torch.Tensor, int]]):
         store: str | Path | Store,
         split: str = "train",
         *,
+        represent: str | None = None,
         augment: Sequence[str] = (),
         seed: int = 0,
         dtype: str | None = "float32",
@@ -52,12 +57,7 @@ class EventDataset(Dataset[tuple[torch.Tensor, int]]):
                 f"dtype is {dtype!r}, expected a torch type such as 'float32' or None"
             )
         self.augment = Augment(augment, seed=seed)
-        self.source: Source = StoredFrames(self.split)
-        if self.augment.on_events:
-            raise OptionError(
-                f"{self.store.path} holds frames, which {self.augment.specs[0]} cannot change; "
-                "frame_drop can, or convert with --events"
-            )
+        self.source = self._source(represent)
         if self.augment.on_frames:
             self.source = Augmented(self.source, self.augment)
         self.stored_dtype = torch.from_numpy(np.empty(0, self.source.dtype)).dtype
@@ -66,6 +66,29 @@ class EventDataset(Dataset[tuple[torch.Tensor, int]]):
         # Shared, so that workers which outlive an epoch see the next one.
         self._epoch = torch.zeros((), dtype=torch.int64)
         self._epoch.share_memory_()  # type: ignore[no-untyped-call]
+
+    def _source(self, represent: str | None) -> Source:
+        if self.split.kind == "events":
+            if represent is None:
+                raise OptionError(
+                    f"{self.store.path} holds events: say what to make of them, as in "
+                    'represent="frames:n=16"'
+                )
+            return FramesOfEvents(self.split, represent, self.augment)
+        stored = self.store.attributes["represent"]
+        if represent is not None and representations.parse(represent) != representations.parse(
+            stored
+        ):
+            raise OptionError(
+                f"{self.store.path} holds {stored}, not {represent}; convert once with --events "
+                "and have any of them"
+            )
+        if self.augment.on_events:
+            raise OptionError(
+                f"{self.store.path} holds frames, which {self.augment.specs[0]} cannot change; "
+                "frame_drop can, or convert with --events"
+            )
+        return StoredFrames(self.split)
 
     @property
     def classes(self) -> list[str]:

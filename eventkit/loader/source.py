@@ -1,12 +1,20 @@
 """Where samples come from: each is read by number into an array of its stored type."""
 
+import dataclasses
+import functools
 import threading
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from eventkit import representations
 from eventkit.augment import Augment
+from eventkit.errors import OptionError
+from eventkit.representations import Whole
 from eventkit.store import Split
+
+if TYPE_CHECKING:
+    from eventkit.store.ragged import EventBatch
 
 
 class Source(Protocol):
@@ -33,6 +41,45 @@ class StoredFrames:
         self._split.frames.read([index], len(out), out[None])
 
 
+class FramesOfEvents:
+    """Representations made of stored events while they are read, those changed before perhaps.
+
+    The sample's first and last time stay what they were, whatever the augmentation does, and so
+    does the number of frames.
+    """
+
+    def __init__(self, split: Split, spec: str, augment: Augment) -> None:
+        self._split, self._augment = split, augment
+        self._entry, self._options = representations.parse(spec)
+        self._columns = "txyp" if augment.on_events else self._entry.columns(self._options)
+        self._memory = Scratch()
+        self.dtype = np.dtype(self._entry.dtype)
+        counts, starts, ends = (split.column(name) for name in ("count", "t_start", "t_end"))
+        numbers = zip(counts.tolist(), starts.tolist(), ends.tolist(), strict=True)
+        self._wholes = [Whole(n, t0, t1, ordered=True) for n, t0, t1 in numbers]
+        shape = functools.partial(self._entry.shape, size=split.size, **self._options)
+        if self._entry.fixed(self._options) and self._wholes:
+            shapes = [shape(self._wholes[0])] * len(self._wholes)
+        else:
+            shapes = [shape(whole) for whole in self._wholes]
+        self.lengths = np.array([shape[0] for shape in shapes], np.int64)
+        channels = shapes[0][1:] if shapes else shape(Whole(0, 0, 0))[1:]
+        self.shape: tuple[int, ...] = (int(self.lengths.max(initial=0)), *channels)
+
+    def read(self, index: int, out: np.ndarray, rng: np.random.Generator | None) -> None:
+        batch = self._memory.events()
+        events = self._split.read_events([index], batch, columns=self._columns)[0]
+        whole = self._wholes[index]
+        if rng is not None and self._augment.on_events:
+            events = self._augment.events(events, rng)
+            whole = dataclasses.replace(whole, n=len(events))
+        options = (self._split.size, self._entry, self._options)
+        try:
+            representations.accumulate([events], whole, *options, out)
+        except OptionError as error:
+            raise OptionError(f"sample {index} of {self._split.name}: {error}") from None
+
+
 class Augmented:
     """A source whose frames are changed after they were read, and their number perhaps."""
 
@@ -56,7 +103,10 @@ class Augmented:
 
 
 class Scratch:
-    """Memory for one array, of each thread its own, used again and again."""
+    """Memory for one array and for the events of one sample, of each thread its own.
+
+    It is used again and again.
+    """
 
     def __init__(self) -> None:
         self._local = threading.local()
@@ -68,6 +118,15 @@ class Scratch:
         if memory is None or len(memory) < n_bytes:
             memory = self._local.memory = np.empty(n_bytes, np.uint8)
         return memory[:n_bytes].view(dtype).reshape(shape)
+
+    def events(self) -> "EventBatch":
+        """Memory to read events into; those of before of this thread are gone."""
+        batch: EventBatch | None = getattr(self._local, "events", None)
+        if batch is None:
+            from eventkit.store import ragged  # kernels: not for who reads frames
+
+            batch = self._local.events = ragged.EventBatch()
+        return batch
 
     def __reduce__(self) -> tuple[type["Scratch"], tuple[()]]:
         return Scratch, ()  # memory stays in its process

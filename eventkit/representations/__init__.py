@@ -52,6 +52,7 @@ class Representation:
     the sample, and returns how many of them it placed.
     finish(out, whole, **options) runs once at the end (checks of the data, normalisation in place).
     fixed(options) says whether T is the same for every sample.
+    columns(options) names the columns that `add` looks at, if `whole.ordered`.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Representation:
     add: Callable[..., int]
     finish: Callable[..., None] | None = None
     fixed: Callable[[dict[str, Any]], bool] = lambda options: True
+    columns: Callable[[dict[str, Any]], str] = lambda options: "txyp"
 
 
 REPRESENTATIONS: Registry[Representation] = Registry("representation", __name__)

@@ -270,5 +270,8 @@ FRAMES = REPRESENTATIONS.register(
         add=_add,
         finish=_finish,
         fixed=lambda options: options["duration"] is None,
+        columns=lambda options: (
+            "xyp" if options["by"] == "number" and options["duration"] is None else "txyp"
+        ),
     )
 )
