@@ -4,7 +4,10 @@ from .attention import DrivenAttention, Patches, SelfAttention, TokenAttention
 from .delays import DelayedLinear, final_delays
 from .layers import Dropout, Fold, Halve, SumPool2d, Voting, anneal, conv_norm
 from .neurons import NEURONS, Neuron, carry, neuron
-from .neurons.leaky import IF, LIF, PLIF, integrate
+from .neurons.adaptive import AdLIF, CSiLIF, SEAdLIF, SiLIF
+from .neurons.gated import GLIF, KLIF
+from .neurons.group import GroupNeuron
+from .neurons.leaky import CUBA, IF, LIF, PLIF, LIFNoReset, integrate
 from .neurons.parallel import PSN, MaskedPSN, SlidingPSN
 from .norm import TDBN2d, TEBN2d
 from .recurrent import LeakyIntegrator, Recurrent
@@ -12,25 +15,34 @@ from .sew import SEW, Connect, start_as_identity
 from .surrogate import SURROGATES, Surrogate, spike
 
 __all__ = [
+    "CUBA",
+    "GLIF",
     "IF",
+    "KLIF",
     "LIF",
     "NEURONS",
     "PLIF",
     "PSN",
     "SEW",
     "SURROGATES",
+    "AdLIF",
+    "CSiLIF",
     "Connect",
     "DelayedLinear",
     "DrivenAttention",
     "Dropout",
     "Fold",
+    "GroupNeuron",
     "Halve",
+    "LIFNoReset",
     "LeakyIntegrator",
     "MaskedPSN",
     "Neuron",
     "Patches",
     "Recurrent",
+    "SEAdLIF",
     "SelfAttention",
+    "SiLIF",
     "SlidingPSN",
     "SumPool2d",
     "Surrogate",

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,18 @@ from torch import Tensor
 
 GRAIN = 1 << 17  # neuron steps that are worth waking a thread for
 HUGE = 1 << 24  # bytes from which fresh memory is asked for in huge pages
+HARD, SOFT, NEVER = 0, 1, 2  # what a spike does to the membrane: set it, lower it, nothing
+TRITON = find_spec("triton") is not None
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 
 
-def has_kernels(x: Tensor) -> bool:
-    """Whether the CPU kernels take x; everything else goes step by step in torch's operations."""
+def has_kernels(x: Tensor, gpu: bool = False) -> bool:
+    """Whether kernels take x; everything else goes step by step in torch's operations.
+
+    `gpu`: there is a Triton kernel too.
+    """
+    if x.device.type == "cuda":
+        return gpu and TRITON and x.dtype in (*DTYPES, torch.float16)
     return x.device.type == "cpu" and x.dtype in DTYPES
 
 

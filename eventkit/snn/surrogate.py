@@ -93,11 +93,16 @@ def boxcar(*, width: float = 1.0, height: float = 0.5) -> Surrogate:
     return Surrogate("box", height, 2 / width)
 
 
+def rectangle(*, width: float = 1.0) -> Surrogate:
+    """1/width where |x| <= width/2, else 0, as in STBP and NDA."""
+    return Surrogate("box", 1 / width, 2 / width)
+
+
 SURROGATES: dict[str, Callable[..., Surrogate]] = {
     function.__name__: function
     for function in (
         atan, sigmoid, piecewise_quadratic, triangle, piecewise_exp,
-        slayer, soft_sign, super_spike, erf, boxcar,
+        slayer, soft_sign, super_spike, erf, boxcar, rectangle,
     )
 }  # fmt: skip
 

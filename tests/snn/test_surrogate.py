@@ -20,6 +20,7 @@ FORMULAS = {
     "super_spike:alpha=3": lambda x: 3 / (abs(x) + 1) ** 2,
     "erf:alpha=3": lambda x: 3 / math.sqrt(math.pi) * math.exp(-9 * x * x),
     "boxcar": lambda x: 0.5 if abs(x) <= 0.5 else 0.0,
+    "rectangle:width=0.5": lambda x: 2.0 if abs(x) <= 0.25 else 0.0,
 }
 
 

@@ -3,7 +3,8 @@
 Every call starts from rest, so no state has to be reset between batches. Where one is wanted,
 `run` and `step` take and return it, and inside `carry(net)` all neurons of a net keep theirs.
 
-Each module here is a family: `leaky` IF, LIF, PLIF; `parallel` the PSN family.
+Each module here is a family, and its docstring has the equations: `leaky` IF, LIF, PLIF, CUBA;
+`parallel` the PSNs; `adaptive` adLIF and SiLIF; `gated` KLIF and GLIF; `group` for conversion.
 """
 
 import inspect
@@ -24,6 +25,7 @@ class Neuron(nn.Module):
 
     name: ClassVar[str]
     causal: ClassVar[bool] = True  # whether a step depends on nothing that comes after it
+    graded: ClassVar[bool] = False  # whether spikes are more than zeros and ones
 
     def __init__(self) -> None:
         super().__init__()

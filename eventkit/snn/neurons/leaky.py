@@ -1,4 +1,4 @@
-"""Integrate and fire, without a leak, with one, and with one that is learned.
+"""Integrate and fire: without a leak, with one, with one that is learned, and fed by a current.
 
 Charge, fire, reset (q = 1/tau; rest = v_reset, or 0 for the soft reset):
 
@@ -9,6 +9,7 @@ Charge, fire, reset (q = 1/tau; rest = v_reset, or 0 for the soft reset):
     reset  v = (1 - s) h + s v_reset     hard
            v = h - s v_threshold         soft: v_reset=None
 
+CUBA is a LIF whose input is the current i = (1 - 1/tau_syn) i + x. LIF without a reset keeps h.
 PLIF is a LIF that learns q, Fang et al., "Incorporating Learnable Membrane Time Constant to
 Enhance Learning of Spiking Neural Networks", ICCV 2021.
 """
@@ -22,7 +23,7 @@ from eventkit.errors import OptionError
 from eventkit.snn import fused, loop, memory
 from eventkit.snn.surrogate import Surrogate, atan, parse
 
-from . import NEURONS, Neuron, check_input
+from . import NEURONS, Neuron, State, check_input
 
 
 def integrate(
@@ -40,30 +41,48 @@ def integrate(
 
     x (T, N, ...) is floating point, v (N, ...) the membrane before the first step, None for rest.
     q = 1/tau and v_threshold may be tensors of no dimension with a gradient. The spikes have the
-    dtype of x; the membrane is float32, or float64 with x. On the CPU the work is done by the fused
-    kernels, elsewhere step by step in torch.
+    dtype of x; the membrane is float32, or float64 with x. On the CPU, and on CUDA with Triton, the
+    work is done by the fused kernels, elsewhere step by step in torch.
     """
+    reset = memory.SOFT if v_reset is None else memory.HARD
+    s, v, _ = _integrate(
+        x, v, None, q, v_threshold, reset, v_reset, decay_input, detach_reset, 0.0, surrogate
+    )
+    return s, v
+
+
+def _integrate(
+    x: Tensor, v: Tensor | None, i: Tensor | None, q: float | Tensor, v_threshold: float | Tensor,
+    reset: int, v_reset: float | None, decay_input: bool, detach_reset: bool, synapse: float,
+    surrogate: Surrogate | None,
+) -> tuple[Tensor, Tensor, Tensor | None]:  # fmt: skip
     check_input(x)
-    if v is not None and v.shape != x.shape[1:]:
-        raise OptionError(
-            f"the state has the shape {tuple(v.shape)}, expected that of one step of the input, "
-            f"{tuple(x.shape[1:])}"
-        )
-    run = fused.integrate if memory.has_kernels(x) else loop.integrate
+    for state in (v, i):
+        if state is not None and state.shape != x.shape[1:]:
+            raise OptionError(
+                f"the state has the shape {tuple(state.shape)}, expected that of one step of the "
+                f"input, {tuple(x.shape[1:])}"
+            )
+    run = fused.integrate if memory.has_kernels(x, gpu=True) else loop.integrate
     return run(
         x,
         v,
-        _number(q),
-        _number(v_threshold),
-        v_reset=v_reset,
+        i,
+        _number(q, x),
+        _number(v_threshold, x),
+        reset=reset,
+        rest=v_reset or 0.0,
         decay_input=decay_input,
         detach_reset=detach_reset,
+        synapse=synapse,
         surrogate=surrogate or atan(),
     )
 
 
-def _number(value: float | Tensor) -> Tensor:
-    return value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
+def _number(value: float | Tensor, x: Tensor) -> Tensor:
+    if isinstance(value, Tensor):
+        return value
+    return torch.tensor(value, dtype=torch.float64, device=x.device)
 
 
 @NEURONS.register
@@ -189,3 +208,89 @@ class PLIF(LIF):
     @property
     def q(self) -> float | Tensor:
         return self.w.sigmoid()
+
+
+@NEURONS.register
+class CUBA(LIF):
+    """A current-based LIF: what it integrates is x filtered with the time constant `tau_syn` >= 1.
+
+    Its state is the membrane and the current, (v, i). The equations are those of NIR's CubaLIF and,
+    with decay_input=False, of snnTorch's Synaptic.
+    """
+
+    name = "cuba"
+
+    def __init__(
+        self,
+        *,
+        tau: float = 2.0,
+        tau_syn: float = 2.0,
+        decay_input: bool = True,
+        v_threshold: float = 1.0,
+        v_reset: float | None = 0.0,
+        detach_reset: bool = True,
+        surrogate: str = "atan",
+    ) -> None:
+        if tau_syn < 1:
+            raise OptionError(f"tau_syn is {tau_syn}, expected at least 1 time step")
+        super().__init__(
+            tau=tau,
+            decay_input=decay_input,
+            v_threshold=v_threshold,
+            v_reset=v_reset,
+            detach_reset=detach_reset,
+            surrogate=surrogate,
+        )
+        self.tau_syn = tau_syn
+
+    def run(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
+        v, i = state or (None, None)
+        reset = memory.SOFT if self.v_reset is None else memory.HARD
+        synapse = 1 - 1 / self.tau_syn
+        s, v, i = _integrate(
+            x, v, i, self.q, self.v_threshold, reset, self.v_reset, self.decay_input,
+            self.detach_reset, synapse, self._surrogate,
+        )  # fmt: skip
+        return s, (v, i)
+
+    def extra_repr(self) -> str:
+        return f"tau_syn={self.tau_syn}, {super().extra_repr()}"
+
+
+@NEURONS.register
+class LIFNoReset(Neuron):
+    """A LIF that fires at every step at which its membrane is at the threshold, and goes on.
+
+    Without a reset the membrane is a filter of the input; Fang et al., NeurIPS 2023, compare it
+    with the parallel spiking neurons.
+    """
+
+    name = "lif_noreset"
+
+    def __init__(
+        self,
+        *,
+        tau: float = 2.0,
+        decay_input: bool = True,
+        v_threshold: float = 1.0,
+        surrogate: str = "atan",
+    ) -> None:
+        if tau < 1:
+            raise OptionError(f"tau is {tau}, expected at least 1 time step")
+        super().__init__()
+        self.tau = tau
+        self.decay_input = decay_input
+        self.v_threshold = v_threshold
+        self.surrogate = surrogate
+        self._surrogate = parse(surrogate)
+
+    def run(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
+        s, v, _ = _integrate(
+            x, state, None, 1 / self.tau, self.v_threshold, memory.NEVER, None, self.decay_input,
+            False, 0.0, self._surrogate,
+        )  # fmt: skip
+        return s, v
+
+    def extra_repr(self) -> str:
+        names = ("tau", "decay_input", "v_threshold", "surrogate")
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)

@@ -1,0 +1,440 @@
+"""The CPU kernels: a block of neurons stays in the cache while t runs inside.
+
+Arrays are rows of neurons, (T, neurons) or (neurons,); an empty one stands for what is not given.
+Each kernel works on the neurons start to stop. All of them are in this one module because Numba
+compiles anew when the file of a kernel changes, not when the file of what it calls does.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from eventkit._jit import jit
+
+from .memory import HARD, NEVER, SOFT
+
+BLOCK = 4096  # neurons: long enough to stream their rows, short enough for the second-level cache
+SCRATCH = 1 << 17  # numbers: what a kernel that computes all steps again may keep of them
+
+
+@jit
+def _load(source: Any, row: Any, bits: Any, bf16: bool) -> None:
+    """A row of x or of a gradient into `row`, whose memory is `bits`; bfloat16 comes as uint16."""
+    if bf16:
+        for i in range(len(source)):
+            bits[i] = np.uint32(source[i]) << np.uint32(16)
+    else:
+        for i in range(len(source)):
+            row[i] = source[i]
+
+
+@jit
+def _store(row: Any, bits: Any, target: Any, bf16: bool) -> None:
+    """The inverse of `_load`; bfloat16 is rounded to the nearest even."""
+    if bf16:
+        for i in range(len(target)):
+            last = (bits[i] >> np.uint32(16)) & np.uint32(1)
+            target[i] = (bits[i] + np.uint32(0x7FFF) + last) >> np.uint32(16)
+    else:
+        for i in range(len(target)):
+            target[i] = row[i]
+
+
+@jit
+def _reset(h: Any, v: Any, threshold: Any, rest: Any, reset: int) -> None:
+    """The membrane after the reset into v."""
+    if reset == SOFT:
+        for i in range(len(h)):
+            v[i] = h[i] - threshold if h[i] >= threshold else h[i]
+    elif reset == NEVER:
+        v[: len(h)] = h
+    else:
+        for i in range(len(h)):
+            v[i] = rest if h[i] >= threshold else h[i]
+
+
+@jit
+def _slope(h: Any, g: Any, threshold: Any, shape: int, height: Any, steepness: Any) -> None:
+    """The surrogate's slope at h - threshold into g; `shape` counts as in surrogate.SHAPES."""
+    zero, one, four = h.dtype.type(0), h.dtype.type(1), h.dtype.type(4)
+    for i in range(len(h)):
+        g[i] = steepness * abs(h[i] - threshold)
+    if shape == 0:
+        for i in range(len(h)):  # np.divide: `/` would test every divisor for zero
+            g[i] = np.divide(height, one + g[i] * g[i])
+    elif shape == 1:
+        for i in range(len(h)):
+            e = np.exp(-g[i])
+            g[i] = np.divide(four * height * e, (one + e) * (one + e))
+    elif shape == 2:
+        for i in range(len(h)):
+            g[i] = height * max(one - g[i], zero)
+    elif shape == 3:
+        for i in range(len(h)):
+            g[i] = height * np.exp(-g[i])
+    elif shape == 4:
+        for i in range(len(h)):
+            g[i] = np.divide(height, (one + g[i]) * (one + g[i]))
+    elif shape == 5:
+        for i in range(len(h)):
+            g[i] = height * np.exp(-g[i] * g[i])
+    else:
+        for i in range(len(h)):
+            g[i] = height if g[i] <= one else zero
+
+
+@jit
+def _through_reset(
+    c: Any, h: Any, g: Any, threshold: Any, rest: Any, reset: int, detach: bool
+) -> None:
+    """c = dL/dv after a reset becomes its part of dL/dh before it."""
+    zero, one = h.dtype.type(0), h.dtype.type(1)
+    if reset == SOFT and not detach:
+        for i in range(len(h)):
+            c[i] *= one - threshold * g[i]
+    elif reset == HARD and detach:
+        for i in range(len(h)):
+            c[i] = zero if h[i] >= threshold else c[i]
+    elif reset == HARD:
+        for i in range(len(h)):
+            kept = zero if h[i] >= threshold else one
+            c[i] *= kept + (rest - h[i]) * g[i]
+
+
+@jit
+def _add_threshold(
+    total: Any, gs: Any, c: Any, h: Any, g: Any, threshold: Any, rest: Any, reset: int,
+    detach: bool,
+) -> None:  # fmt: skip
+    """Add a step's part of dL/dthreshold, neuron by neuron; c = dL/dv after the reset."""
+    zero = h.dtype.type(0)
+    for i in range(len(h)):
+        total[i] -= gs[i] * g[i]
+    if reset == SOFT:
+        for i in range(len(h)):
+            total[i] -= c[i] if h[i] >= threshold else zero
+    if reset != NEVER and not detach:
+        for i in range(len(h)):
+            jump = threshold if reset == SOFT else h[i] - rest
+            total[i] += c[i] * jump * g[i]
+
+
+@jit
+def integrate_forward(
+    x: Any, v0: Any, i0: Any, s: Any, h: Any, v_end: Any, i_end: Any, start: int, stop: int,
+    q: Any, threshold: Any, rest: Any, synapse: Any, one: Any,
+    reset: int, decay_input: bool, bf16: bool, keep: bool,
+) -> None:  # fmt: skip
+    """Spikes, h (if `keep`), the last v and i of the neurons start to stop; empty: from rest."""
+    v = np.empty(BLOCK, v_end.dtype)
+    current = np.empty(BLOCK, v_end.dtype)
+    row = np.empty(BLOCK, v_end.dtype)
+    spare = np.empty(BLOCK, v_end.dtype)
+    bits = row.view(np.uint32)
+    zero = s.dtype.type(0)
+    for a in range(start, stop, BLOCK):
+        n = min(BLOCK, stop - a)
+        if len(v0):
+            v[:n] = v0[a : a + n]
+        else:
+            v[:n] = rest
+        if len(i0):
+            current[:n] = i0[a : a + n]
+        else:
+            current[:n] = 0
+        for t in range(x.shape[0]):
+            _load(x[t, a : a + n], row, bits, bf16)
+            if len(i_end):
+                for i in range(n):
+                    current[i] = synapse * current[i] + row[i]
+                row[:n] = current[:n]
+            st = s[t, a : a + n]
+            ht = h[t, a : a + n] if keep else spare[:n]
+            if decay_input:
+                for i in range(n):
+                    ht[i] = v[i] + q * (row[i] - (v[i] - rest))
+            else:
+                for i in range(n):
+                    ht[i] = v[i] - q * (v[i] - rest) + row[i]
+            for i in range(n):
+                st[i] = one if ht[i] >= threshold else zero
+            _reset(ht, v, threshold, rest, reset)
+        v_end[a : a + n] = v[:n]
+        if len(i_end):
+            i_end[a : a + n] = current[:n]
+
+
+@jit
+def integrate_backward(
+    gs: Any, gv: Any, gi: Any, h: Any, v0: Any, gx: Any, gv0: Any, gi0: Any, start: int, stop: int,
+    q: Any, threshold: Any, rest: Any, synapse: Any, shape: int, height: Any, steepness: Any,
+    reset: int, decay_input: bool, detach: bool, bf16: bool, need_q: bool, need_threshold: bool,
+) -> tuple[float, float]:  # fmt: skip
+    """Gradients of x, v0 and i0 into gx, gv0 and gi0; returns those of q and of the threshold.
+
+    gx may be the memory of h: a row of h is read for the last time before it is written.
+    """
+    one = h.dtype.type(1)
+    c = np.zeros(BLOCK, h.dtype)  # dL/dv after the step, then dL/dh before the reset
+    g = np.empty(BLOCK, h.dtype)
+    v = np.empty(BLOCK, h.dtype)
+    current = np.zeros(BLOCK, h.dtype)  # dL/di after the step
+    row = np.empty(BLOCK, h.dtype)
+    bits = row.view(np.uint32)
+    sum_q, sum_threshold = np.zeros(BLOCK), np.zeros(BLOCK)
+    for a in range(start, stop, BLOCK):
+        n = min(BLOCK, stop - a)
+        if len(gv):
+            c[:n] = gv[a : a + n]
+        else:
+            c[:n] = 0
+        if len(gi):
+            current[:n] = gi[a : a + n]
+        else:
+            current[:n] = 0
+        for t in range(h.shape[0] - 1, -1, -1):
+            ht = h[t, a : a + n]
+            _slope(ht, g, threshold, shape, height, steepness)
+            _load(gs[t, a : a + n], row, bits, bf16)
+            if need_threshold:
+                _add_threshold(sum_threshold, row, c, ht, g, threshold, rest, reset, detach)
+            _through_reset(c, ht, g, threshold, rest, reset, detach)
+            for i in range(n):
+                c[i] += row[i] * g[i]
+            if need_q:
+                if t > 0:
+                    _reset(h[t - 1, a : a + n], v, threshold, rest, reset)
+                elif len(v0):
+                    v[:n] = v0[a : a + n]
+                else:
+                    v[:n] = rest
+                if decay_input:  # x - (v - rest) = (h - v) / q, so x need not be kept
+                    for i in range(n):
+                        sum_q[i] += c[i] * (ht[i] - v[i])
+                else:
+                    for i in range(n):
+                        sum_q[i] -= c[i] * (v[i] - rest)
+            scale = q if decay_input else one
+            for i in range(n):
+                row[i] = c[i] * scale
+                c[i] *= one - q
+            if synapse != 0:
+                for i in range(n):
+                    row[i] += current[i]
+                    current[i] = synapse * row[i]
+            _store(row, bits, gx[t, a : a + n], bf16)
+        if len(gv0):
+            gv0[a : a + n] = c[:n]
+        if len(gi0):
+            gi0[a : a + n] = current[:n]
+    total = sum_q.sum()
+    return total / q if decay_input else total, sum_threshold.sum()
+
+
+@jit
+def _start(row: Any, given: Any, a: int, n: int) -> None:
+    """The state before the first step: `given`, or zero."""
+    if len(given):
+        row[:n] = given[a : a + n]
+    else:
+        row[:n] = 0
+
+
+@jit
+def _adapt_step(
+    row: Any, v: Any, w: Any, h: Any, al: Any, be: Any, p: Any, r: Any, reset: int, late: bool
+) -> None:
+    """One step of an adaptive neuron: row is x; h is filled, v and w go on."""
+    zero, one = h.dtype.type(0), h.dtype.type(1)
+    for i in range(len(h)):
+        h[i] = al[i] * v[i] + (one - al[i]) * (row[i] - w[i])
+    _reset(h, v, one, zero, reset)
+    if late:
+        for i in range(len(h)):
+            w[i] = be[i] * w[i] + p[i] * v[i] + (r[i] if h[i] >= one else zero)
+    else:
+        for i in range(len(h)):
+            w[i] = be[i] * w[i] + p[i] * h[i] + (r[i] if h[i] >= one else zero)
+
+
+@jit
+def adapt_forward(
+    x: Any, v0: Any, w0: Any, k: Any, s: Any, v_end: Any, w_end: Any, start: int, stop: int,
+    one: Any, reset: int, late: bool, bf16: bool,
+) -> None:  # fmt: skip
+    """Spikes and the last v and w of adaptive neurons; k has the rows alpha, beta, a, b."""
+    v, w = np.empty(BLOCK, v_end.dtype), np.empty(BLOCK, v_end.dtype)
+    row, h = np.empty(BLOCK, v_end.dtype), np.empty(BLOCK, v_end.dtype)
+    bits = row.view(np.uint32)
+    zero, limit = s.dtype.type(0), v_end.dtype.type(1)
+    for a in range(start, stop, BLOCK):
+        n = min(BLOCK, stop - a)
+        _start(v, v0, a, n)
+        _start(w, w0, a, n)
+        al, be, p, r = k[0, a : a + n], k[1, a : a + n], k[2, a : a + n], k[3, a : a + n]
+        for t in range(x.shape[0]):
+            _load(x[t, a : a + n], row, bits, bf16)
+            _adapt_step(row, v, w, h[:n], al, be, p, r, reset, late)
+            st = s[t, a : a + n]
+            for i in range(n):
+                st[i] = one if h[i] >= limit else zero
+        v_end[a : a + n] = v[:n]
+        w_end[a : a + n] = w[:n]
+
+
+@jit
+def adapt_backward(
+    gs: Any, gv: Any, gw: Any, x: Any, v0: Any, w0: Any, k: Any, gx: Any, gv0: Any, gw0: Any,
+    gk: Any, start: int, stop: int, shape: int, height: Any, steepness: Any,
+    reset: int, late: bool, detach: bool, bf16: bool,
+) -> None:  # fmt: skip
+    """Gradients of x, v0, w0 and of the rows of k; the steps are computed again from x."""
+    steps, dtype = x.shape[0], k.dtype
+    zero, one = dtype.type(0), dtype.type(1)
+    block = max(16, min(BLOCK, SCRATCH // (2 * steps)))
+    hs, ws = np.empty((steps, block), dtype), np.empty((steps, block), dtype)
+    c, d = np.empty(block, dtype), np.empty(block, dtype)  # dL/dv and dL/dw after the step
+    g, v = np.empty(block, dtype), np.empty(block, dtype)
+    w, row = np.empty(block, dtype), np.empty(block, dtype)
+    bits = row.view(np.uint32)
+    for a in range(start, stop, block):
+        n = min(block, stop - a)
+        al, be, p, r = k[0, a : a + n], k[1, a : a + n], k[2, a : a + n], k[3, a : a + n]
+        _start(v, v0, a, n)
+        _start(w, w0, a, n)
+        for t in range(steps):
+            _load(x[t, a : a + n], row, bits, bf16)
+            ws[t, :n] = w[:n]
+            _adapt_step(row, v, w, hs[t, :n], al, be, p, r, reset, late)
+        _start(c, gv, a, n)
+        _start(d, gw, a, n)
+        gk[:, a : a + n] = 0
+        for t in range(steps - 1, -1, -1):
+            h, before = hs[t, :n], ws[t, :n]
+            _slope(h, g, one, shape, height, steepness)
+            _load(gs[t, a : a + n], row, bits, bf16)
+            if late:
+                _reset(h, v, one, zero, reset)
+            else:
+                v[:n] = h
+            for i in range(n):
+                gk[1, a + i] += d[i] * before[i]
+                gk[2, a + i] += d[i] * v[i]
+                gk[3, a + i] += d[i] if h[i] >= one else zero
+                row[i] += d[i] * r[i]
+            if late:
+                for i in range(n):
+                    c[i] += d[i] * p[i]
+            _through_reset(c, h, g, one, zero, reset, detach)
+            for i in range(n):
+                c[i] += row[i] * g[i]
+            if not late:
+                for i in range(n):
+                    c[i] += d[i] * p[i]
+            if t > 0:
+                _reset(hs[t - 1, :n], v, one, zero, reset)
+            else:
+                _start(v, v0, a, n)
+            _load(x[t, a : a + n], row, bits, bf16)
+            for i in range(n):
+                gk[0, a + i] += c[i] * (v[i] - (row[i] - before[i]))
+                row[i] = (one - al[i]) * c[i]
+                d[i] = be[i] * d[i] - row[i]
+                c[i] *= al[i]
+            _store(row, bits, gx[t, a : a + n], bf16)
+        if len(gv0):
+            gv0[a : a + n] = c[:n]
+        if len(gw0):
+            gw0[a : a + n] = d[:n]
+
+
+@jit
+def _resonate_step(row: Any, v: Any, z: Any, h: Any, re: Any, im: Any, b: Any) -> None:
+    """One step of a complex membrane (v, z): row is x; h is filled, v and z go on."""
+    half, zero = h.dtype.type(0.5), h.dtype.type(0)
+    for i in range(len(h)):
+        h[i] = re[i] * v[i] - im[i] * z[i] + b[i] * row[i]
+        z[i] = im[i] * v[i] + re[i] * z[i]
+        v[i] = h[i] - (half if h[i] >= half else zero)
+
+
+@jit
+def resonate_forward(
+    x: Any, v0: Any, z0: Any, k: Any, s: Any, v_end: Any, z_end: Any, start: int, stop: int,
+    one: Any, reset: int, late: bool, bf16: bool,
+) -> None:  # fmt: skip
+    """Spikes and the last v and z of resonating neurons; k has the rows Re and Im lambda, b."""
+    v, z = np.empty(BLOCK, v_end.dtype), np.empty(BLOCK, v_end.dtype)
+    row, h = np.empty(BLOCK, v_end.dtype), np.empty(BLOCK, v_end.dtype)
+    bits = row.view(np.uint32)
+    zero, limit = s.dtype.type(0), v_end.dtype.type(0.5)
+    for a in range(start, stop, BLOCK):
+        n = min(BLOCK, stop - a)
+        _start(v, v0, a, n)
+        _start(z, z0, a, n)
+        re, im, b = k[0, a : a + n], k[1, a : a + n], k[2, a : a + n]
+        for t in range(x.shape[0]):
+            _load(x[t, a : a + n], row, bits, bf16)
+            _resonate_step(row, v, z, h[:n], re, im, b)
+            st = s[t, a : a + n]
+            for i in range(n):
+                st[i] = one if h[i] >= limit else zero
+        v_end[a : a + n] = v[:n]
+        z_end[a : a + n] = z[:n]
+
+
+@jit
+def resonate_backward(
+    gs: Any, gv: Any, gz: Any, x: Any, v0: Any, z0: Any, k: Any, gx: Any, gv0: Any, gz0: Any,
+    gk: Any, start: int, stop: int, shape: int, height: Any, steepness: Any,
+    reset: int, late: bool, detach: bool, bf16: bool,
+) -> None:  # fmt: skip
+    """Gradients of x, v0, z0 and of the rows of k; the steps are computed again from x.
+
+    The surrogate sees 2 h - 1: twice as high and as steep around h = 1/2.
+    """
+    steps, dtype = x.shape[0], k.dtype
+    zero, half, two = dtype.type(0), dtype.type(0.5), dtype.type(2)
+    block = max(16, min(BLOCK, SCRATCH // (2 * steps)))
+    hs, zs = np.empty((steps, block), dtype), np.empty((steps, block), dtype)
+    c, d = np.empty(block, dtype), np.empty(block, dtype)  # dL/dv and dL/dz after the step
+    g, v = np.empty(block, dtype), np.empty(block, dtype)
+    z, row = np.empty(block, dtype), np.empty(block, dtype)
+    bits = row.view(np.uint32)
+    for a in range(start, stop, block):
+        n = min(block, stop - a)
+        re, im, b = k[0, a : a + n], k[1, a : a + n], k[2, a : a + n]
+        _start(v, v0, a, n)
+        _start(z, z0, a, n)
+        for t in range(steps):
+            _load(x[t, a : a + n], row, bits, bf16)
+            zs[t, :n] = z[:n]
+            _resonate_step(row, v, z, hs[t, :n], re, im, b)
+        _start(c, gv, a, n)
+        _start(d, gz, a, n)
+        gk[:, a : a + n] = 0
+        for t in range(steps - 1, -1, -1):
+            h, before = hs[t, :n], zs[t, :n]
+            _slope(h, g, half, shape, two * height, two * steepness)
+            _through_reset(c, h, g, half, zero, SOFT, detach)
+            _load(gs[t, a : a + n], row, bits, bf16)
+            for i in range(n):
+                c[i] += row[i] * g[i]
+            if t > 0:
+                _reset(hs[t - 1, :n], v, half, zero, SOFT)
+            else:
+                _start(v, v0, a, n)
+            _load(x[t, a : a + n], row, bits, bf16)
+            for i in range(n):
+                gk[0, a + i] += c[i] * v[i] + d[i] * before[i]
+                gk[1, a + i] += d[i] * v[i] - c[i] * before[i]
+                gk[2, a + i] += c[i] * row[i]
+                row[i] = b[i] * c[i]
+                up = re[i] * c[i] + im[i] * d[i]
+                d[i] = re[i] * d[i] - im[i] * c[i]
+                c[i] = up
+            _store(row, bits, gx[t, a : a + n], bf16)
+        if len(gv0):
+            gv0[a : a + n] = c[:n]
+        if len(gz0):
+            gz0[a : a + n] = d[:n]

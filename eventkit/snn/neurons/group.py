@@ -1,0 +1,70 @@
+"""Group neurons, which stand for m members with the thresholds theta/m, 2 theta/m, ..., theta.
+
+    v = v + x,  k = floor(v m / theta) held within 0 and m,  s = k theta / m,  v = v - s
+
+from v = theta / (2 m): as many members fire as thresholds are reached. Lyu et al., "Optimal
+ANN-SNN conversion with group neurons", ICASSP 2024. For a constant input, the mean of T steps of
+the m members is the QCFS activation of T m levels.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from eventkit.errors import OptionError
+from eventkit.snn.memory import state_dtype
+
+from . import NEURONS, Neuron, State, check_input
+
+
+class _Count(torch.autograd.Function):
+    """floor(z) within 0 and m, with the slope 1 where it is not held, as QCFS is trained."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, m: int) -> Tensor:
+        k = z.floor()
+        ctx.save_for_backward((k >= 0) & (k <= m))
+        return k.clamp(0, m)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0] * ctx.saved_tensors[0], None
+
+
+@NEURONS.register
+class GroupNeuron(Neuron):
+    """A soft-reset IF that fires 0 to m times in a step, for nets that were trained with QCFS.
+
+    `m` is the number of members and v_threshold their highest threshold, the lambda of QCFS. What
+    comes out are multiples of v_threshold / m, not zeros and ones: up to m spikes each.
+    """
+
+    name = "gn"
+    graded = True
+
+    def __init__(self, *, m: int = 4, v_threshold: float = 1.0) -> None:
+        super().__init__()
+        if m < 1 or v_threshold <= 0:
+            raise OptionError(
+                f"gn: found m={m} and v_threshold={v_threshold}, expected at least 1 member and a "
+                f"threshold above 0"
+            )
+        self.m = m
+        self.v_threshold = v_threshold
+
+    def run(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
+        check_input(x)
+        x_dtype, x = x.dtype, x.to(state_dtype(x))
+        step = self.v_threshold / self.m
+        v = torch.full_like(x[0], step / 2) if state is None else state
+        fired = []
+        for xt in x:
+            v = v + xt
+            s = step * _Count.apply(v / step, self.m)  # type: ignore[no-untyped-call]
+            v = v - s
+            fired.append(s)
+        return torch.stack(fired).to(x_dtype), v
+
+    def extra_repr(self) -> str:
+        return f"m={self.m}, v_threshold={self.v_threshold}"
