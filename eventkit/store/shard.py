@@ -8,6 +8,7 @@ Specification: https://zarr-specs.readthedocs.io, sharding_indexed, blosc, crc32
 
 import os
 import struct
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,15 +76,16 @@ SMALL = Codec("zstd", 3, "bitshuffle")
 CODECS = {"fast": FAST, "small": SMALL}
 
 
-def decode(data: bytes, out: np.ndarray, where: str) -> None:
+def decode(data: bytes | memoryview, out: np.ndarray, where: str) -> None:
     """Check one encoded chunk and decompress it into `out`, which must be contiguous."""
-    if len(data) < 20 or struct.unpack_from("<I", data, len(data) - 4)[0] != crc32c(data[:-4]):
+    packed = np.frombuffer(data, np.uint8)[:-4]  # a view, where a slice of bytes is a copy
+    if len(data) < 20 or struct.unpack_from("<I", data, len(data) - 4)[0] != crc32c(packed):
         raise StoreDamaged(f"{where}: checksum differs; run eventkit verify")
-    n_bytes, _, packed = struct.unpack_from("<III", data, 4)
-    if n_bytes != out.nbytes or packed != len(data) - 4:
+    n_bytes, _, length = struct.unpack_from("<III", data, 4)
+    if n_bytes != out.nbytes or length != len(packed):
         raise StoreDamaged(f"{where}: holds {n_bytes} bytes, expected {out.nbytes}")
     try:
-        blosc.decompress(data[:-4], out)
+        blosc.decompress(packed, out)
     except (RuntimeError, ValueError) as error:
         raise StoreDamaged(f"{where}: cannot be decompressed ({error})") from None
 
@@ -98,6 +100,21 @@ def pack(chunks: Sequence[bytes | None]) -> bytes:
             offset += len(chunk)
     table = index.tobytes()
     return b"".join([*filter(None, chunks), table, struct.pack("<I", crc32c(table))])
+
+
+class _Room(threading.local):
+    """Memory for one encoded chunk, of each thread its own: fresh memory costs page faults."""
+
+    def __init__(self) -> None:
+        self._memory = np.empty(0, np.uint8)
+
+    def of(self, n_bytes: int) -> np.ndarray:
+        if len(self._memory) < n_bytes:
+            self._memory = np.empty(n_bytes, np.uint8)
+        return self._memory[:n_bytes]
+
+
+_room = _Room()
 
 
 class Shard:
@@ -132,7 +149,10 @@ class Shard:
         where = f"{self.path}, chunk {chunk}"
         if offset + length > self._end:
             raise StoreDamaged(f"{where}: lies beyond the file; run eventkit verify")
-        decode(os.pread(self._fd, length, offset), out, where)
+        data = _room.of(length).data
+        if os.preadv(self._fd, [data], offset) != length:
+            raise StoreDamaged(f"{where}: is cut off; run eventkit verify")
+        decode(data, out, where)
         return True
 
     def __del__(self) -> None:
