@@ -3,8 +3,9 @@
 import json
 import math
 import re
+import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
@@ -39,25 +40,79 @@ DURATION = Duration()
 PATH = click.Path(readable=False, path_type=Path)
 
 
-FORMAT_HELP = "Read as this format, with its options: aedat2:chip=dvs128."
+class Source(click.ParamType[Any]):
+    """A path, or as text what is none: - (standard input, if it is read) or udp://HOST:PORT."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if value == "-" or "://" in str(value) else Path(value)
+
+
+SOURCE = Source()
+# One name for one thing: --from is how a recording is read, --format how one is written.
+FROM_HELP = "Read as this format, with its options: aedat2:chip=dvs128."
+
+
+def live_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of commands that read recordings which are still being made."""
+    for option in (
+        click.option("--idle", "idle_s", type=float, help="Stop after so many s without a byte."),
+        click.option("--seconds", type=float, help="Stop after so many s."),
+        click.option("--follow", is_flag=True, help="Go on at the end of a file that grows."),
+    ):
+        command = option(command)
+    return command
+
+
+@contextmanager
+def live(
+    source: Any, follow: bool, seconds: float | None, idle_s: float | None
+) -> Iterator[dict[str, Any]]:
+    """The keyword arguments for a reader of a live recording, which Ctrl-C ends in good order.
+
+    A second Ctrl-C interrupts as ever.
+    """
+    if not (follow or isinstance(source, str)):
+        if seconds is not None or idle_s is not None:
+            named = "--seconds" if seconds is not None else "--idle"
+            raise click.UsageError(f"{named} goes with --follow, with - or with udp://HOST:PORT")
+        yield {}
+        return
+    stopped: list[int] = []
+
+    def stop(number: int, frame: Any) -> None:
+        stopped.append(number)
+        signal.signal(signal.SIGINT, before)
+
+    how: dict[str, Any] = {"follow": follow, "ended": lambda: bool(stopped)}
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield how | {
+            name: value
+            for name, value in (("seconds", seconds), ("idle_s", idle_s))
+            if value is not None
+        }
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def format_options(spec: str | None) -> dict[str, Any]:
-    """The keyword arguments for a reader that `--format SPEC` asks for."""
+    """The keyword arguments for a reader that `--from SPEC` asks for."""
     if spec is None:
         return {}
     name, options = parse_spec(spec)
     if taken := sorted(options.keys() & {"chunk", "start", "stop", "strict", "report", "into"}):
-        raise click.BadParameter(f"{taken[0]} is no option of a file format", param_hint="--format")
+        raise click.BadParameter(f"{taken[0]} is no option of a file format", param_hint="--from")
     return {"format": name, **options}
 
 
-def most_events(path: Path, format: str | None) -> int | None:
+def most_events(path: Any, format: str | None) -> int | None:
     """An upper limit of the events of a recording, for a bar; None where nobody would see it."""
     from eventkit import formats
     from eventkit.errors import EventkitError
 
-    if not (sys.stderr.isatty() and path.is_file()):
+    if not (sys.stderr.isatty() and isinstance(path, Path) and path.is_file()):
         return None
     with suppress(EventkitError):
         fmt = formats.FORMATS[format] if format else formats.guess(path)

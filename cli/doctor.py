@@ -9,7 +9,7 @@ import click
 from eventkit.registry import parse_spec
 
 from ._text import (
-    FORMAT_HELP,
+    FROM_HELP,
     PATH,
     duration,
     format_options,
@@ -27,7 +27,7 @@ MARKS = {"ok": "ok      ", "note": "note    ", "warning": "warning ", "damage": 
 @click.command("doctor")
 @click.argument("file", type=PATH, required=False)
 @click.option("--repair", "out", type=PATH, metavar="OUT", help="Write a clean copy there.")
-@click.option("--from", "spec", metavar="SPEC", help=FORMAT_HELP)
+@click.option("--from", "spec", metavar="SPEC", help=FROM_HELP)
 @click.option("--format", "to", metavar="SPEC", help="Format of the copy, as evt3:t0=first.")
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
 @click.option("--warm", is_flag=True, help="Compile all kernels ahead, as for cluster jobs.")

@@ -10,10 +10,12 @@ from eventkit import formats
 from eventkit.errors import EventkitError, FormatError, OptionError
 
 from ._text import (
-    FORMAT_HELP,
-    PATH,
+    FROM_HELP,
+    SOURCE,
     duration,
     format_options,
+    live,
+    live_options,
     number,
     print_facts,
     print_json,
@@ -24,20 +26,29 @@ from ._text import (
 
 
 @click.command("info")
-@click.argument("file", metavar="FILE|FOLDER", type=PATH)
-@click.option("--format", "spec", metavar="SPEC", help=FORMAT_HELP)
+@click.argument("file", metavar="FILE|FOLDER|-|udp://HOST:PORT", type=SOURCE)
+@click.option("--from", "spec", metavar="SPEC", help=FROM_HELP)
 @click.option("--tolerant", is_flag=True, help="Read what is sound in a damaged file.")
+@live_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(file: Path, spec: str | None, tolerant: bool, as_json: bool) -> None:
+def command(file: Any, spec: str | None, tolerant: bool, as_json: bool, **ends: Any) -> None:
     """Show what the recording FILE holds: format, size, events, time, and what looks wrong.
 
-    The whole file is read once, in bounded memory. Of a FOLDER, all recordings below it are shown
-    in a table, and what cannot be read is listed with its reason.
+    The whole file is read once, in bounded memory; - is standard input. Of a FOLDER, all recordings
+    below it are shown in a table, and what cannot be read is listed with its reason. A recording
+    that is still being made is read until --seconds, --idle or Ctrl-C end it.
     """
-    if file.suffix == ".zarr" or (file / "zarr.json").is_file():
+    with live(file, **ends) as until:
+        return _show(file, spec, tolerant, as_json, until)
+
+
+def _show(
+    file: Any, spec: str | None, tolerant: bool, as_json: bool, until: dict[str, Any]
+) -> None:
+    if isinstance(file, Path) and (file.suffix == ".zarr" or (file / "zarr.json").is_file()):
         raise OptionError(f"{file}: is a store, not a recording; run: eventkit inspect {file}")
-    how = {"strict": not tolerant, **format_options(spec)}
-    if file.is_dir():
+    how = {"strict": not tolerant, **format_options(spec), **until}
+    if isinstance(file, Path) and file.is_dir():
         return _folder(file, how, as_json)
     facts = formats.info(file, **how)
     if as_json:

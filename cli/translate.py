@@ -10,10 +10,12 @@ from eventkit.registry import parse_spec
 
 from ._text import (
     DURATION,
-    FORMAT_HELP,
-    PATH,
+    FROM_HELP,
+    SOURCE,
     Bar,
     format_options,
+    live,
+    live_options,
     most_events,
     print_facts,
     print_json,
@@ -23,20 +25,21 @@ from ._text import (
 
 
 @click.command("translate")
-@click.argument("source", metavar="IN", type=PATH)
-@click.argument("target", metavar="OUT", type=PATH)
+@click.argument("source", metavar="IN", type=SOURCE)
+@click.argument("target", metavar="OUT", type=SOURCE)
 @click.option(
     "--format", "to", metavar="SPEC", help="Format of OUT, as evt3:t0=first [its suffix]."
 )
-@click.option("--from", "spec", metavar="SPEC", help=FORMAT_HELP)
+@click.option("--from", "spec", metavar="SPEC", help=FROM_HELP)
 @click.option("--start", type=DURATION, help="Begin this long after the first event.")
 @click.option("--stop", type=DURATION, help="End this long after the first event.")
 @click.option("--tolerant", is_flag=True, help="Translate what is sound in a damaged file.")
+@live_options
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
-    source: Path,
-    target: Path,
+    source: Any,
+    target: Any,
     to: str | None,
     spec: str | None,
     start: int | None,
@@ -44,28 +47,42 @@ def command(
     tolerant: bool,
     overwrite: bool,
     as_json: bool,
+    **ends: Any,
 ) -> None:
     """Write the recording IN as OUT in another format, chunk by chunk, whatever its length.
 
     OUT appears under its name only when it is complete. What its format cannot hold (a time, a
     coordinate, a step back) is an error that says so: eventkit doctor --repair mends most of it.
+
+    IN may be - (standard input), udp://HOST:PORT or with --follow a file that grows; it is read
+    until --seconds, --idle or Ctrl-C end it. OUT may be udp://HOST:PORT, with
+    --format spif:speed=1 at the pace of the times.
     """
     from eventkit import formats
     from eventkit.doctor.mend import refuse
 
-    refuse(source, target, overwrite)
+    sent = str(target).startswith("udp://")
+    if not sent:
+        if target == "-":
+            raise click.UsageError("OUT is a file or udp://HOST:PORT; standard output is for words")
+        target = Path(target)
+        refuse(Path(source), target, overwrite)
     name, writing = parse_spec(to) if to else (None, {})
     how = {"strict": not tolerant, **format_options(spec)}
     report, tally = formats.Report(checksum=False), {"read": 0, "written": 0}
-    with progress("events", "translate") as bar:
-        parts = formats.stream(source, report=report, **_window(source, start, stop, how), **how)
+    with progress("events", "translate") as bar, live(source, **ends) as until:
+        if until:
+            parts = _part(formats.stream(source, report=report, **until, **how), start, stop)
+        else:
+            window = _window(source, start, stop, how)
+            parts = formats.stream(source, report=report, **window, **how)
         total = most_events(source, how.get("format"))
         formats.write(target, _counted(parts, tally, bar, total), name, **writing)
     ledger = {
         "path": str(source),
         "out": str(target),
-        "format": name or formats.guess(target).name,
-        "bytes": target.stat().st_size,
+        "format": name or ("spif" if sent else formats.guess(target).name),
+        "bytes": None if sent else target.stat().st_size,
         **tally,
         "left_out": tally["read"] - tally["written"],
         "counts": dict(report.counts),
@@ -90,6 +107,18 @@ def _window(path: Path, start: int | None, stop: int | None, how: dict[str, Any]
     }
 
 
+def _part(parts: Iterable[Any], start: int | None, stop: int | None) -> Iterator[Any]:
+    """The events of a live recording from `start` to `stop` µs after its first."""
+    origin = None
+    for events in parts:
+        origin = int(events.t[0]) if origin is None and len(events) else origin
+        if origin is None or (start is None and stop is None):
+            yield events
+            continue
+        low, high = (None if limit is None else origin + limit for limit in (start, stop))
+        yield events.between(low, high)
+
+
 def _counted(
     parts: Iterable[Any], tally: dict[str, int], bar: Bar, total: int | None
 ) -> Iterator[Any]:
@@ -101,10 +130,14 @@ def _counted(
         bar.update(tally["read"], total)
 
 
+def _size(n_bytes: int | None) -> str:
+    return "" if n_bytes is None else f", {size(n_bytes)}"
+
+
 def _print(ledger: dict[str, Any]) -> None:
     print_facts(
         {
-            "written": f"{ledger['out']} ({ledger['format']}, {size(ledger['bytes'])})",
+            "written": f"{ledger['out']} ({ledger['format']}{_size(ledger['bytes'])})",
             "events": f"{ledger['read']:,} read = {ledger['written']:,} written + "
             f"{ledger['left_out']:,} left out",
             **{f"not events, {name}": f"{n:,}" for name, n in ledger["counts"].items()},

@@ -14,7 +14,7 @@ from eventkit.formats import Report
 from eventkit.registry import format_spec
 from eventkit.representations import Whole
 
-from ._text import DURATION, FORMAT_HELP, PATH, duration, format_options
+from ._text import DURATION, FROM_HELP, PATH, duration, format_options
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class View:
 @click.option("--duration", "length", type=DURATION, help="Cut into frames of this length: 50ms.")
 @click.option("--start", type=DURATION, help="Begin this long after the first event.")
 @click.option("--stop", type=DURATION, help="End this long after the first event.")
-@click.option("--format", "spec", metavar="SPEC", help=FORMAT_HELP)
+@click.option("--from", "spec", metavar="SPEC", help=FROM_HELP)
 @click.option("--tolerant", is_flag=True, help="Draw what is sound in a damaged file.")
 @click.option("--split", help="Split of a store.  [default: its first]")
 @click.option("--sample", type=click.IntRange(0), help="Number of the sample.  [default: 0]")
@@ -75,7 +75,7 @@ def command(
 def _refuse(options: dict[str, Any], reason: str) -> None:
     for name, value in options.items():
         if value is not None and value is not False:
-            shown = {"n": "frames", "length": "duration", "spec": "format"}.get(name, name)
+            shown = {"n": "frames", "length": "duration", "spec": "from"}.get(name, name)
             raise click.UsageError(f"{reason} --{shown}")
 
 

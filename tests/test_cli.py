@@ -259,14 +259,14 @@ def test_file_without_permission_is_named(run, aedat, command):
 def test_format_and_its_options_can_be_said(run, here):
     ek.write("a.bin", make_events())
     for command in ("info", "view"):
-        code, out, _ = run(command, "a.bin", "--format", "atis:size=40x36")
+        code, out, _ = run(command, "a.bin", "--from", "atis:size=40x36")
         assert code == 0
         assert "40x36" in out
     assert "atis has no option 'sise'. Did you mean 'size'?" in error_of(
-        run("info", "a.bin", "--format", "atis:sise=40x36")
+        run("info", "a.bin", "--from", "atis:sise=40x36")
     )
-    assert "no file format 'aedat'" in error_of(run("view", "a.bin", "--format", "aedat"))
-    code, _, err = run("info", "a.bin", "--format", "atis:strict=false")
+    assert "no file format 'aedat'" in error_of(run("view", "a.bin", "--from", "aedat"))
+    code, _, err = run("info", "a.bin", "--from", "atis:strict=false")
     assert code == 2
     assert "strict is no option of a file format" in err
 

@@ -9,7 +9,7 @@ import eventkit as ek
 from eventkit.formats import FORMATS, stream
 
 WRITABLE = [name for name, fmt in FORMATS.items() if fmt.write is not None]
-UNSIZED = ("atis", "bs2", "npy")  # files that do not know the sensor's size
+UNSIZED = ("atis", "bs2", "npy", "spif")  # files that do not know the sensor's size
 
 
 @pytest.fixture(autouse=True)

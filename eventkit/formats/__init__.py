@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -29,7 +29,8 @@ class Report:
     counts has what was left out, by name; notes are sentences for a person; crc32c is that of the
     whole file, where the reader went through all of it; span is its first and last time (µs), where
     an index knows them though only a window was read. A reader may spare itself that sum where
-    checksum is False, as when nobody gave a report.
+    checksum is False, as when nobody gave a report. Of a live recording, format and bytes are what
+    it was and how many came.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -37,6 +38,8 @@ class Report:
     crc32c: int | None = None
     span: tuple[int, int] | None = None
     checksum: bool = True
+    format: str | None = None
+    bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,9 @@ class Format:
     bound(path) is an upper limit of the number of events, for exact allocation.
     header(path) is what the file says of itself.
     extras has functions of a path that give what is beside the events, as triggers.
+    live(feed, report, into, *, strict, **options) yields the events of a recording that is still
+    being made, as its bytes come (`_live.Feed`), an empty chunk first; a format without is read
+    from standard input by way of a file.
     """
 
     name: str
@@ -65,6 +71,7 @@ class Format:
     bound: Callable[[Path], int] | None = None
     header: Callable[[Path], dict[str, Any]] | None = None
     extras: Mapping[str, Callable[[Path], np.ndarray]] = field(default_factory=dict)
+    live: Callable[..., Iterator[Events]] | None = None
 
 
 FORMATS: Registry[Format] = Registry("file format", __name__)
@@ -78,18 +85,25 @@ def guess(path: str | Path) -> Format:
     path = Path(path)
     with path.open("rb", buffering=0) as file:
         head = file.read(HEAD)
-    suffix, by_suffix = path.suffix.lower(), None
+    return known_by(head, path.suffix.lower()) or unknown_format(path, head)
+
+
+def known_by(head: bytes, suffix: str) -> Format | None:
+    """The format that the first bytes tell, or else the suffix."""
+    by_suffix = None
     for fmt in FORMATS.values():
         if fmt.detect is None:
             by_suffix = by_suffix or (fmt if suffix in fmt.suffixes else None)
         elif fmt.detect(head):
             return fmt
-    if by_suffix is not None:
-        return by_suffix
+    return by_suffix
+
+
+def unknown_format(path: str | Path, head: bytes) -> NoReturn:
+    """FormatError for a file of which neither the first bytes nor the suffix are known."""
     known = "; ".join(f"{fmt.name} ({', '.join(fmt.suffixes)})" for fmt in FORMATS.values())
-    raise FormatError(
-        path, None, f"no known format: starts with {head[:12]!r}; readable are {known}"
-    )
+    reason = f"no known format: starts with {head[:12]!r}; readable are {known}"
+    raise FormatError(path, None, reason)
 
 
 def stream(
@@ -112,11 +126,14 @@ def stream(
     select start <= t < stop; strict=False returns what is sound in a damaged file; `report` is
     filled with counts.
 
+    A path may also be - (standard input) or udp://HOST:PORT (words of `spif`), and follow=True
+    goes on at the end of a file that grows. Such a recording ends after `seconds`, after `idle_s`
+    seconds without a byte, or once the function `ended` says so; a chunk of it has what is there.
+
     Raises FormatError (file, byte, reason) when the file is not what it claims to be.
     """
-    path = Path(path)
     asked = {"chunk": chunk, "start": start, "stop": stop, "strict": strict}
-    return _stream(path, _format(path, format), {**options, **asked}, report, into)
+    return _stream(path, format, {**options, **asked}, report, into)
 
 
 def read(
@@ -135,11 +152,13 @@ def read(
 
     Sorting is stable. The other arguments are those of `stream`.
     """
-    path = Path(path)
-    fmt = _format(path, format)
-    chunk = CHUNK if fmt.bound is None else max(1, fmt.bound(path))
-    asked = {"chunk": chunk, "start": start, "stop": stop, "strict": strict}
-    parts = list(_stream(path, fmt, {**options, **asked}, report, into))
+    asked = {"chunk": CHUNK, "start": start, "stop": stop, "strict": strict}
+    if _is_live(path, options):
+        parts = [part.copy() for part in _stream(path, format, {**options, **asked}, report, None)]
+    else:
+        fmt = _format(Path(path), format)
+        asked["chunk"] = CHUNK if fmt.bound is None else max(1, fmt.bound(Path(path)))
+        parts = list(_stream(path, fmt.name, {**options, **asked}, report, into))
     events = parts[0] if len(parts) == 1 else Events.concat(parts)
     return events.sort() if sort else events
 
@@ -152,9 +171,15 @@ def write(
 ) -> None:
     """Write events, or chunks of them, in the format named or that of the suffix.
 
-    The file appears under its name only when it is complete. Raises OptionError when the format
+    The file appears under its name only when it is complete. A path udp://HOST:PORT sends them as
+    words of `spif`, with speed=1 at the pace of their times. Raises OptionError when the format
     cannot hold the events.
     """
+    if isinstance(path, str) and path.startswith("udp://"):
+        from eventkit.formats import _live
+
+        parts = _of_one_size([events] if isinstance(events, Events) else events)
+        return _live.send(path, parts, format, options)
     path = Path(path)
     fmt = FORMATS[format] if format else _by_suffix(path)
     if fmt.write is None:
@@ -183,13 +208,11 @@ def info(
     y_max, backward_steps, out_of_bounds, counts (what the reader left out), warnings, and header:
     what the file says of itself. The options are those of `stream`.
     """
-    path = Path(path)
-    fmt = _format(path, format)
     report = Report()
     events = on = outside = backward = x_max = y_max = 0
     t0 = t1 = last = None
     asked = {"chunk": CHUNK, "start": None, "stop": None, "strict": strict}
-    for part in _stream(path, fmt, {**asked, **options}, report, None):
+    for part in _stream(path, format, {**asked, **options}, report, None):
         size = part.size
         if not len(part):
             continue
@@ -210,10 +233,11 @@ def info(
     if backward:
         warnings.append(f"backward steps of time: {backward:,}; read(sort=True) sorts")
     seconds = 0.0 if t0 is None or t1 is None else (t1 - t0) / 1e6
+    fmt = None if _is_live(path, options) else _format(Path(path), format)
     return {
         "path": str(path),
-        "format": fmt.name,
-        "bytes": path.stat().st_size,
+        "format": fmt.name if fmt else report.format,
+        "bytes": Path(path).stat().st_size if fmt else report.bytes,
         "size": size,
         "events": events,
         "t0": t0,
@@ -228,7 +252,7 @@ def info(
         "out_of_bounds": outside,
         "counts": dict(report.counts),
         "warnings": warnings,
-        "header": fmt.header(path) if fmt.header else {},
+        "header": fmt.header(Path(path)) if fmt and fmt.header else {},
     }
 
 
@@ -275,13 +299,26 @@ def fill(fd: int, buffer: np.ndarray, offset: int) -> int:
     return n
 
 
+def _is_live(path: str | Path, options: Mapping[str, Any]) -> bool:
+    if options.get("follow"):
+        return True
+    return str(path) == "-" or (isinstance(path, str) and path.startswith("udp://"))
+
+
 def _stream(
-    path: Path,
-    fmt: Format,
+    path: str | Path,
+    format: str | None,
     asked: dict[str, Any],
     report: Report | None,
     into: Columns | None,
 ) -> Iterator[Events]:
+    if _is_live(path, asked):
+        from eventkit.formats import _live
+
+        return _live.stream(path, asked, format, report or Report(checksum=False), into)
+    path = Path(path)
+    fmt = _format(path, format)
+    asked.pop("follow", None)
     bound = bind(fmt.stream, asked, fmt.name)
     if bound["chunk"] < 1:
         raise OptionError(f"chunk is {bound['chunk']}, expected at least 1")

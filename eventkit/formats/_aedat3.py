@@ -20,6 +20,7 @@ import numpy as np
 from eventkit._jit import jit
 from eventkit.errors import FormatError
 from eventkit.formats import HEAD, Report, fill
+from eventkit.formats._live import Feed
 from eventkit.formats._threads import ALONE, Team
 
 HEADER = struct.Struct("<hhiiiiii")
@@ -173,6 +174,49 @@ def chosen(file: File, runs: np.ndarray, team: Team) -> Iterator[Block]:
         file.fill(buffer[: int(ends[j - 1]) - offset], offset)
         yield buffer, offset, runs[i:j]
         i = j
+
+
+def whole(
+    data: np.ndarray, feed: Feed, ended: bool, strict: bool, report: Report
+) -> tuple[np.ndarray, int]:
+    """The packets that are there of a live recording, as runs, and the bytes they take.
+
+    Damage raises FormatError, or is skipped with a count. At the end, the whole events of a packet
+    that is cut off are taken if not strict.
+    """
+    rows, at, n = [], 0, len(data)
+    while n - at >= HEADER.size:
+        if not _is_header(data, at):
+            if strict:
+                reason = f"expected a packet header, found {bytes(data[at : at + 28]).hex(' ', 4)}"
+                hint = "strict=False reads what is sound"
+                raise FormatError(feed.path, feed.offset + at, f"{reason}; {hint}")
+            found = _find(data, at + 1, n)
+            end = found if found >= 0 else n - HEADER.size + 1
+            report.counts["damaged places"] += 1
+            report.counts["skipped bytes"] += end - at
+            at = end
+            continue
+        kind, _, size, _, overflow, capacity, number, _ = HEADER.unpack(
+            data[at : at + 28].tobytes()
+        )
+        end = at + HEADER.size + number * size
+        if number != capacity:  # which of them it is, tells what follows
+            sure = _end(data, at, ended)
+            if sure < 0 and end + HEADER.size > n and not ended:
+                break
+            end = sure if sure >= 0 else end
+        events = min(number, (n - at - HEADER.size) // size)
+        if end > n:
+            if strict or not ended:
+                break
+            end = at + HEADER.size + events * size
+        if kind == 1 and events:
+            rows.append((at + HEADER.size, overflow << 31, 0, 0, events, 0))
+        elif events:
+            report.counts[KINDS[min(kind, len(KINDS) - 1)]] += events
+        at = end
+    return np.array(rows, RUN), at
 
 
 def _settle(file: File, at: int, strict: bool, report: Report) -> int:

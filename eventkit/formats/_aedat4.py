@@ -21,31 +21,29 @@ from xml.parsers import expat
 import google_crc32c
 import numpy as np
 
-from eventkit._jit import jit
 from eventkit.errors import FormatError
 from eventkit.formats import Report, fill
 from eventkit.formats._aedat4_bytes import (
-    BEYOND,
     COMPRESSIONS,
     ENTRY,
     EVENT,
     MAGIC,
     Stream,
     find_events,
-    i32,
     read_header,
     read_rows,
     read_streams,
-    u32,
 )
+from eventkit.formats._aedat4_inflate import LIMIT, unlz4, unzstd
+from eventkit.formats._aedat4_walk import find, is_packet, span, walk
+from eventkit.formats._live import Feed
 from eventkit.formats._threads import ALONE, Team
 
 LZ4_MAGIC, ZSTD_MAGIC = 0x184D2204, 0xFD2FB528
 BLOCK = 1 << 18
 NEAR = 1 << 12  # bytes that are read at first after damage, as more may follow
-LIMIT = 1 << 26  # bytes of one packet or of the table, inflated: 4 million events
-PIECE = 1 << 20  # bytes that are inflated at a time where it is not known how many there are
 LARGEST_HEADER = 1 << 22
+NOWHERE = 1 << 62  # the end of a recording that has none yet
 LISTED = 10  # damaged places that get a note of their own
 RUN = np.dtype([("at", np.int64), ("n", np.int64)])  # events in a buffer, or a payload of n bytes
 # Of the packet in which a block ends: events to come, bytes to skip after them, and now.
@@ -88,6 +86,11 @@ class File:
     def _read_header(self) -> int:
         """The IOHeader; says where the table is, or -1."""
         head = os.pread(self.fd, len(MAGIC) + 4, 0)
+        size = self._header_size(head)
+        return self._parse_header(os.pread(self.fd, size, len(head)), len(head))
+
+    def _header_size(self, head: bytes) -> int:
+        """How long the IOHeader is, from the bytes before it."""
         if not head.startswith(MAGIC):
             raise FormatError(self.path, 0, f"starts with {head[:14]!r}, expected {MAGIC!r}")
         size = int.from_bytes(head[len(MAGIC) :], "little")
@@ -97,16 +100,38 @@ class File:
         if size > LARGEST_HEADER:
             reason = f"its header promises {size:,} bytes, expected at most {LARGEST_HEADER:,}"
             raise FormatError(self.path, len(MAGIC), reason)
-        data = os.pread(self.fd, size, len(head))
+        return size
+
+    def _parse_header(self, data: bytes, at: int) -> int:
+        """Take in the IOHeader, which begins at a byte; says where the table is, or -1."""
         try:
             compression, position, text = read_header(data)
             self.compression = COMPRESSIONS[compression]
             self.streams = read_streams(text)
         except (struct.error, IndexError, ValueError, expat.ExpatError) as error:
             reason = f"its header cannot be read ({error}); without it nothing can be"
-            raise FormatError(self.path, len(head), reason) from None
-        self.begin = len(head) + size
+            raise FormatError(self.path, at, reason) from None
+        self.begin = at + len(data)
         return position
+
+    @classmethod
+    def of(cls, feed: Feed) -> Self:
+        """A live recording, whose header is used then; where it says that a table is, packets end.
+
+        FormatError for a header that cannot be read.
+        """
+        self, least = cls(Path(feed.path), -1, NOWHERE), len(MAGIC) + 4
+        for data in feed:
+            if len(data) >= least and len(data) >= self._header_size(bytes(data[:least])) + least:
+                break
+        head = bytes(feed.data)
+        if feed.ended:
+            self.end = len(head)
+        size = self._header_size(head[:least])
+        position = self._parse_header(head[least : least + size], least)
+        self.last = position if position >= self.begin else NOWHERE
+        feed.use(self.begin)
+        return self
 
     def _read_table(self, position: int) -> np.ndarray:
         """The FileDataTable; FormatError where it is not one, or speaks of what is not there."""
@@ -143,14 +168,14 @@ class File:
             return None
         if not self.magic:
             return bytes(data)
-        return _unlz4(data, cut) if self.magic == LZ4_MAGIC else _unzstd(data, cut)
+        return unlz4(data, cut) if self.magic == LZ4_MAGIC else unzstd(data, cut)
 
     def find(self, at: int) -> int:
         """The first byte from `at` on where a packet begins, or where packets end."""
         buffer, reach = np.empty(BLOCK, np.uint8), NEAR
         known = np.array(sorted(self.streams), np.int64)
         while (n := fill(self.fd, buffer[: min(reach, self.last - at)], at)) >= 20:
-            found = _find(buffer[:n], self.last - at, known, self.magic)
+            found = find(buffer[:n], self.last - at, known, self.magic)
             if found >= 0:
                 return at + found
             at, reach = at + n - 19, min(2 * reach, BLOCK)
@@ -215,7 +240,7 @@ class _Walk:
         while at < file.last and self.fault < 0:
             reach = min(reach, file.last - at)
             buffer = self._read(at, reach)
-            found, used, need = _walk(
+            found, used, need = walk(
                 buffer, file.last - at, self._wanted, self._known, file.magic, state, rows
             )
             if found == used == 0 and reach < need <= LIMIT:
@@ -263,6 +288,51 @@ def _inflated(file: File, packet: tuple[Any, int, int]) -> tuple[int, Block | No
     return place, None if n < 0 else (plain, np.array([(first, n)], RUN))
 
 
+def arrived(file: File, feed: Feed, wanted: int, strict: bool, report: Report) -> Iterator[Block]:
+    """The events of a stream of a live recording, each packet as it is there.
+
+    Damage raises FormatError, or is skipped with a count. A table ends the packets.
+    """
+    known = np.array(sorted(file.streams), np.int64)
+    for data in feed:
+        at, n = 0, min(len(data), file.last - feed.offset)
+        while n - at >= 20 and not _is_table(file, bytes(data[at : at + 12])):
+            stream, size = struct.unpack("<ii", data[at : at + 8].tobytes())
+            if is_packet(data, at, known, file.magic) and size <= LIMIT:
+                if at + 8 + size > n:
+                    break
+                block = None
+                if stream == wanted:
+                    _, block = _inflated(file, (data[at + 8 : at + 8 + size], at, size))
+                if block is not None:
+                    yield block
+                if block is not None or stream != wanted:
+                    at += 8 + size
+                    continue
+            reason = (
+                f"expected a packet of stream {wanted}, found {bytes(data[at : at + 20]).hex(' ')}"
+            )
+            if strict:
+                raise FormatError(
+                    feed.path, feed.offset + at, f"{reason}; strict=False reads what is sound"
+                )
+            found = find(data[at + 1 : n], NOWHERE, known, file.magic)
+            end = at + 1 + found if found >= 0 else n - 19
+            _note(report, feed.offset + at, feed.offset + end, reason, False)
+            at = end
+        if file.last <= feed.offset + at or _is_table(file, bytes(data[at : at + 12])):
+            feed.drain()
+            return
+        feed.use(at)
+
+
+def _is_table(file: File, head: bytes) -> bool:
+    """Whether a payload without a packet header begins here, which only the table has."""
+    if file.magic:
+        return int.from_bytes(head[:4], "little") == file.magic
+    return head[8:12] == b"FTAB"
+
+
 def chosen(file: File, entries: np.ndarray, team: Team) -> Iterator[Block]:
     """The events of some packets of the table; what lies between is not read.
 
@@ -283,7 +353,7 @@ def _promised(file: File, entry: Any) -> Block:
     else:
         place = find_events(_frozen(data), 8, size, False)
         block = _frozen(data), np.array([place], RUN)
-    if block is None or int(block[1][0]["n"]) != n or not _span(*block, first, last):
+    if block is None or int(block[1][0]["n"]) != n or not span(*block, first, last):
         reason = f"the packet has not the {n:,} events from {first} to {last} µs that the table"
         hint = "promises; strict=False reads without the table"
         raise FormatError(file.path, at - 8, f"{reason} {hint}")
@@ -391,149 +461,3 @@ def _note(report: Report, at: int, end: int, reason: str, saved: bool) -> None:
         report.notes.append(f"at byte {at:,}: {reason}{what}")
     elif places == LISTED + 1:
         report.notes.append("further damaged places are counted, not listed")
-
-
-def _unlz4(data: memoryview, cut: bool) -> bytes | None:
-    import lz4.frame
-
-    inflater, parts, total = lz4.frame.LZ4FrameDecompressor(), [], 0
-    more: bytes | memoryview = data
-    try:
-        while not inflater.eof:
-            part = inflater.decompress(more, max_length=PIECE)
-            more = b""
-            parts.append(part)
-            total += len(part)
-            if total > LIMIT or (not part and not inflater.eof and inflater.needs_input):
-                break
-    except (RuntimeError, EOFError, ValueError):
-        return None
-    whole = inflater.eof and not inflater.unused_data
-    if total > LIMIT or not (whole or cut):
-        return None
-    return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-def _unzstd(data: memoryview, cut: bool) -> bytes | None:
-    import zstandard
-
-    try:
-        size = zstandard.frame_content_size(data)
-        inflater = zstandard.ZstdDecompressor(max_window_size=LIMIT)
-        if 0 <= size <= LIMIT and not cut:
-            return bytes(inflater.decompress(data, allow_extra_data=False))
-        if size > LIMIT:
-            return None
-        parts = [b""]
-        with inflater.stream_reader(data) as reader:
-            while (part := reader.read(PIECE)) and len(parts) * PIECE <= LIMIT:
-                parts.append(part)
-    except (zstandard.ZstdError, MemoryError):
-        return None
-    return None if part else b"".join(parts)
-
-
-@jit
-def _is_packet(buffer: np.ndarray, at: int, known: np.ndarray, magic: int) -> bool:
-    """Whether the twenty bytes at a place can be those of a packet; its size is not looked at."""
-    stream, size = i32(buffer, at), i32(buffer, at + 4)
-    if size < 12:
-        return False
-    if magic:
-        if u32(buffer, at + 8) != magic:
-            return False
-    elif u32(buffer, at + 8) + 4 != size or not _is_name(buffer, at + 16):
-        return False
-    there = False
-    for number in known:
-        there |= number == stream
-    return there
-
-
-@jit
-def _is_name(buffer: np.ndarray, at: int) -> bool:
-    """Whether four bytes are the identifier of a type."""
-    named = True
-    for byte in buffer[at : at + 4]:
-        named &= 48 <= byte <= 57 or 65 <= byte <= 90 or byte == 95
-    return named
-
-
-@jit
-def _find(buffer: np.ndarray, left: int, known: np.ndarray, magic: int) -> int:
-    """The first place where a packet begins that ends in the `left` bytes to come, or -1."""
-    for at in range(len(buffer) - 19):
-        if _is_packet(buffer, at, known, magic) and at + 8 + i32(buffer, at + 4) <= left:
-            return at
-    return -1
-
-
-@jit
-def _walk(
-    buffer: np.ndarray,
-    left: int,
-    wanted: int,
-    known: np.ndarray,
-    magic: int,
-    states: np.ndarray,
-    rows: np.ndarray,
-) -> tuple[int, int, int]:
-    """Fill `rows` with the events of a stream, or with its payloads if they are compressed.
-
-    `left` bytes are to come, counted from buffer[0] on. A packet that goes on beyond the buffer is
-    remembered in the state. Returns how many rows there are, the bytes used, and how many bytes are
-    needed to go on, or -1 if there is no sound packet at the place reached.
-    """
-    state = states[0]
-    found = at = 0
-    while at < len(buffer) and found < len(rows):
-        step = min(state.skip, len(buffer) - at)
-        state.skip -= step
-        at += step
-        if state.more > 0:
-            m = min(state.more, (len(buffer) - at) // 16)
-            if m == 0:
-                return found, at, 16
-            rows[found].at, rows[found].n = at, m
-            found, at = found + 1, at + 16 * m
-            state.more -= m
-            if state.more == 0:
-                state.skip = state.after
-        elif at < len(buffer):
-            if left - at < 20:
-                return found, at, -1
-            if len(buffer) - at < 20:
-                return found, at, 20
-            size = i32(buffer, at + 4)
-            end = at + 8 + size
-            if not _is_packet(buffer, at, known, magic) or end > left:
-                return found, at, -1
-            if i32(buffer, at) != wanted:
-                state.skip = end - at
-            elif magic:
-                if end > len(buffer):
-                    return found, at, end - at
-                rows[found].at, rows[found].n = at + 8, size
-                found, at = found + 1, end
-            else:
-                first, n = find_events(buffer, at + 8, size, False)
-                if n == BEYOND:
-                    return found, at, end - at
-                if n < 0:
-                    return found, at, -1
-                state.more, state.after = n, end - first - 16 * n
-                at = first
-                if n == 0:
-                    state.skip = end - first
-    return found, at, 0
-
-
-@jit
-def _span(buffer: np.ndarray, found: np.ndarray, first: int, last: int) -> bool:
-    """Whether all times lie between first and last."""
-    at, n = found[0].at, found[0].n
-    words = buffer[at : at + 16 * n].view(np.int64)
-    good = True
-    for i in range(n):
-        good &= (words[2 * i] >= first) & (words[2 * i] <= last)
-    return good

@@ -4,6 +4,7 @@
 without what lies outside, and threads know where to begin.
 """
 
+import contextlib
 import functools
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -17,10 +18,22 @@ import numpy as np
 
 from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
-from eventkit.formats import Format, Report, limits, parse_size
-from eventkit.formats._prophesee import BLOCK, SLACK, STATE, TRIGGER, Code, File, is_kind
+from eventkit.formats import HEAD, Format, Report, limits, parse_size
+from eventkit.formats._live import Feed, sensor_of
+from eventkit.formats._prophesee import (
+    BLOCK,
+    SLACK,
+    STATE,
+    TRIGGER,
+    Code,
+    File,
+    Header,
+    is_kind,
+    parse_header,
+)
 
 SCRATCH = 1 << 16
+SEEN = 1 << 12  # bytes from which a variant is known
 COUNTS = {
     "early": "events before the first time",
     "triggers": "triggers",
@@ -50,10 +63,7 @@ def events(file: File, report: Report, into: Columns, asked: Asked) -> Iterator[
     """The events of a file, as a format's `stream` yields them."""
     if asked.threads < 1:
         raise OptionError(f"threads is {asked.threads}, expected at least 1")
-    if file.trailing and asked.strict:
-        reason = f"the file ends {file.trailing} bytes into a word of {file.code.stride}"
-        at = file.end - file.trailing
-        raise FormatError(file.path, at, f"{reason}; it is cut off; strict=False reads the others")
+    _check_trailing(file, asked.strict)
     size = _size(file, asked.size, report)
     shift = _first(file) if asked.t0 == "first" else 0
     room = max(1, min(asked.chunk, file.records * file.code.most))
@@ -77,6 +87,13 @@ def events(file: File, report: Report, into: Columns, asked: Asked) -> Iterator[
         del inside  # so that its memory can be used again
     if empty:
         yield Events.empty(size)
+
+
+def _check_trailing(file: File, strict: bool) -> None:
+    if file.trailing and strict:
+        reason = f"the file ends {file.trailing} bytes into a word of {file.code.stride}"
+        at = file.end - file.trailing
+        raise FormatError(file.path, at, f"{reason}; it is cut off; strict=False reads the others")
 
 
 def _decoded(
@@ -321,6 +338,28 @@ def raw(code: Code, title: str, write: Callable[..., None] | None) -> Format:
             asked = Asked(chunk, start, stop, strict, size, t0, threads)
             yield from events(file, report, into, asked)
 
+    def live(
+        feed: Feed,
+        report: Report,
+        into: Columns,
+        *,
+        strict: bool,
+        size: str | None = None,
+        t0: Literal["sensor", "first"] = "sensor",
+    ) -> Iterator[Events]:
+        """Events as they come; size is needed if the header does not name it."""
+        header = live_header(feed, SEEN if code.variant else 1)
+        if header.kind not in (code.name, None):
+            reason = f"its header says {header.kind}, expected {code.name}"
+            raise FormatError(feed.path, 0, reason)
+        state = np.zeros(1, STATE)
+        if code.variant is not None:
+            state["variant"] = code.variant(header, bytes(feed.data[header.begin :]))
+        feed.use(header.begin)
+        feed.settle()
+        file = File(Path(feed.path), -1, code, header, header.begin, 0, state, ())
+        yield from live_words(feed, file, report, into, strict, size, t0)
+
     return Format(
         name=code.name.lower(),
         title=title,
@@ -331,7 +370,46 @@ def raw(code: Code, title: str, write: Callable[..., None] | None) -> Format:
         bound=functools.partial(bound, code),
         header=functools.partial(header, code),
         extras={"triggers": functools.partial(triggers_of, code)},
+        live=live,
     )
+
+
+def live_header(feed: Feed, beyond: int) -> Header:
+    """The header of a live recording, when so many bytes behind it are there or it has ended."""
+    for data in feed:
+        with contextlib.suppress(ValueError):
+            header = parse_header(bytes(data[:HEAD]))
+            if len(data) >= header.begin + beyond:
+                return header
+        if len(data) >= 2 * HEAD:
+            break
+    try:
+        return parse_header(bytes(feed.data[:HEAD]))
+    except ValueError as error:
+        raise FormatError(feed.path, feed.offset, str(error)) from None
+
+
+def live_words(
+    feed: Feed, file: File, report: Report, into: Columns, strict: bool, size: str | None, t0: str
+) -> Iterator[Events]:
+    """The events of a live recording, whose header is used already; `file` knows no end."""
+    sensor = sensor_of(feed, parse_size(size) if size else file.header.size)
+    yield Events.empty(sensor)
+    state, code, shift = file.state, file.code, None if t0 == "first" else 0
+    for data in feed:
+        words, k = file.words(data), 0
+        marks = np.empty(len(words), TRIGGER)
+        state["marked"] = 0
+        while k < len(words):
+            into.reserve(SCRATCH + SLACK)
+            n, k = code.decode(words, k, state, *into.arrays, 0, SCRATCH, marks)
+            if n:
+                shift = int(into.arrays[0][0]) if shift is None else shift
+                yield _shifted(into, n, sensor, shift)
+        feed.use(words.nbytes)
+    file = replace(file, end=feed.offset + len(feed.data))
+    _check_trailing(file, strict)
+    _tell(file, state, report, strict)
 
 
 def header(code: Code, path: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ side, neuron), of 1024x1, and p is 0. Sources: the file format pages of iniVatio
 of dark objects, whose front is OFF, agree with jAER.
 """
 
+import io
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -35,56 +36,15 @@ from eventkit.events import Columns, Events
 from eventkit.formats import FORMATS, HEAD, Format, Report, fill, limits
 from eventkit.formats import _aedat2 as kernels
 from eventkit.formats._aedat2 import KINDS
+from eventkit.formats._aedat2_chips import ALIASES, CHIPS, Chip, Chips, placement
+from eventkit.formats._live import Feed, cut_off
 from eventkit.formats._threads import ALONE, Arrays, Team, Unit
 
 MAGIC, END = b"#!AER-DAT", "end of ascii header"
 BLOCK = 1 << 19
+LARGEST = 1 << 20  # bytes of the ASCII lines of a live recording
 FACTS = 64  # lines of the header that are kept
 JUDGED = 32  # records from which on a file without header is judged to be something else
-Chips = Literal["dvs128", "davis128", "davis208", "davis240", "davis346", "davis640", "cochlea"]
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """Where an address has x, y and p, which polarity bit is ON, and which bits mean no event."""
-
-    x: int
-    x_mask: int
-    y: int
-    y_mask: int
-    p: int
-    p_mask: int
-    on: int
-    no_event: int
-
-
-_DVS = _Layout(x=1, x_mask=127, y=8, y_mask=127, p=0, p_mask=1, on=0, no_event=0x8000)
-_DAVIS = _Layout(
-    x=12, x_mask=1023, y=22, y_mask=511, p=11, p_mask=1, on=1, no_event=0x80000400
-)  # fmt: skip
-_COCHLEA = _Layout(x=0, x_mask=1023, y=0, y_mask=0, p=0, p_mask=0, on=1, no_event=0x1000)
-
-
-@dataclass(frozen=True)
-class _Chip:
-    """A sensor: the name jAER gives to its class, its size, and its addresses."""
-
-    java: str
-    size: tuple[int, int]
-    layout: _Layout
-
-
-CHIPS: dict[str, _Chip] = {
-    "dvs128": _Chip("ch.unizh.ini.jaer.chip.retina.DVS128", (128, 128), _DVS),
-    "davis128": _Chip("eu.seebetter.ini.chips.davis.DAVIS128", (128, 128), _DAVIS),
-    "davis208": _Chip("eu.seebetter.ini.chips.davis.DAVIS208", (208, 192), _DAVIS),
-    "davis240": _Chip("eu.seebetter.ini.chips.davis.DAVIS240C", (240, 180), _DAVIS),
-    "davis346": _Chip("eu.seebetter.ini.chips.davis.DAVIS346B", (346, 260), _DAVIS),
-    "davis640": _Chip("eu.seebetter.ini.chips.davis.DAVIS640", (640, 480), _DAVIS),
-    "cochlea": _Chip("ch.unizh.ini.jaer.chip.cochlea.CochleaAMS1c", (1024, 1), _COCHLEA),
-}
-# Older names of the same chips.
-ALIASES = {"tmpdiff128": "dvs128", "sbret10": "davis240", "apsdvs": "davis240"}
 
 
 @dataclass(frozen=True)
@@ -163,7 +123,7 @@ def stream(
         if not recording.begin and strict:
             _judge(recording)
         sensor = CHIPS[chip or _guess_chip(recording, report)]
-        place = _placement(sensor, origin, polarity)
+        place = placement(sensor, origin, polarity)
         if team.alone or recording.record == 6:
             yield from _events(recording, report, into, chunk, window, sensor.size, place)
             return
@@ -171,6 +131,43 @@ def stream(
         units = _units(recording, report, team, window, place, tallies)
         yield from team.decode(units, into, chunk, recording.records, sensor.size)
         _count(report, np.sum(tallies, axis=0))
+
+
+def live(
+    feed: Feed,
+    report: Report,
+    into: Columns,
+    *,
+    strict: bool,
+    chip: Chips | None = None,
+    origin: Literal["jaer", "raw", "cifar10dvs"] = "jaer",
+    polarity: Literal["jaer", "reversed"] = "jaer",
+) -> Iterator[Events]:
+    """Events as they come; chip is needed if the header does not name it. Counts as `stream`."""
+    for data in feed:
+        head = bytes(data)
+        recording = _parse(Path(feed.path), io.BytesIO(head), -1, len(head))
+        if len(head) - recording.begin >= recording.record or len(head) > LARGEST:
+            break
+    known = chip or _named_chip(recording)[1]
+    if known is None:
+        raise OptionError(f"{feed.path}: its header names no chip that is known; chip= sets it")
+    sensor = CHIPS[known]
+    place, window = placement(sensor, origin, polarity), limits(None, None)
+    tally, clock, record = np.zeros(len(KINDS), np.int64), np.zeros(3, np.int64), recording.record
+    feed.use(recording.begin)
+    feed.settle()
+    yield Events.empty(sensor.size)
+    for data in feed:
+        records = np.empty((len(data) // record, 2), np.int32)
+        kernels.turn(data, record, records.view(np.uint32))
+        n = len(records)
+        into.reserve(n)
+        n, _ = kernels.decode(records, 0, clock, tally, *window, place, *into.arrays, 0, n)
+        yield into.events(n, sensor.size)
+        feed.use(len(records) * record)
+    _count(report, tally)
+    cut_off(feed, report, strict, f"the {record} of an event")
 
 
 def _units(
@@ -235,8 +232,12 @@ def _events(
 
 
 def _open(path: Path, file: BinaryIO) -> _Recording:
+    """The ASCII lines of a file."""
+    return _parse(path, file, file.fileno(), os.fstat(file.fileno()).st_size)
+
+
+def _parse(path: Path, file: BinaryIO, fd: int, end: int) -> _Recording:
     """The ASCII lines; a line that does not end within 64 KiB, or is not text, is data."""
-    end = os.fstat(file.fileno()).st_size
     begin, version, crc = 0, "1.0", 0
     facts: dict[str, str] = {}
     while True:
@@ -257,7 +258,7 @@ def _open(path: Path, file: BinaryIO) -> _Recording:
         match = re.fullmatch(r"(created|\w[\w -]*:) (.*)", text)
         if match and len(facts) < FACTS and line.startswith(b"# "):
             facts.setdefault(match[1].rstrip(":").lower(), match[2])
-    return _Recording(path, file.fileno(), end, version, begin, crc, facts)
+    return _Recording(path, fd, end, version, begin, crc, facts)
 
 
 def _is_text(line: bytes) -> bool:
@@ -279,12 +280,18 @@ def _judge(recording: _Recording) -> None:
         raise FormatError(recording.path, 0, f"{reason}: {hint}")
 
 
+def _named_chip(recording: _Recording) -> tuple[str, str | None]:
+    """The chip as the header names it, and as we do, if we know it."""
+    named = recording.facts.get("aechip", "").rpartition(".")[2].lower()
+    known = {**{name: name for name in CHIPS}, **ALIASES}
+    return named, next((chip for name, chip in known.items() if name in named), None)
+
+
 def _guess_chip(recording: _Recording, report: Report) -> str:
     """The chip that the header names, or else what the addresses look like, with a note."""
-    named = recording.facts.get("aechip", "").rpartition(".")[2].lower()
-    for known, chip in {**{name: name for name in CHIPS}, **ALIASES}.items():
-        if known in named:
-            return chip
+    named, known = _named_chip(recording)
+    if known is not None:
+        return known
     bits = x = y = 0
     for _, records in recording.blocks():
         seen, x_max, y_max = kernels.survey(records)
@@ -301,23 +308,6 @@ def _guess_chip(recording: _Recording, report: Report) -> str:
     if named or chip != "dvs128":
         report.notes.append(f"the chip {about}, its addresses look like {chip}; chip= sets it")
     return chip
-
-
-def _placement(chip: _Chip, origin: str, polarity: str) -> tuple[int, ...]:
-    """Shifts and masks of x, y and p, where x and y begin and go, what to flip in p, no event."""
-    layout = chip.layout
-    x, y = (layout.x, layout.x_mask), (layout.y, layout.y_mask)
-    if origin == "cifar10dvs":
-        if chip.size[0] != chip.size[1]:
-            raise OptionError(
-                f"origin=cifar10dvs swaps x and y, which needs a square, not {chip.size}"
-            )
-        x, y = y, x
-    mirrored = origin != "raw" and layout is not _COCHLEA
-    width, height = chip.size
-    turn = (width - 1, -1, height - 1, -1) if mirrored else (0, 1, 0, 1)
-    flip = (1 - layout.on) ^ (polarity == "reversed" and layout.p_mask)
-    return (*x, *y, layout.p, layout.p_mask, *turn, flip, layout.no_event)
 
 
 def header(path: Path) -> dict[str, Any]:
@@ -363,7 +353,7 @@ def write(file: BinaryIO, chunks: Iterable[Events], *, chip: Chips | None = None
         file.write(_encode(events, sensor).tobytes())
 
 
-def _chip_for(size: tuple[int, int], chip: str | None) -> _Chip:
+def _chip_for(size: tuple[int, int], chip: str | None) -> Chip:
     names = [name for name, known in CHIPS.items() if known.size == size]
     if chip in names or (chip is None and names):
         return CHIPS[chip or names[0]]
@@ -373,8 +363,8 @@ def _chip_for(size: tuple[int, int], chip: str | None) -> _Chip:
     raise OptionError(f"aedat2 knows no chip of the size {size}; there are {sizes}")
 
 
-def _encode(events: Events, chip: _Chip) -> np.ndarray:
-    x, x_mask, y, y_mask, p, p_mask, x0, dx, y0, dy, flip, _ = _placement(chip, "jaer", "jaer")
+def _encode(events: Events, chip: Chip) -> np.ndarray:
+    x, x_mask, y, y_mask, p, p_mask, x0, dx, y0, dy, flip, _ = placement(chip, "jaer", "jaer")
     words = np.empty((len(events), 2), ">u4")
     address = (x0 + dx * events.x.astype(np.int64) & x_mask) << x
     address |= (y0 + dy * events.y.astype(np.int64) & y_mask) << y
@@ -394,6 +384,7 @@ FORMATS.register(
         detect=lambda head: head.startswith((MAGIC + b"1", MAGIC + b"2")),
         bound=bound,
         header=header,
+        live=live,
     )
 )
 FORMATS.register(
@@ -403,5 +394,6 @@ FORMATS.register(
         suffixes=(".dat",),
         stream=stream,
         bound=bound,
+        live=live,
     )
 )

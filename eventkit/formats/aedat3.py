@@ -24,7 +24,6 @@ they happened, so that a window of time is read without reading what lies outsid
 
 import contextlib
 import functools
-import itertools
 import os
 import re
 import threading
@@ -32,30 +31,22 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
-from eventkit._jit import jit
 from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
 from eventkit.formats import FORMATS, HEAD, Format, Report, limits, parse_size
-from eventkit.formats._aedat3 import EVENT, HEADER, RUN, Block, File, blocks, chosen
+from eventkit.formats import _aedat3 as packets
+from eventkit.formats._aedat3 import EVENT, RUN, Block, File, blocks, chosen
+from eventkit.formats._aedat3_decode import decode, measure
+from eventkit.formats._aedat3_write import DEVICES, write
+from eventkit.formats._live import Feed, cut_off
 from eventkit.formats._threads import Arrays, Team, Unit
 
 MAGIC, END = b"#!AER-DAT3", b"#!END-HEADER"
-PIECE = 2048  # events that are decoded at once, if all of them are good
 SETTLED = 100_000_000  # ns; a file changed just now may change again within a tick of its clock
-# Sizes of the sensors, by the names that libcaer gives to its devices; a family has one size.
-DEVICES = {
-    "DVS128": (128, 128),
-    "DAVIS240C": (240, 180),
-    "DAVIS346B": (346, 260),
-    "DAVIS128": (128, 128),
-    "DAVIS208": (208, 192),
-    "DAVIS640": (640, 480),
-    "EDVS4337": (128, 128),
-}
 
 
 @dataclass(frozen=True)
@@ -172,7 +163,7 @@ def _events(
         while run < len(runs):
             if n == 0:
                 into.reserve(room)
-            n, run, k, invalid = _decode(
+            n, run, k, invalid = decode(
                 buffer, offset, runs, run, k, *window, *turn, *into.arrays, n, room
             )
             if invalid:
@@ -184,30 +175,65 @@ def _events(
         yield into.events(n, size)
 
 
+def live(
+    feed: Feed, report: Report, into: Columns, *, strict: bool, size: str | None = None
+) -> Iterator[Events]:
+    """Polarity events as they come, packet by packet. Counts as `stream`, but for clock resets."""
+    for data in feed:
+        if END in bytes(data[:HEAD]) or (b"\n" in bytes(data[:HEAD]) and not _in_head(data)):
+            break
+    text = bytes(feed.data[:HEAD])
+    head = _parse_head(Path(feed.path), text, len(text), strict, report)
+    sensor = head.size(size, report)
+    turn, window = (0, 1) if head.version != "3.0" else (sensor[1] - 1, -1), limits(None, None)
+    feed.use(head.begin)
+    yield Events.empty(sensor)
+    for data, ended in feed.to_the_end():
+        runs, used = packets.whole(data, feed, ended, strict, report)
+        into.reserve(room := int(runs["n"].sum()))
+        n, _, _, invalid = decode(data, 0, runs, 0, 0, *window, *turn, *into.arrays, 0, room)
+        if invalid:
+            report.counts["invalid"] += invalid
+        yield into.events(n, sensor)
+        feed.use(used)
+    cut_off(feed, report, strict, "a packet")
+
+
+def _in_head(data: np.ndarray) -> bool:
+    """Whether the ASCII lines go on beyond what is there."""
+    text = bytes(data[:HEAD])
+    last = text.rfind(b"\n") + 1
+    return last == len(text) or text.startswith(b"#", last)
+
+
 def _units(
     found: Iterable[Block], window: tuple[int, int], turn: tuple[int, int], invalid: list[int]
 ) -> Iterator[Unit]:
     """The blocks as work for threads, each of which appends its number of invalid events."""
 
-    def decode(buffer: np.ndarray, offset: int, runs: np.ndarray, columns: Arrays) -> int:
+    def unit(buffer: np.ndarray, offset: int, runs: np.ndarray, columns: Arrays) -> int:
         room = len(columns[0])
-        n, _, _, left_out = _decode(buffer, offset, runs, 0, 0, *window, *turn, *columns, 0, room)
+        n, _, _, left_out = decode(buffer, offset, runs, 0, 0, *window, *turn, *columns, 0, room)
         invalid.append(left_out)
         return n
 
     for buffer, offset, runs in found:
         if len(runs):
             most = int(runs["n"].sum(dtype=np.int64))
-            yield most, functools.partial(decode, buffer, offset, runs.copy())
+            yield most, functools.partial(unit, buffer, offset, runs.copy())
 
 
 def _read_head(file: File, strict: bool, report: Report) -> _Head:
+    """The ASCII lines of a file."""
+    return _parse_head(file.path, os.pread(file.fd, HEAD, 0), file.end, strict, report)
+
+
+def _parse_head(path: Path, text: bytes, end: int, strict: bool, report: Report) -> _Head:
     """The ASCII lines; FormatError where they are not those of AEDAT 3.0 or 3.1."""
-    text = os.pread(file.fd, HEAD, 0)
     version = text[len(MAGIC) - 1 : len(MAGIC) + 2].decode("latin-1")
     if not text.startswith(MAGIC) or version not in ("3.0", "3.1"):
         reason = f"starts with {text[:14]!r}, expected #!AER-DAT3.0 or #!AER-DAT3.1"
-        raise FormatError(file.path, 0, reason)
+        raise FormatError(path, 0, reason)
     facts: dict[str, str] = {}
     begin, line = 0, b""
     while text.startswith(b"#", begin) and line != END and (stop := text.find(b"\n", begin)) >= 0:
@@ -216,15 +242,15 @@ def _read_head(file: File, strict: bool, report: Report) -> _Head:
             facts[match[1].decode("latin-1").lower()] = match[2].decode("latin-1")
     if facts.get("format", "RAW").upper() != "RAW":
         reason = f"its packets are compressed (#Format: {facts['format']}), only RAW can be read"
-        raise FormatError(file.path, 0, reason)
-    if text.startswith(b"#", begin) or (begin == file.end and version == "3.1" and line != END):
-        if len(text) < file.end:
-            raise FormatError(file.path, begin, f"no packets in the first {HEAD:,} bytes")
+        raise FormatError(path, 0, reason)
+    if text.startswith(b"#", begin) or (begin == end and version == "3.1" and line != END):
+        if len(text) < end:
+            raise FormatError(path, begin, f"no packets in the first {HEAD:,} bytes")
         reason = "the file ends before #!END-HEADER; it is cut off"
         if strict:
-            raise FormatError(file.path, begin, reason)
+            raise FormatError(path, begin, reason)
         report.notes.append(reason)
-        begin = file.end
+        begin = end
     return _Head(version, begin, facts)
 
 
@@ -275,179 +301,11 @@ def _index(path: Path, strict: bool) -> Index:
     with File.open(path) as file:
         head = _read_head(file, strict, report)
         for buffer, offset, runs in blocks(file, head.begin, strict, report):
-            _measure(buffer, offset, runs)
+            measure(buffer, offset, runs)
             parts.append(runs.copy())
     whole = np.concatenate(parts)
     whole.setflags(write=False)  # shared by all who read windows of the file
     return Index(head, whole, report)
-
-
-def write(file: BinaryIO, chunks: Iterable[Events], *, packet: int = 4096) -> None:
-    """AEDAT 3.1 as libcaer writes it, `packet` events at a time; coordinates below 32,768.
-
-    Times go from 0 to 2^62 − 1 µs. The same events give the same bytes, however they are cut into
-    chunks: the header has no date.
-    """
-    if packet < 1:
-        raise OptionError(f"packet is {packet}, expected at least 1")
-    rest = None
-    for events in chunks:
-        if rest is None:
-            names = [name for name, size in DEVICES.items() if size == events.size]
-            device = names[0] if names else f"eventkit {events.width}x{events.height}"
-            lines = ("#!AER-DAT3.1", "#Format: RAW", f"#Source 0: {device}", "#!END-HEADER")
-            file.write("".join(f"{line}\r\n" for line in lines).encode())
-            rest = events[:0]
-        _check(events)
-        *full, rest = _packets(Events.concat([rest, events]) if len(rest) else events, packet)
-        for part in full:
-            file.write(_encode(part))
-        rest = rest.copy()
-    if rest is not None and len(rest):
-        file.write(_encode(rest))
-
-
-def _check(events: Events) -> None:
-    if not len(events):
-        return
-    low, high = int(events.t.min()), int(events.t.max())
-    if low < 0 or high >= 1 << 62:
-        raise OptionError(f"aedat3 holds times from 0 to 2^62 - 1 µs, found {low} to {high}")
-    x, y = int(events.x.max()), int(events.y.max())
-    if max(x, y) >= 1 << 15:
-        raise OptionError(f"aedat3 holds coordinates below 32,768, found x {x}, y {y}")
-
-
-def _packets(events: Events, packet: int) -> list[Events]:
-    """Events cut where t >> 31 changes, and into packets; at least one, the last maybe not full."""
-    overflow = events.t >> 31
-    cuts = [0, *(np.flatnonzero(overflow[1:] != overflow[:-1]) + 1).tolist(), len(events)]
-    starts = [at for a, b in itertools.pairwise(cuts) for at in range(a, b, packet)]
-    return [events[a:b] for a, b in zip(starts or [0], [*starts[1:], len(events)], strict=True)]
-
-
-def _encode(events: Events) -> bytes:
-    words = np.empty((len(events), 2), "<u4")
-    words[:, 0] = events.x.astype(np.uint32) << 17 | events.y.astype(np.uint32) << 2
-    words[:, 0] |= events.p.astype(np.uint32) << 1 | 1
-    words[:, 1] = events.t & 0x7FFFFFFF
-    n = len(events)
-    return HEADER.pack(1, 0, EVENT, 4, int(events.t[0] >> 31), n, n, n) + words.tobytes()
-
-
-@jit
-def _decode(
-    buffer: np.ndarray,
-    offset: int,
-    runs: np.ndarray,
-    run: int,
-    k: int,
-    low: int,
-    high: int,
-    y0: int,
-    dy: int,
-    t: np.ndarray,
-    x: np.ndarray,
-    y: np.ndarray,
-    p: np.ndarray,
-    n: int,
-    room: int,
-) -> tuple[int, int, int, int]:
-    """Append to n events those from event k of a run on, until `room` are there or runs end.
-
-    Returns the new n, run and k, and how many events of the window are invalid.
-    """
-    invalid = 0
-    while run < len(runs) and n < room:
-        m = min(runs[run].n - k, room - n, PIECE)
-        at, base = runs[run].at - offset + 8 * k, runs[run].base
-        # Not aligned, as text comes before: the processors we know do not mind.
-        words = buffer[at : at + 8 * m].view(np.uint32)
-        times = buffer[at : at + 8 * m].view(np.int32)
-        first, last, valid = _extent(times)
-        a, b = t[n : n + m], x[n : n + m]
-        c, d = y[n : n + m], p[n : n + m]
-        if valid == m and first >= 0 and base + first >= low and base + last < high:
-            _copy(words, times, base, y0, dy, a, b, c, d)
-            n += m
-        else:
-            kept, inside = _select(words, times, base, low, high, y0, dy, a, b, c, d)
-            n += kept
-            invalid += inside - kept
-        k += m
-        if k == runs[run].n:
-            run, k = run + 1, 0
-    return n, run, k, invalid
-
-
-@jit
-def _extent(times: np.ndarray) -> tuple[int, int, int]:
-    """First and last time of the events, without overflow, and how many are valid."""
-    first, last, valid = times[1], times[1], 0
-    for i in range(len(times) // 2):
-        time = times[2 * i + 1]
-        first, last = min(first, time), max(last, time)
-        valid += times[2 * i] & (time >= 0)
-    return first, last, valid
-
-
-@jit
-def _copy(
-    words: np.ndarray,
-    times: np.ndarray,
-    base: int,
-    y0: int,
-    dy: int,
-    t: np.ndarray,
-    x: np.ndarray,
-    y: np.ndarray,
-    p: np.ndarray,
-) -> None:
-    """All events: a loop without conditions, of which the compiler makes vector instructions."""
-    for i in range(len(t)):
-        word = words[2 * i]
-        t[i] = base + times[2 * i + 1]
-        x[i] = word >> 17
-        y[i] = y0 + dy * (word >> 2 & 0x7FFF)
-        p[i] = word >> 1 & 1
-
-
-@jit
-def _select(
-    words: np.ndarray,
-    times: np.ndarray,
-    base: int,
-    low: int,
-    high: int,
-    y0: int,
-    dy: int,
-    t: np.ndarray,
-    x: np.ndarray,
-    y: np.ndarray,
-    p: np.ndarray,
-) -> tuple[int, int]:
-    """The valid events of the window: how many there are, and how many are in the window at all."""
-    kept = inside = 0
-    for i in range(len(t)):
-        word, time = words[2 * i], times[2 * i + 1]
-        t[kept] = base + time
-        x[kept] = word >> 17
-        y[kept] = y0 + dy * (word >> 2 & 0x7FFF)
-        p[kept] = word >> 1 & 1
-        within = (base + time >= low) & (base + time < high)
-        inside += within
-        kept += within & (word & 1) & (time >= 0)
-    return kept, inside
-
-
-@jit
-def _measure(buffer: np.ndarray, offset: int, runs: np.ndarray) -> None:
-    """First and last time and the number of valid events of each run."""
-    for run in range(len(runs)):
-        at = runs[run].at - offset
-        first, last, valid = _extent(buffer[at : at + 8 * runs[run].n].view(np.int32))
-        runs[run].first, runs[run].last = runs[run].base + first, runs[run].base + last
-        runs[run].valid = valid
 
 
 FORMATS.register(
@@ -460,5 +318,6 @@ FORMATS.register(
         detect=lambda head: head.startswith(MAGIC),
         bound=bound,
         header=header,
+        live=live,
     )
 )

@@ -14,10 +14,10 @@ All is little endian, times are those of a Unix clock, the origin is at the top 
 dv-processing, include/dv-processing/io and the flatbuffer schemes in include/dv-processing/data.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any
 
 import numpy as np
 
@@ -25,18 +25,17 @@ from eventkit._jit import jit
 from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
 from eventkit.formats import FORMATS, HIGHEST, LOWEST, Format, Report, limits, parse_size
-from eventkit.formats._aedat4 import Block, File, chosen, count, payloads, runs
+from eventkit.formats._aedat4 import Block, File, arrived, chosen, count, payloads, runs
 from eventkit.formats._aedat4_bytes import (
     EVENT,
     IMU,
     MAGIC,
     TRIGGER,
-    make_events,
-    make_header,
-    make_table,
     read_frame,
     read_rows,
 )
+from eventkit.formats._aedat4_write import write
+from eventkit.formats._live import Feed, cut_off
 from eventkit.formats._threads import Arrays, Team, Unit
 
 
@@ -102,6 +101,31 @@ def _chunks(
                 n, empty = 0, False
     if n or empty:
         yield into.events(n, size)
+
+
+def live(
+    feed: Feed,
+    report: Report,
+    into: Columns,
+    *,
+    strict: bool,
+    stream: int | None = None,
+    size: str | None = None,
+) -> Iterator[Events]:
+    """Events as they come, packet by packet. Counts as `stream`."""
+    file = File.of(feed)
+    number = _choose(file, stream, report)
+    sensor = parse_size(size) if size is not None else _size(file, number, report)
+    yield Events.empty(sensor)
+    if number is None:
+        feed.drain()
+        return
+    window = limits(None, None)
+    for block, found in arrived(file, feed, number, strict, report):
+        into.reserve(room := int(found["n"].sum()))
+        n, _, _ = _decode(block, found, 0, 0, *window, *into.arrays, 0, room)
+        yield into.events(n, sensor)
+    cut_off(feed, report, strict, "a packet")
 
 
 def _units(found: Iterable[Block], window: tuple[int, int]) -> Iterator[Unit]:
@@ -202,74 +226,6 @@ def bound(path: Path) -> int:
         return count(file)
 
 
-def write(
-    file: BinaryIO,
-    chunks: Iterable[Events],
-    *,
-    compression: Literal["none", "lz4", "zstd"] = "lz4",
-    packet: int = 8192,
-) -> None:
-    """AEDAT 4 with one stream, a table, and packets of `packet` events; coordinates below 32,768.
-
-    The same events give the same bytes, however they are cut into chunks.
-    """
-    if not 1 <= packet <= 1 << 20:
-        raise OptionError(f"packet is {packet}, expected 1 to {1 << 20}")
-    compress = _compressor(compression)
-    rows: list[tuple[int, int, int, int, int, int]] = []
-    at, rest = 0, None
-    for events in chunks:
-        if rest is None:
-            head = make_header(compression.upper(), -1, events.size)
-            at, rest = file.write(MAGIC + head), events[:0]
-        _check(events)
-        events = Events.concat([rest, events]) if len(rest) else events
-        full = len(events) - len(events) % packet
-        for i in range(0, full, packet):
-            at = _put(file, events[i : i + packet], at, rows, compress)
-        rest = events[full:].copy()
-    if rest is None:
-        return
-    if len(rest):
-        at = _put(file, rest, at, rows, compress)
-    file.write(compress(make_table(rows)))
-    file.seek(0)
-    file.write(MAGIC + make_header(compression.upper(), at, rest.size))
-
-
-def _check(events: Events) -> None:
-    x, y = (int(side.max(initial=0)) for side in (events.x, events.y))
-    if max(x, y) >= 1 << 15:
-        raise OptionError(f"aedat4 holds coordinates below 32,768, found x {x}, y {y}")
-
-
-def _put(
-    file: BinaryIO,
-    events: Events,
-    at: int,
-    rows: list[tuple[int, int, int, int, int, int]],
-    compress: Callable[[bytes], bytes],
-) -> int:
-    """Write a packet at a byte, note it in `rows`, and say where it ends."""
-    payload = compress(make_events(events))
-    file.write(np.array([0, len(payload)], "<i4").tobytes() + payload)
-    span = int(events.t.min()), int(events.t.max())
-    rows.append((at + 8, 0, len(payload), len(events), *span))
-    return at + 8 + len(payload)
-
-
-def _compressor(name: str) -> Callable[[bytes], bytes]:
-    if name == "none":
-        return bytes
-    if name == "lz4":
-        import lz4.frame
-
-        return lambda data: bytes(lz4.frame.compress(data, store_size=False))
-    import zstandard
-
-    return zstandard.ZstdCompressor(level=3).compress
-
-
 @jit
 def _decode(
     buffer: np.ndarray,
@@ -359,5 +315,6 @@ FORMATS.register(
         bound=bound,
         header=header,
         extras={"frames": frames, "imu": imu, "triggers": triggers},
+        live=live,
     )
 )

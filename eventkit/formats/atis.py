@@ -26,6 +26,7 @@ from eventkit._jit import jit
 from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
 from eventkit.formats import FORMATS, Format, Report, fill, limits, parse_size
+from eventkit.formats._live import Feed, cut_off, sensor_of
 
 RECORD = 5
 BLOCK = RECORD << 16
@@ -84,6 +85,28 @@ def stream(
         report.crc32c = crc
     if n or empty:
         yield into.events(n, sensor)
+
+
+def live(
+    feed: Feed, report: Report, into: Columns, *, strict: bool, size: str | None = None
+) -> Iterator[Events]:
+    """Events as they come; size is needed. Counts: overflow markers, trailing bytes."""
+    sensor, window, shift = (
+        sensor_of(feed, parse_size(size) if size else None),
+        limits(None, None),
+        0,
+    )
+    yield Events.empty(sensor)
+    for data in feed:
+        records = len(data) // RECORD
+        into.reserve(records)
+        n, _, markers = _decode(data, 0, shift, *window, *into.arrays, 0, records)
+        shift += STEP * markers
+        if markers:
+            report.counts["overflow markers"] += markers
+        yield into.events(n, sensor)
+        feed.use(records * RECORD)
+    cut_off(feed, report, strict, f"the {RECORD} of an event")
 
 
 def _survey(
@@ -285,5 +308,6 @@ FORMATS.register(
         stream=stream,
         write=write,
         bound=bound,
+        live=live,
     )
 )

@@ -12,6 +12,7 @@ Time wraps after 2^32 µs (71.6 min): when it falls by more than 2^31. Specifica
 https://docs.prophesee.ai/stable/data/file_formats/dat.html; version 1 as in openeb's event2d.h.
 """
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -26,6 +27,7 @@ from eventkit.events import Columns, Events
 from eventkit.formats import FORMATS, Format, Report
 from eventkit.formats import _prophesee as prophesee
 from eventkit.formats import _prophesee_read as reading
+from eventkit.formats._live import Feed
 from eventkit.formats._prophesee import U
 from eventkit.formats._prophesee_write import shifted
 
@@ -44,16 +46,18 @@ def _open(path: Path, types: tuple[int, ...] = CD) -> Iterator[prophesee.File]:
         state = file.state
         state["started"], state["variant"] = 1, facts.get("version", "2") != "1"
         if begin:
-            with path.open("rb") as beginning:
-                beginning.seek(begin)
-                kind = beginning.read(2)
-            if len(kind) == 2 and (kind[0] not in types or kind[1] != 8):
-                reason = f"holds events of type {kind[0]} and {kind[1]} bytes, expected 8 bytes of "
-                reason += f"type {' or '.join(map(str, types))}"
-                hint = '; formats.extra(path, "triggers") reads them' if kind[0] == TRIGGERS else ""
-                raise FormatError(path, begin, reason + hint)
+            _check_type(path, begin, os.pread(file.fd, 2, begin), types)
             begin += 2
         yield replace(file, begin=begin)
+
+
+def _check_type(path: Path, begin: int, kind: bytes, types: tuple[int, ...]) -> None:
+    """FormatError where the two bytes behind the lines name other records than those expected."""
+    if len(kind) == 2 and (kind[0] not in types or kind[1] != 8):
+        reason = f"holds events of type {kind[0]} and {kind[1]} bytes, expected 8 bytes of "
+        reason += f"type {' or '.join(map(str, types))}"
+        hint = '; formats.extra(path, "triggers") reads them' if kind[0] == TRIGGERS else ""
+        raise FormatError(path, begin, reason + hint)
 
 
 def stream(
@@ -79,6 +83,27 @@ def stream(
             raise FormatError(path, file.end, "the file ends before the type of its events")
         asked = reading.Asked(chunk, start, stop, strict, size, t0, threads)
         yield from reading.events(file, report, into, asked)
+
+
+def live(
+    feed: Feed,
+    report: Report,
+    into: Columns,
+    *,
+    strict: bool,
+    size: str | None = None,
+    t0: Literal["sensor", "first"] = "sensor",
+) -> Iterator[Events]:
+    """Events as they come; size is needed if the header does not name it."""
+    head = reading.live_header(feed, 2)
+    begin = head.begin + 2 * bool(head.begin)
+    _check_type(Path(feed.path), head.begin, bytes(feed.data[head.begin : begin]), CD)
+    feed.use(min(begin, len(feed.data)))
+    feed.settle()
+    state = np.zeros(1, prophesee.STATE)
+    state["started"], state["variant"] = 1, head.facts.get("version", "2") != "1"
+    file = prophesee.File(Path(feed.path), -1, CODE, head, begin, 0, state, ())
+    yield from reading.live_words(feed, file, report, into, strict, size, t0)
 
 
 def header(path: Path) -> dict[str, Any]:
@@ -250,5 +275,6 @@ FORMATS.register(
         bound=bound,
         header=header,
         extras={"triggers": triggers},
+        live=live,
     )
 )

@@ -21,7 +21,7 @@ import itertools
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 import google_crc32c
 import numpy as np
@@ -30,6 +30,7 @@ from eventkit._jit import jit
 from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
 from eventkit.formats import FORMATS, Format, Report, fill, limits
+from eventkit.formats._live import Feed, cut_off
 
 MAGIC = b"Event Stream"
 GENERIC, DVS, ATIS, COLOR = 0, 1, 2, 4
@@ -37,6 +38,7 @@ TYPES = {GENERIC: "generic", DVS: "dvs", ATIS: "atis", COLOR: "color"}
 LEAST = {GENERIC: 2, DVS: 5, ATIS: 5, COLOR: 8}  # bytes of an event
 LEFT_OUT = {GENERIC: "payload bytes", ATIS: "exposure events", COLOR: "colors"}
 BLOCK = 1 << 18
+ROOM = 1 << 16  # events of a chunk of a live recording
 GAP = 1 << 32  # steps of time from which on a writer refuses: a byte for every 127 µs
 AHEAD = 64  # bytes after damage in which all events must be sound
 LONGEST = 1 << 32  # bytes of a payload
@@ -63,7 +65,7 @@ def stream(
     low, high = limits(start, stop)
     with path.open("rb", buffering=0) as file:
         fd = file.fileno()
-        kind, size, begin = _head(path, fd)
+        kind, size, begin = _head(path, os.pread(fd, 20, 0))
         end = os.fstat(fd).st_size
         room = max(1, min(chunk, (end - begin) // LEAST[kind]))
         state = np.zeros(1, STATE)
@@ -95,9 +97,36 @@ def stream(
         yield into.events(n, size)
 
 
-def _head(path: Path, fd: int) -> tuple[int, tuple[int, int], int]:
-    """The type, the size of the sensor, and where events begin."""
-    head = os.pread(fd, 20, 0)
+def live(feed: Feed, report: Report, into: Columns, *, strict: bool) -> Iterator[Events]:
+    """Events as they come. Counts as those of a file."""
+    for data in feed:
+        if len(data) >= 20:
+            break
+    path = Path(feed.path)
+    kind, size, begin = _head(path, bytes(feed.data[:20]))
+    feed.use(begin)
+    yield Events.empty(size)
+    state, (low, high) = np.zeros(1, STATE), limits(None, None)
+    # Of generic events, how long a payload may be is only known at the end: a last look is for it.
+    for data, ended in feed.to_the_end():
+        left = LONGEST if kind == GENERIC and not ended else len(data)
+        used, why = 0, FULL
+        while why == FULL:
+            into.reserve(ROOM)
+            n, used, why = _decode(
+                *(data, used, left, kind, *size, strict, state, low, high),
+                *(*into.arrays, 0, ROOM),
+            )
+            yield into.events(n, size)
+        if why == DAMAGED:
+            _damaged(path, feed.offset + used, bytes(data[used : used + 9]))
+        feed.use(used)
+    cut_off(feed, report, strict, "an event", int(state["skip"][0]))
+    _tell(report, kind, state)
+
+
+def _head(path: Path, head: bytes) -> tuple[int, tuple[int, int], int]:
+    """The type, the size of the sensor, and where events begin, from the first 20 bytes."""
     if not head.startswith(MAGIC):
         raise FormatError(path, 0, f"starts with {head[:12]!r}, expected {MAGIC!r}")
     if len(head) < 16 or (head[15] != GENERIC and len(head) < 20):
@@ -120,14 +149,17 @@ def _stopped(
     path: Path, fd: int, at: int, end: int, why: int, strict: bool, report: Report
 ) -> None:
     """FormatError where a kernel stopped early; a cut event is only counted if not strict."""
-    found = os.pread(fd, min(end - at, 9), at)
     if why == DAMAGED:
-        reason = f"expected an event on the sensor, found {found.hex(' ')}"
-        raise FormatError(path, at, f"{reason}; strict=False reads what is sound")
+        _damaged(path, at, os.pread(fd, min(end - at, 9), at))
     if strict:
         reason = f"the file ends {end - at:,} bytes into an event; it is cut off"
         raise FormatError(path, at, f"{reason}; strict=False reads the others")
     report.counts["trailing bytes"] += end - at
+
+
+def _damaged(path: Path, at: int, found: bytes) -> NoReturn:
+    reason = f"expected an event on the sensor, found {found.hex(' ')}"
+    raise FormatError(path, at, f"{reason}; strict=False reads what is sound")
 
 
 def _tell(report: Report, kind: int, state: np.ndarray) -> None:
@@ -143,7 +175,7 @@ def _tell(report: Report, kind: int, state: np.ndarray) -> None:
 def header(path: Path) -> dict[str, Any]:
     """The version and the type: generic, dvs, atis or color."""
     with path.open("rb", buffering=0) as file:
-        kind, _, _ = _head(path, file.fileno())
+        kind, _, _ = _head(path, os.pread(file.fileno(), 20, 0))
         version = os.pread(file.fileno(), 3, 12)
     return {"version": ".".join(map(str, version)), "type": TYPES[kind]}
 
@@ -151,7 +183,7 @@ def header(path: Path) -> dict[str, Any]:
 def bound(path: Path) -> int:
     """At most so many events are in the file."""
     with path.open("rb", buffering=0) as file:
-        kind, _, begin = _head(path, file.fileno())
+        kind, _, begin = _head(path, os.pread(file.fileno(), 20, 0))
     return (path.stat().st_size - begin) // LEAST[kind]
 
 
@@ -360,5 +392,6 @@ FORMATS.register(
         detect=lambda head: head.startswith(MAGIC),
         bound=bound,
         header=header,
+        live=live,
     )
 )

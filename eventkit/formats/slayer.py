@@ -28,6 +28,7 @@ from eventkit._jit import jit
 from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
 from eventkit.formats import FORMATS, Format, Report, fill, limits, parse_size
+from eventkit.formats._live import Feed, cut_off, sensor_of
 
 SIZES = (34, 128, 256, 512, 1024, 2048, 4096)
 BLOCK = 1 << 18
@@ -147,6 +148,27 @@ def _reader(layout: _Layout) -> Callable[..., Iterator[Events]]:
     return stream
 
 
+def _live(layout: _Layout) -> Callable[..., Iterator[Events]]:
+    def live(
+        feed: Feed, report: Report, into: Columns, *, strict: bool, size: str | None = None
+    ) -> Iterator[Events]:
+        """Events as they come; size is needed. Counts: other channels, trailing bytes."""
+        sensor, window = sensor_of(feed, parse_size(size) if size else None), limits(None, None)
+        yield Events.empty(sensor)
+        for data in feed:
+            records = len(data) // layout.record
+            into.reserve(records)
+            place = (layout.record, layout.bits, *window)
+            n, _, others = _decode(data, 0, *place, *into.arrays, 0, records)
+            if others:
+                report.counts["other channels"] += others
+            yield into.events(n, sensor)
+            feed.use(records * layout.record)
+        cut_off(feed, report, strict, f"the {layout.record} of an event")
+
+    return live
+
+
 def _bound(layout: _Layout) -> Callable[[Path], int]:
     def bound(path: Path) -> int:
         """At most so many events are in the file."""
@@ -250,5 +272,6 @@ for _layout, _title, _write in (
             stream=_reader(_layout),
             write=_write,
             bound=_bound(_layout),
+            live=_live(_layout),
         )
     )

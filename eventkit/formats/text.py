@@ -13,18 +13,16 @@ marks an end.
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
 
 import google_crc32c
 import numpy as np
 
-from eventkit._jit import jit
-from eventkit.errors import FormatError, OptionError
+from eventkit.errors import FormatError
 from eventkit.events import Columns, Events
-from eventkit.events import chunks as cut
 from eventkit.formats import (
     FORMATS,
     HEAD,
@@ -37,15 +35,15 @@ from eventkit.formats import (
     parse_size,
 )
 from eventkit.formats._columns import Size, Unit, by_name, guess_columns, parse_columns
+from eventkit.formats._live import Feed, sensor_of
+from eventkit.formats._text_parse import BAD, SCALE, parse
+from eventkit.formats._text_write import write
 
 BLOCK, LINE = 1 << 20, 1 << 16  # bytes read at once, and of the longest line
 JUDGED = 1000  # first lines, from which order and unit are found
-LONGEST = 40  # bytes of a line that is written
-SCALE = {"s": 6, "ms": 3, "us": 0, "ns": -3}  # powers of ten
-POWERS = 10 ** np.arange(19, dtype=np.int64)
-TENTH = HIGHEST // 10  # less than this can take one more digit
+ROOM = 1 << 16  # events of a chunk of a live recording
+SEEN = 1 << 12  # bytes of a live recording from which its columns are found
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-DONE, FULL, BAD = range(3)  # why the kernel stops
 COMMENTS = (b"#", b"%", b"//")
 
 
@@ -96,17 +94,68 @@ def stream(
             while k < len(lines):
                 if n == 0:
                     into.reserve(room)
-                n, k, why = _parse(
+                n, k, why = parse(
                     *(lines, k, layout.roles, SCALE[layout.unit], low, high),
                     *(*into.arrays, n, room),
                 )
                 if why == BAD:
-                    k = _skip(path, fd, lines, k, at, layout, report, strict)
+                    number = partial(_line_number, fd, at + k) if strict else None
+                    k = _skip(path, lines, k, at, layout, report, number)
                 if n == room:
                     yield into.events(n, sensor)
                     n, empty = 0, False
     if n or empty:
         yield into.events(n, sensor)
+
+
+def live(
+    feed: Feed,
+    report: Report,
+    into: Columns,
+    *,
+    strict: bool,
+    size: str | None = None,
+    unit: Unit | None = None,
+    columns: str | None = None,
+) -> Iterator[Events]:
+    """Events as they come; size is needed if no line names it. Counts as those of a file."""
+    for data in feed:
+        if len(data) >= SEEN:
+            break
+    path = Path(feed.path)
+    layout = _layout(path, bytes(feed.data[:HEAD]), unit, columns)
+    sensor = sensor_of(feed, parse_size(size) if size else layout.size)
+    feed.use(layout.begin)
+    yield Events.empty(sensor)
+    for _, ended in feed.to_the_end():
+        lines, used = _whole(feed, ended)
+        k = 0
+        while k < len(lines):
+            into.reserve(ROOM)
+            n, k, why = parse(
+                *(lines, k, layout.roles, SCALE[layout.unit], LOWEST, HIGHEST),
+                *(*into.arrays, 0, ROOM),
+            )
+            if why == BAD:
+                number = (lambda: "a line") if strict else None
+                k = _skip(path, lines, k, feed.offset, layout, report, number)
+            yield into.events(n, sensor)
+        feed.use(used)
+
+
+def _whole(feed: Feed, last: bool) -> tuple[np.ndarray, int]:
+    """The lines that are there, the last of all ended if it is not; how many bytes they are."""
+    data = feed.data
+    if last and len(data):
+        return np.append(data, np.uint8(10)), len(data)
+    ends = np.flatnonzero(data[-LINE:] == 10)
+    if len(ends):
+        used = max(len(data) - LINE, 0) + int(ends[-1]) + 1
+        return data[:used], used
+    if len(data) > LINE:
+        reason = f"a line has more than {LINE:,} bytes; this is no text"
+        raise FormatError(feed.path, feed.offset, reason)
+    return data[:0], 0
 
 
 def _lines(path: Path, fd: int, begin: int, report: Report) -> Iterator[tuple[np.ndarray, int]]:
@@ -208,29 +257,36 @@ def _order(
 
 def _skip(
     path: Path,
-    fd: int,
     lines: np.ndarray,
     k: int,
     at: int,
     layout: Layout,
     report: Report,
-    strict: bool,
+    number: Callable[[], str] | None,
 ) -> int:
-    """The place after a line that is no event: it is counted, or refused if it is damaged."""
+    """The place after a line that is no event: it is counted, or refused if it is damaged.
+
+    `number` says which line it is, for a reader that is strict.
+    """
     line = lines[k : k + 1 + int(np.argmax(lines[k:] == 10))]
     text = line.tobytes().decode("latin-1").strip()
     if re.fullmatch(r"(-1(\.0*)?[\s,;]*)+", text):
         report.counts["sentinel lines"] += 1
-    elif not strict:
+    elif number is None:
         report.counts["damaged lines"] += 1
     else:
-        number = 1
-        for begin in range(0, at + k, BLOCK):
-            number += os.pread(fd, min(BLOCK, at + k - begin), begin).count(b"\n")
         unit = f"{layout.order} with t in {layout.unit}, x and y from 0 to 65535, p of 0/1 or -1/+1"
-        reason = f"line {number:,} is {text[:60]!r}, expected the columns {unit}"
+        reason = f"{number()} is {text[:60]!r}, expected the columns {unit}"
         raise FormatError(path, at + k, f"{reason}; strict=False leaves such lines out")
     return k + len(line)
+
+
+def _line_number(fd: int, at: int) -> str:
+    """The line in which a byte is."""
+    number = 1
+    for begin in range(0, at, BLOCK):
+        number += os.pread(fd, min(BLOCK, at - begin), begin).count(b"\n")
+    return f"line {number:,}"
 
 
 def _survey(path: Path, fd: int, layout: Layout, report: Report) -> Size:
@@ -242,7 +298,7 @@ def _survey(path: Path, fd: int, layout: Layout, report: Report) -> Size:
     for lines, _ in _lines(path, fd, layout.begin, Report(checksum=False)):
         k = 0
         while k < len(lines):
-            n, k, why = _parse(
+            n, k, why = parse(
                 *(lines, k, layout.roles, SCALE[layout.unit], LOWEST, HIGHEST),
                 *(*into.arrays, 0, room),
             )
@@ -277,299 +333,6 @@ def header(path: Path) -> dict[str, str]:
     return {"columns": layout.order, "unit": layout.unit}
 
 
-def write(
-    file: BinaryIO,
-    chunks: Iterable[Events],
-    *,
-    unit: Literal["us", "s"] = "us",
-    separator: Literal["comma", "space"] = "comma",
-    header: bool = True,
-) -> None:
-    """Lines of t, x, y, p, under a comment with size and unit and a line of names.
-
-    unit=s writes seconds with six decimals. header=False, unit=s, separator=space is as the Event
-    Camera Dataset.
-    """
-    mark = "," if separator == "comma" else " "
-    first = True
-    out = np.empty(0, np.uint8)
-    for events in chunks:
-        if first and header:
-            width, height = events.size
-            names = mark.join("txyp")
-            file.write(f"# size {width}x{height}, t [{unit}]\n{names}\n".encode())
-        first = False
-        for part in cut(events, BLOCK // LONGEST):
-            out = out if len(out) else np.empty(BLOCK, np.uint8)
-            columns = (part.t, part.x, part.y, part.p)
-            file.write(out[: _print(*columns, ord(mark), unit == "s", out)].data)
-    if not file.tell():
-        raise OptionError("a text file with no events and no header would be empty")
-
-
-@jit
-def _number(line: np.ndarray, at: int) -> tuple[Any, Any, int]:
-    """A decimal number: its digits, their power of ten, and the place after it (-1: none).
-
-    Every scan ends at the end of the line at the latest. Digits beyond what 64 bits hold only
-    count for the power; so a number is never taken for a greater one.
-    """
-    minus = line[at] == 45
-    at += minus or line[at] == 43
-    digits: Any = 0
-    point = power = seen = 0
-    while True:
-        digit = np.int64(line[at]) - 48
-        if 0 <= digit <= 9:
-            seen += 1
-            if digits < TENTH or (digits == TENTH and digit <= 7):
-                digits = 10 * digits + digit
-                power -= point
-            else:
-                power += 1 - point
-        elif digit == -2 and not point:
-            point = 1
-        else:
-            break
-        at += 1
-    if seen == 0:
-        return 0, 0, -1
-    if line[at] == 101 or line[at] == 69:
-        at += 1
-        down = line[at] == 45
-        at += down or line[at] == 43
-        seen = 0
-        exponent: Any = 0
-        while 0 <= np.int64(line[at]) - 48 <= 9:
-            exponent = min(10 * exponent + np.int64(line[at]) - 48, 10_000)
-            seen += 1
-            at += 1
-        if seen == 0:
-            return 0, 0, -1
-        power += -exponent if down else exponent
-    return -digits if minus else digits, power, at
-
-
-@jit
-def _scaled(digits: Any, power: int) -> tuple[Any, bool, bool]:
-    """digits * 10^power to the nearest, halves away from 0; whether it is exact, and in 64 bits."""
-    if power == 0 or digits == 0:
-        return digits, True, True
-    if power > 0:
-        fits = power <= 18 and abs(digits) <= HIGHEST // POWERS[min(power, 18)]
-        return digits * POWERS[min(power, 18)], True, fits
-    if power < -18:
-        whole = 1 if power == -19 and abs(digits) >= 5 * POWERS[18] else 0
-        return whole if digits > 0 else -whole, False, True
-    unit = POWERS[-power]
-    size = abs(digits)
-    whole = size // unit
-    rest = size - whole * unit
-    whole += rest >= unit - rest
-    return whole if digits > 0 else -whole, rest == 0, True
-
-
-@jit
-def _parse(
-    lines: np.ndarray,
-    k: int,
-    roles: np.ndarray,
-    scale: int,
-    low: int,
-    high: int,
-    t: np.ndarray,
-    x: np.ndarray,
-    y: np.ndarray,
-    p: np.ndarray,
-    n: int,
-    room: int,
-) -> tuple[int, int, int]:
-    """Append to n events those of the lines from byte k on; the last byte ends a line.
-
-    Returns the new n, the place reached (of the line, if it is bad), and why it stops there.
-    """
-    while k < len(lines) and n < room:
-        n, k = _plain(lines, k, roles, scale, low, high, t, x, y, p, n, room)
-        if k < len(lines) and n < room:
-            n, k, good = _line(lines, k, roles, scale, low, high, t, x, y, p, n)
-            if not good:
-                return n, k, BAD
-    return n, k, FULL if n == room else DONE
-
-
-@jit
-def _plain(
-    lines: np.ndarray,
-    k: int,
-    roles: np.ndarray,
-    scale: int,
-    low: int,
-    high: int,
-    t: np.ndarray,
-    x: np.ndarray,
-    y: np.ndarray,
-    p: np.ndarray,
-    n: int,
-    room: int,
-) -> tuple[int, Any]:
-    """Like `_parse`, but only up to a line that is not plain; that is three times as fast.
-
-    Plain are numbers of 1 to 18 digits, with a point only in the time, and one comma or space
-    between them. The place has an unsigned type, so that no index can count from the end.
-    """
-    one, ten, zero, end = np.uint64(1), np.uint64(10), np.uint64(48), np.uint64(len(lines))
-    at: Any = np.uint64(k)
-    begin = at
-    last = len(roles) - 1
-    while at < end and n < room:
-        begin = at
-        time: Any = 0
-        column: Any = 0
-        row: Any = 0
-        polarity: Any = 1
-        for i in range(len(roles)):
-            role = roles[i]
-            minus = lines[at] == 45
-            at += np.uint64(minus)
-            first = at
-            number: Any = np.uint64(0)
-            digit: Any = np.uint64(lines[at]) - zero
-            while digit < ten:
-                number = number * ten + digit
-                at += one
-                digit = np.uint64(lines[at]) - zero
-            count: Any = np.int64(at - first)
-            if role == 0:
-                power: Any = scale
-                if lines[at] == 46:
-                    at += one
-                    first = at
-                    digit = np.uint64(lines[at]) - zero
-                    while digit < ten:
-                        number = number * ten + digit
-                        at += one
-                        digit = np.uint64(lines[at]) - zero
-                    count += np.int64(at - first)
-                    power -= np.int64(at - first)
-                if count + max(power, 0) > 18 or power < -18:
-                    return n, np.int64(begin)
-                time, _, _ = _scaled(np.int64(number), power)
-                time = -time if minus else time
-            elif role == 3:
-                polarity = -np.int64(number) if minus else np.int64(number)
-            elif role >= 0:
-                column = np.int64(number) if role == 1 else column
-                row = np.int64(number) if role == 2 else row
-                count = 0 if minus else count
-            if i == last and lines[at] == 13:
-                at += one
-            mark = lines[at]
-            good = mark == 10 if i == last else (mark == 44) | (mark == 32)
-            if not good or count < 1 or count > 18:
-                return n, np.int64(begin)
-            at += one
-        if column > 65535 or row > 65535 or polarity < -1 or polarity > 1:
-            return n, np.int64(begin)
-        t[n], x[n], y[n], p[n] = time, column, row, polarity > 0
-        n += (time >= low) & (time < high)
-    return n, np.int64(at)
-
-
-@jit
-def _line(
-    lines: np.ndarray,
-    k: int,
-    roles: np.ndarray,
-    scale: int,
-    low: int,
-    high: int,
-    t: np.ndarray,
-    x: np.ndarray,
-    y: np.ndarray,
-    p: np.ndarray,
-    n: int,
-) -> tuple[int, int, bool]:
-    """Append the event of any line to n events: the new n, the next line, whether it is good."""
-    at = k
-    while lines[at] == 32 or lines[at] == 9 or lines[at] == 13:
-        at += 1
-    if lines[at] == 35 or lines[at] == 37 or (lines[at] == 47 and lines[at + 1] == 47):
-        while lines[at] != 10:
-            at += 1
-    if lines[at] == 10:
-        return n, at + 1, True
-    time, column, row, polarity = 0, 0, 0, 1
-    for role in roles:
-        digits, power, after = _number(lines, at)
-        if after < 0:
-            return n, k, False
-        value, exact, fits = _scaled(digits, power + scale if role == 0 else power)
-        if role >= 0 and not (fits and (exact or role == 0)):
-            return n, k, False
-        time = value if role == 0 else time
-        column = value if role == 1 else column
-        row = value if role == 2 else row
-        polarity = value if role == 3 else polarity
-        at = after
-        while lines[at] == 44 or lines[at] == 32 or lines[at] == 59 or lines[at] == 9:
-            at += 1
-    at += lines[at] == 13
-    good = lines[at] == 10 and 0 <= column <= 65535 and 0 <= row <= 65535
-    if not good or polarity < -1 or polarity > 1 or time == HIGHEST:
-        return n, k, False
-    t[n], x[n], y[n], p[n] = time, column, row, polarity > 0
-    return n + ((time >= low) & (time < high)), at + 1, True
-
-
-@jit
-def _digits(value: Any, least: int, out: np.ndarray, at: int) -> int:
-    """Write a number that is not negative with at least so many digits; the place after it."""
-    n = 1
-    while n < 19 and POWERS[n] <= value:
-        n += 1
-    n = max(n, least)
-    for i in range(at + n - 1, at - 1, -1):
-        rest = value // 10
-        out[i] = 48 + value - 10 * rest
-        value = rest
-    return at + n
-
-
-@jit
-def _print(
-    t: np.ndarray,
-    x: np.ndarray,
-    y: np.ndarray,
-    p: np.ndarray,
-    mark: int,
-    seconds: bool,
-    out: np.ndarray,
-) -> int:
-    """Write lines of events, of at most LONGEST bytes each; how many bytes they are."""
-    at = 0
-    for i in range(len(t)):
-        time = t[i]
-        if time < 0:
-            out[at] = 45
-            at += 1
-            time = -time
-        if seconds:
-            at = _digits(time // 1_000_000, 1, out, at)
-            out[at] = 46
-            at = _digits(time % 1_000_000, 6, out, at + 1)
-        else:
-            at = _digits(time, 1, out, at)
-        out[at] = mark
-        at = _digits(np.int64(x[i]), 1, out, at + 1)
-        out[at] = mark
-        at = _digits(np.int64(y[i]), 1, out, at + 1)
-        out[at] = mark
-        out[at + 1] = 48 + p[i]
-        out[at + 2] = 10
-        at += 3
-    return at
-
-
 FORMATS.register(
     Format(
         name="text",
@@ -579,5 +342,6 @@ FORMATS.register(
         write=write,
         bound=bound,
         header=header,
+        live=live,
     )
 )

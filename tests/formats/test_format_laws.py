@@ -1,6 +1,8 @@
 """Laws that every file format obeys; a new format is tested by them as it is registered."""
 
 import contextlib
+import inspect
+import itertools
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,9 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from eventkit import Events, FormatError
+from eventkit import Events, FormatError, OptionError
 from eventkit.events import Columns
 from eventkit.formats import FORMATS, Report, info, read, stream, write
+from eventkit.formats._live import Feed, Until
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ HOLDS = {
     "evt2": Holds((640, 480), beyond=1000, last=1 << 33, nothing=True, unsorted=True),
     "evt21": Holds((640, 480), beyond=1000, last=1 << 33, nothing=True, unsorted=True),
     "evt3": Holds((346, 260), beyond=1000, last=(1 << 34) - 1, nothing=True),
+    "spif": Holds((346, 260), beyond=1000, unsorted=True, sized=False),
     "bs2": Holds(beyond=128, last=(1 << 23) - 1, unsorted=True, sized=False),
     "es": Holds((346, 260), last=20_000_000, nothing=True),
     "hdf5": Holds((346, 260), beyond=1000, nothing=True, library=True),
@@ -159,6 +163,63 @@ def test_chunks_of_any_length_are_the_whole(name, chunk, tmp_path):
     lengths = [len(part) for part in stream(path, chunk, **holds(name).options)]
     assert joined(path, name, chunk) == example(name)
     assert lengths == [min(chunk, 300 - i) for i in range(0, 300, chunk)]
+
+
+class Pieces:
+    """A source that gives bytes in pieces of some lengths, again and again."""
+
+    def __init__(self, data: bytes, lengths: list[int]) -> None:
+        self.data, self.lengths, self.at = data, itertools.cycle(lengths), 0
+
+    def ready(self, wait: float) -> bool:
+        # Nothing more is there when one piece was taken, unless somebody waits for it.
+        self.waited = wait > 0 or not getattr(self, "taken", False)
+        self.taken = False
+        return self.waited
+
+    def read(self, buffer: np.ndarray) -> int | None:
+        piece = self.data[self.at : self.at + next(self.lengths)]
+        buffer[: len(piece)] = np.frombuffer(piece, np.uint8)
+        self.at, self.taken = self.at + len(piece), True
+        return len(piece) or None
+
+
+def arrived(name: str, data: bytes, lengths: list[int], strict: bool = True) -> tuple:
+    """What `live` makes of bytes that come in pieces: events, and the report."""
+    report, fmt = Report(), FORMATS[name]
+    feed = Feed(Pieces(data, lengths), "-", Until())
+    options = {} if "size" not in inspect.signature(fmt.live).parameters else holds(name).options
+    parts = [e.copy() for e in fmt.live(feed, report, Columns(), strict=strict, **options)]
+    return Events.concat(parts), report
+
+
+LIVE = [name for name in WRITABLE if FORMATS[name].live is not None]
+each_live = pytest.mark.parametrize("name", LIVE)
+
+
+@each_live
+def test_bytes_that_come_in_any_pieces_are_the_events_of_the_file(name, tmp_path):
+    @settings(max_examples=40, deadline=None)
+    @given(events=recordings(holds(name)), lengths=st.lists(st.integers(1, 400), min_size=1))
+    def law(events, lengths):
+        path = written(name, tmp_path, events)
+        found, report = arrived(name, path.read_bytes(), lengths)
+        assert found == events
+        assert not report.counts
+
+    law()
+
+
+@each_live
+def test_damaged_bytes_that_come_never_crash(name, tmp_path):
+    whole = written(name, tmp_path, example(name, 60)).read_bytes()
+    for seed in range(150):
+        rng = np.random.default_rng(seed)
+        data = mutant(whole, rng)
+        for strict in (True, False):
+            with contextlib.suppress(FormatError, OptionError):
+                found, _ = arrived(name, data, rng.integers(1, 300, 9).tolist(), strict)
+                assert len(found) <= len(data)
 
 
 @each_format

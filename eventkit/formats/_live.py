@@ -1,0 +1,413 @@
+"""Recordings that are still being made: standard input, a file that grows, datagrams.
+
+Their bytes come through a Feed, of which a format's `live` takes what it can use. A format that
+needs all of a file at once (HDF5, .npz, ...) is read from standard input by way of a temporary
+file. Datagrams hold words of `spif`, at most 512 bytes of them, as AEStream sends and takes them.
+"""
+
+import contextlib
+import os
+import select
+import socket
+import stat
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from eventkit.errors import FormatError, OptionError
+from eventkit.events import Columns, Events
+from eventkit.events import chunks as cut
+from eventkit.formats import FORMATS, HEAD, Format, Report, known_by, limits, unknown_format
+from eventkit.registry import bind
+
+TICK = 0.05  # s between two looks at a file, a clock or a wish to stop
+BLOCK, LARGEST = 1 << 20, 1 << 16  # bytes that are held, and of the largest datagram
+LONGEST = 1 << 27  # bytes that a record may have
+DATAGRAM, RECEIVED = 512, 1 << 25  # bytes of one that is sent, and of the queue of those received
+DROPS = 40  # SO_RXQ_OVFL of Linux: count what found no place in that queue
+ENOUGH = 64  # bytes of which a suffix can be believed that they have no magic
+STEP = 1000  # µs of events that are sent at once, where they are sent at their pace
+
+
+@dataclass(frozen=True)
+class Until:
+    """When a live recording ends: after so many seconds, after so many without a byte, or when
+    `ended` says so and all that is there has been read; at the end of standard input at any rate.
+    """
+
+    seconds: float | None = None
+    idle_s: float | None = None
+    ended: Callable[[], bool] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("seconds", "idle_s"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise OptionError(f"{name} is {value}, expected a length of time in seconds")
+
+
+class _Source(Protocol):
+    def ready(self, wait: float) -> bool:
+        """Whether there are bytes, or an end, after so many seconds at most."""
+
+    def read(self, buffer: np.ndarray) -> int | None:
+        """Fill what there is into the buffer: how many bytes, or None at the end."""
+
+
+class Pipe:
+    """Standard input."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def ready(self, wait: float) -> bool:
+        return bool(select.select([self._fd], [], [], wait)[0])
+
+    def read(self, buffer: np.ndarray) -> int | None:
+        return os.readv(self._fd, [buffer.data]) or None
+
+
+class Growing:
+    """A file to which somebody appends; it has no end of its own."""
+
+    def __init__(self, fd: int, path: Path) -> None:
+        self._fd, self._path, self._at = fd, path, 0
+
+    def ready(self, wait: float) -> bool:
+        end = os.fstat(self._fd).st_size
+        if end < self._at:
+            raise FormatError(self._path, end, "the file became shorter while it was read")
+        if end == self._at and wait:
+            time.sleep(wait)
+            return os.fstat(self._fd).st_size > self._at
+        return end > self._at
+
+    def read(self, buffer: np.ndarray) -> int:
+        n = os.preadv(self._fd, [buffer.data], self._at)
+        self._at += n
+        return n
+
+
+class Datagrams:
+    """What arrives at a port; it has no end of its own."""
+
+    def __init__(self, address: str, report: Report) -> None:
+        self._report, self._lost = report, 0
+        family, kind, proto, _, place = _resolved(address, passive=True)
+        self._socket = socket.socket(family, kind, proto)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVED)
+        self._socket.setsockopt(socket.SOL_SOCKET, DROPS, 1)
+        try:
+            self._socket.bind(place)
+        except OSError as error:
+            self._socket.close()
+            raise OSError(error.errno, error.strerror, address) from None
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def ready(self, wait: float) -> bool:
+        return bool(select.select([self._socket], [], [], wait)[0])
+
+    def read(self, buffer: np.ndarray) -> int:
+        """The next datagram; an odd rest of one is no word, so it is counted and left out."""
+        n, told, _, _ = self._socket.recvmsg_into([buffer.data], 64)
+        for level, kind, data in told:
+            if level == socket.SOL_SOCKET and kind == DROPS:
+                lost = int.from_bytes(data[:4], sys.byteorder)
+                self._report.counts["datagrams lost by this machine"] += lost - self._lost
+                self._lost = lost
+        if n % 4:
+            self._report.counts["trailing bytes"] += n % 4
+        return n - n % 4
+
+
+class Feed:
+    """The bytes that came and are not used yet: `data`, which begins at byte `offset` of all."""
+
+    def __init__(self, source: _Source, path: str, until: Until) -> None:
+        self.path, self.offset, self.ended = path, 0, False
+        self._source, self._until = source, until
+        self._buffer = np.empty(BLOCK, np.uint8)
+        self._begin = self._end = 0
+        self._started = self._last = time.monotonic()
+
+    @property
+    def data(self) -> np.ndarray:
+        return self._buffer[self._begin : self._end]
+
+    def use(self, n: int) -> None:
+        """The first n bytes are done with."""
+        self._begin += n
+        self.offset += n
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """What is there, and again whenever there is more, until the end."""
+        yield self.data
+        while self.more():
+            yield self.data
+
+    def to_the_end(self) -> Iterator[tuple[np.ndarray, bool]]:
+        """As iterating, and once more when no byte will come any more: then it is the last time."""
+        for data in self:
+            yield data, False
+        yield self.data, True
+
+    def more(self) -> bool:
+        """Wait for further bytes, and take all that are there; False if there will be none.
+
+        `data` then begins at the same place of memory again.
+        """
+        while not self.ended:
+            if not self._wait():
+                self.ended = True
+                break
+            self._make_room()
+            before = self._end
+            while len(self._buffer) - self._end >= LARGEST and self._source.ready(0):
+                n = self._source.read(self._buffer[self._end :])
+                self.ended = n is None
+                self._end += n or 0
+                if not n:
+                    break
+            if self._end > before:
+                self._last = time.monotonic()
+                return True
+        return False
+
+    def settle(self) -> None:
+        """Have `data` begin where it does after `more`, as kernels want words at such places."""
+        self._make_room()
+
+    def drain(self) -> None:
+        """Leave out all that comes until the end."""
+        for data in self:
+            self.use(len(data))
+
+    def _wait(self) -> bool:
+        until = self._until
+        while not self._source.ready(0):
+            now = time.monotonic()
+            ends = [self._started + until.seconds] if until.seconds is not None else []
+            ends += [self._last + until.idle_s] if until.idle_s is not None else []
+            if until.ended and until.ended():
+                return self._source.ready(0)  # what came since it was looked at last
+            if any(now >= end for end in ends):
+                return False
+            if self._source.ready(min([TICK, *(end - now for end in ends)])):
+                break
+        return until.seconds is None or time.monotonic() < self._started + until.seconds
+
+    def _make_room(self) -> None:
+        tail = self.data
+        if len(tail) > len(self._buffer) // 2:
+            if len(tail) > LONGEST:
+                reason = f"a record has more than {LONGEST:,} bytes, which cannot be true"
+                raise FormatError(self.path, self.offset, reason)
+            self._buffer = np.empty(2 * len(self._buffer), np.uint8)
+        self._buffer[: len(tail)] = tail.copy()
+        self._begin, self._end = 0, len(tail)
+
+
+def until(options: dict[str, Any]) -> tuple[Until, dict[str, Any]]:
+    """When to end, and the other options."""
+    names = ("seconds", "idle_s", "ended")
+    told = {name: value for name, value in options.items() if name in names}
+    rest = {name: value for name, value in options.items() if name not in (*names, "follow")}
+    return Until(**told), rest
+
+
+def is_live(path: str | Path) -> bool:
+    """Whether a path names a source without an end: - (standard input) or udp://HOST:PORT."""
+    return str(path) == "-" or is_address(path)
+
+
+def is_address(path: str | Path) -> bool:
+    return isinstance(path, str) and path.startswith("udp://")
+
+
+def stream(
+    path: str | Path,
+    asked: dict[str, Any],
+    name: str | None,
+    report: Report,
+    into: Columns | None,
+) -> Iterator[Events]:
+    """The events of a live recording, as `eventkit.formats.stream` gives those of a file.
+
+    A chunk has what is there, so that none waits for later events. Among what is asked for may be
+    the fields of Until.
+    """
+    ends, asked = until(asked)
+    chunk, strict = asked.pop("chunk"), asked.pop("strict")
+    low, high = limits(asked.pop("start"), asked.pop("stop"))
+    if chunk < 1:
+        raise OptionError(f"chunk is {chunk}, expected at least 1")
+    window = None if (low, high) == limits(None, None) else (low, high)
+    with _opened(path, report, ends) as feed:
+        fmt = _format_of(feed, name, path)
+        report.format = fmt.name
+        if fmt.live is None:
+            again = {**asked, "chunk": chunk, "start": low, "stop": high, "strict": strict}
+            yield from _spooled(feed, fmt, bind(fmt.stream, again, fmt.name), report, into)
+            return
+        bound = bind(fmt.live, {**asked, "strict": strict}, f"{fmt.name}, live,")
+        size, empty = (1, 1), True
+        for events in fmt.live(feed, report, into or Columns(), **bound):
+            size = events.size
+            for part in cut(events if window is None else events.between(*window), chunk):
+                if len(part):
+                    empty = False
+                    report.bytes = feed.offset + len(feed.data)
+                    yield part
+        report.bytes = feed.offset + len(feed.data)
+        if empty:
+            yield Events.empty(size)
+
+
+@contextlib.contextmanager
+def _opened(path: str | Path, report: Report, until: Until) -> Iterator[Feed]:
+    if is_address(path):
+        source = Datagrams(str(path), report)
+        with contextlib.closing(source):
+            yield Feed(source, str(path), until)
+    elif str(path) == "-":
+        if sys.stdin is None or sys.stdin.isatty():
+            raise FormatError("-", None, "standard input is a terminal; expected a recording")
+        yield Feed(Pipe(sys.stdin.fileno()), "-", until)
+    else:
+        with Path(path).open("rb", buffering=0) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise FormatError(path, None, "is no regular file, which could be followed")
+            yield Feed(Growing(file.fileno(), Path(path)), str(path), until)
+
+
+def _format_of(feed: Feed, name: str | None, path: str | Path) -> Format:
+    """The format named, or the one that the first bytes tell, for which it is waited."""
+    if is_address(path):
+        if name not in (None, "spif"):
+            raise OptionError(f"{path}: datagrams are read as spif, not as {name}")
+        return FORMATS["spif"]
+    suffix = "" if is_live(path) else Path(path).suffix.lower()
+    fmt = FORMATS[name] if name else None
+    for data in feed:
+        head = bytes(data[:HEAD])
+        fmt = fmt or known_by(head, suffix if len(head) >= ENOUGH else "")
+        if fmt is not None or len(head) == HEAD:
+            break
+    head = bytes(feed.data[:HEAD])
+    if feed.ended and not head:
+        raise FormatError(feed.path, None, "nothing came; expected a recording")
+    return fmt or known_by(head, suffix) or unknown_format(feed.path, head)
+
+
+def _spooled(
+    feed: Feed, fmt: Format, bound: dict[str, Any], report: Report, into: Columns | None
+) -> Iterator[Events]:
+    """All of a feed by way of a file."""
+    if feed.path != "-":
+        raise OptionError(f"{feed.path}: {fmt.name} cannot be followed, as it is read as a whole")
+    with tempfile.NamedTemporaryFile(suffix=fmt.suffixes[0]) as file:
+        for data in feed:
+            file.write(data.data)
+            feed.use(len(data))
+        file.flush()
+        try:
+            yield from fmt.stream(Path(file.name), report, into or Columns(), **bound)
+        except FormatError as error:
+            raise FormatError("-", error.offset, error.reason) from None
+
+
+def sensor_of(
+    feed: Feed, size: tuple[int, int] | None, option: str = "size=WxH"
+) -> tuple[int, int]:
+    """The size of the sensor; OptionError if neither the head of the stream nor the user told."""
+    if size is None:
+        reason = "a recording that is still being made does not tell the sensor's size"
+        raise OptionError(f"{feed.path}: {reason}; {option} sets it")
+    return size
+
+
+def cut_off(feed: Feed, report: Report, strict: bool, what: str, before: int = 0) -> None:
+    """What is left at the end is no whole record: FormatError, or counted if not strict.
+
+    `before` are bytes of the record that are used already.
+    """
+    n = len(feed.data) + before
+    if n and strict:
+        reason = f"the recording ends {n:,} bytes into {what}; it is cut off"
+        raise FormatError(feed.path, feed.offset - before, f"{reason}; strict=False reads the rest")
+    if n:
+        report.counts["trailing bytes"] += n
+
+
+def send(
+    address: str, chunks: Iterable[Events], name: str | None, options: Mapping[str, Any]
+) -> None:
+    """Events as datagrams of `spif`; speed=1 is at the pace of their times, 2 twice as fast."""
+    if name not in (None, "spif"):
+        raise OptionError(f"{address}: datagrams are written as spif, not as {name}")
+    speed = bind(_speed, options, "spif by udp")["speed"]
+    if speed is not None and not speed > 0:
+        raise OptionError(f"speed is {speed}, expected more than 0, as 1 for real time")
+    write = FORMATS["spif"].write
+    assert write is not None
+    family, kind, proto, _, place = _resolved(address, passive=False)
+    with socket.socket(family, kind, proto) as out:
+        out.connect(place)
+        write(_Sender(out), _paced(chunks, speed) if speed else chunks)
+
+
+def _speed(*, speed: float | None = None) -> None:
+    """The options of `send`."""
+
+
+class _Sender:
+    """A socket as a file: what is written is sent, whole words of 8 bytes in each datagram."""
+
+    def __init__(self, out: socket.socket) -> None:
+        self._out = out
+
+    def write(self, data: bytes) -> int:
+        view = memoryview(data)
+        for at in range(0, len(view), DATAGRAM):
+            with contextlib.suppress(ConnectionRefusedError):  # nobody listens, or not yet
+                self._out.send(view[at : at + DATAGRAM])
+        return len(view)
+
+
+def _paced(chunks: Iterable[Events], speed: float) -> Iterator[Events]:
+    """The events, each group of STEP µs when it is due."""
+    began, first = time.monotonic(), None
+    for events in chunks:
+        group = events.t // STEP
+        edges = np.flatnonzero(group[1:] != group[:-1]) + 1
+        for part in np.split(np.arange(len(events)), edges) if len(events) else [np.arange(0)]:
+            if len(part):
+                now = int(events.t[part[0]])
+                first = now if first is None else first
+                time.sleep(max(0.0, began + (now - first) / 1e6 / speed - time.monotonic()))
+            yield events[part[0] : part[-1] + 1] if len(part) else events
+
+
+def _resolved(address: str, passive: bool) -> tuple[Any, ...]:
+    """What `socket` needs to know of udp://HOST:PORT."""
+    try:
+        parts = urlsplit(address)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if not host or port is None or parts.path.strip("/") or parts.query:
+        raise OptionError(f"{address}: expected udp://HOST:PORT, as udp://0.0.0.0:3333")
+    flags = socket.AI_PASSIVE if passive else 0
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=flags)[0]
+    except socket.gaierror as error:
+        raise OptionError(f"{address}: {host} is no known host ({error.strerror})") from None

@@ -1,0 +1,269 @@
+"""Recordings that are still being made: real pipes, real sockets, files that really grow."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from making import ROOT, make_events
+
+import eventkit as ek
+from eventkit import Events, FormatError, OptionError
+from eventkit.formats import FORMATS, Report
+
+SIZE = (128, 128)
+EVENTS = make_events(5000, SIZE)
+
+
+def command(*words, **options) -> subprocess.Popen:
+    """The command as a process of its own, whose pipes are open."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    line = [sys.executable, "-m", "eventkit", *map(str, words)]
+    return subprocess.Popen(line, env=environment, **pipes, **options)
+
+
+@pytest.fixture
+def piped(monkeypatch):
+    """A function that makes bytes standard input, written by another thread, then ended."""
+    threads = []
+
+    def pipe(data: bytes) -> None:
+        reading, writing = os.pipe()
+
+        def write():
+            with os.fdopen(writing, "wb") as file:
+                file.write(data)
+
+        threads.append(threading.Thread(target=write))
+        threads[-1].start()
+        monkeypatch.setattr(sys, "stdin", os.fdopen(reading))
+
+    yield pipe
+    for thread in threads:
+        thread.join()
+
+
+@pytest.fixture
+def port() -> int:
+    """A port at which nobody listens."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.mark.parametrize("name", ["aedat4", "evt3", "es", "dat", "hdf5", "npz"])
+def test_standard_input_is_known_by_its_first_bytes(name, tmp_path, piped):
+    path = tmp_path / f"a{FORMATS[name].suffixes[0]}"
+    ek.write(path, EVENTS, format=name)
+    piped(path.read_bytes())
+    assert ek.read("-") == EVENTS
+    piped(path.read_bytes())
+    facts = ek.info("-")
+    assert (facts["format"], facts["events"], facts["path"]) == (name, 5000, "-")
+    if FORMATS[name].live:
+        assert facts["bytes"] == path.stat().st_size
+
+
+def test_chunks_and_windows_of_standard_input_are_those_of_a_file(tmp_path, piped):
+    path = tmp_path / "a.raw"
+    ek.write(path, EVENTS, format="evt2")
+    low, high = int(EVENTS.t[1000]), int(EVENTS.t[3000])
+    piped(path.read_bytes())
+    parts = [part.copy() for part in ek.stream("-", 70, start=low, stop=high)]
+    assert Events.concat(parts) == EVENTS.between(low, high)
+    assert max(map(len, parts)) <= 70
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "reason"),
+    [
+        (b"", {}, "-: nothing came; expected a recording"),
+        (b"some words\n" * 9, {}, "-: no known format: starts with b'some words"),
+        (b"123456", {"format": "atis", "size": "9x9"}, "ends 1 bytes into the 5 of an event"),
+        (b"123456", {"format": "bs2"}, "does not tell the sensor's size; size=WxH sets it"),
+        (b"#!AER-DAT2.0\r\n12345678", {}, "its header names no chip that is known; chip= sets it"),
+    ],
+)
+def test_what_is_wrong_with_standard_input_is_said(data, options, reason, piped):
+    piped(data)
+    with pytest.raises((FormatError, OptionError), match=reason):
+        ek.read("-", **options)
+
+
+def test_a_cut_stream_is_read_to_its_end_if_not_strict(piped):
+    report = Report()
+    piped(b"\1\2\3\4\5\6")
+    events = ek.read("-", format="atis", size="9x9", strict=False, report=report)
+    assert len(events) == 1
+    assert report.counts == {"trailing bytes": 1}
+
+
+def test_a_growing_file_is_followed_until_it_is_said_to_be_complete(tmp_path):
+    whole, path = tmp_path / "whole.raw", tmp_path / "grows.raw"
+    ek.write(whole, EVENTS, format="evt3")
+    data = whole.read_bytes()
+    path.write_bytes(data[:500])
+    done = 500
+
+    def ended() -> bool:
+        """Somebody appends between two looks; it is complete once all is there."""
+        nonlocal done
+        with path.open("ab") as file:
+            file.write(data[done : done + 3001])
+        done += 3001
+        return done >= len(data)
+
+    parts = [part.copy() for part in ek.stream(path, follow=True, ended=ended)]
+    assert Events.concat(parts) == EVENTS
+    assert len(parts) > 2
+    assert ek.read(whole, follow=True, idle_s=0) == EVENTS
+    assert ek.read(whole, follow=False) == EVENTS
+
+
+def test_a_followed_file_that_shrinks_is_an_error(tmp_path):
+    path = tmp_path / "a.raw"
+    ek.write(path, EVENTS, format="evt2")
+    parts = ek.stream(path, 10, follow=True, size="128x128")
+    next(parts)
+    os.truncate(path, 100)
+    with pytest.raises(FormatError, match="became shorter while it was read"):
+        list(parts)
+
+
+def test_what_cannot_be_followed_is_refused(tmp_path):
+    path = tmp_path / "a.npz"
+    ek.write(path, EVENTS)
+    with pytest.raises(OptionError, match="npz cannot be followed, as it is read as a whole"):
+        ek.read(path, follow=True)
+    with pytest.raises(OptionError, match="npz has no option 'seconds'"):
+        ek.read(path, seconds=1)
+    with pytest.raises(OptionError, match="idle_s is -1, expected a length of time"):
+        ek.read(path, follow=True, idle_s=-1)
+
+
+@pytest.mark.parametrize("speed", [None, 1000.0])
+def test_datagrams_carry_events_from_one_process_to_another(port, speed):
+    events = EVENTS[:3000] if speed is None else EVENTS[:500]
+    address, report = f"udp://127.0.0.1:{port}", Report()
+    got = []
+    parts = ek.stream(address, size="128x128", idle_s=5, report=report, ended=lambda: done)
+    done = False
+    # The socket is bound when the first chunk is asked for, so it is asked for in a thread.
+    receiver = threading.Thread(target=lambda: got.extend(part.copy() for part in parts))
+    receiver.start()
+    while not bound(port):
+        pass
+    ek.write(
+        address,
+        [events[i : i + 100] for i in range(0, len(events), 100)],
+        **({} if speed is None else {"speed": speed}),
+    )
+    done = True
+    receiver.join()
+    assert Events.concat(got) == events
+    assert not report.counts["trailing bytes"]
+
+
+def bound(port: int) -> bool:
+    """Whether somebody listens at a port; to try it would be in his way."""
+    return f":{port:04X} " in Path("/proc/net/udp").read_text()
+
+
+def test_words_without_a_time_and_odd_datagrams_are_understood(port):
+    address, report, got, done = f"udp://127.0.0.1:{port}", Report(), [], []
+    parts = ek.stream(address, size="9x9", report=report, ended=lambda: bool(done))
+    receiver = threading.Thread(target=lambda: got.extend(part.copy() for part in parts))
+    receiver.start()
+    while not bound(port):
+        pass
+    words = np.array([1 << 31 | 3 << 16 | 1 << 15 | 4, 5 << 16 | 6, 77], "<u4").tobytes()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
+        out.sendto(words + b"\1\2", ("127.0.0.1", port))
+        out.sendto(b"\1", ("127.0.0.1", port))
+    done.append(1)
+    receiver.join()
+    events = Events.concat(got)
+    assert (events.x.tolist(), events.y.tolist(), events.p.tolist()) == ([3, 5], [4, 6], [1, 0])
+    assert events.t[1] == 77
+    assert report.counts == {"trailing bytes": 3}
+
+
+@pytest.mark.parametrize(
+    ("address", "options", "reason"),
+    [
+        ("udp://127.0.0.1", {}, r"expected udp://HOST:PORT, as udp://0.0.0.0:3333"),
+        ("udp://127.0.0.1:99999", {}, r"expected udp://HOST:PORT"),
+        ("udp://no.such.host.invalid:3333", {}, "is no known host"),
+        ("udp://127.0.0.1:3333", {"format": "evt3"}, "as spif, not as evt3"),
+    ],
+)
+def test_addresses_are_checked(address, options, reason):
+    with pytest.raises(OptionError, match=reason):
+        ek.read(address, size="9x9", seconds=0, **options)
+    with pytest.raises(OptionError, match=reason):
+        ek.write(address, EVENTS, **options)
+
+
+def test_a_sender_may_be_slow_or_fast_but_not_backwards():
+    for options, reason in (({"speed": 0}, "speed is 0.0"), ({"sped": 1}, "no option 'sped'")):
+        with pytest.raises(OptionError, match=reason):
+            ek.write("udp://127.0.0.1:9", EVENTS, **options)
+
+
+def test_a_port_without_events_needs_a_size_and_gives_none(port):
+    assert ek.read(f"udp://127.0.0.1:{port}", size="7x5", seconds=0) == Events.empty((7, 5))
+    with pytest.raises(OptionError, match="size=WxH sets it"):
+        ek.read(f"udp://127.0.0.1:{port}", seconds=0)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", port))
+        with pytest.raises(OSError, match="in use"):
+            ek.read(f"udp://127.0.0.1:{port}", size="7x5", seconds=0)
+
+
+def test_the_command_translates_a_pipe(tmp_path):
+    ek.write(tmp_path / "a.raw", EVENTS, format="evt3")
+    with (tmp_path / "a.raw").open("rb") as file:
+        data = file.read()
+    process = command("translate", "-", tmp_path / "b.es", "--json")
+    out, err = process.communicate(data)
+    assert (process.returncode, err) == (0, b"")
+    assert json.loads(out)["written"] == 5000
+    assert ek.read(tmp_path / "b.es") == EVENTS
+
+
+def test_ctrl_c_ends_a_recording_from_a_port_in_good_order(tmp_path, port):
+    target = tmp_path / "a.aedat4"
+    address = f"udp://127.0.0.1:{port}"
+    process = command("translate", address, target, "--from", "spif:size=128x128", "--json")
+    while not bound(port):
+        assert process.poll() is None
+    while not any(path.stat().st_size > 1000 for path in tmp_path.glob(".a.*")):
+        assert process.poll() is None
+        ek.write(address, EVENTS)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert (process.returncode, err) == (0, b"")
+    assert json.loads(out)["written"] == len(ek.read(target))
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("info", "a.es", "--seconds", "1"), "--seconds goes with --follow"),
+        (("translate", "a.es", "-"), "standard output"),
+        (("info", "udp://127.0.0.1:1x"), "expected udp://HOST:PORT"),
+    ],
+)
+def test_the_command_refuses_what_makes_no_sense(words, reason, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ek.write("a.es", EVENTS)
+    code, _, err = run(*words)
+    assert code != 0
+    assert reason in err
