@@ -144,11 +144,7 @@ def live(
     polarity: Literal["jaer", "reversed"] = "jaer",
 ) -> Iterator[Events]:
     """Events as they come; chip is needed if the header does not name it. Counts as `stream`."""
-    for data in feed:
-        head = bytes(data)
-        recording = _parse(Path(feed.path), io.BytesIO(head), -1, len(head))
-        if len(head) - recording.begin >= recording.record or len(head) > LARGEST:
-            break
+    recording = _live_head(feed)
     known = chip or _named_chip(recording)[1]
     if known is None:
         raise OptionError(f"{feed.path}: its header names no chip that is known; chip= sets it")
@@ -168,6 +164,20 @@ def live(
         feed.use(len(records) * record)
     _count(report, tally)
     cut_off(feed, report, strict, f"the {record} of an event")
+
+
+def _live_head(feed: Feed) -> _Recording:
+    """The ASCII lines of a live recording, when a record is behind them or it has ended."""
+    for data in feed:
+        head = bytes(data)
+        if len(head) < len(MAGIC) + 5:
+            continue
+        recording = _parse(Path(feed.path), io.BytesIO(head), -1, len(head))
+        rest = head[recording.begin :]
+        cut = rest.startswith(b"#") and b"\n" not in rest and len(rest) < HEAD
+        if (len(rest) >= recording.record and not cut) or len(head) > LARGEST:
+            return recording
+    return _parse(Path(feed.path), io.BytesIO(bytes(feed.data)), -1, len(feed.data))
 
 
 def _units(
