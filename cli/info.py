@@ -26,7 +26,7 @@ from ._text import (
 
 
 @click.command("info")
-@click.argument("file", metavar="FILE|FOLDER|-|udp://HOST:PORT", type=SOURCE)
+@click.argument("file", metavar="FILE|FOLDER", type=SOURCE)
 @click.option("--from", "spec", metavar="SPEC", help=FROM_HELP)
 @click.option("--tolerant", is_flag=True, help="Read what is sound in a damaged file.")
 @live_options

@@ -348,7 +348,7 @@ def raw(code: Code, title: str, write: Callable[..., None] | None) -> Format:
         t0: Literal["sensor", "first"] = "sensor",
     ) -> Iterator[Events]:
         """Events as they come; size is needed if the header does not name it."""
-        header = live_header(feed, SEEN if code.variant else 1)
+        header = live_header(feed, SEEN if code.variant else 2)
         if header.kind not in (code.name, None):
             reason = f"its header says {header.kind}, expected {code.name}"
             raise FormatError(feed.path, 0, reason)

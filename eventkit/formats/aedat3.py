@@ -180,7 +180,7 @@ def live(
 ) -> Iterator[Events]:
     """Polarity events as they come, packet by packet. Counts as `stream`, but for clock resets."""
     for data in feed:
-        if END in bytes(data[:HEAD]) or (b"\n" in bytes(data[:HEAD]) and not _in_head(data)):
+        if len(data) >= HEAD or not _in_head(bytes(data)):
             break
     text = bytes(feed.data[:HEAD])
     head = _parse_head(Path(feed.path), text, len(text), strict, report)
@@ -199,9 +199,10 @@ def live(
     cut_off(feed, report, strict, "a packet")
 
 
-def _in_head(data: np.ndarray) -> bool:
+def _in_head(text: bytes) -> bool:
     """Whether the ASCII lines go on beyond what is there."""
-    text = bytes(data[:HEAD])
+    if (end := text.find(END)) >= 0:
+        return text.find(b"\n", end) < 0
     last = text.rfind(b"\n") + 1
     return last == len(text) or text.startswith(b"#", last)
 
