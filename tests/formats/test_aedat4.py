@@ -14,7 +14,17 @@ import pytest
 import zstandard
 
 from eventkit import Events, FormatError, OptionError
-from eventkit.formats import FORMATS, Report, _aedat4, extra, info, read, stream, write
+from eventkit.formats import (
+    FORMATS,
+    Report,
+    _aedat4,
+    _aedat4_inflate,
+    extra,
+    info,
+    read,
+    stream,
+    write,
+)
 
 MAGIC = b"#!AER-DAT4.0\r\n"
 SIZE = (346, 260)
@@ -318,7 +328,7 @@ def test_frames_samples_and_triggers_are_read_field_by_field(compression, file):
 
 
 def test_packets_that_inflate_beyond_the_limit_are_damaged(file, monkeypatch):
-    monkeypatch.setattr(_aedat4, "LIMIT", 1 << 20)
+    monkeypatch.setattr(_aedat4_inflate, "LIMIT", 1 << 20)
     zeros = bytes(1 << 22)
     for compression in (1, 3, 4):
         made = Golden(compression).add(A).add(B, payload=COMPRESS[compression](zeros)).add(C)

@@ -46,7 +46,7 @@ def test_decimals_are_exact_below_10_17_us(digits, rest, power, plus, unit):
     line = np.frombuffer(f"{number} 1 2 1\n".encode(), np.uint8)
     t, x, y, p = np.zeros(1, "i8"), np.zeros(1, "u2"), np.zeros(1, "u2"), np.zeros(1, "u1")
     roles = np.arange(4)
-    n, _, _ = text._parse(
+    n, _, _ = text.parse(
         line, 0, roles, text.SCALE[unit], text.LOWEST, text.HIGHEST, t, x, y, p, 0, 1
     )
     value = abs(Fraction(number)) * Fraction(10) ** text.SCALE[unit]
