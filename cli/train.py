@@ -5,11 +5,11 @@ from typing import Any
 
 import click
 
-from ._text import PATH, Bar, duration, print_facts, print_json, progress
+from ._text import PATH, STORE, Bar, duration, print_facts, print_json, progress
 
 
 @click.command()
-@click.argument("store", type=PATH)
+@click.argument("store", type=STORE)
 @click.option("--model", default="csnn_tiny", metavar="SPEC", help="As csnn_tiny:width=32.")
 @click.option("--epochs", type=click.IntRange(1), help="At most so many.  [default: the recipe's]")
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), help="At most so long.")

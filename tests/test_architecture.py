@@ -70,11 +70,12 @@ MAY_USE: dict[str, set[str]] = {
     "zstandard": {"formats"},
     "torch": LEARNING,
     "PIL": {"viz"},
+    "obstore": {"store"},
     "click": {"cli"},
     "rich": {"cli"},
 }
 # What not everybody has or needs is imported inside the functions that use it.
-LAZY = {"lz4", "zstandard", "PIL", "h5py", "rosbags"}
+LAZY = {"lz4", "zstandard", "PIL", "h5py", "rosbags", "obstore"}
 
 
 def room_of(module: str) -> str:

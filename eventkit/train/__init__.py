@@ -66,7 +66,7 @@ def train(
     Returns the content of metrics.json. A KeyboardInterrupt leaves the run folder complete as far
     as the training came, and is raised again.
     """
-    splits = data if isinstance(data, Mapping) else _open(Path(data))
+    splits = data if isinstance(data, Mapping) else _open(data)
     parts = _parts(splits, validation, seed)
     recipe = MODELS[parse_spec(model)[0]].recipe
     recipe = replace(recipe, batch=batch or recipe.batch, lr=lr or recipe.lr)
@@ -143,7 +143,7 @@ def _multiplies_bf16() -> bool:
     return any(getattr(torch.cpu, name, bool)() for name in names)
 
 
-def _open(store: Path) -> dict[str, Samples]:
+def _open(store: str | Path) -> dict[str, Samples]:
     opened = Store(store)
     return {name: EventDataset(opened, name) for name in opened.splits}
 
