@@ -174,10 +174,7 @@ class Remote:
         except obstore.exceptions.BaseError as error:
             if isinstance(error, FileNotFoundError):
                 raise
-            told = str(error).strip().splitlines()[0]
-            raise StoreError(
-                f"{self}: the object store refuses or does not answer: {told}"
-            ) from None
+            raise StoreError(f"{self}: the object store refuses: {_reason(error)}") from None
 
 
 Place = Path | Remote
