@@ -69,6 +69,7 @@ MAY_USE: dict[str, set[str]] = {
     "rosbags": {"formats"},
     "zstandard": {"formats"},
     "torch": LEARNING,
+    "triton": {"snn"},
     "PIL": {"viz"},
     "obstore": {"store"},
     "click": {"cli"},
