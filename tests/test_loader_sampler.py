@@ -142,7 +142,7 @@ def test_wrong_states_and_options_are_named():
     good = sampler.state_dict()
     for wrong, message in (
         ({"n": 8}, "its n is 8, here it is 9"),
-        ({"consumed": 10}, "sample 10 of 9"),
+        ({"consumed": 10}, "says 10 of 9"),
         ({"seed": "0"}, "must be integers"),
         ({"plan": "x"}, "its plan is 'x'"),
     ):

@@ -67,7 +67,7 @@ def loader(
     numbers = np.arange(len(dataset)) if indices is None else np.asarray(indices, np.int64)
     if numbers.ndim != 1 or ((numbers < 0) | (numbers >= len(dataset))).any():
         raise OptionError(f"indices must be numbers of samples, 0..{len(dataset) - 1}")
-    plan = f"{dataset.store.attributes.get('plan_digest', '')} {dataset.split.name}"
+    plan = dataset.plan
     if indices is not None:
         plan += f" {zlib.crc32(numbers.tobytes()):08x}"
     sampler = ResumableSampler(
@@ -99,8 +99,7 @@ class Loader:
     ) -> None:
         self.dataset, self.sampler, self.indices = dataset, sampler, indices
         self.threads, self.batches_ahead = check_threads(threads, batches_ahead)
-        self.device = torch.device(device) if device is not None else None
-        self._ring = Ring(batches_ahead + 3, on_gpu(self.device))
+        self._ship = Ship(dataset, self.batches_ahead, device)
 
     @property
     def batch_size(self) -> int:
@@ -134,43 +133,24 @@ class Loader:
         masked = self.sampler.world_size > 1 and not self.sampler.drop_last
 
         def start(pool: ThreadPoolExecutor, numbers: np.ndarray) -> Pending:
-            return self._start(pool, self.indices[numbers], epoch)
+            wanted = self.indices[numbers]
+            longest = int(self.dataset.lengths[wanted].max())
+            return self._ship.start(pool, self.threads, wanted, longest, epoch)
 
         made = ahead(groups, start, threads=self.threads, batches_ahead=self.batches_ahead)
         for (pending, numbers), n in zip(made, real, strict=True):
-            batch = self._finish(pending, self.indices[numbers])
+            wanted = self.indices[numbers]
+            batch = [self._ship.finish(pending), self._moved(self.dataset.labels[wanted])]
             del pending
+            if self.dataset.ragged:
+                batch.append(self._moved(self.dataset.lengths[wanted]))
+            if masked:
+                batch.append(self._moved(np.arange(len(numbers)) < n))
             self.sampler.advance()
-            yield (*batch, torch.arange(len(numbers)) < n) if masked else batch
+            yield tuple(batch)
 
-    def _start(self, pool: ThreadPoolExecutor, wanted: np.ndarray, epoch: int) -> "Pending":
-        dataset = self.dataset
-        dtype = dataset.stored_dtype if on_gpu(self.device) else dataset.batch_dtype
-        longest = int(dataset.lengths[wanted].max())
-        n_bytes = len(wanted) * longest * int(np.prod(dataset.shape[1:])) * dtype.itemsize
-        slot = self._ring.take(n_bytes)
-        sides = (longest, len(wanted)) if dataset.time_first else (len(wanted), longest)
-        frames = slot.tensor((*sides, *dataset.shape[1:]), dtype)
-        rows = frames.transpose(0, 1) if dataset.time_first else frames
-        # One task per thread: a batch is done as early as it can be, at little cost per sample.
-        cuts = np.linspace(0, len(wanted), min(self.threads, len(wanted)) + 1).astype(int).tolist()
-        futures = [
-            pool.submit(dataset.fill, wanted[a:b].tolist(), rows[a:b], epoch)
-            for a, b in itertools.pairwise(cuts)
-        ]
-        return Pending(futures, slot, frames)
-
-    def _finish(self, pending: "Pending", wanted: np.ndarray) -> tuple[torch.Tensor, ...]:
-        batch = [pending.frames, torch.from_numpy(self.dataset.labels[wanted])]
-        if self.dataset.ragged:
-            batch.append(torch.from_numpy(self.dataset.lengths[wanted]))
-        if self.device is None:
-            return tuple(batch)
-        batch = [part.to(self.device, non_blocking=True) for part in batch]
-        if on_gpu(self.device):
-            pending.slot.copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            pending.slot.copied.record(torch.cuda.current_stream(self.device))
-        return batch[0].to(self.dataset.batch_dtype), *batch[1:]
+    def _moved(self, column: np.ndarray) -> torch.Tensor:
+        return self._ship.moved(torch.from_numpy(column))
 
 
 class Pending(NamedTuple):
@@ -179,6 +159,58 @@ class Pending(NamedTuple):
     futures: list[Future[None]]
     slot: Slot
     frames: torch.Tensor
+
+
+class Ship:
+    """Brings samples of a dataset into memory of batches, and batches to the device."""
+
+    def __init__(
+        self, dataset: EventDataset, batches_ahead: int, device: str | torch.device | None
+    ) -> None:
+        self.dataset = dataset
+        self.device = torch.device(device) if device is not None else None
+        self.on_gpu = self.device is not None and self.device.type == "cuda"
+        self._ring = Ring(batches_ahead + 3, self.on_gpu)
+
+    def start(
+        self,
+        pool: ThreadPoolExecutor,
+        threads: int,
+        samples: np.ndarray,
+        length: int,
+        epoch: int,
+        first: np.ndarray | None = None,
+    ) -> Pending:
+        """Begin to read `length` frames of samples, from their frames `first` or 0, as a batch."""
+        dataset, n = self.dataset, len(samples)
+        dtype = dataset.stored_dtype if self.on_gpu else dataset.batch_dtype
+        sides = (length, n) if dataset.time_first else (n, length)
+        shape = (*sides, *dataset.shape[1:])
+        slot = self._ring.take(int(np.prod(shape)) * dtype.itemsize)
+        frames = slot.tensor(shape, dtype)
+        rows = frames.transpose(0, 1) if dataset.time_first else frames
+        # One task per thread: a batch is done as early as it can be, at little cost per sample.
+        cuts = np.linspace(0, n, min(threads, n) + 1).astype(int).tolist()
+        numbers, starts = samples.tolist(), None if first is None else first.tolist()
+        futures = [
+            pool.submit(dataset.fill, numbers[a:b], rows[a:b], epoch, starts and starts[a:b])
+            for a, b in itertools.pairwise(cuts)
+        ]
+        return Pending(futures, slot, frames)
+
+    def finish(self, pending: Pending) -> torch.Tensor:
+        """The frames of a batch that was read, on the device and in the dataset's type."""
+        if self.device is None:
+            return pending.frames
+        frames = self.moved(pending.frames)
+        if self.on_gpu:
+            pending.slot.copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            pending.slot.copied.record(torch.cuda.current_stream(self.device))
+        return frames.to(self.dataset.batch_dtype)
+
+    def moved(self, part: torch.Tensor) -> torch.Tensor:
+        """A tensor on the device; from pinned memory while the program goes on."""
+        return part if self.device is None else part.to(self.device, non_blocking=True)
 
 
 def ahead(
@@ -221,7 +253,3 @@ def check_threads(threads: int | None, batches_ahead: int) -> tuple[int, int]:
             f"threads is {threads}, batches_ahead {batches_ahead}, expected at least 1 and 0"
         )
     return threads, batches_ahead
-
-
-def on_gpu(device: torch.device | None) -> bool:
-    return device is not None and device.type == "cuda"

@@ -111,6 +111,11 @@ class EventDataset(Dataset[tuple[torch.Tensor, int]]):
         return bool((self.lengths != self.shape[0]).any())
 
     @property
+    def plan(self) -> str:
+        """Which samples these are, the same for the same conversion wherever it is."""
+        return f"{self.store.attributes.get('plan_digest', '')} {self.split.name}"
+
+    @property
     def epoch(self) -> int:
         """The epoch on which augmentations depend."""
         return int(self._epoch)
@@ -122,29 +127,40 @@ class EventDataset(Dataset[tuple[torch.Tensor, int]]):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def read(self, index: int, out: np.ndarray, epoch: int | None = None) -> None:
-        """One sample of this epoch, as stored, into `out`, contiguous (lengths[index], C, H, W)."""
+    def read(
+        self, index: int, out: np.ndarray, epoch: int | None = None, *, first: int = 0
+    ) -> None:
+        """Frames first..first + n of a sample, as stored, into `out`, contiguous (n, C, H, W)."""
         rng = None
         if self.augment.specs:
             rng = self.augment.rng(self.epoch if epoch is None else epoch, index)
-        self.source.read(index, out, rng)
+        self.source.read(index, out, rng, first)
 
-    def fill(self, indices: Sequence[int], rows: torch.Tensor, epoch: int | None = None) -> None:
+    def fill(
+        self,
+        indices: Sequence[int],
+        rows: torch.Tensor,
+        epoch: int | None = None,
+        first: Sequence[int] | None = None,
+    ) -> None:
         """Samples as rows of a batch (n, T, C, H, W) of any dtype, zeros after their last frames.
 
-        What is cast or not contiguous goes through memory of the thread, which stays in its cache.
+        `first` are their first frames, if not 0; a sample of number -1 is all zeros. What is cast
+        or not contiguous goes through memory of the thread, which stays in its cache.
         """
         arrays = None if rows.dtype == torch.bfloat16 else rows.numpy()
         stored = arrays is not None and arrays.dtype == self.source.dtype
         for number, index in enumerate(indices):
-            n = int(self.lengths[index])
+            start = 0 if first is None else first[number]
+            n = 0 if index < 0 else min(int(self.lengths[index]) - start, rows.shape[1])
             row = None if arrays is None else arrays[number]
-            if stored and row is not None and row.flags.c_contiguous:
-                self.read(index, row[:n], epoch)
+            if n == 0:
+                pass
+            elif stored and row is not None and row.flags.c_contiguous:
+                self.read(index, row[:n], epoch, first=start)
             else:
-                shape = (n, *self.shape[1:])
-                sample = self._scratch.array(shape, self.source.dtype)
-                self.read(index, sample, epoch)
+                sample = self._scratch.array((n, *self.shape[1:]), self.source.dtype)
+                self.read(index, sample, epoch, first=start)
                 if row is None:
                     rows[number, :n].copy_(torch.from_numpy(sample))
                 else:

@@ -39,7 +39,68 @@ def bucketed(order: np.ndarray, lengths: np.ndarray, bucket: int) -> np.ndarray:
     return np.concatenate(parts) if parts else order
 
 
-class ResumableSampler(Sampler[Any]):
+class Position:
+    """Where a run stands: a seed, an epoch, and how much of the epoch was consumed.
+
+    `identity` is what a state must agree in to be loaded.
+    """
+
+    def __init__(self, seed: int, total: int, identity: dict[str, Any]) -> None:
+        self.seed, self.total, self.identity = seed, total, identity
+        self.epoch = self.consumed = self._start = 0
+        self._loaded = False  # a state that the next iteration goes on from
+        self._asked = False  # for this very epoch, even if nothing is left of it
+
+    def begin_at(self, left: bool) -> None:
+        """Begin an iteration of this epoch, or of the next one.
+
+        The next one if a loaded state leaves nothing of this one, or something of it was taken and
+        no state was loaded; unless this epoch was asked for.
+        """
+        done = not left if self._loaded else self.consumed > 0
+        if done and not self._asked:
+            self.epoch, self.consumed = self.epoch + 1, 0
+        self._loaded, self._asked, self._start = False, False, self.consumed
+
+    def set_epoch(self, epoch: int) -> None:
+        """Let the next iteration be this epoch, from its start or where a state was loaded."""
+        if epoch != self.epoch or not self._loaded:
+            self.epoch, self.consumed, self._loaded = epoch, 0, False
+        self._asked = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where this epoch stands, the same on all ranks; for json.dump."""
+        return {
+            "seed": self.seed,
+            "epoch": self.epoch,
+            "consumed": self.consumed,
+            **self.identity,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state in the next iteration; OptionError if it is of other samples."""
+        if not isinstance(state, dict) or set(self.state_dict()) - set(state):
+            raise OptionError(
+                f"the state of the loader lacks some of {', '.join(self.state_dict())}"
+            )
+        for key, mine in self.identity.items():
+            if state[key] != mine:
+                raise OptionError(
+                    f"the state of the loader is of other samples: its {key} is {state[key]!r}, "
+                    f"here it is {mine!r}"
+                )
+        seed, epoch, consumed = (state[key] for key in ("seed", "epoch", "consumed"))
+        if not all(isinstance(v, int) for v in (seed, epoch, consumed)):
+            raise OptionError("seed, epoch and consumed of the loader's state must be integers")
+        if not 0 <= consumed <= self.total or epoch < 0:
+            raise OptionError(
+                f"the state of the loader says {consumed} of {self.total} in epoch {epoch}"
+            )
+        self.seed, self.epoch, self.consumed = seed, epoch, consumed
+        self._loaded, self._asked = True, False
+
+
+class ResumableSampler(Position, Sampler[Any]):
     """Numbers of samples in the order of an epoch, as `sampler=` or `batch_sampler=` of DataLoader.
 
     Without a `batch_size` it gives numbers, with one it gives lists of them. The order of an epoch
@@ -79,13 +140,10 @@ class ResumableSampler(Sampler[Any]):
             raise OptionError(f"rank is {rank}, expected 0..{world_size - 1} (world_size - 1)")
         if bucket and (lengths is None or len(lengths) != n):
             raise OptionError(f"bucket={bucket} needs the lengths of all {n} samples")
-        self.n, self.batch_size, self.seed, self.shuffle = n, batch_size, seed, shuffle
-        self.drop_last, self.rank, self.world_size, self.plan = drop_last, rank, world_size, plan
-        self.epoch = self.consumed = 0
+        super().__init__(seed, n, {"n": n, "shuffle": shuffle, "bucket": bucket, "plan": plan})
+        self.n, self.batch_size, self.shuffle, self.drop_last = n, batch_size, shuffle, drop_last
+        self.rank, self.world_size = rank, world_size
         self._lengths, self._bucket = lengths, bucket
-        self._loaded = False  # a state that the next iteration goes on from
-        self._asked = False  # for this very epoch, even if nothing is left of it
-        self._start = 0
 
     @property
     def step(self) -> int:
@@ -102,13 +160,9 @@ class ResumableSampler(Sampler[Any]):
     def begin(self) -> tuple[list[np.ndarray], list[int]]:
         """Begin an iteration: what is left for this rank, and how many of each are no repetition.
 
-        That is the rest of the epoch after a state was loaded, otherwise all of an epoch: the next
-        one unless nothing was taken of this one.
+        That is the rest of the epoch after a state was loaded, otherwise all of an epoch.
         """
-        done = self._left(self.consumed) == 0 if self._loaded else self.consumed > 0
-        if done and not self._asked:
-            self.epoch, self.consumed = self.epoch + 1, 0
-        self._loaded, self._asked, self._start = False, False, self.consumed
+        self.begin_at(self._left(self.consumed) > 0)
         order = self.order()
         batches, real = [], []
         for k in range(self._left(self.consumed)):
@@ -123,50 +177,15 @@ class ResumableSampler(Sampler[Any]):
         """One more batch (or sample) of each rank is taken."""
         self.consumed = min(self.consumed + self.step, self.n)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Let the next iteration be this epoch, from its start or where a state was loaded."""
-        if epoch != self.epoch or not self._loaded:
-            self.epoch, self.consumed, self._loaded = epoch, 0, False
-        self._asked = True
-
     def state_dict(self, batches: int | None = None) -> dict[str, Any]:
         """Where this epoch stands, the same on all ranks; for json.dump.
 
         That is after all that was taken, or after so many batches of the current iteration.
         """
-        taken = self.consumed
+        state = super().state_dict()
         if batches is not None:
-            taken = min(self._start + batches * self.step, self.n)
-        return {
-            "seed": self.seed,
-            "epoch": self.epoch,
-            "consumed": taken,
-            "n": self.n,
-            "shuffle": self.shuffle,
-            "bucket": self._bucket,
-            "plan": self.plan,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state in the next iteration; OptionError if it is of other samples."""
-        mine = self.state_dict()
-        if not isinstance(state, dict) or set(mine) - set(state):
-            raise OptionError(f"the state of the sampler lacks some of {', '.join(mine)}")
-        for key in ("n", "plan", "shuffle", "bucket"):
-            if state[key] != mine[key]:
-                raise OptionError(
-                    f"the state of the sampler is of other samples: its {key} is {state[key]!r}, "
-                    f"here it is {mine[key]!r}"
-                )
-        seed, epoch, consumed = (state[key] for key in ("seed", "epoch", "consumed"))
-        if not all(isinstance(v, int) for v in (seed, epoch, consumed)):
-            raise OptionError("seed, epoch and consumed of the sampler's state must be integers")
-        if not 0 <= consumed <= self.n or epoch < 0:
-            raise OptionError(
-                f"the sampler's state says sample {consumed} of {self.n}, epoch {epoch}"
-            )
-        self.seed, self.epoch, self.consumed = seed, epoch, consumed
-        self._loaded, self._asked = True, False
+            state["consumed"] = min(self._start + batches * self.step, self.n)
+        return state
 
     def __iter__(self) -> Iterator[Any]:
         for batch in self.begin()[0]:

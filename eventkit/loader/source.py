@@ -10,6 +10,7 @@ import numpy as np
 from eventkit import representations
 from eventkit.augment import Augment
 from eventkit.errors import OptionError
+from eventkit.events import Events
 from eventkit.representations import Whole
 from eventkit.store import Split
 
@@ -24,8 +25,13 @@ class Source(Protocol):
     dtype: np.dtype[Any]
     lengths: np.ndarray
 
-    def read(self, index: int, out: np.ndarray, rng: np.random.Generator | None) -> None:
-        """Fill `out`, contiguous (lengths[index], C, H, W); `rng` draws what changes the events."""
+    def read(
+        self, index: int, out: np.ndarray, rng: np.random.Generator | None, first: int = 0
+    ) -> None:
+        """Fill `out`, contiguous (n, C, H, W), with frames first..first + n of a sample.
+
+        `rng` draws what changes its events.
+        """
 
 
 class StoredFrames:
@@ -37,8 +43,10 @@ class StoredFrames:
         self.dtype = split.frames.dtype
         self.lengths = split.n_frames.astype(np.int64)
 
-    def read(self, index: int, out: np.ndarray, rng: np.random.Generator | None) -> None:
-        self._split.frames.read([index], len(out), out[None])
+    def read(
+        self, index: int, out: np.ndarray, rng: np.random.Generator | None, first: int = 0
+    ) -> None:
+        self._split.frames.read([index], len(out), out[None], first=first)
 
 
 class FramesOfEvents:
@@ -54,6 +62,9 @@ class FramesOfEvents:
         self._columns = "txyp" if augment.on_events else self._entry.columns(self._options)
         self._memory = Scratch()
         self.dtype = np.dtype(self._entry.dtype)
+        # Frames of one duration: a part of them needs only the events of its time.
+        sliced = self._entry.name == "frames" and self._options["like"] is None
+        self._slice: int | None = self._options["duration"] if sliced else None
         counts, starts, ends = (split.column(name) for name in ("count", "t_start", "t_end"))
         numbers = zip(counts.tolist(), starts.tolist(), ends.tolist(), strict=True)
         self._wholes = [Whole(n, t0, t1, ordered=True) for n, t0, t1 in numbers]
@@ -66,18 +77,37 @@ class FramesOfEvents:
         channels = shapes[0][1:] if shapes else shape(Whole(0, 0, 0))[1:]
         self.shape: tuple[int, ...] = (int(self.lengths.max(initial=0)), *channels)
 
-    def read(self, index: int, out: np.ndarray, rng: np.random.Generator | None) -> None:
+    def read(
+        self, index: int, out: np.ndarray, rng: np.random.Generator | None, first: int = 0
+    ) -> None:
+        n, whole = int(self.lengths[index]), self._wholes[index]
+        try:
+            if len(out) == n:
+                self._make(self._read(index), whole, out, rng)
+            elif self._slice is not None and not self._augment.on_events:
+                start = whole.t0 + first * self._slice
+                stop = min(start + len(out) * self._slice, whole.t1 + 1)
+                events = self._split.events(index, start=start, stop=stop)
+                self._make(events, Whole(len(events), start, stop - 1, True), out, None)
+            else:
+                frames = self._memory.array((n, *out.shape[1:]), out.dtype)
+                self._make(self._read(index), whole, frames, rng)
+                out[:] = frames[first : first + len(out)]
+        except OptionError as error:
+            raise OptionError(f"sample {index} of {self._split.name}: {error}") from None
+
+    def _read(self, index: int) -> Events:
         batch = self._memory.events()
-        events = self._split.read_events([index], batch, columns=self._columns)[0]
-        whole = self._wholes[index]
+        return self._split.read_events([index], batch, columns=self._columns)[0]
+
+    def _make(
+        self, events: Events, whole: Whole, out: np.ndarray, rng: np.random.Generator | None
+    ) -> None:
         if rng is not None and self._augment.on_events:
             events = self._augment.events(events, rng)
             whole = dataclasses.replace(whole, n=len(events))
-        options = (self._split.size, self._entry, self._options)
-        try:
-            representations.accumulate([events], whole, *options, out)
-        except OptionError as error:
-            raise OptionError(f"sample {index} of {self._split.name}: {error}") from None
+        size = self._split.size
+        representations.accumulate([events], whole, size, self._entry, self._options, out)
 
 
 class Augmented:
@@ -92,14 +122,18 @@ class Augmented:
         left = [augment.length(int(value)) for value in values]
         self.lengths = np.array(left, np.int64)[which]
 
-    def read(self, index: int, out: np.ndarray, rng: np.random.Generator | None) -> None:
+    def read(
+        self, index: int, out: np.ndarray, rng: np.random.Generator | None, first: int = 0
+    ) -> None:
         assert rng is not None  # the dataset that wraps the source has it drawn
-        n = int(self._source.lengths[index])
-        frames = out if n == len(out) else self._scratch.array((n, *out.shape[1:]), out.dtype)
+        n, left = int(self._source.lengths[index]), int(self.lengths[index])
+        if n == left:
+            self._source.read(index, out, rng, first)
+            self._augment.frames(out, rng)
+            return
+        frames = self._scratch.array((n, *out.shape[1:]), out.dtype)
         self._source.read(index, frames, rng)
-        frames = self._augment.frames(frames, rng)
-        if frames.base is not out and frames is not out:
-            np.copyto(out, frames)
+        out[:] = self._augment.frames(frames, rng)[first : first + len(out)]
 
 
 class Scratch:

@@ -71,9 +71,14 @@ class Dense:
         return -(-self.shape[1] // self._shard_shape[1])
 
     def read(
-        self, indices: Sequence[int], n_frames: int, out: np.ndarray | None = None
+        self,
+        indices: Sequence[int],
+        n_frames: int,
+        out: np.ndarray | None = None,
+        *,
+        first: int = 0,
     ) -> np.ndarray:
-        """Samples `indices`, the first `n_frames` of each: (len(indices), n_frames, C, H, W).
+        """Frames first..first + n_frames of samples `indices`: (len(indices), n_frames, C, H, W).
 
         `out`, if given, is filled and returned; it must be contiguous and of that shape.
         """
@@ -83,21 +88,22 @@ class Dense:
         if out.shape != shape or out.dtype != self.dtype or not out.flags.c_contiguous:
             raise StoreError(f"out must be contiguous {self.dtype} {shape}")
         for row, index in zip(out, indices, strict=True):
-            self._read_one(int(index), row)
+            self._read_one(int(index), first, row)
         return out
 
-    def _read_one(self, index: int, out: np.ndarray) -> None:
+    def _read_one(self, index: int, first: int, out: np.ndarray) -> None:
         k, step = self._chunk[:2]
         scratch = None
-        for first in range(0, out.shape[0], step):
-            part = out[first : first + step]
-            if k == 1 and len(part) == step:
-                self._read_chunk(index, first // step, part)
+        for block in range(first // step, -(-(first + len(out)) // step)):
+            low, high = max(first - block * step, 0), min(first + len(out) - block * step, step)
+            part = out[block * step + low - first : block * step + high - first]
+            if k == 1 and high - low == step:
+                self._read_chunk(index, block, part)
                 continue
             if scratch is None:
                 scratch = np.empty(self._chunk, self.dtype)
-            self._read_chunk(index // k, first // step, scratch)
-            part[:] = scratch[index % k, : len(part)]
+            self._read_chunk(index // k, block, scratch)
+            part[:] = scratch[index % k, low:high]
 
     def _read_chunk(self, i: int, j: int, out: np.ndarray) -> None:
         rows, columns = self._per_axis[:2]
