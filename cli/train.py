@@ -5,48 +5,99 @@ from typing import Any
 
 import click
 
-from ._text import PATH, STORE, Bar, duration, print_facts, print_json, progress
+from ._text import PATH, Bar, duration, print_facts, print_json, progress
+
+SHARE, ABOVE_0, FROM_0 = (
+    click.FloatRange(0, 1),
+    click.FloatRange(0, min_open=True),
+    click.FloatRange(0),
+)
 
 
 @click.command()
-@click.argument("store", type=STORE)
-@click.option("--model", default="csnn_tiny", metavar="SPEC", help="As csnn_tiny:width=32.")
-@click.option("--epochs", type=click.IntRange(1), help="At most so many.  [default: the recipe's]")
-@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="At most so long.")
-@click.option("--batch", type=click.IntRange(1), help="Samples a step.  [default: the recipe's]")
+@click.argument("store", type=PATH, required=False)
+@click.option("--model", metavar="SPEC", help="As csnn_tiny:width=32.  [default: csnn_tiny]")
+@click.option("--config", type=PATH, help="A TOML of these settings, such as RUN/run.toml.")
+@click.option("--resume", type=PATH, metavar="RUN", help="Go on with an interrupted run.")
+@click.option("--out", type=PATH, help="New folder for the run.")
+@click.option("--recipe", type=click.Choice(["cpu", "paper"]), help="Whose settings to begin with.")
+@click.option("--represent", metavar="SPEC", help="Of a store of events, as frames:n=16.")
+@click.option("--epochs", type=click.IntRange(1), help="At most so many.")
+@click.option("--minutes", type=ABOVE_0, help="At most so long.")
+@click.option("--batch", type=click.IntRange(1), help="Samples of a forward pass.")
+@click.option("--accumulate", type=click.IntRange(1), help="Forward passes of a step.")
+@click.option("--optimizer", metavar="SPEC", help="adamw, adam, lamb or sgd:momentum=0.9.")
+@click.option("--lr", type=ABOVE_0, help="Learning rate.")
+@click.option("--weight-decay", type=FROM_0, help="Of matrices, not of norms and neurons.")
 @click.option(
-    "--lr", type=click.FloatRange(0, min_open=True), help="Learning rate.  [default: the recipe's]"
+    "--schedule", metavar="SPEC", help="cosine, step:epochs=64, onecycle, plateau or constant."
 )
+@click.option("--warmup", type=SHARE, help="Share of the training in which the rate rises.")
+@click.option("--clip", type=FROM_0, help="Norm of the gradient; 0: as it is.")
+@click.option("--ema", type=SHARE, help="Decay of the moving average of the weights; 0: none.")
+@click.option("--loss", metavar="SPEC", help="ce_mean, rate_mse, tet:weight=0.05, ttfs, ...")
+@click.option("--smoothing", type=SHARE, help="Of the labels.")
+@click.option("--augment", multiple=True, metavar="SPEC", help="As flip or shift:share=0.1; more.")
+@click.option("--mixup", type=FROM_0, help="Alpha of mixup; 0: none.")
+@click.option("--teacher", type=PATH, metavar="RUN", help="A trained net to distil from.")
+@click.option("--distill", type=SHARE, help="Share of the teacher in the loss.")
+@click.option("--temperature", type=ABOVE_0, help="Of both nets' answers when distilling.")
+@click.option(
+    "--method", metavar="SPEC", help="bptt, checkpoint:chunks=4, tbptt:window=4, sltt or ottt."
+)
+@click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16"]))
 @click.option(
     "--validation",
     type=click.FloatRange(0, 1, max_open=True),
-    default=0.1,
-    show_default=True,
-    help="Share of the training samples held out to choose the best epoch.",
+    help="Share of each class held out of training to choose the best epoch.  [default: 0.1]",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--out", type=PATH, help="New folder for the run.")
+@click.option("--patience", type=click.IntRange(0), help="End after so many epochs without gain.")
+@click.option("--seed", type=click.IntRange(0), help="[default: 0]")
+@click.option("--seeds", type=click.IntRange(1), help="So many runs; their mean and spread.")
+@click.option("--save-minutes", type=FROM_0, help="Between checkpoints.  [default: 5]")
+@click.option("--device", metavar="NAME", help="cpu, cuda, ...  [default: a GPU, else the CPU]")
+@click.option("--tensorboard", is_flag=True, default=None, help="Write curves for TensorBoard too.")
+@click.option("--page/--no-page", default=None, help="Write page.html.  [default: page]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(store: Path, as_json: bool, **options: Any) -> int | None:
+def command(
+    store: Path | None, resume: Path | None, as_json: bool, augment: tuple[str, ...], **options: Any
+) -> int | None:
     """Train a spiking network on the split `train` of STORE and test it on `test`.
 
-    The run folder (under runs/ unless --out names another) gets the settings, the numbers of
-    every epoch and the weights.
+    The run folder (under runs/ unless --out names another) gets all settings as run.toml, the
+    numbers of every epoch, the weights and page.html. What no option and no --config says comes
+    from the model's recipe. Ctrl-C saves, and --resume RUN goes on from there.
     """
-    from eventkit.train import train
+    given = [name for name, value in options.items() if value is not None] + ["augment"] * any(
+        augment
+    )
+    if (store is None) == (resume is None):
+        raise click.UsageError("give a STORE to train on, or --resume RUN")
+    if resume is not None and given:
+        flag = given[0].replace("_", "-")
+        raise click.UsageError(f"--resume goes on with the settings of the run: leave out --{flag}")
+    from eventkit import train
 
+    options["teacher"] = options["teacher"] and str(options["teacher"])
     shown = None
     try:
         with progress("steps", "train") as bar:
             shown = Shown(bar)
-            result = train(store, progress=shown, **options)
+            if resume is not None:
+                result = train.resume(resume, progress=shown)
+            else:
+                assert store is not None
+                result = train.train(store, progress=shown, augment=augment or None, **options)
     except KeyboardInterrupt:
         if shown is None or not shown.run:
             raise
-        click.echo(f"eventkit: interrupted; {shown.run} has what was trained so far", err=True)
+        again = f"eventkit train --resume {resume or shown.whole}"
+        click.echo(f"eventkit: interrupted; go on with: {again}", err=True)
         return 130
     if as_json:
         print_json(result)
+    elif "runs" in result:
+        print_seeds(result)
     else:
         print_result(result)
     return None
@@ -57,17 +108,28 @@ class Shown:
 
     def __init__(self, bar: Bar) -> None:
         self.run = ""
+        self.whole = ""
         self._bar = bar
         self._score = ""
+        self._said: set[str] = set()
 
     def __call__(self, event: dict[str, Any]) -> None:
         if event["event"] == "start":
-            self.run = event["run"]
+            self.run, self.whole = event["run"], event["whole"]
         elif event["event"] == "step":
             label = f"train  loss {event['loss']:.3f}{self._score}"
             self._bar.update(event["done"], event["of"], label)
+        elif event["event"] == "warning":
+            self._warn(event["text"])
         elif "validation_accuracy" in event:
             self._score = f"  validation {event['validation_accuracy']:.1%}"
+
+    def _warn(self, text: str) -> None:
+        """Once for every layer, as it would be said after every epoch."""
+        about = text.partition(": ")[2].partition(":")[0]
+        if about not in self._said:
+            self._said.add(about)
+            click.echo(f"eventkit: warning: {text}", err=True)
 
 
 def print_result(result: dict[str, Any]) -> None:
@@ -77,7 +139,7 @@ def print_result(result: dict[str, Any]) -> None:
     facts = {
         "run": result["run"],
         "trained": f"{result['parameters']:,} parameters, {result['epochs']:,} epochs, {samples}",
-        "time": duration(result["seconds"]),
+        "time": f"{duration(result['seconds'])}, {result['waiting']:.1%} of it waiting for data",
         "test, last": _percent(accuracy["last"], "after the last epoch"),
         "test, best": _percent(
             accuracy["best_optimistic"], "of all epochs: chosen on the test set, so optimistic"
@@ -86,6 +148,21 @@ def print_result(result: dict[str, Any]) -> None:
     if result["validation_accuracy"] is not None:
         facts["validation"] = _percent(result["validation_accuracy"], f"in {best}, the best")
         facts["test"] = _percent(accuracy["at_best_validation"], f"after {best}: report this one")
+    print_facts(facts)
+
+
+def print_seeds(result: dict[str, Any]) -> None:
+    """Mean and spread of the test accuracies over the seeds."""
+    accuracy, spread = result["accuracy"], result["spread"]
+    words = {
+        "last": ("test, last", "after the last epoch"),
+        "best_optimistic": ("test, best", "of all epochs: optimistic"),
+        "at_best_validation": ("test", "at the best validation epoch: report this one"),
+    }
+    facts = {"run": result["run"], "time": duration(result["seconds"])}
+    for key, (name, what) in words.items():
+        around = "" if spread[key] is None else f"± {spread[key]:.1%} "
+        facts[name] = _percent(accuracy[key], f"{around}{what}, {result['seeds']} seeds") or ""
     print_facts(facts)
 
 

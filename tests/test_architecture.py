@@ -37,8 +37,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": {"snn"},
     "augment": {"events"},
     "loader": {"augment", "datasets", "events", "representations", "store", "transforms"},
-    "train": {"loader", "models", "snn", "store"},
-    "evaluate": {"loader", "models", "snn", "store"},
+    "train": {"augment", "evaluate", "loader", "models", "snn", "store"},
+    "evaluate": {"snn", "viz"},
     "cli": DATA
     | {
         "convert",
@@ -69,14 +69,13 @@ MAY_USE: dict[str, set[str]] = {
     "rosbags": {"formats"},
     "zstandard": {"formats"},
     "torch": LEARNING,
-    "triton": {"snn"},
+    "safetensors": {"train"},
     "PIL": {"viz"},
-    "obstore": {"store"},
     "click": {"cli"},
     "rich": {"cli"},
 }
 # What not everybody has or needs is imported inside the functions that use it.
-LAZY = {"lz4", "zstandard", "PIL", "h5py", "rosbags", "obstore"}
+LAZY = {"lz4", "safetensors", "zstandard", "PIL", "h5py", "rosbags"}
 
 
 def room_of(module: str) -> str:

@@ -14,7 +14,6 @@ import google_crc32c
 from eventkit.errors import StoreDamaged, StoreError
 from eventkit.store import Store, metadata, schema
 from eventkit.store.files import open_file
-from eventkit.store.objects import Place, Remote
 from eventkit.store.shard import crc32c
 from eventkit.store.sharded import Sharded
 
@@ -46,6 +45,7 @@ def verify(
     and compared with its checksum, its ledger and its split. `progress(bytes done, in all)`.
     Raises StoreError when there is no store, or an unfinished one or one of a newer schema.
     """
+    path = Path(path)
     workers = workers or len(os.sched_getaffinity(0))
     try:
         store = Store(path)
@@ -111,11 +111,7 @@ def _expected(store: Store) -> tuple[dict[str, tuple[int, int]], list[Problem]]:
     return files, problems
 
 
-def _unexpected(path: Place, expected: set[str]) -> Iterator[Problem]:
-    if isinstance(path, Remote):
-        for below in sorted({name for name, _ in path.files()} - expected):
-            yield Problem(below, "does not belong to the store")
-        return
+def _unexpected(path: Path, expected: set[str]) -> Iterator[Problem]:
     for folder, folders, names in os.walk(path):
         folders.sort()
         for name in sorted([*names, *folders]):
@@ -127,15 +123,10 @@ def _unexpected(path: Place, expected: set[str]) -> Iterator[Problem]:
                 yield Problem(below, "does not belong to the store")
 
 
-def _check(path: Place, name: str, size: int, crc: int) -> Problem | None:
+def _check(path: Path, name: str, size: int, crc: int) -> Problem | None:
     """What is wrong with one file, or None."""
     found, length = 0, 0
     try:
-        if isinstance(path, Remote):
-            for block in (path / name).blocks():
-                found = google_crc32c.extend(found, block)
-                length += len(block)
-            return _differs(name, (length, found), (size, crc))
         with os.fdopen(open_file(path / name), "rb", buffering=0) as file:
             while length <= size and (block := file.read(_BLOCK)):
                 found = google_crc32c.extend(found, block)
@@ -144,16 +135,10 @@ def _check(path: Place, name: str, size: int, crc: int) -> Problem | None:
     except StoreDamaged as error:
         what = str(error).removeprefix(f"{path / name}: ").removesuffix("; run eventkit verify")
         return Problem(name, what)
-    except FileNotFoundError:
-        return Problem(name, "is missing")
     except OSError as error:
         return Problem(name, f"cannot be read ({error.strerror})")
-    return _differs(name, (length, found), (size, crc))
-
-
-def _differs(name: str, found: tuple[int, int], wanted: tuple[int, int]) -> Problem | None:
-    if found[0] != wanted[0]:
-        return Problem(name, f"has {found[0]:,} bytes, expected {wanted[0]:,}")
-    if found[1] != wanted[1]:
-        return Problem(name, f"its checksum is {found[1]:08x}, expected {wanted[1]:08x}")
+    if length != size:
+        return Problem(name, f"has {length:,} bytes, expected {size:,}")
+    if found != crc:
+        return Problem(name, f"its checksum is {found:08x}, expected {crc:08x}")
     return None

@@ -1,8 +1,14 @@
-"""The loop: answers, their score, the learning rate, and the epochs."""
+"""The loop: epochs, steps, and what a training is at any moment.
+
+All randomness of a step comes from (seed, number of the step, process), and the order of an epoch
+from (seed, epoch). So a training that goes on from a checkpoint does what the undisturbed one does.
+"""
 
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,107 +17,187 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from eventkit.errors import OptionError
-from eventkit.models import Recipe
+from eventkit.evaluate.activity import first_broken
+from eventkit.evaluate.score import mean_vote, votes
 
-from .data import Part, shift
+from .average import Average
+from .data import Batch, Part, StepPlan, ahead, plan
+from .distributed import World
+from .losses import loss
+from .method import Step, method
+from .schedule import Now, schedule
+from .settings import Settings
 
 Progress = Callable[[dict[str, Any]], None]
 
 
-def answer(net: nn.Module, frames: Tensor, lengths: Tensor, *, bf16: bool = False) -> Tensor:
-    """The mean over time of the net's votes on frames (N, T, C, H, W): float32 (N, classes).
+@dataclass
+class Training:
+    """Everything that changes while a net is trained."""
 
-    Votes on the padding behind a shorter sample do not count. With `bf16` convolutions and linear
-    layers run in bfloat16; membranes never do.
-    """
-    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        votes = net(frames.transpose(0, 1)).float()
-    real = torch.arange(len(votes))[:, None] < lengths
-    mean: Tensor = (votes * real[..., None]).sum(0) / lengths[:, None]
-    return mean
+    net: nn.Module
+    optimizer: torch.optim.Optimizer
+    average: Average
+    settings: Settings
+    classes: int
+    world: World = field(default_factory=World)
+    teacher: nn.Module | None = None
+    bf16: bool = False
+    epoch: int = 1  # the one under way
+    step: int = 0  # steps of it that are done
+    taken: int = 0  # steps of all epochs
+    seconds: float = 0.0  # of all epochs
+    factor: float = 0.0  # of the learning rate, in the last step
+    loss: float = 0.0  # sum over the steps of this epoch
+    waited: float = 0.0  # seconds of this epoch without data
+    worked: float = 0.0  # seconds of this epoch in all
+    validation: list[float] = field(default_factory=list)  # losses, one an epoch
+    whole: bool = True  # false in the middle of a step
 
+    COUNTS = ("epoch", "step", "taken", "seconds", "factor", "loss", "waited", "worked")
 
-def score(net: nn.Module, part: Part, *, batch: int, bf16: bool = False) -> tuple[float, float]:
-    """The accuracy, from 0 to 1, and the mean cross-entropy of the answers on `part`."""
-    net.eval()
-    right = loss = 0.0
-    with torch.inference_mode():
-        for frames, lengths, labels in part.batches(batch):
-            answers = answer(net, frames, lengths, bf16=bf16)
-            right += float((answers.argmax(1) == labels).sum())
-            loss += float(functional.cross_entropy(answers, labels, reduction="sum"))
-    return right / len(part), loss / len(part)
+    def fit(self, part: Part, *, epochs: int, progress: Progress) -> Iterator[dict[str, Any]]:
+        """Train in place; after every epoch yield its number, rate, loss and share of waiting.
 
+        With `minutes`, the schedule follows the time if that is the larger share, and the training
+        ends in the middle of an epoch. What the caller does between epochs counts; the first step,
+        in which kernels may be compiled, does not.
+        """
+        s, world = self.settings, self.world
+        rate = schedule(s.schedule, warmup=s.warmup)
+        run = method(s.method)
+        each = partial(plan, part.indices, batch=s.batch, accumulate=s.accumulate, seed=s.seed,
+                       rank=world.rank, world=world.size)  # fmt: skip
+        per_epoch = len(each(epoch=0))
+        total = epochs * per_epoch
+        limit = math.inf if s.minutes is None else 60 * s.minutes
+        began = time.monotonic() - self.seconds if self.taken else math.inf
+        for epoch in range(self.epoch, epochs + 1):
+            self.epoch = epoch
+            self.net.train()
+            part.begin(epoch)
+            steps = each(epoch=epoch)[self.step :]
+            batches = ahead(part.read(batch for step in steps for batch in step.batches))
+            for step in steps:
+                self.seconds = max(0.0, time.monotonic() - began)
+                (done,) = world.largest(min(1.0, max(self.taken / total, self.seconds / limit)))
+                if done == 1:
+                    break
+                self.factor = rate(Now(done, self.taken / per_epoch, self.validation))
+                for group in self.optimizer.param_groups:
+                    group["lr"] = group["full"] * self.factor
+                self._learn(step, batches, run)
+                began = min(began, time.monotonic())
+                expected = round(self.taken / done) if done else total
+                told = {"done": self.taken, "of": min(total, max(self.taken, expected))}
+                progress({"event": "step", **told, "loss": self.loss / self.step})
+            batches.close()  # type: ignore[attr-defined]
+            self.seconds = max(0.0, time.monotonic() - began)
+            yield {
+                "epoch": epoch,
+                "lr": s.lr * self.factor,
+                "loss": self.loss / max(1, self.step),
+                "waiting": round(self.waited / max(1e-9, self.worked), 4),
+            }
+            self.step, self.loss, self.waited, self.worked = 0, 0.0, 0.0, 0.0
+            if self.seconds >= limit:
+                return
 
-def learning_rate(done: float, recipe: Recipe) -> float:
-    """The rate when the share `done` of the training is over: a linear warm-up, then a cosine."""
-    if done < recipe.warmup:
-        return recipe.lr * done / recipe.warmup
-    return recipe.lr * (1 + math.cos(math.pi * (done - recipe.warmup) / (1 - recipe.warmup))) / 2
+    def _learn(self, step: StepPlan, batches: Iterator[Batch], run: Any) -> None:
+        """One step: gradients of all batches of all processes, then new weights."""
+        self.whole = False
+        key = [self.settings.seed, self.taken, self.world.rank]
+        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
+        started, waited, total = time.perf_counter(), 0.0, 0.0
+        for _ in step.batches:
+            before = time.perf_counter()
+            frames, lengths, labels = next(batches)
+            waited += time.perf_counter() - before
+            device = next(self.net.parameters()).device
+            frames, lengths = frames.to(device), lengths.to(device)
+            if not _is_finite(frames):
+                raise OptionError(f"samples of epoch {self.epoch} hold values that are not finite")
+            target = targets(labels, self.classes, self.settings.smoothing).to(device)
+            if self.settings.mixup:
+                frames, lengths, target = _mix(frames, lengths, target, self.settings.mixup)
+            share = len(labels) / step.samples
+            criterion = self._criterion(frames, target, lengths, share)
+            found = run(Step(self.net, criterion, self.bf16, self.update), frames.transpose(0, 1))
+            if not math.isfinite(found):
+                raise OptionError(self._broken(found, frames))
+            total += found
+        self.update()
+        worked = time.perf_counter() - started
+        sums = self.world.add(torch.tensor([total, waited, worked], dtype=torch.float64))
+        self.loss += float(sums[0])
+        if self.taken:  # in the first step kernels may be compiled
+            self.waited += float(sums[1])
+            self.worked += float(sums[2])
+        self.step, self.taken, self.whole = self.step + 1, self.taken + 1, True
 
-
-def adamw(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """AdamW; biases, batch norms and time constants do not decay."""
-    matrices = [p for p in net.parameters() if p.ndim > 1]
-    others = [p for p in net.parameters() if p.ndim <= 1]
-    groups = [
-        {"params": matrices, "weight_decay": recipe.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=recipe.lr)
-
-
-def fit(
-    net: nn.Module,
-    training: Part,
-    recipe: Recipe,
-    *,
-    epochs: int,
-    seed: int = 0,
-    minutes: float | None = None,
-    bf16: bool = False,
-    progress: Progress = lambda event: None,
-) -> Iterator[dict[str, Any]]:
-    """Train `net` in place; after every epoch yield its number, learning rate and mean loss.
-
-    With `minutes`, the learning rate falls with the time that is over, if that is the larger share,
-    and the training ends in the middle of an epoch. What the caller does between epochs counts, the
-    first step, in which kernels may be compiled, does not.
-    """
-    rng = np.random.default_rng(seed)
-    optimizer = adamw(net, recipe)
-    steps = epochs * math.ceil(len(training) / recipe.batch)
-    seconds = math.inf if minutes is None else 60 * minutes
-    start, taken = 0.0, 0
-
-    def over() -> float:
-        """The share of the training that is over."""
-        spent = time.monotonic() - start if taken else 0.0
-        return min(1.0, max(taken / steps, spent / seconds))
-
-    for epoch in range(1, epochs + 1):
-        net.train()
-        losses = []
-        for frames, lengths, labels in training.batches(recipe.batch, rng):
-            lr = learning_rate(over(), recipe)
-            for group in optimizer.param_groups:
-                group["lr"] = lr
-            shifted = shift(frames, rng, share=recipe.shift)
-            loss = functional.cross_entropy(answer(net, shifted, lengths, bf16=bf16), labels)
-            if not loss.isfinite():
-                raise OptionError(f"the loss is {loss:g} in epoch {epoch}; try a smaller lr")
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(net.parameters(), recipe.clip)
-            optimizer.step()
-            losses.append(loss.item())
-            taken += 1
-            start = start or time.monotonic()
-            progress(
-                {"event": "step", "done": taken, "of": round(taken / over()), "loss": losses[-1]}
-            )
-            if over() == 1:
-                break
-        yield {"epoch": epoch, "lr": lr, "loss": float(np.mean(losses))}
-        if over() == 1:
+    def update(self) -> None:
+        """New weights from the gradients that have gathered, if any have."""
+        parameters = list(self.net.parameters())
+        if self.world.size == 1 and all(p.grad is None for p in parameters):
             return
+        self.world.add_gradients(self.net)
+        try:
+            limit = self.settings.clip or math.inf
+            nn.utils.clip_grad_norm_(parameters, limit, error_if_nonfinite=True)
+        except RuntimeError:
+            broken = [n for n, p in self.net.named_parameters() if not _is_finite(p.grad)]
+            raise OptionError(
+                f"the gradient of {broken[-1] if broken else 'all weights together'} is not finite "
+                f"in epoch {self.epoch}; try a smaller lr"
+            ) from None
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.average.update(self.net)
+
+    def _criterion(self, frames: Tensor, target: Tensor, lengths: Tensor, share: float) -> Any:
+        """The loss of votes that begin at a step, with the teacher's, times `share`."""
+        s, of_labels = self.settings, loss(self.settings.loss)
+        taught = None
+        if self.teacher is not None:
+            with torch.no_grad():
+                said = votes(self.teacher, frames.transpose(0, 1), bf16=self.bf16)
+            taught = (mean_vote(said, lengths) / s.temperature).softmax(1)
+
+        def criterion(said: Tensor, first: int) -> Tensor:
+            left = (lengths - first).clamp(0, len(said))
+            found = of_labels(said, target, left)
+            if taught is not None:
+                ours = (mean_vote(said, left) / s.temperature).log_softmax(1)
+                divergence = functional.kl_div(ours, taught, reduction="batchmean")
+                found = (1 - s.distill) * found + s.distill * s.temperature**2 * divergence
+            return found * share
+
+        return criterion
+
+    def _broken(self, found: float, frames: Tensor) -> str:
+        layer = first_broken(self.net, frames.transpose(0, 1))
+        where = f", first in layer {layer}" if layer else ""
+        return f"the loss is {found:g} in epoch {self.epoch}{where}; try a smaller lr"
+
+
+def _is_finite(tensor: Tensor | None) -> bool:
+    return tensor is None or bool(tensor.isfinite().all())
+
+
+def targets(labels: Tensor, classes: int, smoothing: float = 0.0) -> Tensor:
+    """The probability of each class, float32 (N, classes)."""
+    return functional.one_hot(labels, classes) * (1 - smoothing) + smoothing / classes
+
+
+def _mix(
+    frames: Tensor, lengths: Tensor, target: Tensor, alpha: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """mixup, Zhang et al., ICLR 2018: each sample with another, one share for the batch."""
+    share = float(torch.distributions.Beta(alpha, alpha).sample())
+    other = torch.randperm(len(target)).to(target.device)
+    mixed = share * frames + (1 - share) * frames[other]
+    return (
+        mixed,
+        torch.maximum(lengths, lengths[other]),
+        share * target + (1 - share) * target[other],
+    )

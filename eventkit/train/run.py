@@ -1,39 +1,49 @@
-"""The folder of a run: settings, numbers and weights."""
+"""The folder of a run.
 
-import io
+RUN/
+  run.toml           all settings: a --config that repeats the run
+  config.json        what they were applied to: data, splits, classes, versions
+  metrics.csv        a row for every epoch
+  layers.csv         firing rates and synaptic operations per layer and epoch
+  metrics.json       the result
+  page.html          curves, confusion matrix, samples
+  model.safetensors  the weights of the epoch that was best on the validation samples
+  last.safetensors   the weights at the end
+  state.safetensors  what the training needs to go on, until it is finished
+"""
+
 import json
-import pickle
+import statistics
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from eventkit.errors import FormatError, OptionError
-from eventkit.models import create
 
-# What torch.load, and building the net of what it gives, raise for files that are no weights.
-_UNREADABLE = (
-    pickle.UnpicklingError,
-    RuntimeError,
-    LookupError,
-    TypeError,
-    ValueError,
-    EOFError,
-)
+from .checkpoint import ABOUT, LAST, WEIGHTS, write
 
 
 class Run:
-    """The folder of a run. Every file is replaced as a whole, so none is ever half written."""
+    """The folder of a run. Every file is replaced as a whole, so none is ever half written.
 
-    def __init__(self, folder: Path, config: dict[str, Any]) -> None:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise OptionError(f"{folder} exists already; choose another folder for the run")
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder = folder
-        self.config = config
+    With `writes` false it only keeps the numbers, as in the other processes of several.
+    """
+
+    def __init__(self, folder: Path, config: dict[str, Any], *, writes: bool = True) -> None:
+        self.folder, self.config, self.writes = folder, config, writes
         self.rows: list[dict[str, Any]] = []
-        self._write("config.json", json.dumps(config, indent=2).encode())
+        self.layers: list[dict[str, Any]] = []
+
+    def create(self, settings: str) -> None:
+        """Make the folder, which must be new or empty, with what is known at the start."""
+        if not self.writes:
+            return
+        if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+            raise OptionError(f"{self.folder} exists already; choose another folder for the run")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.write("run.toml", settings)
+        self.write("config.json", json.dumps(self.config, indent=2))
 
     @property
     def best(self) -> dict[str, Any]:
@@ -42,24 +52,33 @@ class Run:
             return self.rows[-1]
         return max(self.rows, key=lambda row: (row["validation_accuracy"], -row["validation_loss"]))
 
-    def add(self, row: dict[str, Any], net: nn.Module) -> None:
-        """Keep the numbers of an epoch and its weights."""
+    @property
+    def since_better(self) -> int:
+        """Epochs since the validation loss was lowest."""
+        losses = [row.get("validation_loss", 0.0) for row in self.rows]
+        return len(losses) - 1 - losses.index(min(losses)) if losses else 0
+
+    def add(self, row: dict[str, Any], layers: list[dict[str, Any]], net: nn.Module) -> None:
+        """Keep the numbers of an epoch, and its weights if it is the best."""
         self.rows.append(row)
-        lines = [",".join(row), *(",".join(map(str, each.values())) for each in self.rows)]
-        self._write("metrics.csv", "".join(line + "\n" for line in lines).encode())
-        self.save("last.pt", net)
+        self.layers += [{"epoch": row["epoch"], **layer} for layer in layers]
+        self.write("metrics.csv", csv(self.rows))
+        self.write("layers.csv", csv(self.layers))
         if self.best is row:
-            self.save("model.pt", net)
+            self.save(WEIGHTS, net)
 
     def save(self, name: str, net: nn.Module) -> None:
         """Write the weights, with what `load` needs to build the net."""
-        about = {key: self.config[key] for key in ("model", "num_classes", "in_shape", "classes")}
-        buffer = io.BytesIO()
-        torch.save({**about, "epoch": len(self.rows), "state": net.state_dict()}, buffer)
-        self._write(name, buffer.getvalue())
+        if self.writes:
+            about = {key: self.config[key] for key in ABOUT} | {"epoch": len(self.rows)}
+            write(self.folder / name, net.state_dict(), about)
 
-    def result(self, **facts: Any) -> dict[str, Any]:
-        """Write and return the content of metrics.json; numbers that nothing gave are None."""
+    def result(self, net: nn.Module, **facts: Any) -> dict[str, Any]:
+        """Write the last weights and metrics.json, and return what is in it.
+
+        Numbers that nothing gave are None.
+        """
+        self.save(LAST, net)
         best = self.best if self.rows else {}
         tests = [row["test_accuracy"] for row in self.rows if "test_accuracy" in row]
         result = {
@@ -71,30 +90,60 @@ class Run:
             "validation_accuracy": best.get("validation_accuracy"),
             "best_epoch": best.get("epoch"),
             "epochs": len(self.rows),
+            "waiting": statistics.fmean(row["waiting"] for row in self.rows) if self.rows else 0.0,
             "run": str(self.folder),
             **facts,
         }
-        self._write("metrics.json", json.dumps(result, indent=2).encode())
+        self.write("metrics.json", json.dumps(result, indent=2))
         return result
 
-    def _write(self, name: str, data: bytes) -> None:
-        temporary = self.folder / f".{name}"
-        temporary.write_bytes(data)
-        temporary.replace(self.folder / name)
+    def summary(self, results: list[dict[str, Any]], seeds: int) -> dict[str, Any]:
+        """Write and return metrics.json for runs of several seeds: mean, spread and each run."""
+        kinds = ("last", "at_best_validation", "best_optimistic")
+        found = {kind: [result["accuracy"][kind] for result in results] for kind in kinds}
+        summary = {
+            "accuracy": {kind: _mean(values) for kind, values in found.items()},
+            "spread": {kind: _spread(values) for kind, values in found.items()},
+            "runs": results,
+            "seeds": seeds,
+            "run": str(self.folder),
+            "seconds": sum(result["seconds"] for result in results),
+        }
+        self.write("metrics.json", json.dumps(summary, indent=2))
+        return summary
+
+    def write(self, name: str, text: str) -> None:
+        """Replace a file of the folder as a whole."""
+        if self.writes:
+            temporary = self.folder / f".{name}.part"
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(self.folder / name)
 
 
-def load(path: str | Path) -> nn.Module:
-    """The net of a run folder (its model.pt) or of a file of weights, in eval mode.
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None
 
-    A file of weights can hold no code. FormatError when it is none of eventkit's.
-    """
-    path = Path(path)
-    path = path / "model.pt" if path.is_dir() else path
+
+def _spread(values: list[float | None]) -> float | None:
+    """The standard deviation over the seeds, of a sample (n - 1)."""
+    known = [value for value in values if value is not None]
+    return statistics.stdev(known) if len(known) > 1 else None
+
+
+def csv(rows: list[dict[str, Any]]) -> str:
+    """The rows as CSV, with every key of any of them as a column."""
+    names = list(dict.fromkeys(key for row in rows for key in row))
+    lines = [",".join(names), *(",".join(str(row.get(n, "")) for n in names) for row in rows)]
+    return "".join(line + "\n" for line in lines)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """An object that a run folder holds; FormatError if it is none."""
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-        shape = tuple(saved["in_shape"])
-        net = create(saved["model"], num_classes=saved["num_classes"], in_shape=shape)
-        net.load_state_dict(saved["state"])
-    except _UNREADABLE as error:
-        raise FormatError(path, None, f"no weights of an eventkit net ({error})") from error
-    return net.eval()
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise FormatError(path, None, f"no JSON ({error})") from error
+    if not isinstance(found, dict):
+        raise FormatError(path, None, "no JSON object")
+    return found

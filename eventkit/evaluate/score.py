@@ -1,0 +1,106 @@
+"""How right the answers are: accuracy, confusion, loss, and accuracy after every time step."""
+
+from collections.abc import Iterable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+Batch = tuple[Tensor, Tensor, Tensor]  # frames (N, T, C, H, W), lengths (N,), labels (N,)
+
+
+def votes(net: nn.Module, frames: Tensor, *, bf16: bool = False) -> Tensor:
+    """The net's votes float32 (T, N, classes) on frames (T, N, C, H, W).
+
+    With `bf16` convolutions and linear layers run in bfloat16; membranes never do.
+    """
+    device = frames.device.type
+    with torch.autocast(device, torch.bfloat16) if bf16 else nullcontext():
+        out: Tensor = net(frames)
+    return out.float()
+
+
+def mean_vote(votes: Tensor, lengths: Tensor) -> Tensor:
+    """The mean over time (N, classes) of votes (T, N, classes); those on padding do not count."""
+    real = torch.arange(len(votes), device=votes.device)[:, None] < lengths
+    return (votes * real[..., None]).sum(0) / lengths.clamp(min=1)[:, None]
+
+
+@dataclass
+class Score:
+    """Sums over samples: add up what several processes have seen."""
+
+    confusion: Tensor  # int64 (classes, classes): row = true class, column = answer
+    loss: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.float64))
+    steps: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+
+    @property
+    def samples(self) -> int:
+        return int(self.confusion.sum())
+
+    @property
+    def accuracy(self) -> float:
+        """From 0 to 1."""
+        return float(self.confusion.diagonal().sum()) / max(1, self.samples)
+
+    @property
+    def mean_loss(self) -> float:
+        """Mean cross-entropy of the mean votes."""
+        return float(self.loss) / max(1, self.samples)
+
+    @property
+    def anytime(self) -> list[float]:
+        """The accuracy of the mean vote of the first 1, 2, ... T steps."""
+        return [int(right) / max(1, self.samples) for right in self.steps]
+
+    def per_class(self) -> list[dict[str, Any]]:
+        """For every class: samples, recall, precision and F1 (None where undefined)."""
+        rows = []
+        for right, true, said in zip(
+            self.confusion.diagonal(), self.confusion.sum(1), self.confusion.sum(0), strict=True
+        ):
+            recall = float(right / true) if true else None
+            precision = float(right / said) if said else None
+            both = float(true + said)
+            f1 = 2 * float(right) / both if both else None
+            rows.append({"samples": int(true), "recall": recall, "precision": precision, "f1": f1})
+        return rows
+
+
+def score(net: nn.Module, batches: Iterable[Batch], *, classes: int, bf16: bool = False) -> Score:
+    """The score of a net, in eval mode, on batches; the net is left in eval mode."""
+    net.eval()
+    device = next((p.device for p in net.parameters()), torch.device("cpu"))
+    total = Score(torch.zeros(classes, classes, dtype=torch.int64))
+    with torch.inference_mode():
+        for frames, lengths, labels in batches:
+            frames, lengths = frames.to(device), lengths.to(device)
+            said = votes(net, frames.transpose(0, 1), bf16=bf16)
+            answers = mean_vote(said, lengths).cpu()
+            chosen = answers.argmax(1)
+            total.confusion += torch.bincount(
+                labels * classes + chosen, minlength=classes**2
+            ).reshape(classes, classes)
+            total.loss += functional.cross_entropy(answers, labels, reduction="sum").double()
+            total.steps = _longer(total, _right_by_step(said, lengths).cpu() == labels)
+    return total
+
+
+def _right_by_step(said: Tensor, lengths: Tensor) -> Tensor:
+    """The answer (T, N) after each step; a sample that is over keeps its last one."""
+    t = torch.arange(len(said), device=said.device)[:, None]
+    sums = (said * (t < lengths)[..., None]).cumsum(0)
+    return sums.argmax(-1)
+
+
+def _longer(total: Score, right: Tensor) -> Tensor:
+    """Right answers by step; batches of fewer steps count with their last for the others."""
+    ours, theirs = total.steps, right.sum(1)
+    if len(ours) < len(theirs):
+        before = ours[-1] if len(ours) else torch.zeros((), dtype=torch.int64)
+        ours = torch.cat([ours, before.expand(len(theirs) - len(ours))])
+    theirs = torch.cat([theirs, theirs[-1:].expand(len(ours) - len(theirs))])
+    return ours + theirs

@@ -1,0 +1,130 @@
+"""Weights and the state of a training as safetensors: numbers and JSON, no code to be run.
+
+A file holds tensors by name and, as its metadata, one JSON text. A file that is none of ours, or
+does not fit the net that it names, is refused before any net is built at full size.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from eventkit.errors import EventkitError, FormatError, MissingExtra
+from eventkit.models import create
+
+WEIGHTS = "model.safetensors"  # the epoch that was best on the validation samples
+LAST = "last.safetensors"
+STATE = "state.safetensors"  # what a training needs to go on
+ABOUT = ("model", "num_classes", "in_shape", "steps", "classes")
+
+
+def write(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+    """Replace the file as a whole, so it is never half written."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    data = _safetensors().torch.save(_unshared(plain), {"eventkit": json.dumps(about)})
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_bytes(data)
+    temporary.replace(path)
+
+
+def _unshared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Copies where two names share memory, which safetensors refuses."""
+    seen: set[int] = set()
+    out = {}
+    for name, tensor in tensors.items():
+        out[name] = tensor.clone() if tensor.data_ptr() in seen else tensor
+        seen.add(tensor.data_ptr())
+    return out
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors by name and what is said about them; FormatError if the file is none of ours."""
+    safetensors = _safetensors()
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {})["eventkit"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if not isinstance(about, dict):
+            raise TypeError("its description is no JSON object")
+    except FileNotFoundError:
+        raise
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
+        said = "it does not say what it holds" if isinstance(error, KeyError) else error
+        raise FormatError(path, None, f"no file of weights that eventkit wrote ({said})") from error
+    return tensors, about
+
+
+def load(path: str | Path) -> nn.Module:
+    """The net of a run folder (its model.safetensors) or of a file of weights, in eval mode.
+
+    A file of weights can hold no code. FormatError when it is none of eventkit's.
+    """
+    return load_with_facts(path)[0]
+
+
+def load_with_facts(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The net as `load` gives it, and model, num_classes, in_shape, steps, classes and epoch."""
+    path = Path(path)
+    path = path / WEIGHTS if path.is_dir() else path
+    tensors, about = read(path)
+    try:
+        sizes = {key: about[key] for key in ("num_classes", "steps")}
+        options = {**sizes, "in_shape": tuple(about["in_shape"])}
+        if not all(type(n) is int for n in (*sizes.values(), *options["in_shape"])):
+            raise TypeError("sizes are no whole numbers")
+        with torch.device("meta"):  # costs no memory, however large the net claims to be
+            wanted = create(about["model"], **options).state_dict()
+        _check(tensors, wanted)
+        net = create(about["model"], **options)
+        net.load_state_dict(tensors)
+    except (EventkitError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise FormatError(path, None, f"no weights of an eventkit net ({_first(error)})") from error
+    return net.eval(), about
+
+
+def _first(error: Exception) -> str:
+    text = f"{error} is missing" if type(error) is KeyError else str(error)
+    return text.splitlines()[0][:200] if text else type(error).__name__
+
+
+def _check(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    """ValueError unless the tensors are those of the net by name and shape."""
+    if odd := sorted(tensors.keys() ^ wanted.keys()):
+        where = "in the file alone" if odd[0] in tensors else "not in the file"
+        raise ValueError(f"the tensor {odd[0]} is {where}")
+    for name, tensor in tensors.items():
+        if tensor.shape != wanted[name].shape:
+            found, expected = tuple(tensor.shape), tuple(wanted[name].shape)
+            raise ValueError(f"the tensor {name} has the shape {found}, expected {expected}")
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The state of an optimizer by number of the parameter and name."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{number}.{key}": torch.as_tensor(value)
+        for number, entry in state.items()
+        for key, value in entry.items()
+        if value is not None
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """The inverse of `optimizer_tensors` on a fresh optimizer of the same net."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        number, _, key = name.partition(".")
+        state.setdefault(int(number), {})[key] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+
+def _safetensors() -> Any:
+    try:
+        import safetensors
+        import safetensors.torch
+    except ImportError:
+        raise MissingExtra("weights need safetensors: pip install 'eventkit[torch]'") from None
+    return safetensors

@@ -1,0 +1,330 @@
+"""One training from its first step, or from its checkpoint, to its result."""
+
+import ctypes
+import random
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from eventkit import __version__
+from eventkit.errors import FormatError, OptionError
+from eventkit.evaluate.activity import Activity
+from eventkit.evaluate.score import Score, score
+from eventkit.models import create
+
+from .augmented import augmented
+from .average import Average
+from .checkpoint import STATE, load, optimizer_tensors, read, restore_optimizer, write
+from .data import Batch, Part, Samples, ahead, parts
+from .distributed import World
+from .loop import Progress, Training
+from .run import Run, read_json
+from .schedule import optimizer
+from .settings import Settings, recipe_of, to_toml
+
+
+class Job:
+    """What `train` and `resume` have in common: data, net, run folder, epochs, result."""
+
+    def __init__(
+        self, splits: dict[str, Samples], settings: Settings, data: dict[str, Any], folder: Path,
+        world: World, progress: Progress, whole: Path | None = None,
+    ) -> None:  # fmt: skip
+        self.whole = whole or folder  # what a user resumes: all seeds together
+        self.settings, self.world, self.data = settings, world, data
+        self.progress: Progress = progress if world.is_main else lambda event: None
+        self.parts = parts(splits, settings.validation)
+        of = self.parts["train"].dataset
+        self.classes = list(of.classes)
+        self.steps, *self.in_shape = of.shape
+        self.training_part = Part(
+            augmented(of, settings.augment, seed=settings.seed, represent=settings.represent),
+            self.parts["train"].indices,
+        )
+        self.run = Run(folder, {}, writes=world.is_main)
+        self._saved = 0.0
+
+    def start(self) -> dict[str, Any]:
+        """Train from the beginning, in a new run folder."""
+        s = self.settings
+        random.seed(s.seed)
+        np.random.seed(s.seed)  # noqa: NPY002 - for datasets that draw from it
+        torch.manual_seed(s.seed)
+        training = self._training()
+        self.run.config = self._config(training)
+        self.run.create(to_toml(s))
+        return self._finish(training)
+
+    def resume(self) -> dict[str, Any]:
+        """Go on from the checkpoint in the run folder."""
+        folder = self.run.folder
+        if (folder / "metrics.json").is_file():
+            result = read_json(folder / "metrics.json")
+            if not result.get("interrupted", True):
+                return result
+        self.run.config = read_json(folder / "config.json")
+        torch.manual_seed(self.settings.seed)
+        training = self._training()
+        if (folder / STATE).is_file():  # else it was ended before its first checkpoint
+            self._restore(training, folder / STATE)
+        return self._finish(training)
+
+    def _training(self) -> Training:
+        s = self.settings
+        keep_memory()
+        net = create(
+            s.model,
+            num_classes=len(self.classes),
+            in_shape=tuple(self.in_shape),
+            steps=self.training_part.dataset.shape[0],
+        )
+        net.to(device(s.device))
+        self.world.same(net)
+        return Training(
+            net=net,
+            optimizer=optimizer(s.optimizer, net, lr=s.lr, decay=s.weight_decay),
+            average=Average(net, s.ema),
+            settings=s,
+            classes=len(self.classes),
+            world=self.world,
+            teacher=self._teacher(),
+            bf16=s.precision == "bfloat16" or (s.precision == "auto" and _multiplies_bf16()),
+        )
+
+    def _teacher(self) -> nn.Module | None:
+        if self.settings.teacher is None:
+            return None
+        teacher = load(self.settings.teacher).to(device(self.settings.device))
+        return teacher.requires_grad_(False)
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs there are at most; small sets get more of them than large ones."""
+        if self.settings.epochs is not None:
+            return self.settings.epochs
+        shown = recipe_of(self.settings.model, self.settings.recipe).samples
+        return min(100, max(10, round(shown / len(self.parts["train"]))))
+
+    def _config(self, training: Training) -> dict[str, Any]:
+        return {
+            "model": self.settings.model,
+            "num_classes": len(self.classes),
+            "in_shape": self.in_shape,
+            "steps": self.steps,
+            "classes": self.classes,
+            "data": self.data,
+            "seed": self.settings.seed,
+            "epochs": self.epochs,
+            "settings": asdict(self.settings),
+            "splits": {name: part.digest for name, part in self.parts.items()},
+            "precision": "bfloat16" if training.bf16 else "float32",
+            "threads": torch.get_num_threads(),
+            "processes": self.world.size,
+            "versions": {"eventkit": __version__, "torch": torch.__version__},
+            **self._facts(training.net),
+        }
+
+    def _facts(self, net: nn.Module) -> dict[str, Any]:
+        return {
+            "parameters": sum(p.numel() for p in net.parameters()),
+            "samples": {name: len(part) for name, part in self.parts.items()},
+        }
+
+    def _finish(self, training: Training) -> dict[str, Any]:
+        self.progress(
+            {
+                "event": "start",
+                "run": str(self.run.folder),
+                "whole": str(self.whole),
+                **self.run.config,
+            }
+        )
+        facts = self._facts(training.net)
+        with interruptible() as self._stopped:
+            try:
+                self._epochs(training)
+            except KeyboardInterrupt:
+                if training.whole:  # in the middle of a step the last checkpoint is what counts
+                    self._save(training)
+                with training.average.applied(training.net):
+                    self.run.result(
+                        training.net, **facts, seconds=training.seconds, interrupted=True
+                    )
+                raise
+        with training.average.applied(training.net):
+            result = self.run.result(
+                training.net, **facts, seconds=training.seconds, interrupted=False
+            )
+        if self.world.is_main:
+            (self.run.folder / STATE).unlink(missing_ok=True)
+        return result
+
+    def _epochs(self, training: Training) -> None:
+        patience = self.settings.patience
+        told = self._tell(training)
+        for row in training.fit(self.training_part, epochs=self.epochs, progress=told):
+            with training.average.applied(training.net):
+                layers = self._measure(training, row)
+                row["seconds"] = round(training.seconds, 2)
+                self.run.add(row, layers, training.net)
+            training.validation.append(row.get("validation_loss", row["loss"]))
+            self.progress({"event": "epoch", **row})
+            after = training.epoch + 1
+            self._save(training, epoch=after, step=0, loss=0.0, waited=0.0, worked=0.0)
+            if patience and self.run.since_better >= patience:
+                text = f"no better validation loss for {patience} epochs: ended early"
+                self.progress({"event": "warning", "text": text})
+                return
+
+    def _tell(self, training: Training) -> Progress:
+        """After every step: progress, a checkpoint if it is time, the end if somebody asked."""
+
+        def told(event: dict[str, Any]) -> None:
+            self.progress(event)
+            (stop,) = self.world.largest(float(self._stopped()))
+            if stop:
+                raise KeyboardInterrupt
+            if time.monotonic() - self._saved > 60 * self.settings.save_minutes:
+                self._save(training)
+
+        self._saved = time.monotonic()
+        return told
+
+    def _measure(self, training: Training, row: dict[str, Any]) -> list[dict[str, Any]]:
+        """Put scores into the row; firing rates and operations per layer on the first part."""
+        layers: list[dict[str, Any]] = []
+        for name in ("validation", "test"):
+            if name not in self.parts:
+                continue
+            first = not layers
+            with Activity(training.net) if first else nullcontext() as seen:
+                found = self._score(training, self.parts[name])
+            row |= {f"{name}_accuracy": found.accuracy, f"{name}_loss": found.mean_loss}
+            if isinstance(seen, Activity):
+                layers = seen.rows()
+                row["synops"] = sum(layer.get("synops", 0.0) for layer in layers)
+                for text in seen.silent():
+                    text = f"epoch {training.epoch}: {text}"
+                    self.progress({"event": "warning", "text": text})
+        return layers
+
+    def _score(self, training: Training, part: Part) -> Score:
+        own = Part(part.dataset, part.indices[self.world.rank :: self.world.size])
+        batches = self._heedful(ahead(own.batches(self.settings.batch)))
+        found = score(training.net, batches, classes=training.classes, bf16=training.bf16)
+        self.world.add(found.confusion)
+        self.world.add(found.loss)
+        return found
+
+    def _heedful(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """The batches, until somebody asks for the end: several processes end between epochs."""
+        for batch in batches:
+            if self.world.size == 1 and self._stopped():
+                raise KeyboardInterrupt
+            yield batch
+
+    def _save(self, training: Training, **counts: Any) -> None:
+        """Write the checkpoint; `counts` stand in for those of the training."""
+        self._saved = time.monotonic()
+        if not self.world.is_main or not self.run.folder.is_dir():
+            return
+        groups = {
+            "net": training.net.state_dict(),
+            "average": training.average.state,
+            "optimizer": optimizer_tensors(training.optimizer),
+        }
+        tensors = {f"{group}/{name}": t for group, ts in groups.items() for name, t in ts.items()}
+        about = {
+            "counts": {name: getattr(training, name) for name in training.COUNTS} | counts,
+            "updates": training.average.updates,
+            "rows": self.run.rows,
+            "layers": self.run.layers,
+        }
+        write(self.run.folder / STATE, tensors, about)
+
+    def _restore(self, training: Training, path: Path) -> None:
+        tensors, about = read(path)
+        groups: dict[str, dict[str, torch.Tensor]] = {"net": {}, "average": {}, "optimizer": {}}
+        try:
+            for name, tensor in tensors.items():
+                group, _, key = name.partition("/")
+                groups[group][key] = tensor
+            training.net.load_state_dict(groups["net"])
+            if groups["average"].keys() != training.average.state.keys():
+                raise ValueError("it has another moving average")
+            training.average.state = groups["average"]
+            training.average.updates = int(about["updates"])
+            restore_optimizer(training.optimizer, groups["optimizer"])
+            for name in training.COUNTS:
+                kind = type(getattr(training, name))
+                setattr(training, name, kind(about["counts"][name]))
+            self.run.rows, self.run.layers = list(about["rows"]), list(about["layers"])
+            for row in self.run.rows:
+                training.validation.append(float(row.get("validation_loss", row["loss"])))
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            said = (str(error) or type(error).__name__).splitlines()[0][:200]
+            raise FormatError(path, None, f"no checkpoint of this training ({said})") from error
+
+
+@contextmanager
+def interruptible() -> Iterator[Any]:
+    """Inside, Ctrl-C waits for the end of a step: gives a function that says if it was pressed.
+
+    The second one interrupts at once. In other threads than the main one nothing changes.
+    """
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame: Any) -> None:
+        signal.signal(signal.SIGINT, before)
+        asked.set()
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield asked.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def device(name: str) -> torch.device:
+    """`auto` is a GPU where there is one; OptionError for what torch cannot use here."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        found = torch.device(name)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as error:
+        raise OptionError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
+    return found
+
+
+def keep_memory() -> None:
+    """Let the process keep the memory that it frees, where the C library is glibc.
+
+    Tensors of some megabytes otherwise go back to the system with every step, and touching fresh
+    pages for the next ones takes a small net longer than its arithmetic.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            libc = ctypes.CDLL(None)
+            libc.mallopt(-4, 0)  # M_MMAP_MAX: no mapping of its own for a large block
+            libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
+
+
+def _multiplies_bf16() -> bool:
+    """Whether this CPU multiplies bfloat16 itself; elsewhere it is slower than float32."""
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in names)
