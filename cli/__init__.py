@@ -30,6 +30,7 @@ COMMANDS = {
     "inspect": "Show what a store holds and the command that made it.",
     "verify": "Find any changed, cut or missing file of a store.",
     "train": "Train a spiking network on a store.",
+    "models": "List the networks, or all about one.",
     "info": "Show what a recording holds: format, size, events, time; or all below a folder.",
     "doctor": "Find what is wrong with a recording, and write a sound copy of it.",
     "translate": "Write a recording in another format.",

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from eventkit.snn import Neuron
 
@@ -18,6 +19,21 @@ class Cost:
     parameters: int
     macs: int  # multiply-accumulates of convolutions, linear layers and attention, dense
     neurons: int
+
+
+class _Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the multiplications of convolutions and matrices, by torch's own formulas."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.macs = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        formula = flop_registry.get(func.overloadpacket)
+        if formula is not None:
+            self.macs += formula(*args, **(kwargs or {}), out_val=out) // 2
+        return out
 
 
 def cost(net: nn.Module, in_shape: tuple[int, ...], T: int = 1) -> Cost:
@@ -34,14 +50,19 @@ def cost(net: nn.Module, in_shape: tuple[int, ...], T: int = 1) -> Cost:
         nonlocal neurons
         neurons += output.numel()
 
-    hooks = [m.register_forward_hook(count) for m in net.modules() if isinstance(m, Neuron)]
-    counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
+    for module in net.modules():
+        if isinstance(module, Neuron):
+            module.register_forward_hook(count)
+            if all(p.ndim < 2 for p in module.parameters()):
+                module.forward = _same  # type: ignore[method-assign]  # no products to count
+    with torch.no_grad(), _Products() as products:
         net(torch.empty(T, 1, *in_shape, device="meta"))
-    for hook in hooks:
-        hook.remove()
     return Cost(
         parameters=sum(p.numel() for p in net.parameters()),
-        macs=counter.get_total_flops() // 2 // T,
+        macs=products.macs // T,
         neurons=neurons // T,
     )
+
+
+def _same(x: Tensor) -> Tensor:
+    return x

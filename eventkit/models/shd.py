@@ -5,6 +5,9 @@ Polarities are summed, a cochlea has none, and so are `group` neighbours of the 
 are the votes. Published recipes take the softmax of these membranes in every step, and its sum.
 
     shd_lif      LIF, ours, as the plain baseline
+    shd_radlif   adaptive LIF with recurrent weights; Bittar and Garner 2022
+    shd_seadlif  adaptive LIF in symplectic Euler steps, recurrent, no norm; Baronig et al. 2024
+    shd_silif    state-space inspired LIF, shd_csilif complex; Fabre et al. 2025
     shd_dcls     LIF with a learned delay of every connection; Hammouamri et al. 2024
 """
 
@@ -150,6 +153,48 @@ def _paper(**settings: object) -> Recipe:
 
 
 _entry("shd_lif", "plain LIF, 2 x 256", {}, T=100, cite="this project")
+_entry(
+    "shd_radlif", "RadLIF: adaptive and recurrent, 2 x 1024",
+    {"width": 1024, "group": 1, "neurons": "adlif", "recurrent": True}, T=100,
+    cite=(
+        "Bittar, Garner: A surrogate gradient spiking baseline for speech command recognition, "
+        "Frontiers in Neuroscience 2022"
+    ),
+    paper=_paper(lr=1e-2, schedule="plateau:factor=0.7,patience=1"),
+    published=(Published(SHD, 94.62, README, "best of all test epochs"),),
+)  # fmt: skip
+_entry(
+    "shd_seadlif", "SE-adLIF: adaptive in symplectic Euler steps, recurrent, 2 x 360",
+    {
+        "width": 360, "neurons": "seadlif", "recurrent": True, "self_connections": True,
+        "norm": False, "dropout": 0.15, "tau_out": 15.0,
+    },
+    T=250,
+    cite=(
+        "Baronig, Ferrand, Sabathiel, Legenstein: Advancing spatio-temporal processing through "
+        "adaptation in spiking neural networks, 2024"
+    ),
+    paper=_paper(epochs=300, batch=256, lr=1e-2, schedule="constant"),
+    published=(Published(SHD, 95.81, README, "epoch chosen on the test set"),),
+)  # fmt: skip
+FABRE = (
+    "Fabre, Dudchenko, Neftci: SiLIF: Structured State Space Model Dynamics and Parametrization "
+    "for Spiking Neural Networks, 2025"
+)
+_entry(
+    "shd_silif", "SiLIF: state-space inspired, 2 x 512", {"width": 512, "neurons": "silif"},
+    T=250, cite=FABRE,
+    paper=_paper(epochs=100, lr=5e-3, schedule="plateau:factor=0.9,patience=10"),
+)  # fmt: skip
+_entry(
+    "shd_csilif", "C-SiLIF: state-space inspired with complex membranes, 2 x 512",
+    {"width": 512, "neurons": "csilif"}, T=250, cite=FABRE,
+    paper=_paper(epochs=100, lr=5e-3, schedule="plateau:factor=0.9,patience=10"),
+    published=(
+        Published(SHD, 95.55, README, "mean of several seeds, ± 0.28"),
+        Published(SHD, 95.06, README, "width=128, mean of several seeds, ± 0.37"),
+    ),
+)  # fmt: skip
 _entry(
     "shd_dcls", "learned delays (DCLS), LIF, 2 x 256", {}, T=100, build=dcls,
     cite=(

@@ -1,0 +1,142 @@
+"""eventkit models: the networks with their cost and published numbers, or all about one."""
+
+import re
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from eventkit.errors import OptionError
+
+from ._text import number, print_facts, print_json, print_table
+
+
+class Shape(click.ParamType[tuple[int, int, int]]):
+    """The shape of a frame: channels, height and width, as 2x128x128."""
+
+    name = "CxHxW"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int, int]:
+        if isinstance(value, tuple):
+            return value
+        match = re.fullmatch(r"([1-9]\d*)[x×]([1-9]\d*)[x×]([1-9]\d*)", value.strip())
+        if match is None:
+            self.fail(f"{value!r} is no shape of a frame; write it like 2x128x128", param, ctx)
+        return int(match[1]), int(match[2]), int(match[3])
+
+
+@click.command("models")
+@click.argument("name", required=False, metavar="[NAME|SPEC|PATTERN]")
+@click.option("--input", "in_shape", type=Shape(), help="Frames.  [default: as published]")
+@click.option("--steps", type=click.IntRange(1), help="T.  [default: as published]")
+@click.option("--classes", type=click.IntRange(1), help="[default: as published]")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(name: str | None, as_json: bool, **sizes: Any) -> None:
+    """List the networks, all or those that match a pattern such as 'shd*', or show all about one,
+    which may be a spec such as csnn_tiny:width=16.
+
+    Parameters, multiplications (dense) and neurons are counted on the network itself, for one
+    sample and one time step.
+    """
+    from eventkit.models import list_models
+
+    if name is not None and "*" not in name:
+        facts = about(name, **sizes)
+        return print_json(facts) if as_json else _show(facts)
+    if given := [key for key, value in sizes.items() if value is not None]:
+        option = "--input" if given[0] == "in_shape" else f"--{given[0]}"
+        raise OptionError(f"{option} is for one network: eventkit models NAME {option} ...")
+    known = [about(each) for each in list_models(name or "*")]
+    if as_json:
+        return print_json({facts["name"]: facts for facts in known})
+    head = ["name", "input", "T", "parameters", "MAC/step", "neurons", "published"]
+    print_table(head, [_row(facts) for facts in known], right="T parameters MAC/step neurons")
+    return None
+
+
+def about(
+    spec: str,
+    in_shape: tuple[int, int, int] | None = None,
+    steps: int | None = None,
+    classes: int | None = None,
+) -> dict[str, Any]:
+    """All that is known of a network, of the published sizes unless others are given."""
+    import inspect
+
+    import torch
+
+    from eventkit.models import MODELS, cost, create
+    from eventkit.registry import parse_spec
+
+    name, given = parse_spec(spec)
+    entry = MODELS[name]
+    in_shape, steps = in_shape or entry.in_shape, steps or entry.T
+    classes = classes or entry.classes
+    with torch.device("meta"):
+        net = create(spec, num_classes=classes, in_shape=in_shape, steps=steps)
+    chosen = {**entry.options, **given}
+    options = {
+        key: chosen.get(key, parameter.default)
+        for key, parameter in inspect.signature(entry.build).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY and key != "T"
+    }
+    return {
+        "name": spec,
+        "about": entry.about,
+        "in_shape": in_shape,
+        "steps": steps,
+        "num_classes": classes,
+        **asdict(cost(net, in_shape, steps)),
+        "cite": entry.cite,
+        "published": [asdict(each) for each in entry.published],
+        "options": options,
+        "recipe": asdict(entry.recipe),
+        "paper": asdict(entry.paper) if entry.paper else None,
+    }
+
+
+def _row(facts: dict[str, Any]) -> list[str]:
+    return [
+        facts["name"],
+        _shape(facts),
+        str(facts["steps"]),
+        f"{facts['parameters']:,}",
+        number(facts["macs"]),
+        number(facts["neurons"]),
+        "; ".join(_published(each) for each in facts["published"][:1]),
+    ]
+
+
+def _shape(facts: dict[str, Any]) -> str:
+    return "x".join(map(str, facts["in_shape"]))
+
+
+def _published(each: dict[str, Any]) -> str:
+    note = f", {each['note']}" if each["note"] else ""
+    return f"{each['accuracy']:.2f} % on {each['data']}{note} ({each['source']})"
+
+
+def _show(facts: dict[str, Any]) -> None:
+    shown = {
+        "name": facts["name"],
+        "about": facts["about"],
+        "cite": facts["cite"],
+        "input": f"{_shape(facts)}, T = {facts['steps']}, {facts['num_classes']:,} classes",
+        "parameters": f"{facts['parameters']:,}",
+        "MAC": f"{number(facts['macs'])} a step, {number(facts['macs'] * facts['steps'])} a sample",
+        "neurons": f"{number(facts['neurons'])} a step",
+        "published": None if facts["published"] else "no number with a source that we could read",
+    }
+    print_facts(shown)
+    for each in facts["published"]:
+        click.echo(f"published   {_published(each)}")
+    for title, key in (("options", "options"), ("recipe", "recipe"), ("paper's recipe", "paper")):
+        if facts[key]:
+            click.echo(f"\n{title}")
+            width = max(map(len, facts[key]))
+            for name, value in facts[key].items():
+                value = ", ".join(value) if isinstance(value, tuple) else value
+                if value not in (None, ""):
+                    click.echo(f"  {name:<{width}}  {value}")

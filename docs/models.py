@@ -1,0 +1,115 @@
+"""Write docs/models.md anew from the registry: python docs/models.py
+
+A test compares the file with what this gives.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+HEAD = """# The networks
+
+This page is written by `python docs/models.py`; `eventkit models NAME` shows the same and all
+options of a network. Every one takes frames `(T, N, C, H, W)` of any size, number of steps and
+number of classes, and has a width; the table is for the sizes it was published for.
+
+Parameters, multiply-accumulates (MAC) and neurons are counted on the network as it runs, for one
+sample and one time step. MAC are dense: every product counts, as if all inputs were spikes.
+
+Accuracies are those of the authors, not ours, with the place where we read them; numbers that we
+could not read at their source are left out. Most are the best of all test epochs, which flatters:
+where the authors' logs say it, the accuracy after the last epoch stands beside it.
+"""
+
+
+def read_models() -> list[dict[str, Any]]:
+    """All that is known of every network."""
+    from eventkit.cli.models import about
+
+    from eventkit.models import list_models
+
+    return [about(name) for name in list_models()]
+
+
+def shown(value: float) -> str:
+    """Three digits with a unit: 841 M."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= size:
+            return f"{value / size:.3g} {unit}"
+    return str(value)
+
+
+def table(models: list[dict[str, Any]]) -> str:
+    """One row for each network."""
+    lines = [
+        "| name | what | input | T | classes | parameters | MAC a step | neurons a step |",
+        "|---|---|---|--:|--:|--:|--:|--:|",
+    ]
+    for m in models:
+        size = "×".join(map(str, m["in_shape"]))
+        lines.append(
+            f"| `{m['name']}` | {m['about']} | {size} | {m['steps']} | {m['num_classes']} "
+            f"| {m['parameters']:,} | {shown(m['macs'])} | {shown(m['neurons'])} |"
+        )
+    return "\n".join(lines)
+
+
+def published(models: list[dict[str, Any]]) -> str:
+    """One row for each published accuracy."""
+    lines = ["| name | data | accuracy | how | source |", "|---|---|--:|---|---|"]
+    for m in models:
+        for each in m["published"]:
+            lines.append(
+                f"| `{m['name']}` | {each['data']} | {each['accuracy']:.2f} % | {each['note']} "
+                f"| {each['source']} |"
+            )
+    return "\n".join(lines)
+
+
+def recipes(models: list[dict[str, Any]]) -> str:
+    """One row for each recipe of a paper."""
+    lines = [
+        "| name | epochs | batch | optimizer | rate | decay | schedule | loss | augmentation |",
+        "|---|--:|--:|---|--:|--:|---|---|---|",
+    ]
+    for m in models:
+        if r := m["paper"]:
+            loss = r["loss"] + (f", smoothing {r['smoothing']:g}" if r["smoothing"] else "")
+            lines.append(
+                f"| `{m['name']}` | {r['epochs'] or ''} | {r['batch']} | {r['optimizer']} "
+                f"| {r['lr']:g} | {r['weight_decay']:g} | {r['schedule']} | {loss} "
+                f"| {', '.join(r['augment'])} |"
+            )
+    return "\n".join(lines)
+
+
+def cited(models: list[dict[str, Any]]) -> str:
+    """Which paper each comes from."""
+    papers: dict[str, list[str]] = {}
+    for m in models:
+        papers.setdefault(m["cite"], []).append(f"`{m['name']}`")
+    return "\n".join(f"- {', '.join(names)}: {paper}" for paper, names in papers.items())
+
+
+def page(models: list[dict[str, Any]]) -> str:
+    """The whole page."""
+    parts = [
+        HEAD,
+        table(models),
+        "\n## Published accuracies\n",
+        published(models),
+        "\n## Recipes of the papers\n",
+        "`eventkit train STORE --model NAME --recipe paper` takes them; the default is a recipe of",
+        "ours for two CPU cores.\n",
+        recipes(models),
+        "\n## Papers\n",
+        cited(models),
+        "",
+    ]
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    (ROOT / "docs" / "models.md").write_text(page(read_models()))
