@@ -20,7 +20,8 @@ SMALL = {  # where four channels are too narrow
     "qkformer_dvs": "width=32,heads=2",
     "shd_dcls": "width=8,D=3",
     "speck_cnn": "width=8",
-    "shd_lif": "width=8",
+    **dict.fromkeys(("shd_lif", "shd_radlif", "shd_seadlif"), "width=16,group=2"),
+    **dict.fromkeys(("shd_silif", "shd_csilif"), "width=16,group=2"),
     "psn_cifar10": "width=8",
     "psn_seqcifar": "width=8",
 }
@@ -43,13 +44,13 @@ def small(name, in_shape, classes=3, T=STEPS):
     with torch.no_grad():
         for module in net.modules():
             if isinstance(module, nn.Linear):
-                module.weight *= 5
+                module.weight *= 40 if name == "shd_seadlif" else 5  # has no norm, and leaks fast
             if isinstance(module, nn.BatchNorm2d) and not module.weight.any():
                 module.bias.zero_()  # a residual block that starts as the identity
             if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
                 module.weight.uniform_(1, 3)
-            if isinstance(module, nn.BatchNorm1d):
-                module.weight *= 3  # before neurons that forget slowly
+            if isinstance(module, nn.BatchNorm1d) and name != "shd_csilif":
+                module.weight *= 3  # before neurons that take in little at a time
     return net
 
 
@@ -123,7 +124,16 @@ def test_every_net_comes_back_from_a_file_of_weights(name):
         assert torch.equal(other(x), net(x))
 
 
-@pytest.mark.parametrize("name", DEFINITIONS)
+QUICK = ("csnn", "plif", "qkformer", "shd_dcls")  # to trace; between them all kinds of layers
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name.startswith(QUICK) else pytest.param(name, marks=pytest.mark.slow)
+        for name in DEFINITIONS
+    ],
+)
 def test_every_net_can_be_exported(name):
     x = noise(STEPS, 1, 2, 8, 8)
     net = settled(name, noise(STEPS, 2, 2, 8, 8))
@@ -190,6 +200,11 @@ def count(net):
         ("speck_cnn", 71_456),  # ours
         ("shd_lif", 107_580),  # ours
         ("shd_dcls", 214_016),
+        ("shd_radlif", 3_895_336 + 20),  # and the learned decay of the read-out
+        ("shd_seadlif", 450_020),
+        ("shd_silif", 351_292),  # ours
+        ("shd_csilif", 350_268),
+        ("shd_csilif:width=128", 38_460),
     ],
 )
 def test_parameter_counts(spec, parameters):

@@ -54,7 +54,7 @@ def cost(net: nn.Module, in_shape: tuple[int, ...], T: int = 1) -> Cost:
         if isinstance(module, Neuron):
             module.register_forward_hook(count)
             if all(p.ndim < 2 for p in module.parameters()):
-                module.forward = _same  # type: ignore[method-assign]  # no products to count
+                module.run = _same  # type: ignore[method-assign]  # no products to count
     with torch.no_grad(), _Products() as products:
         net(torch.empty(T, 1, *in_shape, device="meta"))
     return Cost(
@@ -64,5 +64,5 @@ def cost(net: nn.Module, in_shape: tuple[int, ...], T: int = 1) -> Cost:
     )
 
 
-def _same(x: Tensor) -> Tensor:
-    return x
+def _same(x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+    return x, state
