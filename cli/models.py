@@ -1,7 +1,6 @@
 """eventkit models: the networks with their cost and published numbers, or all about one."""
 
 import re
-from dataclasses import asdict
 from typing import Any
 
 import click
@@ -40,61 +39,20 @@ def command(name: str | None, as_json: bool, **sizes: Any) -> None:
     Parameters, multiplications (dense) and neurons are counted on the network itself, for one
     sample and one time step.
     """
-    from eventkit.models import list_models
+    from eventkit.models import describe, list_models
 
     if name is not None and "*" not in name:
-        facts = about(name, **sizes)
+        facts = describe(name, **sizes)
         return print_json(facts) if as_json else _show(facts)
     if given := [key for key, value in sizes.items() if value is not None]:
         option = "--input" if given[0] == "in_shape" else f"--{given[0]}"
         raise OptionError(f"{option} is for one network: eventkit models NAME {option} ...")
-    known = [about(each) for each in list_models(name or "*")]
+    known = [describe(each) for each in list_models(name or "*")]
     if as_json:
         return print_json({facts["name"]: facts for facts in known})
     head = ["name", "input", "T", "parameters", "MAC/step", "neurons", "published"]
     print_table(head, [_row(facts) for facts in known], right="T parameters MAC/step neurons")
     return None
-
-
-def about(
-    spec: str,
-    in_shape: tuple[int, int, int] | None = None,
-    steps: int | None = None,
-    classes: int | None = None,
-) -> dict[str, Any]:
-    """All that is known of a network, of the published sizes unless others are given."""
-    import inspect
-
-    import torch
-
-    from eventkit.models import MODELS, cost, create
-    from eventkit.registry import parse_spec
-
-    name, given = parse_spec(spec)
-    entry = MODELS[name]
-    in_shape, steps = in_shape or entry.in_shape, steps or entry.T
-    classes = classes or entry.classes
-    with torch.device("meta"):
-        net = create(spec, num_classes=classes, in_shape=in_shape, steps=steps)
-    chosen = {**entry.options, **given}
-    options = {
-        key: chosen.get(key, parameter.default)
-        for key, parameter in inspect.signature(entry.build).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY and key != "T"
-    }
-    return {
-        "name": spec,
-        "about": entry.about,
-        "in_shape": in_shape,
-        "steps": steps,
-        "num_classes": classes,
-        **asdict(cost(net, in_shape, steps)),
-        "cite": entry.cite,
-        "published": [asdict(each) for each in entry.published],
-        "options": options,
-        "recipe": asdict(entry.recipe),
-        "paper": asdict(entry.paper) if entry.paper else None,
-    }
 
 
 def _row(facts: dict[str, Any]) -> list[str]:

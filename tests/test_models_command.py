@@ -4,10 +4,9 @@ import json
 import sys
 
 import pytest
-from eventkit.cli.models import about
 from making import ROOT
 
-from eventkit.models import list_models
+from eventkit.models import describe, list_models
 
 sys.path.insert(0, str(ROOT / "docs"))
 
@@ -70,7 +69,7 @@ def test_the_page_of_networks_is_current():
     for name in known:
         assert f"| `{name}` | " in text, "run python docs/models.py"
     # Counting all of them takes seconds; the deep ones share their code with the others.
-    some = [about(name) for name in known if "resnet" not in name]
+    some = [describe(name) for name in known if "resnet" not in name]
     for lines in (models_page.table(some), models_page.published(some), models_page.recipes(some)):
         for line in lines.splitlines():
             assert line in text, "run python docs/models.py"

@@ -10,7 +10,7 @@ torch.Size([16, 1, 11])
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -22,7 +22,17 @@ from eventkit.registry import Registry, bind, parse_spec
 
 from ._cost import Cost, cost
 
-__all__ = ["MODELS", "Cost", "Model", "Published", "Recipe", "cost", "create", "list_models"]
+__all__ = [
+    "MODELS",
+    "Cost",
+    "Model",
+    "Published",
+    "Recipe",
+    "cost",
+    "create",
+    "describe",
+    "list_models",
+]
 
 
 @dataclass(frozen=True)
@@ -117,3 +127,36 @@ def create(
     # Convolution, batch norm and pooling are faster on a CPU with the channels innermost.
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return net
+
+
+def describe(
+    spec: str,
+    *,
+    in_shape: tuple[int, int, int] | None = None,
+    steps: int | None = None,
+    classes: int | None = None,
+) -> dict[str, Any]:
+    """All that is known of a net, with its cost, of the published sizes unless others are given.
+
+    The net is built without memory for its weights. Everything can be written as JSON.
+    """
+    name, given = parse_spec(spec)
+    entry = MODELS[name]
+    in_shape, steps = in_shape or entry.in_shape, steps or entry.T
+    classes = classes or entry.classes
+    with torch.device("meta"):
+        net = create(spec, num_classes=classes, in_shape=in_shape, steps=steps)
+    known = bind(entry.build, {**entry.options, **given}, name)
+    return {
+        "name": spec,
+        "about": entry.about,
+        "in_shape": in_shape,
+        "steps": steps,
+        "num_classes": classes,
+        **asdict(cost(net, in_shape, steps)),
+        "cite": entry.cite,
+        "published": [asdict(each) for each in entry.published],
+        "options": {key: value for key, value in known.items() if key != "T"},
+        "recipe": asdict(entry.recipe),
+        "paper": asdict(entry.paper) if entry.paper else None,
+    }
