@@ -31,6 +31,7 @@ COMMANDS = {
     "verify": "Find any changed, cut or missing file of a store.",
     "train": "Train a spiking network on a store.",
     "models": "List the networks, or all about one.",
+    "evaluate": "Measure a trained network: accuracy, operations, energy, latency.",
     "info": "Show what a recording holds: format, size, events, time; or all below a folder.",
     "doctor": "Find what is wrong with a recording, and write a sound copy of it.",
     "translate": "Write a recording in another format.",

@@ -69,13 +69,14 @@ MAY_USE: dict[str, set[str]] = {
     "rosbags": {"formats"},
     "zstandard": {"formats"},
     "torch": LEARNING,
+    "matplotlib": {"evaluate"},
     "safetensors": {"train"},
     "PIL": {"viz"},
     "click": {"cli"},
     "rich": {"cli"},
 }
 # What not everybody has or needs is imported inside the functions that use it.
-LAZY = {"lz4", "safetensors", "zstandard", "PIL", "h5py", "rosbags"}
+LAZY = {"lz4", "matplotlib", "safetensors", "zstandard", "PIL", "h5py", "rosbags"}
 
 
 def room_of(module: str) -> str:

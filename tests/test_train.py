@@ -26,7 +26,7 @@ def answer(net, frames, lengths):
 
 
 def quick(splits, out, **options):
-    return train(splits, model=SMALL, out=out, **{"epochs": 2, **options})
+    return train(splits, model=SMALL, out=out, **{"epochs": 2, "page": False, **options})
 
 
 def test_the_sums_over_time_tell_nothing():
@@ -38,13 +38,15 @@ def test_the_sums_over_time_tell_nothing():
 
 def test_it_learns_the_direction_of_motion(splits, tmp_path):
     model = "csnn_tiny:width=16,dropout=0"
-    result = train(splits, model=model, out=tmp_path / "run", epochs=14, batch=8, lr=1e-2)
+    result = train(
+        splits, model=model, out=tmp_path / "run", epochs=14, batch=8, lr=1e-2, page=False
+    )
     assert result["accuracy"]["last"] >= 0.95
     assert result["accuracy"]["at_best_validation"] >= 0.95
 
 
 def test_the_run_folder_says_what_was_done(splits, tmp_path):
-    result = quick(splits, tmp_path / "run", epochs=3, seed=7)
+    result = quick(splits, tmp_path / "run", epochs=3, seed=7, page=True, tensorboard=True)
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert names == {
         "config.json",
@@ -54,6 +56,9 @@ def test_the_run_folder_says_what_was_done(splits, tmp_path):
         "metrics.json",
         "model.safetensors",
         "last.safetensors",
+        "page.html",
+        "evaluation.json",
+        "tensorboard",
     }
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["model"] == SMALL

@@ -1,1 +1,132 @@
+"""Measure a trained net: accuracy, what it computes, an estimate of its energy, its latency.
 
+The names are those of NeuroBench (Yik et al., The NeuroBench framework, Nature Communications
+2025), for the same quantities; all are for one sample, the mean over those measured.
+"""
+
+import statistics
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from eventkit.snn import Neuron
+
+from .activity import SYNAPSES, Activity
+from .score import Batch, Score, mean_vote, score, votes
+
+__all__ = ["Activity", "Score", "evaluate", "mean_vote", "score", "votes"]
+
+MAC_PJ, AC_PJ = 4.6, 0.9
+ENERGY = (
+    "45 nm, float32 (Horowitz, ISSCC 2014): 4.6 pJ a MAC, 0.9 pJ an AC; dense MACs of layers with "
+    "analog input and effective ACs of layers with spikes; no memory, no neurons, no idle power"
+)
+RUNS = 10  # samples of which the latency is the median
+
+
+def evaluate(
+    net: nn.Module, batches: Iterable[Batch], *, classes: list[str], bf16: bool = False
+) -> dict[str, Any]:
+    """Score, NeuroBench's metrics, energy and latency of `net` on batches; plain JSON.
+
+    `batches` give frames (N, T, C, H, W), lengths and labels. `anytime` is the accuracy of the
+    mean vote of the first 1, 2, ... T steps; it says what an earlier answer would be worth only
+    where `causal` is true. `latency_ms` is the median time for one sample by itself on this
+    machine, `decision_step` the mean number of steps after which the answer did not change.
+    """
+    kept: list[Batch] = []
+    with Activity(net) as seen:
+        found = score(net, _keeping(batches, kept), classes=len(classes), bf16=bf16)
+    return {
+        **_neurobench(net, seen, found),
+        "energy": _energy(seen),
+        "causal": all(m.causal for m in net.modules() if isinstance(m, Neuron)),
+        "anytime": found.anytime,
+        "decision_step": _decision_step(net, kept, bf16=bf16),
+        "latency_ms": _latency(net, kept, bf16=bf16),
+        "confusion": found.confusion.tolist(),
+        "per_class": [
+            {"class": name, **row} for name, row in zip(classes, found.per_class(), strict=True)
+        ],
+        "layers": seen.rows(),
+        "uncounted": seen.uncounted,
+        "samples": found.samples,
+        "loss": found.mean_loss,
+    }
+
+
+def _keeping(batches: Iterable[Batch], kept: list[Batch]) -> Iterable[Batch]:
+    for batch in batches:
+        if not kept:
+            kept.append(batch)
+        yield batch
+
+
+def _neurobench(net: nn.Module, seen: Activity, found: Score) -> dict[str, Any]:
+    neurons = {name: layer for name, layer in seen.layers.items() if layer.kind == "neuron"}
+    outputs = sum(layer.outputs for layer in neurons.values())
+    active = sum(layer.active for layer in neurons.values())
+    weights = [m.weight.detach() for m in net.modules() if isinstance(m, SYNAPSES)]
+    n_weights = sum(w.numel() for w in weights)
+    zeros = sum(int((w == 0).sum()) for w in weights)
+    tensors = [*net.parameters(), *net.buffers()]
+    synapses = [layer for layer in seen.layers.values() if layer.kind == "synapse"]
+    n = max(1, seen.samples)
+    return {
+        "ClassificationAccuracy": found.accuracy,
+        "Footprint": sum(t.numel() * t.element_size() for t in tensors),
+        "ParameterCount": sum(p.numel() for p in net.parameters()),
+        "ConnectionSparsity": zeros / n_weights if n_weights else None,
+        "ActivationSparsity": 1 - active / outputs if outputs else None,
+        "ActivationSparsityByLayer": {
+            name: 1 - layer.active / max(1, layer.outputs) for name, layer in neurons.items()
+        },
+        "SynapticOperations": {
+            "Effective_MACs": sum(s.effective for s in synapses if not s.binary) / n,
+            "Effective_ACs": sum(s.effective for s in synapses if s.binary) / n,
+            "Dense": sum(s.dense for s in synapses) / n,
+        },
+    }
+
+
+def _energy(seen: Activity) -> dict[str, Any]:
+    """An estimate for one sample, and for the same net without spikes: all operations MACs."""
+    synapses = [layer for layer in seen.layers.values() if layer.kind == "synapse"]
+    n = max(1, seen.samples)
+    macs = sum(layer.dense for layer in synapses if not layer.binary) / n
+    acs = sum(layer.effective for layer in synapses if layer.binary) / n
+    dense = sum(layer.dense for layer in synapses) / n
+    return {
+        "model": ENERGY,
+        "microjoules": (MAC_PJ * macs + AC_PJ * acs) / 1e6,
+        "microjoules_if_dense": MAC_PJ * dense / 1e6,
+    }
+
+
+def _decision_step(net: nn.Module, kept: list[Batch], *, bf16: bool) -> float | None:
+    if not kept:
+        return None
+    frames, lengths, _ = kept[0]
+    with torch.inference_mode():
+        said = votes(net, frames.transpose(0, 1), bf16=bf16)
+    steps = torch.arange(len(said))[:, None]
+    answers = (said * (steps < lengths)[..., None]).cumsum(0).argmax(-1)
+    changed = (answers != answers[-1]) * (steps + 1)  # the last step with another answer than that
+    return float((changed.amax(0) + 1).float().mean())
+
+
+def _latency(net: nn.Module, kept: list[Batch], *, bf16: bool) -> float | None:
+    if not kept:
+        return None
+    frames, lengths, _ = kept[0]
+    times = []
+    with torch.inference_mode():
+        for i in range(RUNS + 1):
+            own = frames[i % len(frames), : int(lengths[i % len(frames)])].unsqueeze(1)
+            start = time.perf_counter()
+            votes(net, own, bf16=bf16)
+            times.append(1000 * (time.perf_counter() - start))
+    return statistics.median(times[1:])  # the first one may compile

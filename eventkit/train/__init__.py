@@ -8,22 +8,34 @@ Three accuracies are reported. `last` is the test accuracy after the last epoch,
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import numpy as np
 
 from eventkit.errors import OptionError
+from eventkit.evaluate import evaluate
 from eventkit.loader import EventDataset
-from eventkit.registry import parse_spec
+from eventkit.registry import parse_spec, unknown
 from eventkit.store import Store
 
-from .checkpoint import load, load_with_facts
-from .data import Samples
+from .checkpoint import LAST, WEIGHTS, load, load_with_facts
+from .data import Part, Samples
 from .distributed import World, world
 from .job import Job, keep_memory
 from .loop import Progress
 from .run import Run, read_json
 from .settings import Settings, settle, to_toml
 
-__all__ = ["Settings", "keep_memory", "load", "load_with_facts", "open_splits", "resume", "train"]
+__all__ = [
+    "Settings",
+    "evaluate_run",
+    "keep_memory",
+    "load",
+    "load_with_facts",
+    "open_splits",
+    "resume",
+    "train",
+]
 
 Data = str | Path | Mapping[str, Samples]
 
@@ -86,6 +98,38 @@ def resume(
     if settings.seeds > 1:
         return _several(folder, splits, data, settings, all_, progress)
     return Job(splits, settings, described, folder, all_, progress).resume()
+
+
+def evaluate_run(
+    run: str | Path, data: Data | None = None, *, split: str = "test", batch: int = 16,
+    represent: str | None = None, weights: Literal["best", "last"] | str = "best",
+) -> dict[str, Any]:  # fmt: skip
+    """What `eventkit.evaluate.evaluate` says of the net of a run folder on a split.
+
+    `data` is a store, or datasets by name, by default the store of the training.
+    """
+    folder = Path(run)
+    if not (folder / "config.json").is_file():
+        raise OptionError(f"{folder} is no run folder; eventkit train makes one")
+    config = read_json(folder / "config.json")
+    net, about = load_with_facts(folder / (LAST if weights == "last" else WEIGHTS))
+    data = data if data is not None else config.get("data", {}).get("store")
+    if data is None:
+        raise OptionError(f"{folder} was trained on datasets in memory; name a store")
+    represent = represent or config.get("settings", {}).get("represent")
+    splits = dict(data) if isinstance(data, Mapping) else open_splits(data, represent)
+    if split not in splits:
+        raise unknown("split", split, list(splits))
+    samples = splits[split]
+    if list(samples.classes) != about["classes"] or list(samples.shape[1:]) != about["in_shape"]:
+        raise OptionError(
+            f"{folder} was trained on {len(about['classes'])} classes of {about['in_shape']}, "
+            f"found {len(samples.classes)} classes of {list(samples.shape[1:])}"
+        )
+    part = Part(samples, np.arange(len(samples.labels)))
+    bf16 = config.get("precision") == "bfloat16"
+    found = evaluate(net, part.batches(batch), classes=about["classes"], bf16=bf16)
+    return {"run": str(folder), "split": split, **found}
 
 
 def open_splits(store: str | Path, represent: str | None = None) -> dict[str, Samples]:

@@ -17,17 +17,18 @@ import torch
 from torch import nn
 
 from eventkit import __version__
-from eventkit.errors import FormatError, OptionError
+from eventkit.errors import FormatError, MissingExtra, OptionError
 from eventkit.evaluate.activity import Activity
 from eventkit.evaluate.score import Score, score
 from eventkit.models import create
 
 from .augmented import augmented
 from .average import Average
-from .checkpoint import STATE, load, optimizer_tensors, read, restore_optimizer, write
+from .checkpoint import STATE, WEIGHTS, load, optimizer_tensors, read, restore_optimizer, write
 from .data import Batch, Part, Samples, ahead, parts
 from .distributed import World
 from .loop import Progress, Training
+from .report import report, tensorboard
 from .run import Run, read_json
 from .schedule import optimizer
 from .settings import Settings, recipe_of, to_toml
@@ -166,8 +167,18 @@ class Job:
                 training.net, **facts, seconds=training.seconds, interrupted=False
             )
         if self.world.is_main:
+            self._report(result)
             (self.run.folder / STATE).unlink(missing_ok=True)
         return result
+
+    def _report(self, result: dict[str, Any]) -> None:
+        if self.settings.page and (self.run.folder / WEIGHTS).is_file():
+            part = self.parts.get("test") or self.parts.get("validation") or self.parts["train"]
+            try:
+                net = load(self.run.folder)
+                report(self.run, net, part, result, batch=self.settings.batch)
+            except MissingExtra as error:
+                self.progress({"event": "warning", "text": f"no page.html: {error}"})
 
     def _epochs(self, training: Training) -> None:
         patience = self.settings.patience
@@ -177,6 +188,8 @@ class Job:
                 layers = self._measure(training, row)
                 row["seconds"] = round(training.seconds, 2)
                 self.run.add(row, layers, training.net)
+            if self.settings.tensorboard and self.world.is_main:
+                tensorboard(self.run.folder / "tensorboard", self.run.rows)
             training.validation.append(row.get("validation_loss", row["loss"]))
             self.progress({"event": "epoch", **row})
             after = training.epoch + 1

@@ -1,0 +1,145 @@
+"""What a net does, against counts by brute force; scores by hand; the page."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from directions import SMALL, Directions
+from torch import nn
+from torch.nn import functional
+
+from eventkit.errors import OptionError, UnknownName
+from eventkit.evaluate import Activity, evaluate, score
+from eventkit.evaluate.page import Sample, page
+from eventkit.models import create
+from eventkit.snn import LIF, Fold
+from eventkit.train import evaluate_run, train
+
+
+def conv(**options):
+    return nn.Conv2d(2, 4, 3, bias=False, **options)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"padding": 1}, {"stride": 2, "padding": 1}, {"dilation": 2}, {"groups": 2}]
+)
+def test_synaptic_operations_are_those_of_a_convolution_with_ones(options):
+    torch.manual_seed(0)
+    layer = conv(**options)
+    layer.weight.data[torch.rand_like(layer.weight) < 0.3] = 0
+    x = (torch.rand(3, 2, 2, 9, 8) < 0.3).float()
+    net = Fold(layer)
+    with Activity(net) as seen, torch.inference_mode():
+        net(x)
+    found = seen.layers["0"]
+    kept = (layer.weight.detach() != 0).float()
+    how = {key: getattr(layer, key) for key in ("stride", "padding", "dilation", "groups")}
+    flat = x.flatten(0, 1)
+    assert found.effective == float(functional.conv2d(flat, kept, **how).sum())
+    ones = functional.conv2d(torch.ones_like(flat), torch.ones_like(kept), **how)
+    assert found.dense == float(ones.sum())
+    assert found.binary
+    assert seen.samples == 2
+
+
+def test_linear_layers_rates_and_analog_inputs():
+    net = nn.Sequential(nn.Linear(3, 4), LIF(), nn.Linear(4, 2))
+    x = torch.tensor([[[0.5, 0.0, 2.0]], [[0.0, 0.0, 0.0]]])
+    with Activity(net) as seen:
+        net(x)
+    assert seen.layers["0"].effective == 2 * 4
+    assert seen.layers["0"].dense == 2 * 3 * 4
+    assert not seen.layers["0"].binary
+    assert seen.layers["2"].binary
+    spikes = LIF()(net[0](x))
+    assert seen.layers["1"].rate == pytest.approx(float(spikes.detach().mean()))
+    assert seen.layers["2"].effective == float(spikes.detach().sum()) * 2
+
+
+def test_dead_and_saturated_layers_are_named():
+    net = nn.Sequential(nn.Linear(3, 4), LIF(), nn.Linear(4, 4), LIF())
+    nn.init.constant_(net[0].bias, -10)
+    nn.init.constant_(net[2].bias, 10)
+    with Activity(net) as seen:
+        net(torch.zeros(5, 2, 3))
+    dead, saturated = seen.silent()
+    assert dead.startswith("layer 1 is dead")
+    assert saturated.startswith("layer 3 is saturated")
+
+
+class Told(nn.Module):
+    """A net whose votes are its input."""
+
+    def forward(self, x):
+        return x.flatten(2)
+
+
+def test_scores_by_hand():
+    votes = torch.zeros(3, 3, 2, 1, 1)  # N, T, classes
+    votes[0, :, 0] = 1  # always class 0, which is true
+    votes[1, 0, 0] = 5  # first class 0, in the mean too
+    votes[1, 1:, 1] = 1
+    votes[2, 1:, 1] = 1  # ends after the first step: class 0 by default
+    lengths, labels = torch.tensor([3, 3, 1]), torch.tensor([0, 1, 0])
+    found = score(Told(), [(votes, lengths, labels)], classes=2)
+    assert found.confusion.tolist() == [[2, 0], [1, 0]]
+    assert found.accuracy == pytest.approx(2 / 3)
+    assert found.anytime == pytest.approx([2 / 3] * 3)
+    recall = [row["recall"] for row in found.per_class()]
+    assert recall == [1.0, 0.0]
+    assert found.per_class()[1]["precision"] is None
+
+
+def test_evaluate_gives_the_names_of_neurobench_as_plain_json():
+    torch.manual_seed(0)
+    net = create(SMALL, num_classes=4, in_shape=(2, 12, 12))
+    samples = Directions(12)
+    batch = (60 * samples.frames, torch.full((12,), 8), torch.as_tensor(samples.labels))
+    found = json.loads(json.dumps(evaluate(net, [batch], classes=Directions.classes)))
+    assert found["ParameterCount"] == sum(p.numel() for p in net.parameters())
+    assert found["Footprint"] >= 4 * found["ParameterCount"]
+    assert found["ConnectionSparsity"] == 0
+    assert 0 < found["ActivationSparsity"] < 1
+    operations = found["SynapticOperations"]
+    assert 0 < operations["Effective_ACs"] < operations["Dense"]
+    assert found["energy"]["microjoules"] < found["energy"]["microjoules_if_dense"]
+    assert found["anytime"][-1] == found["ClassificationAccuracy"]
+    assert 1 <= found["decision_step"] <= 8
+    assert found["uncounted"] == []
+    assert np.array(found["confusion"]).sum() == 12
+
+
+def test_a_run_is_evaluated_on_any_split(tmp_path):
+    splits = {"train": Directions(16), "test": Directions(8, seed=1)}
+    result = train(splits, model=SMALL, epochs=1, out=tmp_path / "run", page=False)
+    found = evaluate_run(tmp_path / "run", splits)
+    assert found["ClassificationAccuracy"] == result["accuracy"]["at_best_validation"]
+    assert evaluate_run(tmp_path / "run", splits, split="train", weights="last")["samples"] == 16
+    with pytest.raises(UnknownName, match="no split 'tset'"):
+        evaluate_run(tmp_path / "run", splits, split="tset")
+    with pytest.raises(OptionError, match="found 4 classes of"):
+        evaluate_run(tmp_path / "run", {"test": Directions(4, size=10)})
+    with pytest.raises(OptionError, match="is no run folder"):
+        evaluate_run(tmp_path, splits)
+
+
+def test_the_page_needs_nothing_else_and_trusts_no_name(tmp_path):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("PIL")
+    torch.manual_seed(0)
+    net = create(SMALL, num_classes=4, in_shape=(2, 12, 12))
+    samples = Directions(4)
+    batch = (samples.frames, torch.full((4,), 8), torch.as_tensor(samples.labels))
+    classes = ["<script>alert(1)</script>", "b", "c", "d"]
+    measured = evaluate(net, [batch], classes=classes)
+    rows = [{"epoch": 1, "loss": 1.0, "test_loss": 1.0, "test_accuracy": 0.5}]
+    shown = [Sample(samples.frames[0].numpy(), classes[0], "b")]
+    path = page(tmp_path / "page.html", title="a & b", facts={"x": 1}, rows=rows,
+                measured=measured, samples=shown)  # fmt: skip
+    text = path.read_text()
+    assert "<script>" not in text
+    assert "a &amp; b" in text
+    assert "http" not in text
+    assert text.count("data:image/png") == 3
+    assert text.count("data:image/gif") == 1
