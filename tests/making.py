@@ -51,6 +51,27 @@ def tree_hash(path: Path) -> str:
     return digest.hexdigest()
 
 
+def link_tree(source: Path, target: Path) -> Path:
+    """A copy on hard links, for tests that replace files (see `put`) and never write into them."""
+    for file in sorted(p for p in source.rglob("*") if p.is_file()):
+        (target / file.relative_to(source)).parent.mkdir(parents=True, exist_ok=True)
+        os.link(file, target / file.relative_to(source))
+    return target
+
+
+def put(path: Path, data: bytes) -> None:
+    """A file of these bytes in place of what is there, which may be linked elsewhere."""
+    path.unlink(missing_ok=True)
+    path.write_bytes(data)
+
+
+def flip(path: Path, at: float = 0.5) -> None:
+    """Change one bit in the middle of a file, or at another fraction of it."""
+    data = bytearray(path.read_bytes())
+    data[int(at * len(data))] ^= 1
+    put(path, bytes(data))
+
+
 def eventkit(*arguments, **environment) -> subprocess.CompletedProcess:
     """Run the command in a process of its own."""
     return subprocess.run(

@@ -9,13 +9,13 @@ import sys
 
 import numpy as np
 import pytest
-from making import ROOT, make_gestures
+from making import ROOT, link_tree, make_gestures, put
 
 import eventkit as ek
 from eventkit.convert import convert
 from eventkit.errors import StoreDamaged, StoreError
 from eventkit.store import metadata
-from eventkit.store.shard import CODECS, Shard, crc32c, decode, pack
+from eventkit.store.shard import CODECS, Shard, crc32, crc32c, decode, pack
 from eventkit.store.verify import verify
 
 
@@ -30,19 +30,7 @@ def made(request, tmp_path_factory):
 @pytest.fixture
 def store(made, tmp_path):
     """A copy on hard links: tests replace files and never write into them."""
-    return copying_tree(made, tmp_path / "s.zarr")
-
-
-def copying_tree(source, target):
-    for file in sorted(p for p in source.rglob("*") if p.is_file()):
-        (target / file.relative_to(source)).parent.mkdir(parents=True, exist_ok=True)
-        os.link(file, target / file.relative_to(source))
-    return target
-
-
-def put(path, data):
-    path.unlink(missing_ok=True)
-    path.write_bytes(data)
+    return link_tree(made, tmp_path / "s.zarr")
 
 
 def reseal(path, change):
@@ -57,7 +45,7 @@ def replace_column(path, name, values):
     """Write a column anew, with its checksums."""
     data = metadata.SMALL_ARRAY.encode(np.ascontiguousarray(values))
     put(path / name / "c.0", data)
-    reseal(path, lambda a, n: a["files"].update({f"{name}/c.0": [len(data), crc32c(data)]}))
+    reseal(path, lambda a, n: a["files"].update({f"{name}/c.0": [len(data), crc32(data)]}))
     attributes = copying.deepcopy(ek.open(path).attributes)
     twin = metadata.copy_of(attributes)
     node = metadata.array(twin.shape, twin.dtype, ("byte",), chunk=twin.shape)
@@ -67,7 +55,7 @@ def replace_column(path, name, values):
         nodes[metadata.COPY] = node
         for file, data in files.items():
             put(path / metadata.COPY / file, data)
-            attributes["files"][f"{metadata.COPY}/{file}"] = [len(data), crc32c(data)]
+            attributes["files"][f"{metadata.COPY}/{file}"] = [len(data), crc32(data)]
 
     reseal(path, seal)
 

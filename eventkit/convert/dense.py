@@ -18,7 +18,7 @@ from eventkit.representations import (
 )
 from eventkit.store import shard_name
 from eventkit.store.building import write_file
-from eventkit.store.shard import crc32c, pack
+from eventkit.store.shard import crc32, crc32c, pack
 
 
 class _Room(threading.local):
@@ -128,5 +128,5 @@ def _write(job: Job, grid: Grid, blocks: dict[int, dict[int, bytes]]) -> dict[st
         path = Path(job.folder, shard_name(job.number, j, 5))
         write_file(path, data)
         name = "/".join(path.parts[-3:])  # <split>/<array>/<shard>
-        files[name] = {"bytes": len(data), "crc": crc32c(data)}
+        files[name] = {"bytes": len(data), "crc": crc32(data)}
     return files

@@ -2,7 +2,7 @@
 
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -11,8 +11,8 @@ from eventkit.convert import ragged
 from eventkit.convert.plan import Grid, Plan, Segments
 from eventkit.errors import FormatError
 from eventkit.store import metadata
-from eventkit.store.building import Building, failpoint, write_file
-from eventkit.store.shard import crc32c
+from eventkit.store.building import Building, Key, failpoint, write_file
+from eventkit.store.shard import crc32
 
 # Columns that every sample has, with their types; the ledger is int64.
 COLUMNS = {
@@ -29,10 +29,20 @@ COLUMNS = {
 }
 
 
-class _Tree:
+class Growing(Protocol):
+    """A tree that grows, and what the jobs told that filled it."""
+
+    tree: Path
+    done: dict[Key, dict[str, Any]]
+
+    def folder_of(self, *parts: str) -> Path:
+        """A folder of the tree, made if it is missing."""
+
+
+class Tree:
     """Writes arrays and documents and remembers both for the root."""
 
-    def __init__(self, building: Building) -> None:
+    def __init__(self, building: Growing) -> None:
         self.building = building
         self.nodes: dict[str, dict[str, Any]] = {}
         self.files: dict[str, list[int]] = {}
@@ -40,7 +50,7 @@ class _Tree:
     def file(self, name: str, data: bytes) -> None:
         path = self.building.folder_of(*name.split("/")[:-1]) / name.rpartition("/")[2]
         write_file(path, data)
-        self.files[name] = [len(data), crc32c(data)]
+        self.files[name] = [len(data), crc32(data)]
 
     def node(self, name: str, document: dict[str, Any]) -> None:
         """A group or an array; the groups above it come first."""
@@ -66,10 +76,10 @@ class _Tree:
 
 def finish(plan: Plan, building: Building, command: str) -> None:
     """Write everything but the shards; the root document, which says `complete`, comes last."""
-    tree = _Tree(building)
+    tree = Tree(building)
     numbers = {name: i for i, name in enumerate(plan.sources)}
     for split in plan.grids:
-        _split(tree, plan, split, numbers)
+        split_arrays(tree, plan, split, numbers)
     _sources(tree, plan)
     attributes = {
         "schema": metadata.SCHEMA,
@@ -89,12 +99,7 @@ def finish(plan: Plan, building: Building, command: str) -> None:
         "command": command,
         "plan": plan.document(),
         "plan_digest": plan.digest(),
-        "versions": {
-            "eventkit": __version__,
-            "numpy": np.__version__,
-            "numba": version("numba"),
-            "numcodecs": version("numcodecs"),
-        },
+        "versions": versions(),
         "warnings": [*plan.listing.warnings, *_notes(plan, building)],
         "files": dict(sorted(tree.files.items())),
     }
@@ -103,7 +108,18 @@ def finish(plan: Plan, building: Building, command: str) -> None:
     write_file(building.tree / "zarr.json", metadata.root(attributes, tree.nodes))
 
 
-def _split(tree: _Tree, plan: Plan, split: str, sources: dict[str, int]) -> None:
+def versions() -> dict[str, str]:
+    """What made the bytes of a store."""
+    return {
+        "eventkit": __version__,
+        "numpy": np.__version__,
+        "numba": version("numba"),
+        "numcodecs": version("numcodecs"),
+    }
+
+
+def split_arrays(tree: Tree, plan: Plan, split: str, sources: dict[str, int]) -> None:
+    """All small arrays and documents of one split and its checksums; `sources` numbers them."""
     grid, samples = plan.grids[split], plan.samples(split)
     entries = [tree.building.done[split, number] for number in range(grid.jobs)]
     rows: dict[str, list[int]] = {}
@@ -134,7 +150,7 @@ def _split(tree: _Tree, plan: Plan, split: str, sources: dict[str, int]) -> None
 
 
 def _dense(
-    tree: _Tree, plan: Plan, split: str, grid: Grid, entries: list[dict[str, Any]], longest: int
+    tree: Tree, plan: Plan, split: str, grid: Grid, entries: list[dict[str, Any]], longest: int
 ) -> None:
     """The array of frames, and the checksums of its shards."""
     n_frames = plan.n_frames or longest
@@ -151,7 +167,7 @@ def _dense(
 
 
 def _events(
-    tree: _Tree, plan: Plan, split: str, grid: Segments, entries: list[dict[str, Any]]
+    tree: Tree, plan: Plan, split: str, grid: Segments, entries: list[dict[str, Any]]
 ) -> None:
     """The columns of events, the time at which every chunk begins, and checksums of shards."""
     longest = grid.chunk * max(len(entry["chunk_t"]) for entry in entries)
@@ -166,7 +182,7 @@ def _events(
 
 
 def _integrity(
-    tree: _Tree, array: str, document: dict[str, Any], entries: list[dict[str, Any]], where: str
+    tree: Tree, array: str, document: dict[str, Any], entries: list[dict[str, Any]], where: str
 ) -> None:
     """Bytes and checksum of shard (i, j) at i * J + j; 0 bytes where there is no shard."""
     extent = document["chunk_grid"]["configuration"]["chunk_shape"][1]
@@ -188,8 +204,7 @@ def _limit(time: int | None) -> int:
     return metadata.NO_LIMIT if time is None else time
 
 
-def _sources(tree: _Tree, plan: Plan) -> None:
-    """The files read: names (UTF-8, one per line), bytes, crc32c."""
+def _sources(tree: Tree, plan: Plan) -> None:
     sums: dict[str, int] = {}
     for entry in tree.building.done.values():
         for name, crc in entry["sources"].items():
@@ -197,6 +212,11 @@ def _sources(tree: _Tree, plan: Plan) -> None:
                 raise FormatError(
                     Path(plan.listing.root, name), None, "changed while it was being converted"
                 )
+    source_arrays(tree, plan, sums)
+
+
+def source_arrays(tree: Tree, plan: Plan, sums: dict[str, int]) -> None:
+    """The files read: names (UTF-8, one per line), bytes, crc32c."""
     names = "\n".join(plan.sources).encode()
     crcs = np.array([sums.get(name, 0) for name in plan.sources], np.uint32)
     tree.column("sources/names", np.frombuffer(names, np.uint8), "byte")

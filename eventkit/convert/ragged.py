@@ -18,7 +18,7 @@ from eventkit.representations import refuse_outside
 from eventkit.store import metadata, shard_name
 from eventkit.store.building import write_file
 from eventkit.store.ragged import COLUMNS, Digest
-from eventkit.store.shard import Codec, crc32c, pack
+from eventkit.store.shard import Codec, crc32, pack
 
 MAX_STEP = (1 << 32) - 1
 
@@ -152,7 +152,7 @@ class RaggedWriter:
             path = Path(self.job.folder, name, shard_name(self.job.number, j, 2))
             write_file(path, data)
             known = "/".join(path.parts[-4:])  # <split>/events/<column>/<shard>
-            self.files[known] = {"bytes": len(data), "crc": crc32c(data)}
+            self.files[known] = {"bytes": len(data), "crc": crc32(data)}
             self.encoded[name] = []
 
 

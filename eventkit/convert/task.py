@@ -40,7 +40,7 @@ def writer(job: Job) -> Writer:
 def produce(job: Job) -> dict[str, Any]:
     """Write the files of one job and say what is in them.
 
-    The answer is JSON: `files` (name -> bytes and crc32c), `rows` (one list per column, one entry
+    The answer is JSON: `files` (name -> bytes and crc32), `rows` (one list per column, one entry
     per sample), `sources` (name -> crc32c of the files read whole), `notes` (what was odd) and, of
     an events store, `chunk_t`.
     """

@@ -11,7 +11,7 @@
       <split>/segment start count events_crc                  of an events store
       <split>/ledger/*        events per sample: read = invalid + dropped_* + out_of_bounds
                               + unbinned + binned (that is, counted in the array, or stored)
-      integrity/<split>/*     bytes and crc32c of every shard
+      integrity/<split>/*     bytes and crc32 of every shard
       integrity/attributes    the root's attributes once more, to restore a damaged root from
       sources/*               names, bytes and crc32c of the files it was made from
 
@@ -370,13 +370,13 @@ def _read_root(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]], S
 
 def _no_store(path: Path) -> StoreError:
     """What is wrong with a path without a root document."""
+    if (path / "integrity").is_dir():
+        return StoreDamaged(f"{path}/zarr.json is missing; run eventkit repair")
     if path.with_name(path.name + ".building").exists():
         return StoreError(
             f"{path}: its conversion is unfinished; run the same convert command again, "
             "it continues"
         )
-    if (path / "integrity").is_dir():
-        return StoreDamaged(f"{path}/zarr.json is missing; run eventkit repair")
     if path.exists():
         return StoreError(f"{path}: is no eventkit store")
     return StoreError(f"{path}: no such store; eventkit convert makes one")

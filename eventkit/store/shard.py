@@ -9,6 +9,7 @@ Specification: https://zarr-specs.readthedocs.io, sharding_indexed, blosc, crc32
 import os
 import struct
 import threading
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,15 @@ def file_crc32c(path: Path) -> int:
         while block := file.read(1 << 20):
             crc = google_crc32c.extend(crc, block)
     return int(crc)
+
+
+def crc32(data: bytes) -> int:
+    """The checksum of a whole file of a store, that of gzip.
+
+    Not crc32c: chunks end with their own, and the crc32c of any data followed by its crc32c is one
+    and the same number, so that files of equal length with other contents would look alike.
+    """
+    return zlib.crc32(data)
 
 
 @dataclass(frozen=True)
@@ -74,6 +84,11 @@ class Codec:
 FAST = Codec("lz4", 5, "bitshuffle")  # loading is the hot path
 SMALL = Codec("zstd", 3, "bitshuffle")
 CODECS = {"fast": FAST, "small": SMALL}
+
+
+def chunk_bytes(data: bytes) -> int:
+    """How many bytes an encoded chunk says that it holds; what `decode` does not rely on."""
+    return int(struct.unpack_from("<I", data, 4)[0]) if len(data) >= 20 else 0
 
 
 def decode(data: bytes | memoryview, out: np.ndarray, where: str) -> None:

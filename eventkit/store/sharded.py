@@ -83,7 +83,7 @@ class Sharded:
         return Shard(store.path / self.file(number), self.per_shard)
 
     def sums(self, store: Store) -> Iterator[tuple[str, int, int]]:
-        """File, bytes and crc32c of each shard that there is."""
+        """File, bytes and crc32 of each shard that there is."""
         sizes = store.small(f"{self.integrity}/shard_bytes").tolist()
         crcs = store.small(f"{self.integrity}/shard_crc").tolist()
         for number, (size, crc) in enumerate(zip(sizes, crcs, strict=True)):

@@ -4,17 +4,16 @@
 """
 
 import os
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import google_crc32c
-
 from eventkit.errors import StoreDamaged, StoreError
 from eventkit.store import Store, metadata, schema
 from eventkit.store.files import open_file
-from eventkit.store.shard import crc32c
+from eventkit.store.shard import crc32
 from eventkit.store.sharded import Sharded
 
 _BLOCK = 1 << 20
@@ -90,12 +89,12 @@ def examine(
 
 
 def _expected(store: Store) -> tuple[dict[str, tuple[int, int]], list[Problem]]:
-    """Every file but the root document: its bytes and crc32c; and what is wrong with the lists."""
+    """Every file but the root document: its bytes and crc32; and what is wrong with the lists."""
     files = {name: (size, crc) for name, (size, crc) in store.attributes["files"].items()}
     problems = []
     for name, node in store.nodes.items():
         document = metadata.dumps(node)
-        listed = [(f"{name}/zarr.json", (len(document), crc32c(document)))]
+        listed = [(f"{name}/zarr.json", (len(document), crc32(document)))]
         if node["node_type"] == "array" and not schema.is_sharded(node):
             listed.append((f"{name}/c.0", files.get(f"{name}/c.0", (0, 0))))
         for file, entry in listed:
@@ -125,13 +124,8 @@ def _unexpected(path: Path, expected: set[str]) -> Iterator[Problem]:
 
 def _check(path: Path, name: str, size: int, crc: int) -> Problem | None:
     """What is wrong with one file, or None."""
-    found, length = 0, 0
     try:
-        with os.fdopen(open_file(path / name), "rb", buffering=0) as file:
-            while length <= size and (block := file.read(_BLOCK)):
-                found = google_crc32c.extend(found, block)
-                length += len(block)
-            length = max(length, os.fstat(file.fileno()).st_size)
+        length, found = file_sum(path / name, size)
     except StoreDamaged as error:
         what = str(error).removeprefix(f"{path / name}: ").removesuffix("; run eventkit verify")
         return Problem(name, what)
@@ -142,3 +136,15 @@ def _check(path: Path, name: str, size: int, crc: int) -> Problem | None:
     if found != crc:
         return Problem(name, f"its checksum is {found:08x}, expected {crc:08x}")
     return None
+
+
+def file_sum(path: Path, expected: int | None = None) -> tuple[int, int]:
+    """Bytes and crc32 of a file; 0 for the latter if it has not the bytes expected."""
+    found = 0
+    with os.fdopen(open_file(path), "rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        if expected is not None and size != expected:
+            return size, 0
+        while block := file.read(_BLOCK):
+            found = zlib.crc32(block, found)
+    return size, found
