@@ -3,7 +3,7 @@
 from .attention import DrivenAttention, Patches, SelfAttention, TokenAttention
 from .delays import DelayedLinear, final_delays
 from .layers import Dropout, Fold, Halve, SumPool2d, Voting, anneal, conv_norm
-from .neurons import NEURONS, Neuron, carry, neuron
+from .neurons import NEURONS, Neuron, carry, neuron, run
 from .neurons.adaptive import AdLIF, CSiLIF, SEAdLIF, SiLIF
 from .neurons.gated import GLIF, KLIF
 from .neurons.group import GroupNeuron
@@ -11,6 +11,7 @@ from .neurons.leaky import CUBA, IF, LIF, PLIF, LIFNoReset, integrate
 from .neurons.parallel import PSN, MaskedPSN, SlidingPSN
 from .norm import TDBN2d, TEBN2d
 from .recurrent import LeakyIntegrator, Recurrent
+from .saving import checkpointed, packed_spikes
 from .sew import SEW, Connect, start_as_identity
 from .surrogate import SURROGATES, Surrogate, spike
 
@@ -52,10 +53,13 @@ __all__ = [
     "Voting",
     "anneal",
     "carry",
+    "checkpointed",
     "conv_norm",
     "final_delays",
     "integrate",
     "neuron",
+    "packed_spikes",
+    "run",
     "spike",
     "start_as_identity",
 ]

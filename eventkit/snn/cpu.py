@@ -10,7 +10,7 @@ from torch import Tensor
 
 from . import kernels
 from .memory import as_row, as_rows, empty_like, like, split, state_dtype
-from .surrogate import SHAPES
+from .surrogate import SHAPES, Surrogate
 
 _SHAPES = list(SHAPES)
 _CELLS = {
@@ -137,3 +137,12 @@ def cell_backward(
 def _coefficients(k: Tensor, row: Tensor) -> np.ndarray:
     """Rows of coefficients, each in the memory order of `row`."""
     return np.stack([as_row(one, row) for one in k])
+
+
+def weigh(h: Tensor, bias: Tensor, gs: Tensor, surrogate: Surrogate) -> None:
+    """h (rows, neurons) becomes the slope at h + bias times gs; bias (rows, 1) or (1, 1)."""
+    hr, br, bf16 = h.numpy(), bias.flatten().numpy(), gs.dtype == torch.bfloat16
+    gsr = (gs.view(torch.uint16) if bf16 else gs).numpy()
+    scalar = hr.dtype.type
+    slope = (_SHAPES.index(surrogate.shape), scalar(surrogate.height), scalar(surrogate.steepness))
+    split(lambda a, b: kernels.weigh(hr, br, gsr, a, b, *slope, bf16), hr.shape[1], len(hr))

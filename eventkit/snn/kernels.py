@@ -84,6 +84,25 @@ def _slope(h: Any, g: Any, threshold: Any, shape: int, height: Any, steepness: A
 
 
 @jit
+def weigh(
+    h: Any, bias: Any, gs: Any, start: int, stop: int, shape: int, height: Any, steepness: Any,
+    bf16: bool,
+) -> None:  # fmt: skip
+    """The slope at h + bias (a number for each row, or one) times gs, in place of h."""
+    row = np.empty(BLOCK, h.dtype)
+    bits = row.view(np.uint32)
+    g = np.empty(BLOCK, h.dtype)
+    for a in range(start, stop, BLOCK):
+        n = min(BLOCK, stop - a)
+        for t in range(h.shape[0]):
+            ht = h[t, a : a + n]
+            _slope(ht, g, -bias[t if len(bias) > 1 else 0], shape, height, steepness)
+            _load(gs[t, a : a + n], row, bits, bf16)
+            for i in range(n):
+                ht[i] = g[i] * row[i]
+
+
+@jit
 def _through_reset(
     c: Any, h: Any, g: Any, threshold: Any, rest: Any, reset: int, detach: bool
 ) -> None:
@@ -438,3 +457,39 @@ def resonate_backward(
             gv0[a : a + n] = c[:n]
         if len(gz0):
             gz0[a : a + n] = d[:n]
+
+
+@jit
+def pack(values: Any, bits: Any, one: Any, start: int, stop: int) -> bool:
+    """Zeros and ones into bits, eight to a byte; start is a multiple of 8. False: there are others.
+
+    It gives up at the first kilobyte with another number.
+    """
+    zero = values.dtype.type(0)
+    for a in range(start, stop, 1024):
+        others = 0
+        end = min(a + 1024, stop)
+        for i in range(a, end):
+            others += values[i] != zero and values[i] != one
+        if others:
+            return False
+        whole = a + (end - a) // 8 * 8
+        for i in range(a, whole, 8):
+            byte = 0
+            for j in range(8):
+                byte |= (values[i + j] == one) << j
+            bits[i // 8] = byte
+        if whole < end:
+            byte = 0
+            for j in range(end - whole):
+                byte |= (values[whole + j] == one) << j
+            bits[whole // 8] = byte
+    return True
+
+
+@jit
+def unpack(bits: Any, values: Any, one: Any, start: int, stop: int) -> None:
+    """The inverse of `pack`."""
+    zero = values.dtype.type(0)
+    for i in range(start, stop):
+        values[i] = one if (bits[i >> 3] >> (i & 7)) & 1 else zero

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from . import memory
+from . import cpu, memory
 from .memory import empty_like, flat, is_dense, like, state_dtype
 from .surrogate import Surrogate, spike
 
-BLOCK = 1 << 18  # elements of H at a time: they and what is made of them stay in the cache
+BLOCK = 1 << 19  # elements of H at a time: they and what is made of them stay in the cache
 
 
 def toeplitz(weight: Tensor, rows: int) -> Tensor:
@@ -91,11 +91,15 @@ class _Windows(torch.autograd.Function):
             first = width - rows - (w.shape[1] - len(w))  # column of weight where w starts
             for span in _blocks(xs.shape[1], rows):
                 xb = xs[source, span].to(dtype)
-                g = surrogate.slope(torch.addmm(b, w, xb)).mul_(gs[out, span])
+                g = w @ xb
+                cpu.weigh(g, b, gs[out, span], surrogate)
                 gw[: len(w), first : first + w.shape[1]].addmm_(g, xb.t())
                 gb += g.sum(1, keepdim=True) if len(biases) > 1 else g.sum()
+                seen = max(done - source.start, 0)  # rows that the tile before looked at too
+                if not seen and gx.dtype == dtype:
+                    torch.mm(w.t(), g, out=gxs[source, span])
+                    continue
                 part = w.t() @ g
-                seen = max(done - source.start, 0)
                 gxs[source.start : source.start + seen, span] += part[:seen]
                 gxs[source.start + seen : source.stop, span] = part[seen:]
             done = source.stop

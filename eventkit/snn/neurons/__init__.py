@@ -1,7 +1,8 @@
 """Spiking neurons over whole sequences: (T, N, ...) in, spikes of the same shape out.
 
 Every call starts from rest, so no state has to be reset between batches. Where one is wanted,
-`run` and `step` take and return it, and inside `carry(net)` all neurons of a net keep theirs.
+`run` and `step` take and return it, of a neuron or of a whole net, and inside `carry(net)` all
+neurons of a net keep theirs.
 
 Each module here is a family, and its docstring has the equations: `leaky` IF, LIF, PLIF, CUBA;
 `parallel` the PSNs; `adaptive` adLIF and SiLIF; `gated` KLIF and GLIF; `group` for conversion.
@@ -69,6 +70,20 @@ def carry(net: nn.Module) -> Iterator[None]:
     finally:
         for neuron in neurons:
             neuron._carries, neuron._state = False, None
+
+
+def run(net: nn.Module, x: Tensor, states: Any = None) -> tuple[Tensor, tuple[State, ...]]:
+    """What `net` gives for x (T, N, ...), and the states of its neurons after, from those before.
+
+    None starts from rest. The states are in the order of `net.modules()`; nothing is left behind in
+    the net, so this is a function of its arguments, as checkpointing and export want it.
+    """
+    neurons = [module for module in net.modules() if isinstance(module, Neuron)]
+    with carry(net):
+        for neuron, state in zip(neurons, states or [None] * len(neurons), strict=True):
+            neuron._state = state
+        y = net(x)
+        return y, tuple(neuron._state for neuron in neurons)
 
 
 def check_input(x: Tensor) -> None:
