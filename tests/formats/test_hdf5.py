@@ -6,6 +6,8 @@ import h5py
 import numpy as np
 import pytest
 from fuzzing import lost
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from eventkit import Events, FormatError, OptionError
 from eventkit.formats import FORMATS, Report, _ecf, extra, info, read, stream, write
@@ -353,3 +355,78 @@ def test_a_real_slice_of_MVSEC(samples):
     assert (found.y == y).all()
     assert ((found.p == 1) == (p > 0)).all()
     assert found.size == (346, 260)
+
+
+@given(
+    steps=st.lists(st.sampled_from([0, 0, 1, 14, 15, 16, 255, 1999, 2000, 1 << 20]), min_size=1),
+    repeat=st.sampled_from([1, 3, 40, 200]),
+    seed=st.integers(0, 99),
+    wide=st.booleans(),
+)
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_what_is_written_as_ECF_is_read_with_and_without_its_index(
+    steps, repeat, seed, wide, tmp_path
+):
+    rng = np.random.default_rng(seed)
+    t = np.repeat(np.cumsum(steps), repeat)
+    n = len(t)
+    x, y, p = np.arange(n) % 640, np.arange(n) // 50, np.arange(n) // 150 % 2
+    if wide:
+        (x, y), p = rng.integers(0, 2048, (2, n)), rng.integers(0, 2, n)
+    events = Events(t, x, y, p, (2048, 2048))
+    path = tmp_path / "a.hdf5"
+    write(path, events, compression="ecf")
+    assert read(path) == events
+    middle = int(t[n // 2])
+    assert read(path, start=middle) == events.between(middle, None)
+    assert read(path, stop=middle) == events.between(None, middle)
+
+
+def test_ECF_is_written_as_in_a_case_made_by_hand(tmp_path):
+    """Two times, of which the second is 300 µs later; a row of three pixels, then one more."""
+    path = tmp_path / "a.hdf5"
+    write(
+        path,
+        Events([7, 7, 7, 307], [5, 6, 9, 1], [2, 2, 2, 2], [1, 1, 1, 1], (9, 9)),
+        compression="ecf",
+    )
+    head = bytes([4 << 2, 0, 0, 0]) + bytes([7, *bytes(7)])
+    times = bytes([0x03, 0xFC, 0xF2, 0xF1, 0x01])  # three; then 300 = 0x12C, lowest first; one
+    rows = bytes([2 << 5 | 4, 0])
+    columns = bytes([5 << 5 & 255 | 0b10010, 0, 1 << 5, 0])  # 5, and 6 and 9 of the five behind it
+    with h5py.File(path) as file:
+        place = file["CD/events"]
+        assert place.id.read_direct_chunk((0,)) == (
+            0,
+            head + times + rows + columns + bytes([128 | 4]),
+        )
+        assert place.id.get_create_plist().get_filter(0)[0] == 0x8ECF
+        assert file["CD/indexes"][:].tolist() == [(0, -1), (0, 0)]
+        assert file["CD/indexes"].attrs["offset"] == "-7"
+        assert dict(file.attrs) == {"version": "1.0", "format": "ECF", "geometry": "9x9"}
+
+
+def test_real_ECF_is_written_no_longer_than_it_was(samples, tmp_path):
+    path = samples / "recordings" / "derived" / "prophesee_ecf.hdf5"
+    write(tmp_path / "a.hdf5", stream(path, 5000), compression="ecf")
+    assert (tmp_path / "a.hdf5").stat().st_size <= path.stat().st_size
+    assert read(tmp_path / "a.hdf5") == read(path)
+    with h5py.File(path) as file, h5py.File(tmp_path / "a.hdf5") as ours:
+        assert (ours["CD/indexes"][:] == file["CD/indexes"][:]).all()
+
+
+@pytest.mark.parametrize(
+    ("events", "options", "reason"),
+    [
+        (([2, 1], [0, 0], [0, 0], [0, 0], (9, 9)), {}, "times that go back: read with sort=True"),
+        (([0, 1 << 36], [0, 0], [0, 0], [0, 0], (9, 9)), {}, r"span less than 2\^36 µs"),
+        (([0], [2048], [0], [0], (4096, 9)), {}, "coordinates below 2,048, found x 2048, y 0"),
+        (([0], [0], [0], [0], (9, 9)), {"layout": "dsec"}, "goes with layout=metavision"),
+    ],
+)
+def test_what_ECF_cannot_hold_is_refused(events, options, reason, tmp_path):
+    with pytest.raises(OptionError, match=reason):
+        write(tmp_path / "a.hdf5", Events(*events), compression="ecf", **options)
+    assert not list(tmp_path.iterdir())
