@@ -48,7 +48,7 @@ def _show(
     if isinstance(file, Path) and (file.suffix == ".zarr" or (file / "zarr.json").is_file()):
         raise OptionError(f"{file}: is a store, not a recording; run: eventkit inspect {file}")
     how = {"strict": not tolerant, **format_options(spec), **until}
-    if isinstance(file, Path) and file.is_dir():
+    if isinstance(file, Path) and file.is_dir() and formats.folder_format(file) is None:
         return _folder(file, how, as_json)
     facts = formats.info(file, **how)
     if as_json:
@@ -92,7 +92,7 @@ def _files(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
-        if not path.is_dir():
+        if not path.is_dir() or formats.folder_format(path) is not None:
             yield path
         elif not (path / "zarr.json").is_file() and not path.is_symlink():  # links can be circles
             yield from _files(path)

@@ -60,6 +60,7 @@ class Format:
     live(feed, report, into, *, strict, **options) yields the events of a recording that is still
     being made, as its bytes come (`_live.Feed`), an empty chunk first; a format without is read
     from standard input by way of a file.
+    folder is the name of the file by which a folder is known to be one recording.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Format:
     header: Callable[[Path], dict[str, Any]] | None = None
     extras: Mapping[str, Callable[[Path], np.ndarray]] = field(default_factory=dict)
     live: Callable[..., Iterator[Events]] | None = None
+    folder: str | None = None
 
 
 FORMATS: Registry[Format] = Registry("file format", __name__)
@@ -237,7 +239,7 @@ def info(
     return {
         "path": str(path),
         "format": fmt.name if fmt else report.format,
-        "bytes": Path(path).stat().st_size if fmt else report.bytes,
+        "bytes": size_on_disk(Path(path)) if fmt else report.bytes,
         "size": size,
         "events": events,
         "t0": t0,
@@ -330,12 +332,27 @@ def _format(path: Path, name: str | None) -> Format:
     """The format named, or that of the file, which must be one and not be empty."""
     status = path.stat()
     if stat.S_ISDIR(status.st_mode):
+        if fmt := folder_format(path):
+            return fmt
         raise FormatError(path, None, "is a folder; expected one recording")
     if not stat.S_ISREG(status.st_mode):
         raise FormatError(path, None, "is a pipe or a device; expected a file")
     if not status.st_size:
         raise FormatError(path, None, "the file is empty; expected a recording")
     return FORMATS[name] if name else guess(path)
+
+
+def folder_format(path: Path) -> Format | None:
+    """The format of a folder that is one recording."""
+    named = (fmt for fmt in FORMATS.values() if fmt.folder and (path / fmt.folder).is_file())
+    return next(named, None)
+
+
+def size_on_disk(path: Path) -> int:
+    """Bytes of a recording, which may be a folder of files."""
+    if not path.is_dir():
+        return path.stat().st_size
+    return sum(file.stat().st_size for file in path.iterdir() if file.is_file())
 
 
 def _of_one_size(chunks: Iterable[Events]) -> Iterator[Events]:

@@ -1,4 +1,5 @@
-"""ROS bags: version 1 (.bag) and files of version 2 (.db3, .mcap), through the library rosbags.
+"""ROS bags: version 1 (.bag), version 2 (.db3, .mcap, or a folder of such files with its
+metadata.yaml), through the library rosbags.
 
 Messages of one topic that hold events, little endian (in version 2 after 4 bytes that say so, and
 each number at a multiple of its size from there):
@@ -238,6 +239,8 @@ def _bag(path: Path, topic: str | None) -> Bag:
 
 def _access(path: Path) -> tuple[int, Callable[..., Any], Callable[..., Any]]:
     """Version of a bag, and functions for its topics (names and types) and its messages."""
+    if path.is_dir():
+        return 2, _topics, _messages
     with path.open("rb") as file:
         head = file.read(16)
     if head.startswith(SQLITE):
@@ -291,10 +294,15 @@ def _opened(path: Path) -> Iterator[Any]:
     except ImportError as error:
         raise MissingExtra(f"{path}: ROS bags need pip install 'eventkit[formats]'") from error
     kinds = (rosbag1.ReaderError, rosbag2.ReaderError)
-    with path.open("rb") as file:
-        reader = rosbag1.Reader if file.read(len(BAG)) == BAG else rosbag2.Reader
-    with damaged(path, kinds), reader(path) as bag:
+    with damaged(path, kinds), (_reader(path, rosbag1, rosbag2))(path) as bag:
         yield bag
+
+
+def _reader(path: Path, rosbag1: Any, rosbag2: Any) -> Any:
+    if path.is_dir():
+        return rosbag2.Reader
+    with path.open("rb") as file:
+        return rosbag1.Reader if file.read(len(BAG)) == BAG else rosbag2.Reader
 
 
 def _topics(path: Path) -> list[tuple[str, str]]:
@@ -312,10 +320,11 @@ def _messages(path: Path, topic: str) -> Iterator[bytes]:
 FORMATS.register(
     Format(
         name="rosbag",
-        title="ROS bags of version 1 and 2 (.bag, .db3, .mcap)",
+        title="ROS bags of version 1 and 2 (.bag, .db3, .mcap, folders)",
         suffixes=(".bag", ".db3", ".mcap"),
         stream=stream,
         detect=lambda head: head.startswith((BAG, SQLITE, MCAP)),
         header=header,
+        folder="metadata.yaml",
     )
 )

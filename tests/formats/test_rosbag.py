@@ -1,5 +1,6 @@
 """ROS bags, written by the library rosbags, and real ones."""
 
+import json
 import struct
 from itertools import pairwise
 
@@ -10,7 +11,7 @@ from rosbags import rosbag1, rosbag2
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from eventkit import Events, FormatError, OptionError
-from eventkit.formats import FORMATS, Report, read, stream, write
+from eventkit.formats import FORMATS, Report, info, read, stream, write
 
 BASE = 1_500_000_000
 N = 900
@@ -95,7 +96,7 @@ class Bag:
                 writer.write(known[topic], BASE * 10**9 + i, serialize(message, kind))
         if self.version == 1:
             return path
-        return next(p for p in (folder / "bag").iterdir() if p.suffix in (".db3", ".mcap"))
+        return next(p for p in (folder / "bag").iterdir() if p.suffix != ".yaml")
 
 
 PARTS = (slice(0, 0), slice(0, 1), slice(1, 3), slice(3, 500), slice(500, N))
@@ -221,3 +222,42 @@ def test_real_events_are_the_true_ones(samples):
     with np.load(path.with_name("dvs_msgs_none_truth.npz")) as truth:
         for column in "txyp":
             assert np.array_equal(getattr(found, column), truth[column])
+
+
+@pytest.mark.parametrize(
+    ("storage", "compression"),
+    [
+        (rosbag2.StoragePlugin.SQLITE3, None),
+        (rosbag2.StoragePlugin.SQLITE3, rosbag2.CompressionMode.FILE),
+        (rosbag2.StoragePlugin.SQLITE3, rosbag2.CompressionMode.MESSAGE),
+        (rosbag2.StoragePlugin.MCAP, None),
+        (rosbag2.StoragePlugin.MCAP, rosbag2.CompressionMode.STORAGE),
+    ],
+)
+def test_folders_of_version_2_are_recordings(tmp_path, storage, compression, run):
+    bag = Bag(2)
+    for part in PARTS:
+        bag.events(part)
+    folder = bag.save(tmp_path, compression, storage).parent
+    assert read(folder) == EVENTS
+    facts = info(folder)
+    assert (facts["format"], facts["events"]) == ("rosbag", N)
+    assert facts["bytes"] == sum(file.stat().st_size for file in folder.iterdir())
+    code, out, _ = run("info", tmp_path, "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert [one["path"] for one in found["recordings"]] == ["bag"]
+    assert run("translate", folder, tmp_path / "a.aedat4")[0] == 0
+    assert read(tmp_path / "a.aedat4") == EVENTS
+
+
+def test_a_folder_of_which_a_file_is_missing_is_damaged(tmp_path):
+    bag = Bag(2)
+    bag.events(slice(0, 9))
+    path = bag.save(tmp_path)
+    path.unlink()
+    with pytest.raises(FormatError, match="damaged or cut off"):
+        read(path.parent)
+    (path.parent / "metadata.yaml").write_text("- no: bag")
+    with pytest.raises(FormatError, match="damaged or cut off"):
+        read(path.parent)
