@@ -55,7 +55,9 @@ class Code:
     returns the new n and k. measure(words, state) goes over words in the same way, without their
     events: it returns how many there are, and bounds of their times. `word` is the type of a word
     for the kernels; what belongs together has `stride` bytes, with at most `most` events.
-    variant(header, words) is the variant of the layout, for the kernels.
+    variant(header, words) is the variant of the layout, for the kernels. kinds are the known types
+    of words, where all words have one in their highest four bits; row says that an event needs a
+    word of its row before.
     """
 
     name: str
@@ -65,6 +67,8 @@ class Code:
     decode: Callable[..., tuple[int, int]]
     measure: Callable[..., tuple[int, int, int]]
     variant: Callable[["Header", bytes], int] | None = None
+    kinds: tuple[int, ...] | None = None
+    row: bool = False
 
 
 @dataclass(frozen=True)

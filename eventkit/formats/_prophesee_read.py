@@ -4,7 +4,6 @@
 without what lies outside, and threads know where to begin.
 """
 
-import contextlib
 import functools
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -18,8 +17,8 @@ import numpy as np
 
 from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
-from eventkit.formats import HEAD, Format, Report, limits, parse_size
-from eventkit.formats._live import Feed, sensor_of
+from eventkit.formats import Format, Report, limits, parse_size
+from eventkit.formats import _prophesee_step as steps
 from eventkit.formats._prophesee import (
     BLOCK,
     SLACK,
@@ -27,13 +26,10 @@ from eventkit.formats._prophesee import (
     TRIGGER,
     Code,
     File,
-    Header,
     is_kind,
-    parse_header,
 )
 
 SCRATCH = 1 << 16
-SEEN = 1 << 12  # bytes from which a variant is known
 COUNTS = {
     "early": "events before the first time",
     "triggers": "triggers",
@@ -63,7 +59,10 @@ def events(file: File, report: Report, into: Columns, asked: Asked) -> Iterator[
     """The events of a file, as a format's `stream` yields them."""
     if asked.threads < 1:
         raise OptionError(f"threads is {asked.threads}, expected at least 1")
-    _check_trailing(file, asked.strict)
+    check_trailing(file, asked.strict)
+    if not asked.strict and len(segments := _segments(file)) > 1:
+        yield from _in_step(file, segments, report, into, asked)
+        return
     size = _size(file, asked.size, report)
     shift = _first(file) if asked.t0 == "first" else 0
     room = max(1, min(asked.chunk, file.records * file.code.most))
@@ -73,7 +72,7 @@ def events(file: File, report: Report, into: Columns, asked: Asked) -> Iterator[
         return
     low, high = (limit + shift for limit in limits(asked.start, asked.stop))
     found = index(file)
-    _tell(file, found.state, report, asked.strict)
+    tell(file, found.state, report, asked.strict)
     rows = found.rows[found.rows["n"] > 0]
     rows = rows[(rows["last"] >= low) & (rows["first"] < high)]
     room = max(1, min(room, int(rows["n"].sum())))
@@ -89,7 +88,43 @@ def events(file: File, report: Report, into: Columns, asked: Asked) -> Iterator[
         yield Events.empty(size)
 
 
-def _check_trailing(file: File, strict: bool) -> None:
+def _in_step(
+    file: File, found: list[steps.Segment], report: Report, into: Columns, asked: Asked
+) -> Iterator[Events]:
+    """The events of a file of which bytes are lost: of its segments, one after the other."""
+    steps.tell(found, report)
+    size = _size(replace(file, end=found[0][1]), asked.size, report)
+    shift = _first(replace(file, end=found[0][1])) if asked.t0 == "first" else 0
+    whole = asked.start is None and asked.stop is None
+    state, empty = file.state.copy(), True
+
+    def blocks() -> Iterator[Block]:
+        for part in steps.parts(file, found):
+            for block in part.blocks():
+                state["marked"] = 0
+                yield file.words(block), state
+        tell(file, state, report, False)
+
+    room = max(1, min(asked.chunk, file.records * file.code.most))
+    for part in _chunks(blocks(), file, into, room, size, shift):
+        inside = part if whole else part.between(asked.start, asked.stop)
+        del part
+        if len(inside):
+            empty = False
+            yield inside
+        del inside
+    if empty:
+        yield Events.empty(size)
+
+
+def _segments(file: File) -> list[steps.Segment]:
+    """The parts of a file in which words are in step: all of it, where few words are unknown."""
+    if file.code.kinds is None or index(file).state["unknown"][0] < steps.STRAY:
+        return [(file.begin, file.end)]
+    return steps.segments(file)
+
+
+def check_trailing(file: File, strict: bool) -> None:
     if file.trailing and strict:
         reason = f"the file ends {file.trailing} bytes into a word of {file.code.stride}"
         at = file.end - file.trailing
@@ -116,7 +151,7 @@ def _decoded(
             into.reserve(room + SLACK)
             work = functools.partial(_place, file, into)
             list(pool.map(work, rows[:now], (ends - rows["n"])[:now].tolist()))
-            yield _shifted(into, int(ends[now - 1]), size, shift)
+            yield shifted(into, int(ends[now - 1]), size, shift)
             rows = rows[now:]
 
 
@@ -192,7 +227,7 @@ def _whole(file: File, report: Report, strict: bool) -> Iterator[Block]:
         state["marked"] = 0
         yield file.words(block), state
     report.crc32c = crc
-    _tell(file, state, report, strict)
+    tell(file, state, report, strict)
 
 
 def _chosen(file: File, rows: Iterable[Any]) -> Iterator[Block]:
@@ -203,8 +238,12 @@ def _chosen(file: File, rows: Iterable[Any]) -> Iterator[Block]:
         yield file.words(next(file.blocks(int(row["at"])))), state
 
 
-def _tell(file: File, state: np.ndarray, report: Report, strict: bool) -> None:
+def tell(file: File, state: np.ndarray, report: Report, strict: bool) -> None:
     """Report what was left out, from the state after the last word."""
+    if strict and state["unknown"][0] >= steps.STRAY and len(found := steps.segments(file)) > 1:
+        reason = "the words from here on are out of step, as bytes are missing or foreign"
+        hint = "strict=False finds where they are in step again"
+        raise FormatError(file.path, found[0][1], f"{reason}; {hint}")
     for field, name in COUNTS.items():
         if state[field][0]:
             report.counts[name] += int(state[field][0])
@@ -244,12 +283,12 @@ def _chunks(
                 n, k = file.code.decode(words, k, state, *into.arrays, n, room, marks)
             if n >= room:
                 over = [column[room:n].copy() for column in into.arrays]
-                yield _shifted(into, room, size, shift)
+                yield shifted(into, room, size, shift)
                 n, empty, fresh = n - room, False, True
     if n or empty:
         if fresh:
             _renew(into, room, over)
-        yield _shifted(into, n, size, shift)
+        yield shifted(into, n, size, shift)
 
 
 def _marks(file: File) -> np.ndarray:
@@ -263,7 +302,7 @@ def _renew(into: Columns, room: int, over: list[np.ndarray]) -> None:
         column[: len(values)] = values
 
 
-def _shifted(into: Columns, n: int, size: tuple[int, int], shift: int) -> Events:
+def shifted(into: Columns, n: int, size: tuple[int, int], shift: int) -> Events:
     if shift:
         into.arrays[0][:n] -= shift
     return into.events(n, size)
@@ -310,7 +349,9 @@ def _index(path: Path, code: Code, begin: int, before: bytes, stamp: tuple[int, 
         return Index(rows, state)
 
 
-def raw(code: Code, title: str, write: Callable[..., None] | None) -> Format:
+def raw(
+    code: Code, title: str, write: Callable[..., None] | None, live: Callable[..., Any]
+) -> Format:
     """The format of RAW files in a code."""
 
     def stream(
@@ -338,28 +379,6 @@ def raw(code: Code, title: str, write: Callable[..., None] | None) -> Format:
             asked = Asked(chunk, start, stop, strict, size, t0, threads)
             yield from events(file, report, into, asked)
 
-    def live(
-        feed: Feed,
-        report: Report,
-        into: Columns,
-        *,
-        strict: bool,
-        size: str | None = None,
-        t0: Literal["sensor", "first"] = "sensor",
-    ) -> Iterator[Events]:
-        """Events as they come; size is needed if the header does not name it."""
-        header = live_header(feed, SEEN if code.variant else 2)
-        if header.kind not in (code.name, None):
-            reason = f"its header says {header.kind}, expected {code.name}"
-            raise FormatError(feed.path, 0, reason)
-        state = np.zeros(1, STATE)
-        if code.variant is not None:
-            state["variant"] = code.variant(header, bytes(feed.data[header.begin :]))
-        feed.use(header.begin)
-        feed.settle()
-        file = File(Path(feed.path), -1, code, header, header.begin, 0, state, ())
-        yield from live_words(feed, file, report, into, strict, size, t0)
-
     return Format(
         name=code.name.lower(),
         title=title,
@@ -370,46 +389,8 @@ def raw(code: Code, title: str, write: Callable[..., None] | None) -> Format:
         bound=functools.partial(bound, code),
         header=functools.partial(header, code),
         extras={"triggers": functools.partial(triggers_of, code)},
-        live=live,
+        live=functools.partial(live, code),
     )
-
-
-def live_header(feed: Feed, beyond: int) -> Header:
-    """The header of a live recording, when so many bytes behind it are there or it has ended."""
-    for data in feed:
-        with contextlib.suppress(ValueError):
-            header = parse_header(bytes(data[:HEAD]))
-            if len(data) >= header.begin + beyond:
-                return header
-        if len(data) >= 2 * HEAD:
-            break
-    try:
-        return parse_header(bytes(feed.data[:HEAD]))
-    except ValueError as error:
-        raise FormatError(feed.path, feed.offset, str(error)) from None
-
-
-def live_words(
-    feed: Feed, file: File, report: Report, into: Columns, strict: bool, size: str | None, t0: str
-) -> Iterator[Events]:
-    """The events of a live recording, whose header is used already; `file` knows no end."""
-    sensor = sensor_of(feed, parse_size(size) if size else file.header.size)
-    yield Events.empty(sensor)
-    state, code, shift = file.state, file.code, None if t0 == "first" else 0
-    for data in feed:
-        words, k = file.words(data), 0
-        marks = np.empty(len(words), TRIGGER)
-        state["marked"] = 0
-        while k < len(words):
-            into.reserve(SCRATCH + SLACK)
-            n, k = code.decode(words, k, state, *into.arrays, 0, SCRATCH, marks)
-            if n:
-                shift = int(into.arrays[0][0]) if shift is None else shift
-                yield _shifted(into, n, sensor, shift)
-        feed.use(words.nbytes)
-    file = replace(file, end=feed.offset + len(feed.data))
-    _check_trailing(file, strict)
-    _tell(file, state, report, strict)
 
 
 def header(code: Code, path: Path) -> dict[str, Any]:

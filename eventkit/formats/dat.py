@@ -26,6 +26,7 @@ from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
 from eventkit.formats import FORMATS, Format, Report
 from eventkit.formats import _prophesee as prophesee
+from eventkit.formats import _prophesee_live as living
 from eventkit.formats import _prophesee_read as reading
 from eventkit.formats._live import Feed
 from eventkit.formats._prophesee import U
@@ -95,7 +96,7 @@ def live(
     t0: Literal["sensor", "first"] = "sensor",
 ) -> Iterator[Events]:
     """Events as they come; size is needed if the header does not name it."""
-    head = reading.live_header(feed, 2)
+    head = living.live_header(feed, 2)
     begin = head.begin + 2 * bool(head.begin)
     _check_type(Path(feed.path), head.begin, bytes(feed.data[head.begin : begin]), CD)
     feed.use(min(begin, len(feed.data)))
@@ -103,7 +104,7 @@ def live(
     state = np.zeros(1, prophesee.STATE)
     state["started"], state["variant"] = 1, head.facts.get("version", "2") != "1"
     file = prophesee.File(Path(feed.path), -1, CODE, head, begin, 0, state, ())
-    yield from reading.live_words(feed, file, report, into, strict, size, t0)
+    yield from living.live_words(feed, file, report, into, strict, size, t0)
 
 
 def header(path: Path) -> dict[str, Any]:

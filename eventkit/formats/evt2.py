@@ -24,6 +24,7 @@ from eventkit.formats import FORMATS
 from eventkit.formats import _prophesee as prophesee
 from eventkit.formats import _prophesee_read as reading
 from eventkit.formats import _prophesee_write as writing
+from eventkit.formats._prophesee_live import live
 
 FALL = (1 << 34) - 64 - 10_000  # of time that is a wrap
 RUN = 32  # events that are looked at together
@@ -176,5 +177,6 @@ def write(
 
 
 PEN = writing.Pen(_encode, low=6, wrap=34, fall=FALL >> 6)
-CODE = prophesee.Code("EVT2", "<u4", 4, 1, _decode, _measure)
-FORMATS.register(reading.raw(CODE, "Prophesee RAW, EVT2", write))
+KINDS = (0, 1, 5, 8, 10, 13, 14, 15)
+CODE = prophesee.Code("EVT2", "<u4", 4, 1, _decode, _measure, kinds=KINDS)
+FORMATS.register(reading.raw(CODE, "Prophesee RAW, EVT2", write, live))

@@ -30,6 +30,7 @@ from eventkit.formats import _prophesee as prophesee
 from eventkit.formats import _prophesee_read as reading
 from eventkit.formats import _prophesee_write as writing
 from eventkit.formats._prophesee import U, lowest, ones
+from eventkit.formats._prophesee_live import live
 
 FALL = (1 << 28) - 1  # of the high part of time that is a wrap
 LITTLE_FROM = 55  # system_ID of the first cameras with this order
@@ -203,5 +204,6 @@ def write(
 
 
 PEN = writing.Pen(_encode, low=6, wrap=34, fall=FALL)
-CODE = prophesee.Code("EVT21", "<u4", 8, 32, _decode, _measure, variant)
-FORMATS.register(reading.raw(CODE, "Prophesee RAW, EVT2.1", write))
+KINDS = (0, 1, 8, 10, 14, 15)
+CODE = prophesee.Code("EVT21", "<u4", 8, 32, _decode, _measure, variant, KINDS)
+FORMATS.register(reading.raw(CODE, "Prophesee RAW, EVT2.1", write, live))

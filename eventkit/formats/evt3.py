@@ -29,6 +29,7 @@ from eventkit.formats import _prophesee as prophesee
 from eventkit.formats import _prophesee_read as reading
 from eventkit.formats import _prophesee_write as writing
 from eventkit.formats._prophesee import COUNT, U, lowest
+from eventkit.formats._prophesee_live import live
 
 FARTHEST = 65000  # where a damaged run of vectors stops: beyond any sensor, within 16 bits
 LONGEST_WORDS = 2 * (writing.LONGEST >> 24) + 64  # a gap of time, each wrap two words; a group
@@ -231,5 +232,6 @@ def write(
 
 
 PEN = writing.Pen(_encode, low=12, wrap=24, fall=2048)
-CODE = prophesee.Code("EVT3", "<u2", 2, 12, _decode, _measure)
-FORMATS.register(reading.raw(CODE, "Prophesee RAW, EVT3", write))
+KINDS = (0, 2, 3, 4, 5, 6, 7, 8, 10, 14, 15)
+CODE = prophesee.Code("EVT3", "<u2", 2, 12, _decode, _measure, kinds=KINDS, row=True)
+FORMATS.register(reading.raw(CODE, "Prophesee RAW, EVT3", write, live))

@@ -22,6 +22,7 @@ from eventkit.formats import FORMATS
 from eventkit.formats import _prophesee as prophesee
 from eventkit.formats import _prophesee_read as reading
 from eventkit.formats._prophesee import lowest, ones
+from eventkit.formats._prophesee_live import live
 
 FALL = 1 << 27  # of the high part of time that is a wrap
 
@@ -126,4 +127,4 @@ def _measure(words: np.ndarray, states: np.ndarray) -> tuple[int, int, int]:
 
 
 CODE = prophesee.Code("EVT4", "<u4", 4, 32, _decode, _measure)
-FORMATS.register(reading.raw(CODE, "Prophesee RAW, EVT4", None))
+FORMATS.register(reading.raw(CODE, "Prophesee RAW, EVT4", None, live))
