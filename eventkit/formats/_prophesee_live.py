@@ -1,7 +1,7 @@
 """How Prophesee's codes are read from recordings that are still being made."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -18,28 +18,32 @@ from eventkit.formats._prophesee_read import SCRATCH, check_trailing, shifted, t
 SEEN = 1 << 12  # bytes from which a variant is known
 
 
-def live(
-    code: Code,
-    feed: Feed,
-    report: Report,
-    into: Columns,
-    *,
-    strict: bool,
-    size: str | None = None,
-    t0: Literal["sensor", "first"] = "sensor",
-) -> Iterator[Events]:
-    """Events as they come; size is needed if the header does not name it."""
-    header = live_header(feed, SEEN if code.variant else 2)
-    if header.kind not in (code.name, None):
-        reason = f"its header says {header.kind}, expected {code.name}"
-        raise FormatError(feed.path, 0, reason)
-    state = np.zeros(1, STATE)
-    if code.variant is not None:
-        state["variant"] = code.variant(header, bytes(feed.data[header.begin :]))
-    feed.use(header.begin)
-    feed.settle()
-    file = File(Path(feed.path), -1, code, header, header.begin, 0, state, ())
-    yield from live_words(feed, file, report, into, strict, size, t0)
+def live(code: Code) -> Callable[..., Iterator[Events]]:
+    """The reader of live recordings in a code."""
+
+    def reader(
+        feed: Feed,
+        report: Report,
+        into: Columns,
+        *,
+        strict: bool,
+        size: str | None = None,
+        t0: Literal["sensor", "first"] = "sensor",
+    ) -> Iterator[Events]:
+        """Events as they come; size is needed if the header does not name it."""
+        header = live_header(feed, SEEN if code.variant else 2)
+        if header.kind not in (code.name, None):
+            reason = f"its header says {header.kind}, expected {code.name}"
+            raise FormatError(feed.path, 0, reason)
+        state = np.zeros(1, STATE)
+        if code.variant is not None:
+            state["variant"] = code.variant(header, bytes(feed.data[header.begin :]))
+        feed.use(header.begin)
+        feed.settle()
+        file = File(Path(feed.path), -1, code, header, header.begin, 0, state, ())
+        yield from live_words(feed, file, report, into, strict, size, t0)
+
+    return reader
 
 
 def live_header(feed: Feed, beyond: int) -> Header:

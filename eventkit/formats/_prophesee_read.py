@@ -389,7 +389,7 @@ def raw(
         bound=functools.partial(bound, code),
         header=functools.partial(header, code),
         extras={"triggers": functools.partial(triggers_of, code)},
-        live=functools.partial(live, code),
+        live=live(code),
     )
 
 
