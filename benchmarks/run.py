@@ -20,6 +20,7 @@ NAMES = [
     "decode_inivation",
     "frames",
     "convert",
+    "loading",
     "startup",
     "neurons",
 ]

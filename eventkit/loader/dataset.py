@@ -1,5 +1,6 @@
 """A split of a store as a map-style torch Dataset, read a batch at a time."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 from eventkit import representations
 from eventkit.augment import Augment
 from eventkit.errors import MissingExtra, OptionError
+from eventkit.loader.cache import InMemory, OnDisk
 from eventkit.loader.source import Augmented, FramesOfEvents, Scratch, Source, StoredFrames
 from eventkit.store import Store
 
@@ -30,6 +32,9 @@ class EventDataset(Dataset[tuple[torch.Tensor, int]]):
     `time_first`, batches are (T, N, C, H, W), what SpikingJelly's multi-step and snnTorch's nets
     take; otherwise (N, T, C, H, W).
 
+    `cache="ram"` keeps all samples decoded in memory, if they fit. `cache=FOLDER` keeps there what
+    is made of events. What augmentations change afterwards is not kept.
+
     It may be used in any kind of DataLoader worker: files are read by position, and a copy sent to
     another process opens its own. `eventkit.loader.loader` needs no workers.
 
@@ -44,6 +49,7 @@ class EventDataset(Dataset[tuple[torch.Tensor, int]]):
         represent: str | None = None,
         augment: Sequence[str] = (),
         seed: int = 0,
+        cache: str | Path | None = None,
         dtype: str | None = "float32",
         time_first: bool = False,
     ) -> None:
@@ -58,6 +64,8 @@ class EventDataset(Dataset[tuple[torch.Tensor, int]]):
             )
         self.augment = Augment(augment, seed=seed)
         self.source = self._source(represent)
+        if cache is not None:
+            self.source = self._cached(cache, represent)
         if self.augment.on_frames:
             self.source = Augmented(self.source, self.augment)
         self.stored_dtype = torch.from_numpy(np.empty(0, self.source.dtype)).dtype
@@ -89,6 +97,22 @@ class EventDataset(Dataset[tuple[torch.Tensor, int]]):
                 "frame_drop can, or convert with --events"
             )
         return StoredFrames(self.split)
+
+    def _cached(self, cache: str | Path, represent: str | None) -> Source:
+        if self.augment.on_events:
+            raise OptionError(
+                f"{self.augment.specs[0]} changes events in every epoch, so nothing made of them "
+                "can be kept; leave out the cache or the augmentation"
+            )
+        if cache == "ram":
+            return InMemory(self.source)
+        if self.split.kind != "events":
+            raise OptionError(
+                f"cache={str(cache)!r}: {self.store.path} holds frames, so nothing has to be made "
+                "that could be kept; cache='ram' keeps them in memory"
+            )
+        entry, options = representations.parse(str(represent))
+        return OnDisk(self.source, Path(cache), json.dumps([self.plan, entry.name, options]))
 
     @property
     def classes(self) -> list[str]:
