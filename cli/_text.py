@@ -35,7 +35,17 @@ class Duration(click.ParamType[int]):
         return int(length)
 
 
+class Place(click.ParamType[Any]):
+    """A path, or an address such as s3://bucket/name.zarr, which is no path."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if isinstance(value, Path) or "://" in value else Path(value)
+
+
 DURATION = Duration()
+STORE = Place()
 # Whether a path can be read is for the library to say, in the same words as everywhere.
 PATH = click.Path(readable=False, path_type=Path)
 

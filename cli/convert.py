@@ -6,7 +6,18 @@ from typing import Any
 
 import click
 
-from ._text import DURATION, PATH, Bar, duration, number, print_facts, print_json, progress, size
+from ._text import (
+    DURATION,
+    PATH,
+    STORE,
+    Bar,
+    duration,
+    number,
+    print_facts,
+    print_json,
+    progress,
+    size,
+)
 
 
 def spec(
@@ -70,7 +81,7 @@ def spec(
     help="Cut exactly as that library does.",
 )
 @click.option("--root", type=PATH, help="Where the raw data is [$EVENTKIT_DATA/NAME or data/NAME].")
-@click.option("--out", type=PATH, help="The store to make [NAME-<spec>.zarr].")
+@click.option("--out", type=STORE, help="The store to make [NAME-<spec>.zarr].")
 @click.option(
     "--transform", "transforms", multiple=True, metavar="SPEC", help="As crop:width=64; repeatable."
 )

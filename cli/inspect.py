@@ -5,11 +5,11 @@ from typing import Any
 
 import click
 
-from ._text import PATH, print_facts, print_json, print_table, size
+from ._text import PATH, STORE, print_facts, print_json, print_table, size
 
 
 @click.command()
-@click.argument("store", type=PATH)
+@click.argument("store", type=STORE)
 @click.option(
     "--provenance",
     is_flag=True,

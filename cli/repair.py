@@ -4,11 +4,11 @@ from pathlib import Path
 
 import click
 
-from ._text import PATH, duration, print_json, progress
+from ._text import PATH, STORE, duration, print_json, progress
 
 
 @click.command()
-@click.argument("store", type=PATH)
+@click.argument("store", type=STORE)
 @click.option("--root", type=PATH, help="Where the raw data is [$EVENTKIT_DATA/NAME or data/NAME].")
 @click.option(
     "--dataset",

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from ._text import PATH, Bar, duration, print_facts, print_json, progress
+from ._text import PATH, STORE, Bar, duration, print_facts, print_json, progress
 
 SHARE, ABOVE_0, FROM_0 = (
     click.FloatRange(0, 1),
@@ -15,7 +15,7 @@ SHARE, ABOVE_0, FROM_0 = (
 
 
 @click.command()
-@click.argument("store", type=PATH, required=False)
+@click.argument("store", type=STORE, required=False)
 @click.option("--model", metavar="SPEC", help="As csnn_tiny:width=32.  [default: csnn_tiny]")
 @click.option("--config", type=PATH, help="A TOML of these settings, such as RUN/run.toml.")
 @click.option("--resume", type=PATH, metavar="RUN", help="Go on with an interrupted run.")

@@ -2,11 +2,11 @@
 
 import click
 
-from ._text import PATH, print_json, progress, size
+from ._text import STORE, print_json, progress, size
 
 
 @click.command()
-@click.argument("store", type=PATH)
+@click.argument("store", type=STORE)
 @click.option(
     "--deep",
     is_flag=True,

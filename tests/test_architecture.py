@@ -71,12 +71,14 @@ MAY_USE: dict[str, set[str]] = {
     "torch": LEARNING,
     "matplotlib": {"evaluate"},
     "safetensors": {"train"},
+    "triton": {"snn"},
     "PIL": {"viz"},
+    "obstore": {"store"},
     "click": {"cli"},
     "rich": {"cli"},
 }
 # What not everybody has or needs is imported inside the functions that use it.
-LAZY = {"lz4", "matplotlib", "safetensors", "zstandard", "PIL", "h5py", "rosbags"}
+LAZY = {"lz4", "matplotlib", "safetensors", "zstandard", "PIL", "h5py", "rosbags", "obstore"}
 
 
 def room_of(module: str) -> str:

@@ -22,6 +22,9 @@ from eventkit.errors import FetchError, OptionError, StoreError
 from eventkit.registry import parse_spec
 from eventkit.store import Store
 from eventkit.store.building import Building, difference, is_store
+from eventkit.store.files import sizes
+from eventkit.store.objects import Place, at
+from eventkit.store.remote import building_at
 
 Progress = Callable[[dict[str, Any]], None]
 
@@ -81,14 +84,14 @@ def convert(
     decided = prepare(
         name, represent=represent, root=root, transform=transform, codec=codec, command=command
     )
-    target = Path(out) if out is not None else default_out(decided, represent, transform)
+    target = at(out if out is not None else default_out(decided, represent, transform))
     if dry_run:
         return {
             "out": str(target),
             **describe(decided, workers),
             "seconds": estimate(decided, workers),
         }
-    building = Building(target)
+    building = building_at(target)
     if _already(decided, target, building, overwrite):
         return _summary(decided, target, 0, started, note="nothing to do")
     with building.locked():
@@ -146,15 +149,16 @@ def estimate(decided: Plan, workers: int) -> float:
     return 0.5 + seconds * sum(decided.sources.values()) / max(share, 1) / workers
 
 
-def _already(decided: Plan, target: Path, building: Building, overwrite: bool) -> bool:
+def _already(decided: Plan, target: Place, building: Building, overwrite: bool) -> bool:
     """Whether the target is this very store, finished; StoreError if it is something else."""
-    if not target.exists() or overwrite:
-        if target.exists() and not is_store(target):
+    occupied = building.occupied()
+    if not occupied or overwrite:
+        if occupied and not is_store(target):
             raise StoreError(f"{target}: is no eventkit store, so it is not overwritten; move it")
         return False
     if not is_store(target):
         raise StoreError(f"{target}: exists and is no eventkit store; choose another --out")
-    attributes = Store(target).attributes
+    attributes = Store(str(target)).attributes
     if attributes["plan_digest"] != decided.digest():
         what = difference(attributes["plan"], decided.document())
         raise StoreError(
@@ -217,9 +221,9 @@ def _command(name: str | Path, represent: str, transform: tuple[str, ...], codec
 
 
 def _summary(
-    decided: Plan, target: Path, resumed: int, started: float, note: str = ""
+    decided: Plan, target: Place, resumed: int, started: float, note: str = ""
 ) -> dict[str, Any]:
-    store = Store(target)
+    store = Store(str(target))
     ledger: dict[str, int] = {}
     for split in store.values():
         for name, column in split.ledger.items():
@@ -233,7 +237,7 @@ def _summary(
         "shape": None if store.kind == "events" else list(store[store.splits[0]].frames.shape[1:]),
         "events": ledger["read"],
         "ledger": ledger,
-        "bytes": sum(file.stat().st_size for file in target.rglob("*") if file.is_file()),
+        "bytes": sum(n_bytes for _, n_bytes in sizes(target)),
         "resumed_shards": resumed,
         "seconds": time.perf_counter() - started,
         "warnings": store.attributes["warnings"],

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from eventkit.representations import (
 )
 from eventkit.store import shard_name
 from eventkit.store.building import write_file
+from eventkit.store.objects import at
 from eventkit.store.shard import crc32, crc32c, pack
 
 
@@ -125,7 +125,7 @@ def _write(job: Job, grid: Grid, blocks: dict[int, dict[int, bytes]]) -> dict[st
             for column in range(columns)
         ]
         data = pack(chunks)
-        path = Path(job.folder, shard_name(job.number, j, 5))
+        path = at(job.folder) / shard_name(job.number, j, 5)
         write_file(path, data)
         name = "/".join(path.parts[-3:])  # <split>/<array>/<shard>
         files[name] = {"bytes": len(data), "crc": crc32(data)}

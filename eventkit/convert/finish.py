@@ -105,6 +105,7 @@ def finish(plan: Plan, building: Building, command: str) -> None:
     }
     tree.attributes(attributes)
     failpoint("before_root")
+    building.hold()
     write_file(building.tree / "zarr.json", metadata.root(attributes, tree.nodes))
 
 

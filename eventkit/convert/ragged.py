@@ -6,7 +6,6 @@ shards, so jobs need to know nothing of each other, and nobody has to count even
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from eventkit.events import Events
 from eventkit.representations import refuse_outside
 from eventkit.store import metadata, shard_name
 from eventkit.store.building import write_file
+from eventkit.store.objects import at
 from eventkit.store.ragged import COLUMNS, Digest
 from eventkit.store.shard import Codec, crc32, pack
 
@@ -149,7 +149,7 @@ class RaggedWriter:
         j = (self.n_chunks - 1) // per_shard
         for name, chunks in self.encoded.items():
             data = pack([*chunks, *[None] * (per_shard - len(chunks))])
-            path = Path(self.job.folder, name, shard_name(self.job.number, j, 2))
+            path = at(self.job.folder) / name / shard_name(self.job.number, j, 2)
             write_file(path, data)
             known = "/".join(path.parts[-4:])  # <split>/events/<column>/<shard>
             self.files[known] = {"bytes": len(data), "crc": crc32(data)}

@@ -21,6 +21,7 @@ from eventkit.errors import FetchError, StoreError, UnknownName
 from eventkit.registry import format_spec
 from eventkit.store import Store
 from eventkit.store.building import Building, Key, difference, failpoint, sync_folder, write_file
+from eventkit.store.objects import is_remote
 from eventkit.store.provenance import check_source, sources
 from eventkit.store.restore import restore_root, restore_small
 from eventkit.store.shard import CODECS, Codec, file_crc32c
@@ -50,6 +51,10 @@ def repair(
     when this version makes other bytes; StoreLocked when it is being converted or repaired.
     """
     started = time.perf_counter()
+    if is_remote(path):
+        raise StoreError(
+            f"{path}: only stores on a disk are repaired; convert it again with --overwrite"
+        )
     path = Path(path).resolve()
     if not (path / "integrity").is_dir() and not (path / "zarr.json").exists():
         Store(path)  # says what is there instead

@@ -39,6 +39,7 @@ from eventkit.errors import StoreDamaged, StoreError
 from eventkit.registry import unknown
 from eventkit.store import metadata, schema
 from eventkit.store.files import Stamp, read_file
+from eventkit.store.objects import Place, Remote, at
 from eventkit.store.shard import OVERHEAD, Shard, decode
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Dense:
     Indexing works as in numpy along the first axis; what follows is applied to what was read.
     """
 
-    def __init__(self, path: Path, node: dict[str, Any], stamp: Stamp | None = None) -> None:
+    def __init__(self, path: Place, node: dict[str, Any], stamp: Stamp | None = None) -> None:
         self.path = path
         self._stamp = stamp
         self.shape: tuple[int, ...] = tuple(node["shape"])
@@ -218,7 +219,11 @@ class Split:
         """
         import zarr
 
-        return zarr.open_array(self.frames.path, mode="r")
+        place = self.frames.path
+        if isinstance(place, Remote):
+            objects = zarr.storage.ObjectStore(place.zarr(), read_only=True)
+            return zarr.open_array(objects, path=place.key, mode="r")
+        return zarr.open_array(place, mode="r")
 
     @property
     def labels(self) -> np.ndarray:
@@ -286,9 +291,16 @@ class Store(Mapping[str, Split]):
     StoreDamaged when its metadata changed.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | Path, *, cache: str | Path | None = None) -> None:
+        """`path` may be an address such as s3://bucket/name.zarr, and `cache` a folder that keeps
+        the shards that were read of it (by default $EVENTKIT_CACHE, if set): see docs/s3.md.
+        """
+        self.path = at(path, cache)
         self.attributes, self.nodes, self.stamp = _read_root(self.path)
+        if isinstance(self.path, Remote) and self.path.cache is not None:
+            # Another store of that name must not meet this one's files.
+            name = f"{self.path.name}-{self.attributes['digest'][:16]}"
+            self.path = self.path.kept_in(self.path.cache / name)
         self._splits = {name: Split(self, name) for name in self.attributes["splits"]}
 
     @property
@@ -334,9 +346,13 @@ class Store(Mapping[str, Split]):
         return f"Store({str(self.path)!r}: {parts})"
 
 
-def open(path: str | Path) -> Store:
-    """Open a finished store: open(path)["train"].frames[0] is the first sample's frames."""
-    return Store(path)
+def open(path: str | Path, *, cache: str | Path | None = None) -> Store:
+    """Open a finished store: open(path)["train"].frames[0] is the first sample's frames.
+
+    `path` may be an address on an object store (s3://bucket/name.zarr); `cache` is a folder for
+    what is read of it.
+    """
+    return Store(path, cache=cache)
 
 
 def shard_name(i: int, j: int, n_axes: int) -> str:
@@ -344,14 +360,14 @@ def shard_name(i: int, j: int, n_axes: int) -> str:
     return ".".join(["c", str(i), str(j), *["0"] * (n_axes - 2)])
 
 
-def read_small(path: Path, node: dict[str, Any]) -> np.ndarray:
+def read_small(path: Place, node: dict[str, Any]) -> np.ndarray:
     """A one-dimensional array that is one chunk."""
     out = np.empty(node["shape"], node["data_type"])
     decode(read_file(path / "c.0", out.nbytes + OVERHEAD), out, str(path / "c.0"))
     return out
 
 
-def _read_root(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]], Stamp]:
+def _read_root(path: Place) -> tuple[dict[str, Any], dict[str, dict[str, Any]], Stamp]:
     if path.name.endswith(".building"):
         raise StoreError(f"{path}: unfinished conversion; run the same convert command again")
     document = path / "zarr.json"
@@ -368,11 +384,13 @@ def _read_root(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]], S
     return attributes, nodes, stamp
 
 
-def _no_store(path: Path) -> StoreError:
+def _no_store(path: Place) -> StoreError:
     """What is wrong with a path without a root document."""
-    if (path / "integrity").is_dir():
+    unfinished = path.with_name(path.name + ".building").exists()
+    in_place = unfinished and isinstance(path, Remote)  # there, files grow where they will stay
+    if (path / "integrity").is_dir() and not in_place:
         return StoreDamaged(f"{path}/zarr.json is missing; run eventkit repair")
-    if path.with_name(path.name + ".building").exists():
+    if unfinished:
         return StoreError(
             f"{path}: its conversion is unfinished; run the same convert command again, "
             "it continues"

@@ -20,6 +20,7 @@ from typing import Any
 
 from eventkit.errors import StoreError, StoreLocked
 from eventkit.store import metadata
+from eventkit.store.objects import Place, Remote
 
 Key = tuple[str, int]  # split, shard number
 FAILPOINT = "EVENTKIT_FAILPOINT"
@@ -39,12 +40,19 @@ def failpoint(name: str) -> None:
             os.kill(os.getpid(), signal.SIGSTOP if wanted != name else signal.SIGKILL)
 
 
-def write_file(path: Path, data: bytes) -> None:
+def write_file(path: Place, data: bytes) -> None:
     """Put a whole file at `path`: written beside it, synced, renamed. Folders are not made.
+
+    On an object store it is one object, put at once.
 
     The rename itself becomes durable when the finished tree is synced; a file whose rename is
     lost with the power is missing, which a later run notices.
     """
+    if isinstance(path, Remote):
+        failpoint("before_rename")
+        path.write_bytes(data)
+        failpoint("after_rename")
+        return
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with temporary.open("wb") as file:
@@ -75,7 +83,7 @@ def sync_folder(path: Path) -> None:
         os.close(handle)
 
 
-def is_store(path: Path) -> bool:
+def is_store(path: Place) -> bool:
     """Whether a folder is a store of ours, finished or not (and may be replaced on request)."""
     try:
         document = json.loads((path / "zarr.json").read_bytes())
@@ -86,6 +94,13 @@ def is_store(path: Path) -> bool:
 
 class Building:
     """A conversion in progress: the tree, what is done of it, and the right to write it."""
+
+    def occupied(self) -> bool:
+        """Whether something is at the target that is not this conversion's."""
+        return self.target.exists()
+
+    def hold(self) -> None:
+        """Raise StoreLocked if the lock was lost, as one on an object store can be."""
 
     def __init__(self, target: Path) -> None:
         self.target = target

@@ -68,7 +68,8 @@ def _columns(store: Store, split: str) -> Iterator[Problem]:
     part, ledger = store[split], store[split].ledger
     labels, source = part.labels, part.column("source")
     n_sources = len(store.small("sources/bytes"))
-    if (wrong := (labels < 0) | (labels >= len(store.classes))).any():
+    lowest = 0 if store.classes else -1  # of recordings without classes
+    if (wrong := (labels < lowest) | (labels >= len(store.classes))).any():
         where = int(wrong.argmax())
         text = f"sample {where} has label {labels[where]}, expected 0..{len(store.classes) - 1}"
         yield Problem(f"{split}/labels", text)

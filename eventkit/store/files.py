@@ -8,11 +8,13 @@ are said to hold.
 import errno
 import os
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from eventkit.errors import StoreDamaged, StoreError
+from eventkit.store.objects import Place, Ranged, Remote, keep
 
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
@@ -36,8 +38,60 @@ def open_file(path: Path) -> int:
     return handle
 
 
-def read_file(path: Path, limit: int) -> bytes:
+class Opened:
+    """An open file of which parts are read, from any thread; it closes with its last holder."""
+
+    def __init__(self, path: Path, remote: Remote | None = None) -> None:
+        """`remote` is the object of which the file is a copy in the cache."""
+        self.path, self.remote = path, remote
+        self._fd = open_file(path)
+        self.size = os.fstat(self._fd).st_size
+
+    def pread(self, length: int, offset: int) -> bytes:
+        """Some bytes; fewer at the end of the file."""
+        return os.pread(self._fd, length, offset)
+
+    def read_into(self, data: memoryview, offset: int) -> int:
+        """Fill `data` with the bytes from `offset` on, and say how many there were."""
+        return os.preadv(self._fd, [data], offset)
+
+    def renewed(self) -> "Opened | None":
+        """Another copy of the object, for one that turned out to be damaged; None for a file."""
+        if self.remote is None:
+            return None
+        keep(self.remote, self.path)
+        return Opened(self.path, self.remote)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_fd"):
+            os.close(self._fd)
+
+
+def opened(place: Place) -> Opened | Ranged:
+    """A file of a store, for reading parts of it; of a remote one, the copy in its cache if any."""
+    if isinstance(place, Path):
+        return Opened(place)
+    if place.cache is None:
+        return Ranged(place)
+    if not place.cache.exists():
+        keep(place, place.cache)
+    return Opened(place.cache, place)
+
+
+def sizes(place: Place) -> Iterator[tuple[str, int]]:
+    """All files below a place: their names from there on, with slashes, and their sizes."""
+    if isinstance(place, Remote):
+        yield from place.files()
+        return
+    for path in place.rglob("*"):
+        if path.is_file():
+            yield path.relative_to(place).as_posix(), path.stat().st_size
+
+
+def read_file(path: Place, limit: int) -> bytes:
     """All of a file of at most `limit` bytes; StoreDamaged when it is larger or not there."""
+    if isinstance(path, Remote):
+        return _read_object(path, limit)
     handle = open_file(path)
     try:
         size = os.fstat(handle).st_size
@@ -49,6 +103,15 @@ def read_file(path: Path, limit: int) -> bytes:
         os.close(handle)
 
 
+def _read_object(place: Remote, limit: int) -> bytes:
+    head = place.head()
+    if head is None:
+        raise StoreDamaged(f"{place}: is missing; run eventkit verify")
+    if head["size"] > limit:
+        raise StoreDamaged(f"{place}: has {head['size']:,} bytes, expected at most {limit:,}")
+    return place.read_bytes()
+
+
 @dataclass(frozen=True)
 class Stamp:
     """Which store is at a path, so that a reader notices when another takes its place.
@@ -57,12 +120,15 @@ class Stamp:
     old tree; without this, the next one that it opens would be of the new one.
     """
 
-    root: Path
+    root: Place
     size: int
-    modified: int  # ns
+    modified: int | str  # ns, or the tag of an object
 
     @classmethod
-    def of(cls, root: Path) -> Self:
+    def of(cls, root: Place) -> Self:
+        if isinstance(root, Remote):
+            head = (root / "zarr.json").head() or {"size": -1, "e_tag": ""}
+            return cls(root, head["size"], str(head["e_tag"]))
         found = (root / "zarr.json").stat()
         return cls(root, found.st_size, found.st_mtime_ns)
 

@@ -14,7 +14,6 @@ differences because these are small: exact whatever the recording's length, and 
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import google_crc32c
@@ -25,6 +24,7 @@ from eventkit.errors import StoreDamaged, StoreError
 from eventkit.events import RECORD, Events
 from eventkit.store import shard_name
 from eventkit.store.files import Stamp
+from eventkit.store.objects import Place
 from eventkit.store.shard import Shard, crc32c
 
 COLUMNS = "txyp"
@@ -96,7 +96,7 @@ class Ragged:
 
     def __init__(
         self,
-        path: Path,
+        path: Place,
         nodes: dict[str, dict[str, Any]],
         size: tuple[int, int],
         columns: dict[str, np.ndarray],

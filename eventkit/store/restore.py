@@ -104,6 +104,8 @@ def _texts(file: Path, size: int, spare: Any) -> Iterator[bytes]:
 def restore_small(store: Store, damaged: set[str], put: Put) -> list[str]:
     """Put documents, lists of checksums and the copy of the attributes in their places again."""
     made: dict[str, bytes] = {}
+    if not isinstance(store.path, Path):
+        raise StoreError(f"{store.path}: only stores on a disk can be restored")
     for name in sorted(damaged):
         node = store.nodes.get(name.removesuffix("/zarr.json"))
         if name.endswith("/zarr.json") and node is not None:

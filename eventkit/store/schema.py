@@ -6,10 +6,10 @@ or opened by them.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from eventkit.errors import StoreDamaged
+from eventkit.store.objects import Place
 
 # Bytes; the largest that is written: a sample of any representation, a column of any split.
 MAX_SAMPLE = 1 << 31
@@ -43,7 +43,7 @@ ATTRIBUTES: dict[str, type] = {
 }
 
 
-def check(attributes: dict[str, Any], nodes: dict[str, dict[str, Any]], root: Path) -> None:
+def check(attributes: dict[str, Any], nodes: dict[str, dict[str, Any]], root: Place) -> None:
     """Raise StoreDamaged, with what was found, if the root document cannot be followed safely."""
     problem = _attributes(attributes) or _nodes(nodes) or _splits(attributes, nodes)
     if problem is None:

@@ -6,7 +6,6 @@ An inner chunk is a Blosc buffer and the crc32c of it (4 bytes, little endian).
 Specification: https://zarr-specs.readthedocs.io, sharding_indexed, blosc, crc32c.
 """
 
-import os
 import struct
 import threading
 import zlib
@@ -20,7 +19,8 @@ import numpy as np
 from numcodecs import blosc
 
 from eventkit.errors import StoreDamaged, StoreError
-from eventkit.store.files import open_file
+from eventkit.store.files import opened
+from eventkit.store.objects import Place
 
 ABSENT = 2**64 - 1
 OVERHEAD = 20  # bytes that an encoded chunk may have more than its data: two headers
@@ -139,15 +139,22 @@ class Shard:
     nobody holds the object any more.
     """
 
-    def __init__(self, path: Path, n_chunks: int) -> None:
+    def __init__(self, path: Place, n_chunks: int) -> None:
         self.path = path
-        self._fd = open_file(path)
-        size = os.fstat(self._fd).st_size
-        length = 16 * n_chunks + 4
-        table = os.pread(self._fd, length, size - length) if size >= length else b""
+        self._file = opened(path)
+        try:
+            self._read_index(n_chunks)
+        except StoreDamaged:
+            if not self._renew():
+                raise
+            self._read_index(n_chunks)
+
+    def _read_index(self, n_chunks: int) -> None:
+        size, length = self._file.size, 16 * n_chunks + 4
+        table = self._file.pread(length, size - length) if size >= length else b""
         good = len(table) == length
         if not good or struct.unpack("<I", table[-4:])[0] != crc32c(table[:-4]):
-            raise StoreDamaged(f"{path}: the shard's index is damaged; run eventkit verify")
+            raise StoreDamaged(f"{self.path}: the shard's index is damaged; run eventkit verify")
         # Python integers: indexing them costs a fifth of indexing an array.
         self._index = np.frombuffer(table[:-4], np.uint64).tolist()
         self._end = size - length
@@ -155,6 +162,13 @@ class Shard:
     def has(self, chunk: int) -> bool:
         """Whether the shard has inner chunk number `chunk`."""
         return bool(self._index[2 * chunk] != ABSENT)
+
+    def _renew(self) -> bool:
+        """Take a new copy of what a cache keeps, if this is one: the disk may have changed it."""
+        copy = self._file.renewed()
+        if copy is not None:
+            self._file = copy
+        return copy is not None
 
     def read(self, chunk: int, out: np.ndarray) -> bool:
         """Decode inner chunk number `chunk` into `out`; False if the shard has none there."""
@@ -165,14 +179,18 @@ class Shard:
         if offset + length > self._end:
             raise StoreDamaged(f"{where}: lies beyond the file; run eventkit verify")
         data = _room.of(length).data
-        if os.preadv(self._fd, [data], offset) != length:
-            raise StoreDamaged(f"{where}: is cut off; run eventkit verify")
-        decode(data, out, where)
+        try:
+            self._decode(data, offset, out, where)
+        except StoreDamaged:
+            if not self._renew():
+                raise
+            self._decode(data, offset, out, where)
         return True
 
-    def __del__(self) -> None:
-        if hasattr(self, "_fd"):
-            os.close(self._fd)
+    def _decode(self, data: memoryview, offset: int, out: np.ndarray, where: str) -> None:
+        if self._file.read_into(data, offset) != len(data):
+            raise StoreDamaged(f"{where}: is cut off; run eventkit verify")
+        decode(data, out, where)
 
 
 def check_little_endian() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from eventkit.errors import StoreDamaged, StoreError
 from eventkit.store import Store, metadata, schema
 from eventkit.store.files import open_file
+from eventkit.store.objects import Place, Remote
 from eventkit.store.shard import crc32
 from eventkit.store.sharded import Sharded
 
@@ -44,7 +45,6 @@ def verify(
     and compared with its checksum, its ledger and its split. `progress(bytes done, in all)`.
     Raises StoreError when there is no store, or an unfinished one or one of a newer schema.
     """
-    path = Path(path)
     workers = workers or len(os.sched_getaffinity(0))
     try:
         store = Store(path)
@@ -110,7 +110,11 @@ def _expected(store: Store) -> tuple[dict[str, tuple[int, int]], list[Problem]]:
     return files, problems
 
 
-def _unexpected(path: Path, expected: set[str]) -> Iterator[Problem]:
+def _unexpected(path: Place, expected: set[str]) -> Iterator[Problem]:
+    if isinstance(path, Remote):
+        for below in sorted({name for name, _ in path.files()} - expected):
+            yield Problem(below, "does not belong to the store")
+        return
     for folder, folders, names in os.walk(path):
         folders.sort()
         for name in sorted([*names, *folders]):
@@ -122,13 +126,15 @@ def _unexpected(path: Path, expected: set[str]) -> Iterator[Problem]:
                 yield Problem(below, "does not belong to the store")
 
 
-def _check(path: Path, name: str, size: int, crc: int) -> Problem | None:
+def _check(path: Place, name: str, size: int, crc: int) -> Problem | None:
     """What is wrong with one file, or None."""
     try:
         length, found = file_sum(path / name, size)
     except StoreDamaged as error:
         what = str(error).removeprefix(f"{path / name}: ").removesuffix("; run eventkit verify")
         return Problem(name, what)
+    except FileNotFoundError:
+        return Problem(name, "is missing")
     except OSError as error:
         return Problem(name, f"cannot be read ({error.strerror})")
     if length != size:
@@ -138,9 +144,15 @@ def _check(path: Path, name: str, size: int, crc: int) -> Problem | None:
     return None
 
 
-def file_sum(path: Path, expected: int | None = None) -> tuple[int, int]:
+def file_sum(path: Place, expected: int | None = None) -> tuple[int, int]:
     """Bytes and crc32 of a file; 0 for the latter if it has not the bytes expected."""
     found = 0
+    if isinstance(path, Remote):
+        size = 0
+        for block in path.blocks():
+            found = zlib.crc32(block, found)
+            size += len(block)
+        return size, found
     with os.fdopen(open_file(path), "rb", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size
         if expected is not None and size != expected:

@@ -1,0 +1,393 @@
+"""Stores on an object store: the same bytes, resumed after a kill, read through a checked cache."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+
+import numpy as np
+import pytest
+from making import ROOT, eventkit, make_gestures
+
+import eventkit as ek
+from eventkit.convert import convert
+from eventkit.errors import StoreDamaged, StoreError, StoreLocked
+from eventkit.store import remote
+from eventkit.store.files import sizes
+from eventkit.store.objects import Remote, at
+from eventkit.store.verify import verify
+
+pytest.importorskip("obstore", reason="stores on object stores need eventkit[cloud]")
+
+
+@pytest.fixture(scope="session")
+def service():
+    """A server that speaks S3, in a process of its own; its address."""
+    pytest.importorskip("moto.server", reason="a server that speaks S3 is moto[server]")
+    program = (
+        "import logging, sys; from moto.server import ThreadedMotoServer\n"
+        "logging.getLogger('werkzeug').setLevel(logging.ERROR)\n"
+        "server = ThreadedMotoServer('127.0.0.1', 0, verbose=False); server.start()\n"
+        "print(server.get_host_and_port()[1], flush=True); sys.stdin.read()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
+    process.stdin.close()
+    process.wait(30)
+
+
+@pytest.fixture
+def s3(service, monkeypatch, request):
+    """A new bucket: its address."""
+    for key, value in {
+        "AWS_ENDPOINT_URL": service,
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(key, value)
+    name = f"bucket-{abs(hash(request.node.nodeid)):x}"
+    urllib.request.urlopen(urllib.request.Request(f"{service}/{name}", method="PUT")).close()
+    return f"s3://{name}"
+
+
+@pytest.fixture
+def memory(request):
+    """An object store in the memory of this process."""
+    return f"memory://{abs(hash(request.node.nodeid)):x}"
+
+
+def to(out, gestures, **options):
+    options = {"represent": "frames:n=4", "workers": 2, **options}
+    return convert("dvsgesture", root=gestures, out=out, **options)
+
+
+def contents(place):
+    return {name: (place / name).read_bytes() for name, _ in sizes(place)}
+
+
+@pytest.fixture(scope="module")
+def local(gestures, tmp_path_factory):
+    """The store that must come out everywhere, and its files."""
+    path = tmp_path_factory.mktemp("local") / "x.zarr"
+    to(path, gestures)
+    return path, contents(path)
+
+
+@pytest.fixture
+def stored(gestures, memory):
+    """That store in memory."""
+    to(f"{memory}/x.zarr", gestures)
+    return at(f"{memory}/x.zarr")
+
+
+# Writing.
+
+
+def test_the_same_bytes_as_on_a_disk_and_nothing_else(local, stored, gestures):
+    assert contents(stored) == local[1]
+    assert not list(stored.with_name("x.zarr.building").files())
+    assert to(str(stored), gestures)["note"] == "nothing to do"
+
+
+def test_events_too(gestures, memory, tmp_path):
+    for out in (f"{memory}/e.zarr", tmp_path / "e.zarr"):
+        to(out, gestures, represent="events")
+    assert contents(at(f"{memory}/e.zarr")) == contents(tmp_path / "e.zarr")
+    assert ek.open(f"{memory}/e.zarr")["train"].events(1) == ek.open(tmp_path / "e.zarr")[
+        "train"
+    ].events(1)
+
+
+POINTS = ["before_rename:4", "after_rename:6", "before_journal:2", "after_journal:3"]
+POINTS += ["before_root:1", "before_publish:1"]
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_killed_anywhere_and_run_again_is_the_same_store(point, s3, gestures, local):
+    out = f"{s3}/x.zarr"
+    command = ["convert", "dvsgesture", "--frames", 4, "--root", gestures, "--out", out]
+    killed = eventkit(*command, EVENTKIT_FAILPOINT=point)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    if point != "before_publish:1":
+        with pytest.raises(StoreError, match="run the same convert command again"):
+            ek.open(out)
+    summary = to(out, gestures)
+    if point.startswith("before_root"):
+        assert summary["resumed_shards"] == 12
+    assert contents(at(out)) == local[1]
+    assert not list(at(f"{out}.building").files())
+
+
+def test_a_shard_that_was_changed_meanwhile_is_made_again(s3, gestures, local):
+    out = f"{s3}/x.zarr"
+    command = ["convert", "dvsgesture", "--frames", 4, "--root", gestures, "--out", out]
+    eventkit(*command, EVENTKIT_FAILPOINT="before_root:1")
+    shard = next(name for name, _ in at(out).files() if "train/frames/c" in name)
+    (at(out) / shard).write_bytes(b"cut")
+    assert to(out, gestures)["resumed_shards"] == 11
+    assert contents(at(out)) == local[1]
+
+
+def test_processes_write_there_too(s3, gestures, local):
+    to(f"{s3}/x.zarr", gestures, engine="processes")
+    assert contents(at(f"{s3}/x.zarr")) == local[1]
+
+
+def test_another_plan_needs_overwrite_and_replaces_all(stored, gestures, local):
+    other = (stored / "train" / "left").write_bytes(b"from before")
+    with pytest.raises(StoreError, match="finished store of another plan"):
+        to(str(stored), gestures, represent="frames:n=2")
+    to(str(stored), gestures, represent="frames:n=2", overwrite=True)
+    assert ek.open(str(stored))["train"].frames.shape[1] == 2
+    assert verify(str(stored)) == []
+    assert other
+    to(str(stored), gestures, overwrite=True)
+    assert contents(stored) == local[1]
+
+
+def test_what_is_no_store_is_not_touched(memory, gestures):
+    place = at(f"{memory}/mine.zarr")
+    (place / "notes.txt").write_bytes(b"mine")
+    for overwrite in (False, True):
+        with pytest.raises(StoreError, match="is no eventkit store"):
+            to(str(place), gestures, overwrite=overwrite)
+    assert contents(place) == {"notes.txt": b"mine"}
+
+
+# The lock.
+
+
+def building(memory):
+    return remote.RemoteBuilding(Remote(f"{memory}/x.zarr"))
+
+
+def test_a_second_converter_is_refused(memory, gestures):
+    told = pytest.raises(StoreLocked, match=f"process {os.getpid()} on .* ends after 90 s")
+    with building(memory).locked(), told:
+        to(f"{memory}/x.zarr", gestures)
+    to(f"{memory}/x.zarr", gestures)  # the lock is gone with its holder
+
+
+def card(memory, **facts):
+    place = Remote(f"{memory}/x.zarr.building/lock")
+    place.write_bytes(json.dumps({"machine": remote._machine(), "beat": "", **facts}).encode())
+
+
+def test_the_lock_of_a_process_that_is_gone_is_taken(memory):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    for process in (gone.pid, os.getpid()):  # our number may have been another's before
+        card(memory, process=process)
+        with building(memory).locked():
+            pass
+
+
+def test_a_silent_lock_of_another_machine_is_taken_after_a_while(memory, monkeypatch):
+    card(memory, process=1, host="node7", machine="another")
+    with pytest.raises(StoreLocked, match="process 1 on node7"), building(memory).locked():
+        pass
+    monkeypatch.setattr(remote, "EXPIRED", -1.0)
+    with building(memory).locked():
+        pass
+
+
+def test_who_lost_the_lock_commits_nothing(memory, monkeypatch):
+    monkeypatch.setattr(remote, "RENEWED", 0.01)
+    held = building(memory)
+    with held.locked():
+        card(memory, process=1, host="node7", machine="another")
+        held.lock._stop.wait(0)
+        while not held.lock._lost:  # until it is renewed for the next time
+            pass
+        with pytest.raises(StoreLocked, match="another process took it over"):
+            held.record(("train", 0), {})
+        with pytest.raises(StoreLocked):
+            held.hold()
+    assert (held.folder / "lock").head() is not None  # that of the other
+
+
+def test_a_lock_is_renewed(memory, monkeypatch):
+    monkeypatch.setattr(remote, "RENEWED", 0.01)
+    held = building(memory)
+    with held.locked():
+        tags = set()
+        while len(tags) < 3:
+            tags.add((held.folder / "lock").head()["e_tag"])
+        held.hold()
+
+
+# Reading.
+
+
+def test_frames_and_columns_are_those_of_the_local_store(local, stored):
+    here, there = ek.open(local[0]), ek.open(str(stored))
+    assert there.splits == here.splits
+    assert there.classes == here.classes
+    for split in here:
+        np.testing.assert_array_equal(there[split].frames[:], here[split].frames[:])
+        np.testing.assert_array_equal(there[split].labels, here[split].labels)
+    assert str(stored) in repr(there)
+
+
+def test_zarr_reads_it(local, s3, gestures):
+    to(f"{s3}/x.zarr", gestures)
+    array = ek.open(f"{s3}/x.zarr")["train"].zarr
+    np.testing.assert_array_equal(array[:], ek.open(local[0])["train"].frames[:])
+
+
+def test_what_was_read_is_kept_in_the_cache(local, stored, tmp_path):
+    store = ek.open(str(stored), cache=tmp_path / "cache")
+    first = store["train"].frames[0]
+    kept = [p for p in (tmp_path / "cache").rglob("*") if p.is_file()]
+    assert len(kept) == 1
+    assert kept[0].read_bytes() in local[1].values()
+    again = ek.open(str(stored), cache=tmp_path / "cache")
+    (stored / "train/frames" / kept[0].name).unlink()  # so it can only come from the cache
+    np.testing.assert_array_equal(again["train"].frames[0], first)
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "index", "empty"])
+def test_a_damaged_cache_is_fetched_again(damage, local, stored, tmp_path):
+    right = ek.open(local[0])["train"].frames[0]
+    ek.open(str(stored), cache=tmp_path / "cache")["train"].frames[0]
+    file = next(p for p in (tmp_path / "cache").rglob("*") if p.is_file())
+    data = bytearray(file.read_bytes())
+    whole = bytes(data)
+    if damage == "flip":
+        data[20] ^= 1
+    elif damage == "index":
+        data[-10] ^= 1
+    file.write_bytes({"cut": data[:-7], "empty": b""}.get(damage, data))
+    found = ek.open(str(stored), cache=tmp_path / "cache")["train"].frames[0]
+    np.testing.assert_array_equal(found, right)
+    assert file.read_bytes() == whole
+
+
+def test_another_store_of_that_name_does_not_meet_the_cache(stored, gestures, tmp_path):
+    cache = tmp_path / "cache"
+    before = ek.open(str(stored), cache=cache)
+    before["train"].frames[0]
+    to(str(stored), gestures, represent="frames:n=2", overwrite=True)
+    assert ek.open(str(stored), cache=cache)["train"].frames[0].shape[0] == 2
+    with pytest.raises(StoreError, match="was replaced or removed"):
+        before["train"].frames[5]
+
+
+def test_a_missing_or_changed_shard_is_said(stored):
+    shard = stored / "train/frames/c.1.0.0.0.0"
+    data = bytearray(shard.read_bytes())
+    data[20] ^= 1
+    shard.write_bytes(bytes(data))
+    with pytest.raises(StoreDamaged, match="checksum differs"):
+        ek.open(str(stored))["train"].frames[1]
+    shard.unlink()
+    with pytest.raises(StoreDamaged, match="is missing"):
+        ek.open(str(stored))["train"].frames[1]
+
+
+def test_verify_finds_every_kind_of_damage(stored):
+    assert verify(str(stored)) == []
+    changed = stored / "train/frames/c.1.0.0.0.0"
+    data = bytearray(changed.read_bytes())
+    data[30] ^= 1
+    changed.write_bytes(bytes(data))
+    (stored / "test/labels/c.0").unlink()
+    (stored / "more").write_bytes(b"x")
+    problems = "\n".join(verify(str(stored)))
+    assert "train/frames/c.1.0.0.0.0: its checksum is" in problems
+    assert "test/labels/c.0: is missing" in problems
+    assert "more: does not belong to the store" in problems
+
+
+def test_no_store_there_is_one_sentence(memory):
+    with pytest.raises(StoreError, match="no such store; eventkit convert makes one"):
+        ek.open(f"{memory}/nothing.zarr")
+    for wrong in (memory, "ftp://x/y.zarr"):
+        with pytest.raises(StoreError, match=r"names no store|is no address of a store"):
+            ek.open(wrong)
+
+
+# Through the command and into torch.
+
+
+def test_the_commands_take_addresses(run, s3, gestures):
+    out = f"{s3}/deep/er/x.zarr"
+    code, told, err = run("convert", "dvsgesture", "--frames", 4, "--root", gestures, "--out", out)
+    assert code == 0, err
+    assert out in told
+    assert run("verify", out)[0] == 0
+    code, told, _ = run("inspect", out, "--json")
+    assert code == 0
+    assert json.loads(told)["store"] == out
+    (at(out) / "train/labels/c.0").unlink()
+    assert run("verify", out)[0] == 3
+
+
+def test_a_bucket_that_is_not_there_is_one_sentence(run, s3, gestures):
+    code, _, err = run(
+        "convert", "dvsgesture", "--frames", 4, "--root", gestures, "--out", "s3://no-such/x.zarr"
+    )
+    assert code == 1
+    assert len(err.strip().splitlines()) == 1
+    assert "s3://no-such/x.zarr: the object store refuses: NoSuchBucket, The specified" in err
+
+
+def test_batches_for_torch_come_from_there(s3, gestures, local, tmp_path):
+    pytest.importorskip("torch")
+    from eventkit.loader import EventDataset
+
+    to(f"{s3}/x.zarr", gestures)
+    store = ek.open(f"{s3}/x.zarr", cache=tmp_path / "cache")
+    there, here = EventDataset(store), EventDataset(local[0])
+    for (a, label), (b, right) in zip(
+        there.__getitems__([3, 0, 8]), here.__getitems__([3, 0, 8]), strict=True
+    ):
+        assert (a == b).all()
+        assert label == right
+    assert EventDataset(f"{s3}/x.zarr")[2][1] == here[2][1]
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_process_is_told_what_to_do(stored):
+    store = ek.open(str(stored))
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            store["train"].frames[0]
+        except StoreError as error:
+            os.write(writing, str(error).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert b'multiprocessing_context="spawn"' in os.read(reading, 1000)
+
+
+def test_train_from_there(s3, tmp_path):
+    pytest.importorskip("torch")
+    root = make_gestures(tmp_path / "raw", recordings=4, windows=3, events=300)
+    out = f"{s3}/x.zarr"
+    to(out, root, represent="frames:n=2", transform=("crop:width=32,height=32",))
+    command = ["train", out, "--model", "csnn_tiny", "--epochs", 1, "--out", tmp_path / "run"]
+    told = eventkit(*command, EVENTKIT_CACHE=str(tmp_path / "cache"))
+    assert told.returncode == 0, told.stderr
+    assert list((tmp_path / "cache").rglob("c.*"))
+
+
+def test_a_missing_library_is_said(run, gestures):
+    program = (
+        "import sys; sys.modules['obstore'] = None\n"
+        "from eventkit.cli import main; sys.exit(main(['inspect', 's3://bucket/x.zarr']))"
+    )
+    command = [sys.executable, "-c", program]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert told.returncode == 1
+    assert "pip install 'eventkit[cloud]'" in told.stderr
