@@ -137,7 +137,8 @@ def _summary(
     samples: dict[str, int] = {}
     warnings: list[str] = []
     if folder is None:
-        warnings.append(f"{place.root}: the files are there, but not in the layout that is known")
+        told = f"{place.root}: the files are there, but not yet in the layout that is known"
+        warnings.append(f"{told}. {dataset.note}" if dataset.note else told)
     else:
         try:
             found = layouts.listing(dataset, folder)

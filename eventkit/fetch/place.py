@@ -1,5 +1,6 @@
 """The folder of a dataset: what was put there, and how an archive's files get into it whole."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -87,10 +88,18 @@ class Place:
                 shutil.copyfile(archive, fresh / source.name)
         _merge(fresh, self.root / source.into)
         shutil.rmtree(fresh, ignore_errors=True)
-        receipt = {**self.receipt(), source.name: entry}
-        temporary = self.folder / f"receipt.json.{os.getpid()}.part"
-        temporary.write_text(json.dumps(receipt, indent=1) + "\n")
-        temporary.replace(self.folder / "receipt.json")
+        self._note(source.name, entry)
+
+    def _note(self, name: str, entry: dict[str, Any]) -> None:
+        """Add to the receipt, one process at a time."""
+        handle = os.open(self.folder / "receipt.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            temporary = self.folder / "receipt.json.part"
+            temporary.write_text(json.dumps({**self.receipt(), name: entry}, indent=1) + "\n")
+            temporary.replace(self.folder / "receipt.json")
+        finally:
+            os.close(handle)
 
 
 def _merge(fresh: Path, place: Path) -> None:

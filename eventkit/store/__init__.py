@@ -116,7 +116,7 @@ class Dense:
         if shard is None:
             n_chunks = int(np.prod(self._per_axis))
             shard = Shard(self.path / shard_name(*key, len(self.shape)), n_chunks)
-            if self._stamp is not None:
+            if self._stamp is not None and shard.fetched:
                 self._stamp.check()
             self._shards[key] = shard
             if len(self._shards) > OPEN_SHARDS:

@@ -41,9 +41,9 @@ def open_file(path: Path) -> int:
 class Opened:
     """An open file of which parts are read, from any thread; it closes with its last holder."""
 
-    def __init__(self, path: Path, remote: Remote | None = None) -> None:
-        """`remote` is the object of which the file is a copy in the cache."""
-        self.path, self.remote = path, remote
+    def __init__(self, path: Path, remote: Remote | None = None, fetched: bool = True) -> None:
+        """`remote` is the object of which the file is a copy in the cache, just fetched or not."""
+        self.path, self.remote, self.fetched = path, remote, fetched
         self._fd = open_file(path)
         self.size = os.fstat(self._fd).st_size
 
@@ -73,9 +73,10 @@ def opened(place: Place) -> Opened | Ranged:
         return Opened(place)
     if place.cache is None:
         return Ranged(place)
-    if not place.cache.exists():
+    fetched = not place.cache.exists()
+    if fetched:
         keep(place, place.cache)
-    return Opened(place.cache, place)
+    return Opened(place.cache, place, fetched)
 
 
 def sizes(place: Place) -> Iterator[tuple[str, int]]:

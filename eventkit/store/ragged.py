@@ -199,7 +199,8 @@ class Ragged:
         shard = self._shards.get((name, i, j))
         if shard is None:
             shard = Shard(self.path / name / shard_name(i, j, 2), self._per_shard)
-            self._stamp.check()
+            if shard.fetched:
+                self._stamp.check()
             self._shards[name, i, j] = shard
             if len(self._shards) > OPEN_SHARDS:
                 self._shards.popitem(last=False)  # it closes with its last holder

@@ -149,6 +149,11 @@ class Shard:
                 raise
             self._read_index(n_chunks)
 
+    @property
+    def fetched(self) -> bool:
+        """Whether it comes from the store that is there now, not from a cache of it."""
+        return self._file.fetched
+
     def _read_index(self, n_chunks: int) -> None:
         size, length = self._file.size, 16 * n_chunks + 4
         table = self._file.pread(length, size - length) if size >= length else b""
