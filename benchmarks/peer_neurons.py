@@ -1,7 +1,8 @@
-"""One side of benchmarks/neurons.py: python peer_neurons.py eventkit|spikingjelly WHAT FILE
+"""One side of benchmarks/neurons.py: python peer_neurons.py LIBRARY WHAT FILE
 
-Run by either library's own Python. WHAT is `lif` (times of a layer; spikes and gradients go to
-FILE), `memory`, `step` or `best`; prints one JSON object.
+Run by the Python of the library: eventkit, spikingjelly or snntorch. WHAT is `equal` (spikes and
+gradients go to FILE), a neuron (its times), `memory_` and a neuron, `step`, `best`, `loops` or
+`saved`; prints one JSON object.
 """
 
 import json
@@ -9,6 +10,7 @@ import resource
 import statistics
 import sys
 import time
+import zlib
 
 import numpy as np
 import torch
@@ -25,14 +27,18 @@ SHAPES = {
 THREADS, REPEATS = 2, 7
 
 
-def lif(library: str) -> nn.Module:
-    """LIF with tau 2, hard reset to 0, the reset detached, arctangent surrogate."""
+def make(library: str, kind: str, steps: int) -> nn.Module:
+    """LIF (tau 2, hard reset to 0, detached), PSN or sliding PSN; arctangent surrogate."""
     if library == "eventkit":
-        from eventkit.snn import LIF
+        from eventkit.snn import LIF, PSN, SlidingPSN
 
-        return LIF(tau=2.0)
+        return {"lif": LIF, "sliding": SlidingPSN}[kind]() if kind != "psn" else PSN(T=steps)
     from spikingjelly.activation_based import neuron, surrogate
 
+    if kind == "psn":
+        return neuron.PSN(steps)
+    if kind == "sliding":
+        return neuron.SlidingPSN(2, step_mode="m")
     slope = surrogate.ATan()
     return neuron.LIFNode(2.0, surrogate_function=slope, detach_reset=True, step_mode="m")
 
@@ -44,20 +50,21 @@ def forget(net: nn.Module) -> None:
 
 
 def csnn(library: str) -> nn.Module:
-    """csnn_tiny for 2 x 64 x 64 and 11 classes, on the library's own neurons."""
+    """csnn_small for 2 x 64 x 64 and 11 classes, on the library's own neurons."""
     if library == "eventkit":
         from eventkit.models import create
 
-        return create("csnn_tiny:neurons=lif", num_classes=11, in_shape=(2, 64, 64))
+        return create("csnn_small:neurons=lif", num_classes=11, in_shape=(2, 64, 64))
     from spikingjelly.activation_based import layer
 
     layers: list[nn.Module] = []
-    for channels in (2, 32, 32, 32):
-        conv = nn.Conv2d(channels, 32, 3, padding=1, bias=False)
-        layers += [layer.SeqToANNContainer(conv, nn.BatchNorm2d(32)), lif(library)]
+    for channels in (2, 64, 64, 64):
+        conv = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
+        layers += [layer.SeqToANNContainer(conv, nn.BatchNorm2d(64)), make(library, "lif", 16)]
         layers += [layer.SeqToANNContainer(nn.MaxPool2d(2))]
-    layers += [nn.Flatten(2), layer.Dropout(0.2, step_mode="m"), nn.Linear(512, 128, bias=False)]
-    layers += [lif(library), layer.Dropout(0.2, step_mode="m"), nn.Linear(128, 110, bias=False)]
+    layers += [nn.Flatten(2), layer.Dropout(0.2, step_mode="m"), nn.Linear(1024, 256, bias=False)]
+    layers += [make(library, "lif", 16), layer.Dropout(0.2, step_mode="m")]
+    layers += [nn.Linear(256, 110, bias=False)]
     return nn.Sequential(*layers, layer.VotingLayer(10, step_mode="m"))
 
 
@@ -72,24 +79,25 @@ def milliseconds(action, repeats: int = REPEATS) -> float:
     return 1e3 * statistics.median(times)
 
 
-def neuron_times(library: str) -> dict[str, float]:
+def neuron_times(library: str, kind: str) -> dict[str, float]:
     times = {}
     for name, shape in SHAPES.items():
-        net, x, grad = lif(library), torch.randn(shape, requires_grad=True), torch.ones(shape)
+        net = make(library, kind, shape[0])
+        x, grad = torch.randn(shape, requires_grad=True), torch.ones(shape)
 
         def action(net=net, x=x, grad=grad):
             x.grad = None
             forget(net)
             net(x).backward(grad)
 
-        times[name] = milliseconds(action)
+        times[f"{kind} {name}"] = milliseconds(action)
     return times
 
 
-def peak(library: str) -> float:
+def peak(library: str, kind: str) -> float:
     """MB beyond input and gradient, forward and backward over (16, 2^22)."""
-    net, x = lif(library), torch.randn(SHAPES["(16, 2^22)"], requires_grad=True)
-    grad = torch.ones_like(x)
+    x = torch.randn(SHAPES["(16, 2^22)"], requires_grad=True)
+    net, grad = make(library, kind, len(x)), torch.ones_like(x)
     net(x[:, :8]).sum().backward()  # compiles; makes the gradient of x
     forget(net)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -120,52 +128,181 @@ def step_time(library: str, best: bool) -> float:
     return milliseconds(action, 5)
 
 
+def loops() -> dict[str, tuple[float, float]]:
+    """Our neurons of two states, and CUBA: the kernel, and the same step by step in torch."""
+    from eventkit.snn import memory, neuron
+
+    times = {}
+    x, grad = torch.randn(100, 64, 512, requires_grad=True), torch.ones(100, 64, 512)
+    takes = memory.has_kernels
+    for name in ("cuba", "adlif", "seadlif", "silif", "csilif"):
+        net, pair = neuron(name, features=512), []
+        for kernels in (takes, lambda x, gpu=False: False):
+            memory.has_kernels = kernels
+            pair.append(milliseconds(lambda net=net: net(x).backward(grad), 5))
+        memory.has_kernels = takes
+        times[name] = tuple(pair)
+    return times
+
+
+def saved() -> dict[str, tuple[float, float]]:
+    """MB that csnn_small keeps for its backward pass: with what lessens it, and without."""
+    from eventkit.snn import checkpointed, saving
+
+    net, x = csnn("eventkit"), torch.poisson(torch.full((16, 8, 2, 64, 64), 0.1))
+
+    def kept(forward, packing: bool = False) -> float:
+        sizes: dict[int, int] = {}
+
+        def note(tensor):
+            packed = saving._pack(tensor) if packing else tensor
+            array = packed if isinstance(packed, torch.Tensor) else packed[0]
+            where = array.data_ptr() if isinstance(array, torch.Tensor) else array.ctypes.data
+            sizes[where] = array.nbytes
+            return packed
+
+        with torch.autograd.graph.saved_tensors_hooks(note, saving._unpack):
+            _y = forward()
+        return sum(sizes.values()) / 1e6
+
+    plain = kept(lambda: net(x))
+    packed = kept(lambda: net(x), packing=True)
+    net.eval()
+    whole, pieces = kept(lambda: net(x)), kept(lambda: checkpointed(net, x, pieces=4))
+    return {"packed spikes": (packed, plain), "4 checkpointed pieces": (pieces, whole)}
+
+
+# Neurons that the libraries define alike, by what is special about them.
+IMAGES = (16, 4, 32, 4, 8)  # what SpikingJelly's GLIF takes
+
+
 def variants(library: str) -> dict[str, nn.Module]:
-    """Neurons that both libraries define alike, by what is special about them."""
+    """Those of ours that SpikingJelly has too, and its own."""
     if library == "eventkit":
-        from eventkit.snn import IF, LIF, PLIF
+        from eventkit.snn import CUBA, GLIF, IF, KLIF, LIF, PLIF, PSN, MaskedPSN, SlidingPSN
 
         return {
+            "lif": LIF(),
             "if": IF(detach_reset=False),
             "soft": LIF(tau=3.0, v_reset=None, detach_reset=False),
             "no decay": LIF(tau=3.0, decay_input=False, surrogate="sigmoid:alpha=4"),
             "plif": PLIF(tau=2.0),
+            "cuba": CUBA(decay_input=False, detach_reset=False),
+            "klif": KLIF(),
+            "klif, scaled": KLIF(scale_reset=True, v_reset=None, detach_reset=False),
+            "glif": GLIF(T=16, features=32),
+            "psn": PSN(T=16),
+            "masked psn": MaskedPSN(T=16, k=4, lambda_init=0.5),
+            "sliding psn": SlidingPSN(k=3),
         }
     from spikingjelly.activation_based import neuron, surrogate
 
-    atan = {"surrogate_function": surrogate.ATan(), "step_mode": "m"}
-    sigmoid = {"surrogate_function": surrogate.Sigmoid(alpha=4.0), "step_mode": "m"}
+    atan = {"surrogate_function": surrogate.ATan()}
+    many, sigmoid = {**atan, "step_mode": "m"}, {"surrogate_function": surrogate.Sigmoid(alpha=4.0)}
+    cuba = neuron.CUBALIFNode(0.5, 0.5, v_threshold=1.0, **atan)
+    cuba.step_mode = "m"
+    soft = {"v_reset": None, "detach_reset": False, **many}
     return {
-        "if": neuron.IFNode(detach_reset=False, **atan),
-        "soft": neuron.LIFNode(3.0, v_reset=None, detach_reset=False, **atan),
-        "no decay": neuron.LIFNode(3.0, decay_input=False, detach_reset=True, **sigmoid),
-        "plif": neuron.ParametricLIFNode(2.0, detach_reset=True, **atan),
+        "lif": neuron.LIFNode(2.0, detach_reset=True, **many),
+        "if": neuron.IFNode(detach_reset=False, **many),
+        "soft": neuron.LIFNode(3.0, **soft),
+        "no decay": neuron.LIFNode(
+            3.0, decay_input=False, detach_reset=True, step_mode="m", **sigmoid
+        ),
+        "plif": neuron.ParametricLIFNode(2.0, detach_reset=True, **many),
+        "cuba": cuba,
+        "klif": neuron.KLIFNode(detach_reset=True, **many),
+        "klif, scaled": neuron.KLIFNode(scale_reset=True, **soft),
+        "glif": neuron.GatedLIFNode(16, 32, **atan),
+        "psn": neuron.PSN(16),
+        "masked psn": neuron.MaskedPSN(4, 16, 0.5, step_mode="m"),
+        "sliding psn": neuron.SlidingPSN(3, step_mode="m"),
     }
+
+
+class Steps(nn.Module):
+    """A neuron of snnTorch, step by step."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        state, spikes = self.inner.reset_mem(), []
+        state = state if isinstance(state, tuple) else (state,)
+        for xt in x:
+            s, *state = self.inner(xt, *state)
+            spikes.append(s)
+        return torch.stack(spikes)
+
+
+def snntorch_variants(library: str) -> dict[str, nn.Module]:
+    """Those of ours that snnTorch has too, and its own; inputs are small enough for one reset."""
+    if library == "eventkit":
+        from eventkit.snn import CUBA, LIF, LIFNoReset
+
+        cuba = CUBA(decay_input=False, v_reset=None, detach_reset=False)
+        return {
+            "snntorch leaky": LIF(decay_input=False),
+            "snntorch leaky, no reset": LIFNoReset(decay_input=False),
+            "snntorch synaptic": cuba,
+        }
+    import snntorch
+    from snntorch import surrogate
+
+    atan = {"spike_grad": surrogate.atan(alpha=2.0)}
+    now = {"reset_mechanism": "subtract", "reset_delay": False}
+    return {
+        "snntorch leaky": Steps(snntorch.Leaky(0.5, reset_mechanism="zero", **atan)),
+        "snntorch leaky, no reset": Steps(snntorch.Leaky(0.5, reset_mechanism="none", **atan)),
+        "snntorch synaptic": Steps(snntorch.Synaptic(0.5, 0.5, **now, **atan)),
+    }
+
+
+def settle(net: nn.Module) -> None:
+    """Give the parameters values that depend on their names only."""
+    with torch.no_grad():
+        for name, p in net.named_parameters():
+            ours = {"linear_decay": "leak"}.get(name, name)
+            random = torch.Generator().manual_seed(zlib.crc32(ours.encode()))
+            center = {"k": 1.0, "bias": -1.0}.get(ours, 0.0)
+            p.copy_(center + 0.3 * torch.randn(p.shape, generator=random))
 
 
 def gradients(library: str) -> dict[str, np.ndarray]:
     """Spikes and gradients of every variant for the same input."""
+    nets = {} if library == "snntorch" else variants(library)
+    nets |= {} if library == "spikingjelly" else snntorch_variants(library)
     found = {}
-    for name, net in {"lif": lif(library), **variants(library)}.items():
+    for kind, net in nets.items():
+        settle(net)
         torch.manual_seed(0)
-        x, grad = torch.randn(16, 4096, requires_grad=True), torch.randn(16, 4096)
-        spikes = net(x)
-        spikes.backward(grad)
-        found |= {f"{name} spikes": spikes.detach().numpy(), f"{name} x": x.grad.numpy()}
-        found |= {f"{name} w": w.grad.numpy() / len(grad.T) for w in net.parameters()}
+        x, grad = torch.randn(16, 4096), torch.randn(16, 4096)
+        x = (0.3 * x if "synaptic" in kind else x).requires_grad_()
+        s = net(x.view(IMAGES) if kind == "glif" else x).view(x.shape)
+        s.backward(grad)
+        found |= {f"{kind} spikes": s.detach().numpy(), f"{kind} x": x.grad.numpy()}
+        for name, p in net.named_parameters():
+            ours = {"linear_decay": "leak"}.get(name, name)
+            found[f"{kind} {ours}"] = p.grad.numpy() / x.numel() ** 0.5  # sums of so many terms
     return found
 
 
 def main() -> None:
     library, what, file = sys.argv[1:]
     torch.set_num_threads(THREADS)
-    if what == "lif":
+    kind = what.removeprefix("memory_")
+    if what == "equal":
         np.savez(file, **gradients(library))
-        result = neuron_times(library)
-    elif what == "memory":
-        result = {"memory": peak(library)}
-    else:
+        result = {}
+    elif what == "loops":
+        result = loops()
+    elif what == "saved":
+        result = saved()
+    elif what in ("step", "best"):
         result = {what: step_time(library, best=what == "best")}
+    else:
+        result = {what: peak(library, kind)} if kind != what else neuron_times(library, kind)
     print(json.dumps(result))
 
 

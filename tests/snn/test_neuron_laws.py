@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+from pathlib import Path
 
 import pytest
 import torch
@@ -247,3 +248,11 @@ def test_export_keeps_the_spikes(name):
 def test_wrong_input_is_told(name):
     with pytest.raises(OptionError, match=r"floating point .* found torch.int64"):
         make(name)(torch.ones(T, 2, FEATURES, dtype=torch.int64))
+
+
+def test_every_neuron_and_surrogate_is_in_the_documentation():
+    text = (Path(__file__).parents[2] / "docs" / "neurons.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    assert {row.split("`")[1] for row in rows} == set(NEURONS)
+    assert all(f"`{NEURONS[row.split('`')[1]].__name__}`" in row for row in rows)
+    assert all(f"`{name}`" in text for name in surrogate.SURROGATES)
