@@ -48,7 +48,9 @@ def command(store: str, provenance: bool, root: Path | None, as_json: bool) -> N
             "dataset": facts["title"],
             "holds": tensors,
             "transforms": ", ".join(facts["transforms"]),
-            "classes": f"{len(facts['classes'])}: {', '.join(facts['classes'])}",
+            "classes": f"{len(facts['classes'])}: {', '.join(facts['classes'])}"
+            if facts["classes"]
+            else "",
             "made by": facts["command"],
             "with": ", ".join(f"{name} {version}" for name, version in facts["versions"].items()),
             "plan": facts["plan_digest"],

@@ -6,6 +6,7 @@ user's own, so that a new dataset needs no change here.
 
 import inspect
 import os
+import shlex
 import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
@@ -240,17 +241,21 @@ def steps(
     `files` are those that are missing, by default all; `command` is to be run in the end.
     """
     files = dataset.files if files is None else files
+    place = shlex.quote(str(root))
     lines = [f"{dataset.title or dataset.name} is not at {root}. To get it:"]
     if files and all(source.urls for source in dataset.files):
-        lines.append(f"  eventkit fetch {dataset.name} --root {root}")
+        lines.append(f"  eventkit fetch {dataset.name} --root {place}")
         lines.append("or by hand:")
     number = 0
+    if not dataset.files:
+        number = 1
+        lines.append(f"  1. get its files from {dataset.homepage or 'its authors'}")
     for number, source in enumerate(files, 1):
         about = ", ".join(filter(None, [source.size, source.md5 and f"md5 {source.md5}"]))
         where = source.page or next(iter(source.urls), "") or dataset.homepage
         lines.append(f"  {number}. download {source.name} ({about or 'no checksum'}) from {where}")
-    names = " ".join(f"~/Downloads/{source.name}" for source in files) or "FOLDER"
-    lines.append(f"  {number + 1}. run: eventkit adopt {dataset.name} {names} --root {root}")
+    names = " ".join(f"~/Downloads/{shlex.quote(source.name)}" for source in files) or "FOLDER"
+    lines.append(f"  {number + 1}. run: eventkit adopt {dataset.name} {names} --root {place}")
     if command:
         lines.append(f"  {number + 2}. run: {command}")
     told = [f"Licence: {dataset.license}." if dataset.license else ""]

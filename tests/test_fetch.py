@@ -393,6 +393,14 @@ def test_what_only_a_person_can_get_is_exit_code_4_with_the_steps(run, tmp_path)
     assert (tmp_path / "data/digits.zip").exists()  # and it is not ours to delete
 
 
+def test_a_dataset_without_addresses_says_where_to_get_it(run, tmp_path):
+    code, _, err = run("fetch", "n_imagenet", "--root", tmp_path / "my data")
+    assert code == 4
+    assert "get its files from https://github.com/82magnolia/n_imagenet" in err
+    assert "eventkit adopt n_imagenet FOLDER --root '" in err
+    assert "questionnaire" in err
+
+
 def test_a_wall_everywhere_is_exit_code_4_with_the_steps(run, tmp_path):
     _, packed = archive(tmp_path)
     with serving(plain(202)) as server:

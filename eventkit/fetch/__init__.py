@@ -45,8 +45,8 @@ def fetch(
     started = time.perf_counter()
     dataset = datasets.load(name)
     place = Place(Path(root) if root is not None else datasets.default_root(name))
-    if not dataset.files:
-        raise FetchError(f"{dataset.name}: its description names no files to fetch")
+    if not dataset.files and layouts.find(dataset, place.root) is None:
+        raise FetchError(datasets.steps(dataset, place.root))
     missing = place.missing(dataset)
     if not dry_run and missing and not place.unpacked and layouts.find(dataset, place.root):
         return _summary(dataset, place, started, 0, "is there, put by hand; nothing was checked")
@@ -62,6 +62,8 @@ def fetch(
     if manual:
         raise FetchError(datasets.steps(dataset, place.root, manual))
     note = "" if missing else "nothing to do"
+    if not dataset.files:
+        note = "is there, put by hand; nothing was checked"
     return _summary(dataset, place, started, fetched, note)
 
 
