@@ -25,11 +25,10 @@ where the authors' logs say it, the accuracy after the last epoch stands beside 
 
 def read_models() -> list[dict[str, Any]]:
     """All that is known of every network."""
-    from eventkit.cli.models import about
 
-    from eventkit.models import list_models
+    from eventkit.models import describe, list_models
 
-    return [about(name) for name in list_models()]
+    return [describe(name) for name in list_models()]
 
 
 def shown(value: float) -> str:
