@@ -77,7 +77,8 @@ def vgg(name: str, layer, neuron, surrogate) -> nn.Module:
     plan = "64 M 128 M 256 256 M 512 512 512 512" if small else (
         "64 128 M 256 256 M 512 512 M 512 512 M"
     )  # fmt: skip
-    slope = surrogate.PiecewiseQuadratic(alpha=1.0)  # the triangle of TET
+    # The rectangle of NDA, the triangle of TET.
+    slope = surrogate.Rect() if small else surrogate.PiecewiseQuadratic(alpha=1.0)
     options = {"decay_input": False, "detach_reset": False, "surrogate_function": slope}
     options |= {"tau": 4 / 3, "v_threshold": 0.5} if small else {"tau": 2.0}
     layers, channels = [], 2

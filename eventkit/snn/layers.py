@@ -111,7 +111,7 @@ class Halve(nn.Module):
 def anneal(net: nn.Module, done: float) -> None:
     """Tell all modules of `net` that have a schedule which share of the training is done, 0 to 1.
 
-    Such a module has a method `anneal(done)`: learnable delays sharpen.
+    Such a module has a method `anneal(done)`: learnable delays sharpen, masked PSNs become causal.
     """
     for module in net.modules():
         schedule = getattr(module, "anneal", None)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from eventkit.errors import OptionError
-from eventkit.snn import DelayedLinear, anneal, final_delays
+from eventkit.snn import DelayedLinear, anneal, final_delays, neuron
 
 
 def test_the_kernel_is_that_of_the_paper():
@@ -69,3 +69,12 @@ def test_delays_sharpen_in_a_quarter_of_the_training():
 def test_an_even_kernel_is_refused():
     with pytest.raises(OptionError, match="an odd D"):
         DelayedLinear(2, 3, D=4)
+
+
+def test_masked_neurons_become_causal_in_an_eighth_of_the_training():
+    net = nn.Sequential(neuron("masked_psn:k=2", T=4))
+    found = []
+    for done in (0, 0.0625, 0.125, 1):
+        anneal(net, done)
+        found.append(float(net[0].lambda_))
+    assert found == [0, 0.5, 1, 1]

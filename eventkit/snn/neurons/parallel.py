@@ -56,8 +56,8 @@ class PSN(Neuron):
 class MaskedPSN(PSN):
     """A PSN that comes to look back only `k` steps, itself included, while `lambda_` goes to 1.
 
-    `lambda_` is a buffer that starts at 0, where it is a PSN; a recipe raises it in training, as in
-    `neuron.lambda_.fill_(min(8 * epoch / (epochs - 1), 1))`. At 1 it is causal, and sequences may
+    `lambda_` is a buffer that starts at 0, where it is a PSN; `anneal` raises it to 1 in the first
+    eighth of the training, as published. At 1 it is causal, and sequences may
     come in pieces; its state is all steps so far.
     """
 
@@ -75,6 +75,10 @@ class MaskedPSN(PSN):
         self.k = k
         self.register_buffer("lambda_", torch.tensor(float(lambda_init)))
         self.register_buffer("mask", torch.ones(T, T).tril().triu(1 - k), persistent=False)
+
+    def anneal(self, done: float) -> None:
+        """Set `lambda_` for when the share `done` of the training is over."""
+        self.lambda_.fill_(min(8 * done, 1.0))
 
     def masked_weight(self) -> Tensor:
         """W * (lambda M + 1 - lambda), (T, T)."""
