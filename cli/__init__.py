@@ -27,6 +27,7 @@ COMMANDS = {
     "fetch": "Download a dataset, check and unpack it.",
     "adopt": "Use archives or a folder that are there as a dataset's data.",
     "convert": "Make one Zarr store of training tensors from raw recordings.",
+    "finalize": "Finish a conversion that was done in parts, as by a job array.",
     "inspect": "Show what a store holds and the command that made it.",
     "verify": "Find any changed, cut or missing file of a store.",
     "repair": "Make what is damaged in a store anew, from itself and the raw recordings.",

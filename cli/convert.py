@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -88,12 +89,24 @@ def spec(
 @click.option("--codec", type=click.Choice(["fast", "small"]), default="fast", show_default=True)
 @click.option(
     "--engine",
-    type=click.Choice(["threads", "processes"]),
+    type=click.Choice(["threads", "processes", "dask"]),
     default="threads",
     show_default=True,
     help="What the workers are.",
 )
 @click.option("--workers", type=click.IntRange(min=1), help="How many [the processors].")
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS|FILE|local",
+    help="For dask: tcp://..., a scheduler file (.json), a profile of a batch system (.toml).",
+)
+@click.option("--report", type=PATH, help="For dask: write its performance report, an HTML page.")
+@click.option(
+    "--shard", metavar="I/N", help="Do part I of N (from 0), as a job of an array; then finalize."
+)
+@click.option(
+    "--keep-going", is_flag=True, help="Do the rest where a recording fails; exit code 6."
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--overwrite", is_flag=True, help="Replace an eventkit store at the target.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -111,10 +124,14 @@ def command(
     codec: str,
     engine: str,
     workers: int | None,
+    scheduler: str | None,
+    report: Path | None,
+    shard: str | None,
+    keep_going: bool,
     dry_run: bool,
     overwrite: bool,
     as_json: bool,
-) -> None:
+) -> int:
     """Make one Zarr store of training tensors from a dataset's raw recordings.
 
     NAME is a known dataset (see eventkit datasets), a dataset description in TOML, or a folder of
@@ -123,7 +140,7 @@ def command(
     represent = spec(frames, by, length, rep, like, events)
     from eventkit.convert import convert
 
-    with progress("samples", "convert") as bar, resumable():
+    with progress("samples", "convert") as bar, resumable(), partly(as_json) as left:
         summary = convert(
             name,
             represent=represent,
@@ -133,16 +150,42 @@ def command(
             codec=codec,
             engine=engine,
             workers=workers,
+            scheduler=scheduler,
+            report=report,
+            shard=shard,
+            keep_going=keep_going,
             overwrite=overwrite,
             dry_run=dry_run,
             progress=watch(bar),
         )
+    if left:
+        return 6
     if as_json:
         print_json(summary)
     elif dry_run:
         _print_plan(summary)
+    elif shard and not summary["note"]:
+        _print_part(summary)
     else:
         print_summary(summary)
+    return 0
+
+
+@contextmanager
+def partly(as_json: bool) -> Iterator[list[str]]:
+    """List what could not be done, if anything; the list is also what it gives."""
+    from eventkit.errors import PartlyDone
+
+    left: list[str] = []
+    try:
+        yield left
+    except PartlyDone as error:
+        left += error.failed
+        if as_json:
+            print_json({"error": str(error), "failed": left})
+        for line in left:
+            click.echo(f"eventkit: failed: {line}", err=True)
+        click.echo(f"eventkit: error: {error}", err=True)
 
 
 @contextmanager
@@ -188,6 +231,17 @@ def print_summary(summary: dict[str, Any]) -> None:
     print_facts(facts)
     for warning in summary["warnings"]:
         click.echo(f"eventkit: warning: {warning}", err=True)
+
+
+def _print_part(part: dict[str, Any]) -> None:
+    print_facts(
+        {
+            "store": f"{part['out']}, unfinished",
+            "shard": f"{part['shard']}: {part['jobs']:,} jobs, {part['samples']:,} samples",
+            "events": f"{part['events']:,} kept, {size(part['bytes'])}",
+            "next": f"eventkit finalize {part['out']}, when all shards are done",
+        }
+    )
 
 
 def _print_plan(plan: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ EventkitError
 ├── UnknownName   (KeyError)     no format, representation, dataset, ... of that name
 ├── FetchError    (OSError)      data is not there, must be fetched by hand, or did not come whole
 ├── StoreError    (ValueError)   a store is unfinished, damaged, locked or of another plan
+│   └── PartlyDone               some recordings could not be converted; the rest is kept
 └── MissingExtra  (ImportError)  an optional library is not installed
 
 A message is one sentence: where, what was found, what was expected, what to do.
@@ -75,6 +76,19 @@ class StoreLocked(StoreError):
     """Another process is writing the store."""
 
     exit_code = 5
+
+
+class PartlyDone(StoreError):
+    """Some of a conversion is missing: what is done is kept, `failed` says what is not and why."""
+
+    exit_code = 6
+
+    def __init__(self, message: str, failed: list[str]) -> None:
+        super().__init__(message, failed)
+        self.failed = failed
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class MissingExtra(EventkitError, ImportError):

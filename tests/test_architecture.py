@@ -65,6 +65,9 @@ MAY_USE: dict[str, set[str]] = {
     "numcodecs": {"store"},
     "google_crc32c": {"formats", "store"},  # readers sum up the file while they decode it
     "h5py": {"formats"},
+    "distributed": {"convert"},
+    "dask_jobqueue": {"convert"},
+    "bokeh": {"convert"},
     "lz4": {"formats"},
     "rosbags": {"formats"},
     "zstandard": {"formats"},
@@ -78,7 +81,19 @@ MAY_USE: dict[str, set[str]] = {
     "rich": {"cli"},
 }
 # What not everybody has or needs is imported inside the functions that use it.
-LAZY = {"lz4", "matplotlib", "safetensors", "zstandard", "PIL", "h5py", "rosbags", "obstore"}
+LAZY = {
+    "distributed",
+    "dask_jobqueue",
+    "bokeh",
+    "lz4",
+    "matplotlib",
+    "safetensors",
+    "zstandard",
+    "PIL",
+    "h5py",
+    "rosbags",
+    "obstore",
+}
 
 
 def room_of(module: str) -> str:

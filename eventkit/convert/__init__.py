@@ -2,28 +2,29 @@
 
 plan.py     what will be done: samples, shapes, shards, a digest of all that matters
 task.py     the work of one shard, a pure function
-engine.py   jobs on any concurrent.futures.Executor
+engine.py   jobs on any concurrent.futures.Executor: threads, processes, Dask (cluster.py)
 here        the coordinator: finds the data, holds the lock, writes the journal, commits
 """
 
+import re
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from eventkit import datasets, layouts
 from eventkit.convert import plan
-from eventkit.convert.engine import cpus, executor, run
+from eventkit.convert.engine import Crew, cpus, crew, run
 from eventkit.convert.finish import finish
-from eventkit.convert.plan import Plan
-from eventkit.convert.task import convert_sample, writer
-from eventkit.errors import FetchError, OptionError, StoreError
-from eventkit.registry import parse_spec
+from eventkit.convert.plan import Job, Plan
+from eventkit.convert.summary import command_of, default_out, describe, estimate, summary
+from eventkit.errors import FetchError, OptionError, PartlyDone, StoreError
 from eventkit.store import Store
 from eventkit.store.building import Building, difference, is_store
-from eventkit.store.files import sizes
-from eventkit.store.objects import Place, at
+from eventkit.store.objects import Place, Remote, at
 from eventkit.store.remote import building_at
 
 Progress = Callable[[dict[str, Any]], None]
@@ -62,6 +63,10 @@ def convert(
     codec: str = "fast",
     engine: str = "threads",
     workers: int | None = None,
+    scheduler: str | None = None,
+    report: str | Path | None = None,
+    shard: str | None = None,
+    keep_going: bool = False,
     overwrite: bool = False,
     dry_run: bool = False,
     progress: Progress | None = None,
@@ -72,18 +77,23 @@ def convert(
     store of the same plan is left alone; one of another plan is an error unless `overwrite`.
     `progress` is called with {"samples", "total", "events", "bytes"} as shards finish.
 
+    `engine` is threads, processes or dask; for dask, `scheduler` is an address, a scheduler file
+    (.json), a profile (.toml, see convert/profile.py) or local, and `report` an HTML file to write.
+    `shard` = "i/n" does the i-th of n parts (from 0), as a job of an array; `finalize` makes the
+    store of them. With `keep_going`, recordings that fail do not keep others from being done.
+
     Raises FetchError (no data), FormatError (a source is bad), OptionError, StoreError,
-    StoreLocked (somebody else is converting to the same target).
+    StoreLocked (somebody else is converting to the same target), PartlyDone (with `keep_going`).
     """
     started = time.perf_counter()
     workers = workers or cpus()
     if workers < 1:
         raise OptionError(f"workers is {workers}, expected at least 1")
+    part = _part(shard, overwrite)
     root = Path(root) if root is not None else datasets.default_root(name)
-    command = _command(name, represent, transform, codec)
-    decided = prepare(
-        name, represent=represent, root=root, transform=transform, codec=codec, command=command
-    )
+    asked: dict[str, Any] = {"represent": represent, "transform": transform, "codec": codec}
+    command = command_of(name, represent, transform, codec)
+    decided = prepare(name, root=root, command=command, **asked)
     target = at(out if out is not None else default_out(decided, represent, transform))
     if dry_run:
         return {
@@ -91,62 +101,82 @@ def convert(
             **describe(decided, workers),
             "seconds": estimate(decided, workers),
         }
-    building = building_at(target)
+    building = building_at(target, part)
     if _already(decided, target, building, overwrite):
-        return _summary(decided, target, 0, started, note="nothing to do")
+        return summary(target, 0, started, note="nothing to do")
+    crew_ = partial(crew, engine, scheduler=scheduler, report=Path(report) if report else None)
     with building.locked():
         if overwrite and (building.folder / "plan.json").exists():
             building.reset()
         building.begin(decided.document())
+        known = str(name) in datasets.names()
+        where = {
+            "name": str(name if known else Path(name).absolute()),
+            "root": str(root.absolute()),
+        }
+        building.ask({**where, **asked, "command": command})
         resumed = len(building.done)
-        _produce(decided, building, engine, workers, progress)
+        state = _produce(decided, building, crew_, workers, keep_going, progress)
+        if part is not None:
+            return {"out": str(target), "shard": shard, "note": "", **state}
         finish(decided, building, command)
         building.finish(replace=overwrite)
-    return _summary(decided, target, resumed, started)
+    return summary(target, resumed, started)
 
 
-def default_out(decided: Plan, represent: str, transform: tuple[str, ...]) -> Path:
-    """./NAME-<spec>.zarr, as dvsgesture-frames-16.zarr: names and values, no other characters."""
-    words = [decided.dataset.name]
-    for text in (represent, *transform):
-        name, options = parse_spec(text)
-        words += [name, *options.values()]
-    return Path("-".join(words) + ".zarr")
+def finalize(out: str | Path) -> dict[str, Any]:
+    """Make the store of what the jobs of an array have done; its summary.
+
+    Raises PartlyDone when jobs are missing, with what to run, StoreError when no conversion is in
+    progress at `out`, StoreLocked when jobs are still running.
+    """
+    started = time.perf_counter()
+    target = at(out)
+    building = building_at(target)
+    if is_store(target) and not (building.folder / "request.json").exists():
+        return summary(target, 0, started, note="nothing to do")
+    request = building.asked()
+    decided = prepare(**{**request, "transform": tuple(request["transform"])})
+    if _already(decided, target, building, overwrite=False):
+        return summary(target, 0, started, note="nothing to do")
+    with building.locked():
+        building.begin(decided.document())
+        _complain_of_missing(decided, building)
+        finish(decided, building, request["command"])
+        building.finish(replace=False)
+    return summary(target, len(building.done), started)
 
 
-def describe(decided: Plan, workers: int) -> dict[str, Any]:
-    """What a conversion would do: samples, files, bytes, memory."""
-    return {
-        "dataset": decided.dataset.name,
-        "represent": decided.spec,
-        "samples": {split: grid.samples for split, grid in decided.grids.items()},
-        "sources": len(decided.sources),
-        "source_bytes": sum(decided.sources.values()),
-        "shape": [decided.n_frames, *decided.frame] if decided.frame else None,
-        "dtype": decided.dtype.name if decided.frame else None,
-        "dense_bytes": decided.dense_bytes(),
-        "shards": {split: grid.jobs for split, grid in decided.grids.items()},
-        "memory_bytes": decided.memory(workers),
-        "workers": workers,
-        "warnings": decided.listing.warnings,
-    }
+def _part(shard: str | None, overwrite: bool) -> tuple[int, int] | None:
+    """(i, n) of the text i/n."""
+    if shard is None:
+        return None
+    match = re.fullmatch(r"(\d+)/(\d+)", shard)
+    if match is None or not int(match[1]) < int(match[2]):
+        raise OptionError(f"shard is {shard!r}, expected i/n, i from 0 to n - 1, as 0/4")
+    if overwrite:
+        raise OptionError("--overwrite is not for one of several jobs; remove the store first")
+    return int(match[1]), int(match[2])
 
 
-def estimate(decided: Plan, workers: int) -> float:
-    """About how many seconds a conversion takes: two samples are converted to see."""
-    seconds = share = 0.0
-    with TemporaryDirectory() as tree:
-        for folder in decided.folders():
-            Path(tree, folder).mkdir(parents=True)
-        jobs = decided.jobs(Path(tree))
-        for job in (jobs[0], jobs[-1]):  # the first also compiles the kernels
-            sample = job.samples[-1]
-            of_source = sum(other.source == sample.source for other in decided.listing.samples)
-            started = time.perf_counter()
-            convert_sample(job, sample, writer(job))
-            seconds = time.perf_counter() - started
-            share = decided.sources[sample.source] / of_source
-    return 0.5 + seconds * sum(decided.sources.values()) / max(share, 1) / workers
+def _complain_of_missing(decided: Plan, building: Building) -> None:
+    """Raise PartlyDone if a job is not done, saying which to run again."""
+    jobs = decided.jobs(building.tree)
+    missing = [
+        (number, job)
+        for number, job in enumerate(jobs)
+        if (job.split, job.number) not in building.done
+    ]
+    if not missing:
+        return
+    sizes = {int(name.removesuffix(".jsonl").split("-")[-1]) for name in building.journals()}
+    choices = [[f"{i}/{n}" for i in sorted({k % n for k, _ in missing})] for n in sorted(sizes)]
+    again = min(choices, key=len, default=[])
+    raise PartlyDone(
+        f"{building.target}: {len(missing)} of {len(jobs)} jobs are not done; run "
+        f"{'--shard ' + ', '.join(again) if again else 'the convert command'} again",
+        [job.name for _, job in missing],
+    )
 
 
 def _already(decided: Plan, target: Place, building: Building, overwrite: bool) -> bool:
@@ -170,14 +200,22 @@ def _already(decided: Plan, target: Place, building: Building, overwrite: bool) 
 
 
 def _produce(
-    decided: Plan, building: Building, name: str, workers: int, progress: Progress | None
-) -> None:
-    """Run the jobs that are not done yet, and record each."""
+    decided: Plan,
+    building: Building,
+    crew_: Callable[..., AbstractContextManager[Crew]],
+    workers: int,
+    keep_going: bool,
+    progress: Progress | None,
+) -> dict[str, Any]:
+    """Run the jobs that are not done yet, and record each; what was done in all."""
     for folder in decided.folders():
         building.folder_of(folder)
-    jobs = decided.jobs(building.tree)
+    jobs = [_anywhere(job) for job in decided.jobs(building.tree)]
+    if building.part is not None:
+        jobs = jobs[building.part[0] :: building.part[1]]
     waiting = [job for job in jobs if (job.split, job.number) not in building.done]
-    state = {"samples": 0, "total": len(decided.listing.samples), "events": 0, "bytes": 0}
+    total = sum(len(job.samples) for job in jobs)
+    state = {"jobs": len(jobs), "samples": 0, "total": total, "events": 0, "bytes": 0}
     for job in jobs:
         entry = building.done.get((job.split, job.number))
         if entry is not None:
@@ -185,60 +223,46 @@ def _produce(
     if progress is not None:
         progress(state)
     if not waiting:
-        return
-    workers = min(workers, len(waiting))
-    for job, entry in run(waiting, executor(name, workers), 2 * workers):
-        building.record((job.split, job.number), entry)
-        _advance(state, entry)
-        if progress is not None:
-            progress(state)
+        return state
+    spare = max(1, workers // len(waiting))
+    waiting = [replace(job, threads=spare) for job in waiting]
+    failures: list[tuple[Job, BaseException]] | None = [] if keep_going else None
+    with crew_(
+        workers=min(workers, len(waiting)),
+        folder=building.folder,
+        source=Path(waiting[0].root, waiting[0].samples[0].source),
+        memory=decided.memory(1),
+    ) as (pool, size):
+        for job, entry in run(waiting, pool, size, failures):
+            building.record((job.split, job.number), entry)
+            _advance(state, entry)
+            if progress is not None:
+                progress(state)
+    if failures:
+        raise _partly(building, failures, len(jobs))
+    return state
+
+
+def _anywhere(job: Job) -> Job:
+    """The job with a folder that means the same in every process."""
+    remote = isinstance(at(job.folder), Remote)
+    return job if remote else replace(job, folder=str(Path(job.folder).absolute()))
+
+
+def _partly(building: Building, failures: list[tuple[Job, BaseException]], jobs: int) -> PartlyDone:
+    failed: list[str] = []
+    for job, problem in sorted(failures, key=lambda item: (item[0].split, item[0].number)):
+        told = getattr(problem, "failed", None)
+        failed += told or [f"{job.name}: {problem or type(problem).__name__}"]
+    return PartlyDone(
+        f"{building.target}: {len(failed)} failures in {len(failures)} of {jobs} jobs; what is "
+        "done is kept, and the same command continues; once a recording has another size or is "
+        "gone, it needs --overwrite and begins anew",
+        failed,
+    )
 
 
 def _advance(state: dict[str, Any], entry: dict[str, Any]) -> None:
     state["samples"] += len(entry["rows"]["n_events"])
     state["events"] += sum(entry["rows"]["n_events"])
     state["bytes"] += sum(file["bytes"] for file in entry["files"].values())
-
-
-def _command(name: str | Path, represent: str, transform: tuple[str, ...], codec: str) -> str:
-    """The command that makes this store, without the paths of one machine."""
-    shown = Path(name).name if Path(name).suffix == ".toml" or Path(name).is_dir() else str(name)
-    kind, options = parse_spec(represent)
-    if kind == "events" and not options:
-        parts = ["eventkit convert", shown, "--events"]
-    elif kind == "frames" and "n" in options and set(options) <= {"n", "by", "like"}:
-        parts = ["eventkit convert", shown, "--frames", options["n"]]
-        parts += [
-            word for key in ("by", "like") if key in options for word in (f"--{key}", options[key])
-        ]
-    else:
-        parts = ["eventkit convert", shown, "--rep", represent]
-    for spec in transform:
-        parts += ["--transform", spec]
-    if codec != "fast":
-        parts += ["--codec", codec]
-    return " ".join(parts)
-
-
-def _summary(
-    decided: Plan, target: Place, resumed: int, started: float, note: str = ""
-) -> dict[str, Any]:
-    store = Store(str(target))
-    ledger: dict[str, int] = {}
-    for split in store.values():
-        for name, column in split.ledger.items():
-            ledger[name] = ledger.get(name, 0) + int(column.sum())
-    return {
-        "out": str(target),
-        "note": note,
-        "dataset": decided.dataset.name,
-        "represent": decided.spec,
-        "samples": {split: len(store[split]) for split in store},
-        "shape": None if store.kind == "events" else list(store[store.splits[0]].frames.shape[1:]),
-        "events": ledger["read"],
-        "ledger": ledger,
-        "bytes": sum(n_bytes for _, n_bytes in sizes(target)),
-        "resumed_shards": resumed,
-        "seconds": time.perf_counter() - started,
-        "warnings": store.attributes["warnings"],
-    }

@@ -8,18 +8,23 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import (
     FIRST_COMPLETED,
+    BrokenExecutor,
     Executor,
     Future,
     ProcessPoolExecutor,
     ThreadPoolExecutor,
     wait,
 )
+from contextlib import contextmanager
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from eventkit.convert.plan import Job
 from eventkit.convert.task import produce
+from eventkit.errors import OptionError, StoreError
 from eventkit.registry import unknown
+from eventkit.store.objects import Place
 
 
 def cpus() -> int:
@@ -27,7 +32,7 @@ def cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _processes(workers: int) -> Executor:
+def _processes(workers: int) -> ProcessPoolExecutor:
     # Spawned, not forked: the parent has threads, and a worker must not inherit the store's lock.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(
@@ -54,37 +59,64 @@ def _leave_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-ENGINES: dict[str, Callable[[int], Executor]] = {
-    "threads": ThreadPoolExecutor,  # kernels, compression and file reads release the GIL
-    "processes": _processes,
-}
+Crew = tuple[Executor, Callable[[], int]]  # an executor, and how many jobs it works on at once
+ENGINES = ("threads", "processes", "dask")
 
 
-def executor(engine: str, workers: int) -> Executor:
-    """An executor of that kind with so many workers."""
+@contextmanager
+def crew(
+    engine: str,
+    workers: int,
+    *,
+    scheduler: str | None = None,
+    folder: Place,
+    source: Path,
+    memory: int,
+    report: Path | None = None,
+) -> Iterator[Crew]:
+    """An executor of that kind, and how many jobs it works on at once.
+
+    Threads (kernels, compression and file reads release the GIL), processes, or a Dask cluster,
+    for which the rest is: its scheduler, what its workers must see and need, and where to report.
+    """
     if engine not in ENGINES:
-        raise unknown("engine", engine, ENGINES)
-    return ENGINES[engine](workers)
+        raise unknown("engine", engine, list(ENGINES))
+    if engine != "dask" and (scheduler or report):
+        raise OptionError("--scheduler and --report go with --engine dask")
+    if engine == "dask":
+        from eventkit.convert.cluster import cluster
+
+        with cluster(
+            scheduler, workers, folder=folder, source=source, memory=memory, report=report
+        ) as made:
+            yield made
+    else:
+        pool = ThreadPoolExecutor(workers) if engine == "threads" else _processes(workers)
+        yield pool, lambda: workers
 
 
 def run(
-    jobs: Iterable[Job], pool: Executor, in_flight: int
+    jobs: Iterable[Job],
+    pool: Executor,
+    workers: Callable[[], int],
+    failures: list[tuple[Job, BaseException]] | None = None,
 ) -> Iterator[tuple[Job, dict[str, Any]]]:
-    """Yield (job, its record) as jobs finish, in any order; at most `in_flight` are submitted.
+    """Yield (job, its record) as jobs finish, in any order; two for each worker are submitted.
 
     At the first failure no new job starts; those that are running finish and are yielded, then
-    the error is raised. An interrupt (Ctrl-C) does the same.
+    the error is raised. An interrupt (Ctrl-C) does the same. With `failures`, a list, failures are
+    put there instead and the other jobs go on.
     """
     queue = iter(jobs)
     running: dict[Future[dict[str, Any]], Job] = {}
     failure: BaseException | None = None
 
     def submit(n: int) -> None:
-        for job in islice(queue, n):
-            running[pool.submit(produce, job)] = job
+        for job in islice(queue, max(n, 0)):
+            running[pool.submit(produce, job, failures is not None)] = job
 
     try:
-        submit(in_flight)
+        submit(2 * workers())
         while running:
             try:
                 finished, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -96,14 +128,29 @@ def run(
                     del running[future]
             for future in finished & running.keys():
                 job = running.pop(future)
-                problem = future.exception()
+                problem = _problem(future, job)
                 if problem is None:
                     yield job, future.result()
+                elif failures is not None and not isinstance(problem, BrokenExecutor):
+                    failures.append((job, problem))
                 else:
                     failure = failure or problem
             if failure is None:
-                submit(in_flight - len(running))
+                submit(2 * workers() - len(running))
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+    if isinstance(failure, BrokenExecutor):
+        raise StoreError(
+            "a worker process was killed, out of memory perhaps; take fewer --workers and run the "
+            "same command again, it continues"
+        ) from None
     if failure is not None:
         raise failure
+
+
+def _problem(future: Future[dict[str, Any]], job: Job) -> BaseException | None:
+    """What a job failed of; a failure of the worker, not of the data, is told with its job."""
+    problem = future.exception()
+    if type(problem) is StoreError:
+        return StoreError(f"{job.name}: {problem}")
+    return problem

@@ -74,6 +74,13 @@ class Job:
     transforms: tuple[dict[str, Any], ...]
     grid: Grid | Segments
     codec: Codec
+    threads: int = 1  # to use for one recording, where there are fewer jobs than workers
+
+    @property
+    def name(self) -> str:
+        """The job in words: split, number, and the recordings of its samples."""
+        first, last = self.samples[0].source, self.samples[-1].source
+        return f"{self.split} {self.number}, {first}{f' to {last}' if last != first else ''}"
 
 
 @dataclass(frozen=True)

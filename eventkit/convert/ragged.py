@@ -5,6 +5,7 @@ shards, so jobs need to know nothing of each other, and nobody has to count even
 """
 
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -56,7 +57,9 @@ class RaggedWriter:
         self.last: int | None = None  # time of the sample's last event
         self.n_chunks = 0  # of the segment
         self.chunk_t: list[int] = []
-        self.encoded: dict[str, list[bytes | None]] = {name: [] for name in COLUMNS}
+        self.encoded: dict[str, list[Future[bytes]]] = {name: [] for name in COLUMNS}
+        # One recording alone is compressed by several threads, beside those that decode it.
+        self.pool = ThreadPoolExecutor(job.threads) if job.threads > 1 else None
         self.files: dict[str, dict[str, int]] = {}
 
     def add(self, chunks: Callable[[], Iterable[Events]]) -> dict[str, int]:
@@ -92,6 +95,8 @@ class RaggedWriter:
         """Write the last shard; all files, and the time at which every chunk begins."""
         if self.encoded["t"]:
             self._write()
+        if self.pool is not None:
+            self.pool.shutdown()
         return {"files": self.files, "chunk_t": self.chunk_t}
 
     def _inside(self, events: Events) -> Events:
@@ -138,17 +143,25 @@ class RaggedWriter:
             column[self.filled :] = 0
             if name == "p":
                 column = np.packbits(column, bitorder="little")
-            self.encoded[name].append(self.codecs[name].encode(column))
+            self.encoded[name].append(self._compressed(name, column))
         self.filled = 0
         self.n_chunks += 1
         if len(self.encoded["t"]) == self.grid.shard // self.grid.chunk:
             self._write()
 
+    def _compressed(self, name: str, column: np.ndarray) -> Future[bytes]:
+        if self.pool is not None:
+            return self.pool.submit(self.codecs[name].encode, column.copy())
+        done: Future[bytes] = Future()
+        done.set_result(self.codecs[name].encode(column))
+        return done
+
     def _write(self) -> None:
         per_shard = self.grid.shard // self.grid.chunk
         j = (self.n_chunks - 1) // per_shard
         for name, chunks in self.encoded.items():
-            data = pack([*chunks, *[None] * (per_shard - len(chunks))])
+            absent = [None] * (per_shard - len(chunks))
+            data = pack([*(chunk.result() for chunk in chunks), *absent])
             path = at(self.job.folder) / name / shard_name(self.job.number, j, 2)
             write_file(path, data)
             known = "/".join(path.parts[-4:])  # <split>/events/<column>/<shard>

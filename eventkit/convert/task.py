@@ -6,6 +6,7 @@ twice writes the same bytes twice.
 
 import threading
 from collections.abc import Iterator
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from eventkit import formats
 from eventkit.convert.dense import DenseWriter
 from eventkit.convert.plan import MAX_EVENTS, Job
 from eventkit.convert.ragged import RaggedWriter
-from eventkit.errors import FormatError, OptionError
+from eventkit.errors import EventkitError, FormatError, OptionError, PartlyDone
 from eventkit.events import Columns, Events
 from eventkit.formats import Report
 from eventkit.layouts import Sample
@@ -37,20 +38,29 @@ def writer(job: Job) -> Writer:
     return RaggedWriter(job) if job.representation["name"] == "events" else DenseWriter(job)
 
 
-def produce(job: Job) -> dict[str, Any]:
+def produce(job: Job, every_failure: bool = False) -> dict[str, Any]:
     """Write the files of one job and say what is in them.
 
     The answer is JSON: `files` (name -> bytes and crc32), `rows` (one list per column, one entry
     per sample), `sources` (name -> crc32c of the files read whole), `notes` (what was odd) and, of
-    an events store, `chunk_t`.
+    an events store, `chunk_t`. With `every_failure`, the samples after one that fails are tried
+    too, and PartlyDone says what is wrong with each.
     """
     rows: dict[str, list[int]] = {}
     sources: dict[str, int] = {}
     notes: list[str] = []
+    failed: list[str] = []
     into = writer(job)
     for sample in job.samples:
         report = Report()
-        for name, value in convert_sample(job, sample, into, report).items():
+        try:
+            row = convert_sample(job, sample, into, report)
+        except EventkitError as error:
+            if not every_failure:
+                raise
+            failed.append(str(error))
+            continue
+        for name, value in row.items():
             rows.setdefault(name, []).append(value)
         if sample.source not in sources:
             crc = report.crc32c
@@ -58,6 +68,8 @@ def produce(job: Job) -> dict[str, Any]:
                 file_crc32c(Path(job.root, sample.source)) if crc is None else crc
             )
         notes += [*report.notes, *_outside(sample, report)]
+    if failed:
+        raise PartlyDone(f"{len(failed)} of {len(job.samples)} samples failed", failed)
     return {**into.finish(), "rows": rows, "sources": sources, "notes": notes}
 
 
@@ -121,6 +133,7 @@ def _read(job: Job, sample: Sample, report: Report) -> Iterator[Events]:
         into=_room.columns,
         **job.reader,
         **which,
+        **_threads(job, path),
     ):
         if events.size == job.sensor:
             yield events
@@ -134,6 +147,14 @@ def _read(job: Job, sample: Sample, report: Report) -> Iterator[Events]:
                 f"is {width}x{height}, the first recording {job.sensor[0]}x{job.sensor[1]}; state "
                 "the size of all in a dataset description (TOML)",
             )
+
+
+def _threads(job: Job, path: Path) -> dict[str, Any]:
+    """The reader's option to use several threads, where there are some to spare and it has it."""
+    if job.threads == 1:
+        return {}
+    fmt = formats.FORMATS[job.format] if job.format else formats.guess(path)
+    return {"threads": job.threads} if "threads" in signature(fmt.stream).parameters else {}
 
 
 def _in_order(job: Job, sample: Sample, report: Report, row: dict[str, int]) -> Iterator[Events]:

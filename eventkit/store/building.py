@@ -1,6 +1,7 @@
 """How a store comes to be: whole files, a journal, and a name that appears when all is there.
 
-NAME.zarr.building/ holds the growing tree, the plan, the journal and the lock. A file is written
+NAME.zarr.building/ holds the growing tree, the plan, the journal and the lock; each job of a job
+array has a journal of its own, and they share the lock. A file is written
 under a temporary name, synced and renamed, so it is either whole or not there; a line in the
 journal says that a shard is whole. After a crash at any point the same command continues, and the
 finished tree is the same bytes. The tree takes the store's name in one rename.
@@ -10,11 +11,12 @@ import errno
 import fcntl
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +55,8 @@ def write_file(path: Place, data: bytes) -> None:
         path.write_bytes(data)
         failpoint("after_rename")
         return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # Not the process's number: another machine may write the same shard at the same time.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         with temporary.open("wb") as file:
             file.write(data)
@@ -93,7 +96,10 @@ def is_store(path: Place) -> bool:
 
 
 class Building:
-    """A conversion in progress: the tree, what is done of it, and the right to write it."""
+    """A conversion in progress: the tree, what is done of it, and the right to write it.
+
+    `part` = (i, n) is that of one job of a job array: it writes beside the other n - 1.
+    """
 
     def occupied(self) -> bool:
         """Whether something is at the target that is not this conversion's."""
@@ -102,8 +108,9 @@ class Building:
     def hold(self) -> None:
         """Raise StoreLocked if the lock was lost, as one on an object store can be."""
 
-    def __init__(self, target: Path) -> None:
+    def __init__(self, target: Path, part: tuple[int, int] | None = None) -> None:
         self.target = target
+        self.part = part
         self.folder = target.with_name(target.name + ".building")
         self.tree = self.folder / "store"
         self.done: dict[Key, dict[str, Any]] = {}
@@ -112,18 +119,33 @@ class Building:
     def locked(self) -> Iterator[None]:
         """Hold the folder's lock; StoreLocked if another process does.
 
-        The lock is the kernel's (flock): it ends with its holder, however that ends.
+        Jobs of an array share it, and each holds one of its own. The lock is the kernel's (flock):
+        it ends with its holder, however that ends.
         """
+        with ExitStack() as stack:
+            if self.part is None:
+                stack.enter_context(self._lock("lock", fcntl.LOCK_EX))
+            else:
+                stack.enter_context(self._lock("lock", fcntl.LOCK_SH))
+                stack.enter_context(self._lock(f"lock{self._suffix}", fcntl.LOCK_EX))
+            yield
+
+    @property
+    def _suffix(self) -> str:
+        return "" if self.part is None else "-{}-of-{}".format(*self.part)
+
+    @contextmanager
+    def _lock(self, name: str, kind: int) -> Iterator[None]:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+            handle = os.open(self.folder / name, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise StoreError(
                 f"{self.folder}: cannot be written ({error.strerror}); choose another --out"
             ) from None
         try:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(handle, kind | fcntl.LOCK_NB)
             except BlockingIOError:
                 holder = os.pread(handle, 200, 0).decode(errors="replace").strip()
                 raise StoreLocked(
@@ -152,9 +174,23 @@ class Building:
         else:
             write_file(plan_file, metadata.dumps(plan))
         self.tree.mkdir(exist_ok=True)
-        for leftover in self.tree.rglob(".*.part"):
-            leftover.unlink()
+        if self.part is None:  # nobody else writes
+            _sweep(self.tree)
         self._replay()
+
+    def ask(self, request: dict[str, Any]) -> None:
+        """Keep what was asked for, so that `finalize` can end the conversion without asking."""
+        write_file(self.folder / "request.json", metadata.dumps(request))
+
+    def asked(self) -> dict[str, Any]:
+        """What `ask` kept. StoreError when no conversion is in progress here."""
+        try:
+            request: dict[str, Any] = json.loads((self.folder / "request.json").read_bytes())
+        except FileNotFoundError:
+            raise StoreError(
+                f"{self.target}: no conversion is in progress there; eventkit convert starts one"
+            ) from None
+        return request
 
     def folder_of(self, *parts: str) -> Path:
         """A folder of the tree, made if it is missing."""
@@ -165,7 +201,8 @@ class Building:
     def record(self, key: Key, entry: dict[str, Any]) -> None:
         """Note that a shard is whole. Only the coordinator calls this."""
         line = json.dumps({"split": key[0], "shard": key[1], **entry}) + "\n"
-        handle = os.open(self.folder / "journal.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        journal = self.folder / f"journal{self._suffix}.jsonl"
+        handle = os.open(journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
             failpoint("before_journal")
             os.write(handle, line.encode())
@@ -177,6 +214,7 @@ class Building:
 
     def finish(self, replace: bool) -> None:
         """Give the finished tree its name; with `replace`, in place of the store there."""
+        _sweep(self.tree)  # what workers left that were killed
         for folder in [self.tree, *(path for path in self.tree.rglob("*") if path.is_dir())]:
             sync_folder(folder)
         failpoint("before_publish")
@@ -184,6 +222,7 @@ class Building:
             old = self.folder / "replaced"
             self.target.rename(old)
         self.tree.rename(self.target)
+        _sweep(self.target)  # of a worker that was given up and still wrote; now none can
         sync_folder(self.target.parent)
         failpoint("after_publish")
         self.remove()
@@ -191,8 +230,8 @@ class Building:
     def reset(self) -> None:
         """Forget what an earlier, unfinished run left. Only under the lock."""
         shutil.rmtree(self.tree, ignore_errors=True)
-        for name in ("journal.jsonl", "plan.json"):
-            (self.folder / name).unlink(missing_ok=True)
+        for path in [self.folder / "plan.json", *self.folder.glob("journal*.jsonl")]:
+            path.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Delete the building folder and all in it."""
@@ -205,10 +244,19 @@ class Building:
                 self.remove()
 
     def _replay(self) -> None:
-        """Read the journal: the last line may be torn, and a shard must have its size."""
-        journal = self.folder / "journal.jsonl"
-        if not journal.exists():
-            return
+        """Read all journals: a last line may be torn, and a shard must have its size."""
+        for name in ["journal.jsonl", *self.journals()]:
+            journal = self.folder / name
+            if not journal.exists():
+                continue
+            mine = self.part is None or journal.name == f"journal{self._suffix}.jsonl"
+            self._read(journal, mend=mine)
+
+    def journals(self) -> list[str]:
+        """The journals of the jobs of an array."""
+        return sorted(path.name for path in self.folder.glob("journal-*-of-*.jsonl"))
+
+    def _read(self, journal: Path, mend: bool) -> None:
         text = journal.read_bytes()
         lines = text.split(b"\n")
         good = []
@@ -222,8 +270,14 @@ class Building:
             if all(_size(self.tree / name) == size for name, size in sizes.items()):
                 self.done[key] = entry
                 good.append(line)
-        if b"".join(line + b"\n" for line in good) != text:
+        if mend and b"".join(line + b"\n" for line in good) != text:
             write_file(journal, b"".join(line + b"\n" for line in good))
+
+
+def _sweep(tree: Path) -> None:
+    """Delete files that were begun and never got their names."""
+    for leftover in tree.rglob(".*.part"):
+        leftover.unlink(missing_ok=True)
 
 
 def _size(path: Path) -> int:

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from eventkit.errors import StoreError, StoreLocked
+from eventkit.errors import OptionError, StoreError, StoreLocked
 from eventkit.store import metadata
 from eventkit.store.building import Building, Key, difference, failpoint
 from eventkit.store.objects import Place, Remote
@@ -26,9 +26,15 @@ EXPIRED = 90.0  # seconds without one after which its holder is taken for dead
 _held: set[str] = set()  # the locks that this process holds
 
 
-def building_at(target: Place) -> Building:
-    """What makes a store at a place."""
-    return RemoteBuilding(target) if isinstance(target, Remote) else Building(target)
+def building_at(target: Place, part: tuple[int, int] | None = None) -> Building:
+    """What makes a store at a place; OptionError for a job of an array on an object store."""
+    if not isinstance(target, Remote):
+        return Building(target, part)
+    if part is not None:
+        raise OptionError(
+            f"{target}: jobs of an array share a folder, no object store; take --engine dask there"
+        )
+    return RemoteBuilding(target)
 
 
 class RemoteBuilding(Building):
@@ -36,6 +42,7 @@ class RemoteBuilding(Building):
 
     def __init__(self, target: Remote) -> None:
         self.target: Any = target
+        self.part = None
         self.folder: Any = target.with_name(target.name + ".building")
         self.tree: Any = target
         self.done: dict[Key, dict[str, Any]] = {}
@@ -106,6 +113,9 @@ class RemoteBuilding(Building):
         if (self.folder / "plan.json").head() is not None:
             with suppress(StoreLocked), self.locked():
                 self.remove()
+
+    def journals(self) -> list[str]:
+        return []
 
     def _replay(self) -> None:
         """Read the journal; a shard must be there and have its size."""

@@ -1,0 +1,349 @@
+"""Conversion on many machines: the same bytes from Dask and from job arrays, and checks before."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from making import ROOT, eventkit, make_events, tree_hash
+
+import eventkit as ek
+from eventkit import Events
+from eventkit.convert import convert, finalize, profile, task
+from eventkit.errors import OptionError, PartlyDone, StoreError, StoreLocked
+from eventkit.store.building import Building
+
+distributed = pytest.importorskip("distributed")
+
+
+def to(path, gestures, **options):
+    options = {"represent": "frames:n=4", "workers": 2, **options}
+    return convert("dvsgesture", root=gestures, out=path, **options)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(gestures, tmp_path_factory):
+    path = tmp_path_factory.mktemp("undisturbed") / "store.zarr"
+    to(path, gestures)
+    return path
+
+
+class Cluster:
+    """A scheduler and workers, each a process of its own, as on several machines."""
+
+    def __init__(self, folder):
+        self.folder, self.processes = folder, []
+        self.file = folder / "scheduler.json"
+        options = ["--port", "0", "--no-dashboard", "--scheduler-file", str(self.file)]
+        self.start("scheduler", *options)
+        pause = threading.Event()
+        while not self.file.exists():
+            pause.wait(0.05)
+        self.address = json.loads(self.file.read_text())["address"]
+
+    def start(self, kind, *options, **environment):
+        command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", *options]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+        process = subprocess.Popen(command, cwd=self.folder, env=environment, **quiet)
+        self.processes.append(process)
+        return process
+
+    def worker(self, *options, **environment):
+        known = ["--no-nanny", "--nthreads", "1", "--no-dashboard", "--scheduler-file"]
+        return self.start("worker", *known, str(self.file), *options, **environment)
+
+    def stop(self):
+        for process in reversed(self.processes):
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    made = Cluster(tmp_path_factory.mktemp("cluster"))
+    made.worker()
+    yield made
+    made.stop()
+
+
+# Law: the same bytes, whatever the engine.
+
+
+def test_a_worker_killed_in_mid_shard_changes_nothing(gestures, undisturbed, cluster, tmp_path):
+    doomed = cluster.worker(EVENTKIT_FAILPOINT="before_rename:1")
+    to(tmp_path / "s.zarr", gestures, engine="dask", scheduler=cluster.address)
+    if doomed.poll() is None:  # it joined too late to be given a job: now it gets some
+        while doomed.poll() is None:
+            shutil.rmtree(tmp_path / "s.zarr")
+            to(tmp_path / "s.zarr", gestures, engine="dask", scheduler=cluster.address)
+    assert doomed.returncode == -signal.SIGKILL
+    assert tree_hash(tmp_path / "s.zarr") == tree_hash(undisturbed)
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "s.zarr"]
+
+
+def test_a_coordinator_killed_and_run_again(gestures, undisturbed, cluster, tmp_path):
+    out = tmp_path / "s.zarr"
+    command = ["convert", "dvsgesture", "--frames", 4, "--root", gestures, "--out", out]
+    command += ["--engine", "dask", "--scheduler", cluster.file]
+    killed = eventkit(*command, EVENTKIT_FAILPOINT="after_journal:4")
+    assert killed.returncode == -signal.SIGKILL
+    done = eventkit(*command, "--json")
+    assert json.loads(done.stdout)["resumed_shards"] == 4
+    assert tree_hash(out) == tree_hash(undisturbed)
+
+
+def test_events_from_dask_are_the_same_too(gestures, cluster, tmp_path):
+    to(tmp_path / "threads.zarr", gestures, represent="events")
+    to(
+        tmp_path / "dask.zarr",
+        gestures,
+        represent="events",
+        engine="dask",
+        scheduler=str(cluster.file),
+    )
+    assert tree_hash(tmp_path / "dask.zarr") == tree_hash(tmp_path / "threads.zarr")
+
+
+@pytest.mark.slow
+def test_a_cluster_of_this_machine(gestures, undisturbed, tmp_path):
+    report = tmp_path / "dask.html"
+    to(tmp_path / "s.zarr", gestures, engine="dask", scheduler="local", report=report)
+    assert tree_hash(tmp_path / "s.zarr") == tree_hash(undisturbed)
+    assert "bokeh" in report.read_text().lower()
+
+
+# Law: a job array, in any order and with repeats, gives the same store.
+
+
+def test_a_job_array_gives_the_same_store(gestures, undisturbed, tmp_path):
+    out = tmp_path / "s.zarr"
+    for shard in ("3/5", "0/5", "0/5", "4/5", "1/2"):
+        part = to(out, gestures, shard=shard)
+    assert part["shard"] == "1/2"
+    assert part["samples"] == part["total"] == 6
+    with pytest.raises(PartlyDone, match=r"2 of 12 jobs .* run --shard 0/2 again") as error:
+        finalize(out)
+    assert error.value.exit_code == 6
+    assert len(error.value.failed) == 2
+    with pytest.raises(StoreError, match="unfinished"):
+        ek.open(out)
+    to(out, gestures, shard="0/2")
+    assert finalize(out)["samples"] == {"train": 9, "test": 3}
+    assert tree_hash(out) == tree_hash(undisturbed)
+    assert sorted(tmp_path.iterdir()) == [out]
+    assert finalize(out)["note"] == to(out, gestures, shard="1/5")["note"] == "nothing to do"
+
+
+def test_a_job_killed_and_a_plain_conversion_after_it(gestures, undisturbed, tmp_path):
+    out = tmp_path / "s.zarr"
+    command = ["convert", "dvsgesture", "--frames", 4, "--root", gestures, "--out", out]
+    killed = eventkit(*command, "--shard", "1/3", EVENTKIT_FAILPOINT="before_journal:3")
+    assert killed.returncode == -signal.SIGKILL
+    done = eventkit(*command, "--shard", "2/3")
+    assert "eventkit finalize" in done.stdout
+    assert eventkit("finalize", out).returncode == 6
+    assert to(out, gestures)["resumed_shards"] == 6
+    assert tree_hash(out) == tree_hash(undisturbed)
+
+
+def test_jobs_run_beside_each_other_but_not_twice(gestures, tmp_path):
+    out = tmp_path / "s.zarr"
+    with Building(out, part=(0, 4)).locked():
+        to(out, gestures, shard="1/4")
+        with pytest.raises(StoreLocked):
+            to(out, gestures, shard="0/4")
+        with pytest.raises(StoreLocked):
+            finalize(out)
+        with pytest.raises(StoreLocked):
+            to(out, gestures)
+
+
+@pytest.mark.parametrize("shard", ["4/4", "1", "-1/4", "1/0", "a/b"])
+def test_a_shard_that_is_none_is_refused(shard, gestures, tmp_path):
+    with pytest.raises(OptionError, match="expected i/n"):
+        to(tmp_path / "s.zarr", gestures, shard=shard)
+
+
+def test_finalize_of_nothing_is_refused(tmp_path):
+    with pytest.raises(StoreError, match="no conversion is in progress there"):
+        finalize(tmp_path / "s.zarr")
+
+
+# What is wrong is found before the start.
+
+
+def test_a_worker_of_another_version_is_refused(gestures, cluster, tmp_path):
+    (tmp_path / "old.py").write_text("import eventkit; eventkit.__version__ = '0.0.1'\n")
+    other = Cluster(tmp_path)
+    try:
+        other.worker("--preload", str(tmp_path / "old.py"))
+        with pytest.raises(OptionError, match=r"has eventkit 0\.0\.1, here it is"):
+            to(tmp_path / "s.zarr", gestures, engine="dask", scheduler=other.address)
+    finally:
+        other.stop()
+
+
+def told(**changed):
+    from eventkit.convert import cluster
+
+    right = {"folder": True, "source": True, "memory": 4 << 30, "threads": 2}
+    return {"tcp://10.0.0.1:1": {**cluster.VERSIONS, **right, **changed}}
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"numcodecs": "0.1"}, "has numcodecs 0.1"),
+        ({"folder": False}, "--out must be on a file system that all workers share"),
+        ({"source": False}, "--root must be on a file system"),
+        ({"threads": 8}, "gives a task 537 MB, it may need 1,000 MB"),
+    ],
+)
+def test_facts_that_would_spoil_the_store(changed, message):
+    from eventkit.convert import cluster
+
+    cluster._examine(told(), 10**9)
+    cluster._examine(told(memory=0), 10**9)
+    with pytest.raises(OptionError, match=message):
+        cluster._examine(told(**changed), 10**9)
+    with pytest.raises(OptionError, match="ModuleNotFoundError: eventkit; install eventkit"):
+        cluster._examine({"tcp://10.0.0.1:1": ModuleNotFoundError("eventkit")}, 1)
+
+
+@pytest.mark.parametrize("scheduler", ["tcp://127.0.0.1:1", "no.json", "word"])
+def test_no_scheduler_is_one_sentence(scheduler, gestures, tmp_path):
+    with pytest.raises(OptionError, match="--scheduler"):
+        to(tmp_path / "s.zarr", gestures, engine="dask", scheduler=scheduler)
+
+
+def test_options_of_dask_go_with_dask(gestures, tmp_path):
+    with pytest.raises(OptionError, match="go with --engine dask"):
+        to(tmp_path / "s.zarr", gestures, scheduler="local")
+
+
+GOOD = 'kind = "slurm"\nworkers = 3\nmemory = "4GB"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("kind = 1", "kind is 1, expected a text"),
+        ('kind = "condor"', "expected one of slurm, pbs, sge, lsf, local"),
+        ("workers = 2", "kind is None"),
+        ('kind = "slurm"', "memory is missing"),
+        (GOOD + 'wall_time = "1:00"', "Did you mean 'walltime'"),
+        (GOOD + "cores = 0", "cores is 0, expected a whole number of at least 1"),
+        (GOOD + "prologue = 'module'", "expected a list of texts"),
+        ("kind", "is no TOML"),
+    ],
+)
+def test_a_profile_that_is_wrong_is_one_sentence(text, message, tmp_path):
+    (tmp_path / "p.toml").write_text(text)
+    with pytest.raises(OptionError, match=message):
+        profile.load(tmp_path / "p.toml")
+
+
+@pytest.mark.parametrize("kind", profile.CLASSES)
+def test_a_profile_becomes_a_job_script(kind, tmp_path, monkeypatch):
+    jobqueue = pytest.importorskip("dask_jobqueue")
+    (tmp_path / "p.toml").write_text(
+        GOOD.replace("slurm", kind) + 'queue = "fast"\naccount = "me"\nwalltime = "02:00"\n'
+        'directives = ["--exclusive"]\nprologue = ["module load x"]\ncores = 4\n'
+    )
+    made = {}
+    name = profile.CLASSES[kind]
+    original = getattr(jobqueue, name)
+
+    class Quiet(original):
+        def __init__(self, **options):
+            made.update(options)
+
+        def scale(self, **how):
+            made.update(how)
+
+    monkeypatch.setattr(jobqueue, name, Quiet)
+    profile.load(tmp_path / "p.toml").cluster()
+    jobs = made.pop("jobs")
+    assert jobs == 3
+    options = {**made, "job_cls": original.job_cls}
+    options.pop("job_cls")
+    script = original.job_cls("tcp://127.0.0.1:1", name="x", **options).job_script()
+    for word in (
+        "fast",
+        "me",
+        "--exclusive",
+        "module load x",
+        "NUMBA_NUM_THREADS=1",
+        "--nworkers 4",
+    ):
+        assert word in script
+
+
+# Failures do not keep others from being done.
+
+
+def test_keep_going_lists_what_failed(tmp_path):
+    root = tmp_path / "digits"
+    for number in range(30):
+        folder = root / "Train" / str(number % 10)
+        folder.mkdir(parents=True, exist_ok=True)
+        ek.write(folder / f"{number:05d}.bin", make_events(100, seed=number))
+    for number in (3, 14):
+        path = root / "Train" / str(number % 10) / f"{number:05d}.bin"
+        events = make_events(100, seed=number)
+        x = np.where(np.arange(100) == 7, 40, events.x)
+        ek.write(path, Events(events.t, x, events.y, events.p, (41, 34)))
+    out = tmp_path / "s.zarr"
+    with pytest.raises(PartlyDone, match="2 failures in ") as error:
+        convert("nmnist", root=root, out=out, represent="frames:n=2", keep_going=True)
+    assert [name in told for name, told in zip(("00003", "00014"), error.value.failed, strict=True)]
+    command = ["convert", "nmnist", "--frames", 2, "--root", root, "--out", out, "--keep-going"]
+    done = eventkit(*command, "--json")
+    assert done.returncode == 6
+    assert len(json.loads(done.stdout)["failed"]) == 2
+    assert "Traceback" not in done.stderr
+    for number in (3, 14):
+        ek.write(
+            root / "Train" / str(number % 10) / f"{number:05d}.bin", make_events(100, seed=number)
+        )
+    summary = convert("nmnist", root=root, out=out, represent="frames:n=2", keep_going=True)
+    assert summary["resumed_shards"] > 0
+    assert summary["samples"] == {"train": 30}
+
+
+def test_a_killed_process_is_one_sentence(gestures, tmp_path):
+    out = tmp_path / "s.zarr"
+    command = ["convert", "dvsgesture", "--frames", 4, "--root", gestures, "--out", out]
+    # The coordinator writes the plan first: its second passage is later than a worker's.
+    done = eventkit(*command, "--engine", "processes", EVENTKIT_FAILPOINT="after_rename:3")
+    assert done.returncode == 1
+    assert "a worker process was killed" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# One long recording uses all workers.
+
+
+@pytest.mark.parametrize("represent", ["events", "frames:n=4"])
+def test_one_recording_is_decoded_by_several_threads(represent, tmp_path, monkeypatch):
+    (tmp_path / "raw/one").mkdir(parents=True)
+    events = make_events(150_000, (128, 128))
+    ek.write(tmp_path / "raw/one/a.aedat", events, "aedat3")
+    used = []
+    inner = task._threads
+    monkeypatch.setattr(task, "_threads", lambda *a: used.append(inner(*a)) or used[-1])
+    for workers in (1, 3):
+        out = tmp_path / f"{workers}.zarr"
+        convert(tmp_path / "raw", represent=represent, out=out, workers=workers)
+    assert used == [{}, {"threads": 3}] if represent == "events" else {"threads": 3} in used
+    assert tree_hash(tmp_path / "1.zarr") == tree_hash(tmp_path / "3.zarr")
+    if represent == "events":
+        split = ek.open(tmp_path / "3.zarr")["all"]
+        assert isinstance(split.events(0), Events)
+        np.testing.assert_array_equal(split.events(0).t, events.t)
