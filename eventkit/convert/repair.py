@@ -8,13 +8,14 @@ by a rename, so that a repair may be interrupted anywhere and run again.
 import shutil
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from eventkit import datasets, layouts
-from eventkit.convert.engine import cpus, executor, run
+from eventkit.convert.engine import cpus, run
 from eventkit.convert.finish import Tree, source_arrays, split_arrays, versions
 from eventkit.convert.plan import Job, Plan, Segments, make
 from eventkit.errors import FetchError, StoreError, UnknownName
@@ -264,7 +265,7 @@ class _Anew:
         progress(0, total)
         workers = min(workers, len(jobs))
         tree = self.mender.scratch / "store"
-        for job, entry in run(jobs, executor("threads", workers), 2 * workers):
+        for job, entry in run(jobs, ThreadPoolExecutor(workers), lambda: workers):
             entries[job.split, job.number] = entry
             unlisted = any(name.startswith(f"integrity/{job.split}/") for name in self.bad)
             expected = {} if unlisted else self._expected(job.split)
