@@ -1,6 +1,6 @@
 """Batches of 32 samples, shuffled, beside SpikingJelly, Tonic and zarr-python; and store sizes.
 
-python benchmarks/run.py loading --peers ENVIRONMENT. 96 samples of 380,000 events on 128x128,
+python benchmarks/run.py loading --peers ENVIRONMENT. 64 samples of 380,000 events on 128x128,
 T = 16 by number: a moving spot of events, as a hand makes. Times are per sample. Threads and output
 type are stated and the same on both sides, float32 where the peer gives float32. Sizes of N-MNIST
 are of real recordings if EVENTKIT_SAMPLES says where they are.
@@ -28,7 +28,7 @@ from eventkit.loader import EventDataset, collate, loader
 from eventkit.store.shard import FAST, blosc
 
 HERE = Path(__file__).parent
-SAMPLES, EVENTS, SIZE, BATCH, T = 96, 380_000, (128, 128), 32, 16
+SAMPLES, EVENTS, SIZE, BATCH, T = 64, 380_000, (128, 128), 32, 16
 EPOCHS = 5
 Row = dict[str, object]
 
@@ -46,9 +46,9 @@ def recording(seed: int) -> Events:
 
 
 def save(path: Path, events: Events) -> None:
-    """As SpikingJelly has recordings: int64 columns in an .npz, here not compressed."""
+    """Columns in an .npz, as SpikingJelly has recordings."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    columns = {name: getattr(events, name).astype(np.int64) for name in "txyp"}
+    columns = {name: getattr(events, name).astype(np.int32) for name in "txyp"}
     np.savez(path, size=events.size, **columns)
 
 

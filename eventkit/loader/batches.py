@@ -170,7 +170,7 @@ class Ship:
         self.dataset = dataset
         self.device = torch.device(device) if device is not None else None
         self.on_gpu = self.device is not None and self.device.type == "cuda"
-        self._ring = Ring(batches_ahead + 3, self.on_gpu)
+        self._ring = Ring(batches_ahead + 2, self.on_gpu)
 
     def start(
         self,

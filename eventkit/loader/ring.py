@@ -16,7 +16,10 @@ class Slot:
     """Memory for one batch at a time."""
 
     def __init__(self, n_bytes: int, pinned: bool) -> None:
-        self.memory: np.ndarray = torch.empty(n_bytes, dtype=torch.uint8, pin_memory=pinned).numpy()
+        # Of numpy rather than of torch where it need not be pinned: numpy asks for huge pages.
+        self.memory: np.ndarray = np.empty(n_bytes, np.uint8)
+        if pinned:
+            self.memory = torch.empty(n_bytes, dtype=torch.uint8, pin_memory=True).numpy()
         self._batch: weakref.ref[np.ndarray] | None = None
         self.copied: Any = None  # a CUDA event: the copy out of this memory is done
 
