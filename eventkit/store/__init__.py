@@ -39,6 +39,7 @@ from eventkit.errors import StoreDamaged, StoreError
 from eventkit.registry import unknown
 from eventkit.store import metadata, schema
 from eventkit.store.files import Stamp, read_file
+from eventkit.store.foreign import Foreign, is_ours, open_zarr
 from eventkit.store.objects import Place, Remote, at
 from eventkit.store.shard import OVERHEAD, Shard, decode
 
@@ -50,7 +51,9 @@ OPEN_SHARDS = 64
 
 
 class Dense:
-    """An array (N, T, C, H, W) of a store, read sample by sample, checked and without zarr-python.
+    """An array (N, T, C, H, W) of a store, read sample by sample and checked.
+
+    Without zarr-python, unless somebody encoded the array anew with other codecs.
 
     Indexing works as in numpy along the first axis; what follows is applied to what was read.
     """
@@ -64,11 +67,7 @@ class Dense:
         self._chunk: tuple[int, ...] = tuple(node["codecs"][0]["configuration"]["chunk_shape"])
         self._per_axis = [s // c for s, c in zip(self._shard_shape, self._chunk, strict=True)]
         self._shards: OrderedDict[tuple[int, int], Shard] = OrderedDict()
-
-    @property
-    def blocks(self) -> int:
-        """How many shards one sample is divided into along time."""
-        return -(-self.shape[1] // self._shard_shape[1])
+        self._foreign = None if is_ours(node) else Foreign(path)
 
     def read(
         self,
@@ -92,6 +91,9 @@ class Dense:
         return out
 
     def _read_one(self, index: int, first: int, out: np.ndarray) -> None:
+        if self._foreign is not None:
+            self._foreign.read(index, first, out)
+            return
         k, step = self._chunk[:2]
         scratch = None
         for block in range(first // step, -(-(first + len(out)) // step)):
@@ -217,13 +219,7 @@ class Split:
 
         It checks checksums too, but reads a shard that is missing as zeros; `frames` does not.
         """
-        import zarr
-
-        place = self.frames.path
-        if isinstance(place, Remote):
-            objects = zarr.storage.ObjectStore(place.zarr(), read_only=True)
-            return zarr.open_array(objects, path=place.key, mode="r")
-        return zarr.open_array(place, mode="r")
+        return open_zarr(self.frames.path)
 
     @property
     def labels(self) -> np.ndarray:
