@@ -1,4 +1,4 @@
-"""Write the generated tables of README.md and docs/datasets.md anew: python docs/readme.py
+"""Write the generated parts of README.md, docs/datasets.md and docs/formats.md: docs/readme.py
 
 With --benchmarks ROWS.json also that of the benchmarks.
 
@@ -7,15 +7,19 @@ Formats and datasets come from the registries, the benchmark table from the file
 """
 
 import argparse
+import inspect
 import json
 import re
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from eventkit import datasets
 from eventkit.formats import FORMATS
 
 ROOT = Path(__file__).parents[1]
+ASKED = ("chunk", "start", "stop", "strict")  # what every reader takes
 
 
 def formats_table() -> str:
@@ -25,6 +29,49 @@ def formats_table() -> str:
         suffixes = " ".join(f"`{suffix}`" for suffix in fmt.suffixes)
         lines.append(f"| {fmt.title} | {suffixes} | ✓ | {'✓' if fmt.write else ''} |")
     return "\n".join(lines)
+
+
+def formats_page() -> str:
+    """What each format takes as options, and what its reader counts: from the code itself."""
+    parts = []
+    for fmt in FORMATS.values():
+        suffixes = " ".join(f"`{suffix}`" for suffix in fmt.suffixes)
+        parts.append(f"### {fmt.name}\n\n{fmt.title}; {suffixes}\n\n{_told(fmt.stream)}")
+        parts.append(f"- reads: {_options(fmt.stream, ASKED)}")
+        if fmt.write:
+            parts.append(f"- writes: {_options(fmt.write, ())}. {_told(fmt.write)}")
+        if fmt.extras:
+            parts.append("- `extra(path, name)`: " + ", ".join(f"`{name}`" for name in fmt.extras))
+        live = "as its bytes come" if fmt.live else "standard input only, by way of a file"
+        parts.append(f"- while it is being made: {live}\n")
+    return "\n".join(parts).replace("\n- reads", "\n\n- reads").rstrip()
+
+
+def _told(function: Callable[..., Any]) -> str:
+    """The docstring as one paragraph."""
+    return " ".join((inspect.getdoc(function) or "").split())
+
+
+def _options(function: Callable[..., Any], without: Iterable[str]) -> str:
+    """The options of a reader or writer with what they may be and what they are unless told."""
+    hints = get_type_hints(function)
+    found = []
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind is not parameter.KEYWORD_ONLY or name in without:
+            continue
+        told = "" if parameter.default is None else f" [{parameter.default}]"
+        found.append(f"`{name}` {_kind(hints[name])}{told}")
+    return ", ".join(found) or "no options"
+
+
+def _kind(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return " or ".join(map(str, get_args(hint)))
+    kinds = [kind for kind in get_args(hint) if kind is not type(None)] or [hint]
+    if kinds != [hint]:
+        return " or ".join(map(_kind, kinds))
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    return names.get(hint, str(hint))
 
 
 def datasets_table() -> str:
@@ -77,6 +124,8 @@ def main() -> None:
     path = ROOT / "README.md"
     text = replaced(path.read_text(), "formats", formats_table())
     text = replaced(text, "datasets", datasets_table())
+    page = ROOT / "docs" / "formats.md"
+    page.write_text(replaced(page.read_text(), "formats", formats_page()))
     if options.benchmarks:
         text = replaced(text, "benchmarks", benchmark_table(options.benchmarks))
     path.write_text(text)

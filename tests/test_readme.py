@@ -15,6 +15,8 @@ def test_formats_and_datasets_are_current():
         "run python docs/readme.py"
     )
     assert readme.replaced(text, "datasets", readme.datasets_table()) == text
+    page = (ROOT / "docs" / "formats.md").read_text()
+    assert readme.replaced(page, "formats", readme.formats_page()) == page
     page = (ROOT / "docs" / "datasets.md").read_text()
     assert readme.replaced(page, "sources", readme.sources_table()) == page
 
