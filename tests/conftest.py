@@ -1,6 +1,7 @@
 """Fixtures that several test files share."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from eventkit import Events
 
 # Before torch is loaded: on a busy machine its spinning threads make the tests take minutes.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+# A job that a script starts with & ignores Ctrl-C, and so would the commands that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
