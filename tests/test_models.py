@@ -88,9 +88,20 @@ def test_every_net_votes_in_every_step_and_learns_with_all_its_parameters(name):
 
 @pytest.mark.parametrize("name", DEFINITIONS)
 @pytest.mark.parametrize("shape", [(2, 34, 34), (1, 8, 8), (2, 45, 70), (3, 5, 7), (2, 1, 90)])
-def test_every_net_takes_any_size(name, shape):
-    net = small(name, shape, classes=1)
-    assert net(noise(STEPS, 2, *shape)).shape == (STEPS, 2, 1)
+def test_every_net_takes_any_size_and_number_of_steps(name, shape):
+    T = shape[0]
+    net = small(name, shape, classes=1, T=T)
+    assert net(noise(T, 2, *shape)).shape == (T, 2, 1)
+
+
+@pytest.mark.parametrize("name", DEFINITIONS)
+def test_every_net_runs_where_products_are_rounded_to_bfloat16(name):
+    net = small(name, (2, 16, 16))
+    with torch.autocast("cpu", torch.bfloat16):
+        votes = net(noise(STEPS, 2, 2, 16, 16))
+    votes.float().square().mean().backward()
+    assert votes.isfinite().all()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in net.parameters())
 
 
 @pytest.mark.parametrize("name", EVERY)

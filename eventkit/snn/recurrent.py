@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from eventkit.errors import OptionError
 
+from .memory import state_dtype
 from .neurons import Neuron, State, check_input
 
 
@@ -69,6 +70,7 @@ class LeakyIntegrator(Neuron):
 
     def run(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
         check_input(x)
+        x = x.to(state_dtype(x))  # membranes are never rounded to bfloat16
         a = self.decay.clamp(self.low, self.high)
         currents = (1 - a) * x if self.scale else x
         u = torch.zeros_like(x[0]) if state is None else state

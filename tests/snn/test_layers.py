@@ -15,6 +15,14 @@ def test_fold_applies_its_layers_to_every_step():
     assert fold(x).shape == (4, 2, 3, 4, 3)
 
 
+def test_fold_keeps_channels_innermost():
+    fold = Fold(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4)).to(memory_format=torch.channels_last)
+    frames = torch.randn(6, 2, 10, 8).to(memory_format=torch.channels_last)
+    y = fold(frames.reshape(3, 2, 2, 10, 8))
+    assert y.stride(2) == 1
+    assert torch.equal(y, fold(frames.reshape(3, 2, 2, 10, 8).contiguous()))
+
+
 def test_dropout_has_one_mask_for_all_steps_and_keeps_the_mean():
     torch.manual_seed(0)
     dropout, x = Dropout(0.25), torch.ones(5, 100, 50)
