@@ -74,11 +74,11 @@ def examine(
     store: Store, workers: int, progress: Progress | None = None
 ) -> tuple[list[Problem], int]:
     """What is wrong with the files of a store, and how many bytes they have."""
-    expected, problems = _expected(store)
+    expected, problems = listed_files(store)
     problems += _unexpected(store.path, {*expected, "zarr.json"})
     total, done = sum(size for size, _ in expected.values()), 0
     with ThreadPoolExecutor(workers) as pool:
-        checks = pool.map(lambda item: _check(store.path, item[0], *item[1]), expected.items())
+        checks = pool.map(lambda item: check_file(store.path, item[0], *item[1]), expected.items())
         for (size, _), problem in zip(expected.values(), checks, strict=True):
             done += size
             if problem:
@@ -88,7 +88,7 @@ def examine(
     return problems, total
 
 
-def _expected(store: Store) -> tuple[dict[str, tuple[int, int]], list[Problem]]:
+def listed_files(store: Store) -> tuple[dict[str, tuple[int, int]], list[Problem]]:
     """Every file but the root document: its bytes and crc32; and what is wrong with the lists."""
     files = {name: (size, crc) for name, (size, crc) in store.attributes["files"].items()}
     problems = []
@@ -126,7 +126,7 @@ def _unexpected(path: Place, expected: set[str]) -> Iterator[Problem]:
                 yield Problem(below, "does not belong to the store")
 
 
-def _check(path: Place, name: str, size: int, crc: int) -> Problem | None:
+def check_file(path: Place, name: str, size: int, crc: int) -> Problem | None:
     """What is wrong with one file, or None."""
     try:
         length, found = file_sum(path / name, size)
