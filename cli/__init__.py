@@ -31,6 +31,8 @@ COMMANDS = {
     "inspect": "Show what a store holds and the command that made it.",
     "verify": "Find any changed, cut or missing file of a store.",
     "repair": "Make what is damaged in a store anew, from itself and the raw recordings.",
+    "merge": "Put several stores into one.",
+    "subset": "Make a store of some samples of another.",
     "train": "Train a spiking network on a store.",
     "models": "List the networks, or all about one.",
     "evaluate": "Measure a trained network: accuracy, operations, energy, latency.",

@@ -3,6 +3,7 @@
 import json
 import pickle
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -224,9 +225,9 @@ def test_every_bit_and_every_length_of_every_file(represent, tmp_path, capsys):
         file.write_bytes(whole)
     assert verify(path) == []
     with capsys.disabled():
-        print(
+        sys.stdout.write(
             f"\n{represent}: {flips:,} flips and {cuts:,} cuts of {len(told) + 1} files, all "
-            f"reported; reading refused {refused:,} of them, {harmless:,} gave the right data"
+            f"reported; reading refused {refused:,} of them, {harmless:,} gave the right data\n"
         )
 
 

@@ -23,7 +23,7 @@ from eventkit.convert.plan import Job, Plan
 from eventkit.convert.summary import command_of, default_out, describe, estimate, summary
 from eventkit.errors import FetchError, OptionError, PartlyDone, StoreError
 from eventkit.store import Store
-from eventkit.store.building import Building, difference, is_store
+from eventkit.store.building import Building, is_store
 from eventkit.store.objects import Place, Remote, at
 from eventkit.store.remote import building_at
 
@@ -102,7 +102,7 @@ def convert(
             "seconds": estimate(decided, workers),
         }
     building = building_at(target, part)
-    if _already(decided, target, building, overwrite):
+    if building.already(decided.document(), overwrite):
         return summary(target, 0, started, note="nothing to do")
     crew_ = partial(crew, engine, scheduler=scheduler, report=Path(report) if report else None)
     with building.locked():
@@ -137,7 +137,7 @@ def finalize(out: str | Path) -> dict[str, Any]:
         return summary(target, 0, started, note="nothing to do")
     request = building.asked()
     decided = prepare(**{**request, "transform": tuple(request["transform"])})
-    if _already(decided, target, building, overwrite=False):
+    if building.already(decided.document(), overwrite=False):
         return summary(target, 0, started, note="nothing to do")
     with building.locked():
         building.begin(decided.document())
@@ -177,26 +177,6 @@ def _complain_of_missing(decided: Plan, building: Building) -> None:
         f"{'--shard ' + ', '.join(again) if again else 'the convert command'} again",
         [job.name for _, job in missing],
     )
-
-
-def _already(decided: Plan, target: Place, building: Building, overwrite: bool) -> bool:
-    """Whether the target is this very store, finished; StoreError if it is something else."""
-    occupied = building.occupied()
-    if not occupied or overwrite:
-        if occupied and not is_store(target):
-            raise StoreError(f"{target}: is no eventkit store, so it is not overwritten; move it")
-        return False
-    if not is_store(target):
-        raise StoreError(f"{target}: exists and is no eventkit store; choose another --out")
-    attributes = Store(str(target)).attributes
-    if attributes["plan_digest"] != decided.digest():
-        what = difference(attributes["plan"], decided.document())
-        raise StoreError(
-            f"{target}: is a finished store of another plan ({what}); "
-            "use --overwrite to replace it or another --out"
-        )
-    building.remove_if_idle()
-    return True
 
 
 def _produce(

@@ -1,18 +1,16 @@
 """The last step of a conversion: the small arrays and all metadata, from plan and journal."""
 
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from eventkit import __version__
 from eventkit.convert import ragged
 from eventkit.convert.plan import Grid, Plan, Segments
 from eventkit.errors import FormatError
 from eventkit.store import metadata
-from eventkit.store.building import Building, Key, failpoint, write_file
-from eventkit.store.shard import crc32
+from eventkit.store.building import Building
+from eventkit.store.tree import Tree, versions
 
 # Columns that every sample has, with their types; the ledger is int64.
 COLUMNS = {
@@ -27,51 +25,6 @@ COLUMNS = {
     "segment": np.int32,
     "events_crc": np.uint32,
 }
-
-
-class Growing(Protocol):
-    """A tree that grows, and what the jobs told that filled it."""
-
-    tree: Path
-    done: dict[Key, dict[str, Any]]
-
-    def folder_of(self, *parts: str) -> Path:
-        """A folder of the tree, made if it is missing."""
-
-
-class Tree:
-    """Writes arrays and documents and remembers both for the root."""
-
-    def __init__(self, building: Growing) -> None:
-        self.building = building
-        self.nodes: dict[str, dict[str, Any]] = {}
-        self.files: dict[str, list[int]] = {}
-
-    def file(self, name: str, data: bytes) -> None:
-        path = self.building.folder_of(*name.split("/")[:-1]) / name.rpartition("/")[2]
-        write_file(path, data)
-        self.files[name] = [len(data), crc32(data)]
-
-    def node(self, name: str, document: dict[str, Any]) -> None:
-        """A group or an array; the groups above it come first."""
-        parent = name.rpartition("/")[0]
-        if parent and parent not in self.nodes:
-            self.node(parent, metadata.group())
-        self.nodes[name] = document
-        self.file(f"{name}/zarr.json", metadata.dumps(document))
-
-    def column(self, name: str, values: np.ndarray, dim: str, **attributes: Any) -> None:
-        """A one-dimensional array in one chunk."""
-        values = np.ascontiguousarray(values)
-        document = metadata.array(values.shape, values.dtype, (dim,), chunk=values.shape)
-        document["attributes"] = attributes
-        self.node(name, document)
-        self.file(f"{name}/c.0", metadata.SMALL_ARRAY.encode(values))
-
-    def attributes(self, attributes: dict[str, Any]) -> None:
-        """A copy of the root's attributes, from which a damaged root can be restored."""
-        self.column(metadata.COPY, metadata.copy_of(attributes), "byte")
-        attributes["files"] = dict(sorted(self.files.items()))
 
 
 def finish(plan: Plan, building: Building, command: str) -> None:
@@ -103,20 +56,8 @@ def finish(plan: Plan, building: Building, command: str) -> None:
         "warnings": [*plan.listing.warnings, *_notes(plan, building)],
         "files": dict(sorted(tree.files.items())),
     }
-    tree.attributes(attributes)
-    failpoint("before_root")
     building.hold()
-    write_file(building.tree / "zarr.json", metadata.root(attributes, tree.nodes))
-
-
-def versions() -> dict[str, str]:
-    """What made the bytes of a store."""
-    return {
-        "eventkit": __version__,
-        "numpy": np.__version__,
-        "numba": version("numba"),
-        "numcodecs": version("numcodecs"),
-    }
+    tree.root(attributes)
 
 
 def split_arrays(tree: Tree, plan: Plan, split: str, sources: dict[str, int]) -> None:
@@ -154,6 +95,7 @@ def _dense(
     tree: Tree, plan: Plan, split: str, grid: Grid, entries: list[dict[str, Any]], longest: int
 ) -> None:
     """The array of frames, and the checksums of its shards."""
+    files = {name: file for entry in entries for name, file in entry["files"].items()}
     n_frames = plan.n_frames or longest
     document = metadata.array(
         (grid.samples, n_frames, *plan.frame),
@@ -164,7 +106,7 @@ def _dense(
         codec=plan.codec,
     )
     tree.node(f"{split}/{plan.array}", document)
-    _integrity(tree, f"{split}/{plan.array}", document, entries, f"integrity/{split}")
+    tree.sums(f"{split}/{plan.array}", f"integrity/{split}", document, files)
 
 
 def _events(
@@ -173,31 +115,13 @@ def _events(
     """The columns of events, the time at which every chunk begins, and checksums of shards."""
     longest = grid.chunk * max(len(entry["chunk_t"]) for entry in entries)
     documents = ragged.documents(grid, plan.codec, plan.size, max(longest, grid.chunk))
+    files = {name: file for entry in entries for name, file in entry["files"].items()}
     for name, document in documents.items():
         tree.node(f"{split}/events/{name}", document)
-        where = f"integrity/{split}/events/{name}"
-        _integrity(tree, f"{split}/events/{name}", document, entries, where)
+        tree.sums(f"{split}/events/{name}", f"integrity/{split}/events/{name}", document, files)
     times = [time for entry in entries for time in entry["chunk_t"]]
     # No chunk of an array may be empty.
     tree.column(f"{split}/events/chunk_t", np.array(times or [0], np.int64), "chunk")
-
-
-def _integrity(
-    tree: Tree, array: str, document: dict[str, Any], entries: list[dict[str, Any]], where: str
-) -> None:
-    """Bytes and checksum of shard (i, j) at i * J + j; 0 bytes where there is no shard."""
-    extent = document["chunk_grid"]["configuration"]["chunk_shape"][1]
-    columns = max(1, -(-document["shape"][1] // extent))
-    sizes = np.zeros(len(entries) * columns, np.uint64)
-    sums = np.zeros(len(entries) * columns, np.uint32)
-    for i, entry in enumerate(entries):
-        for name, file in entry["files"].items():
-            folder, _, shard = name.rpartition("/")
-            if folder == array:
-                j = int(shard.split(".")[2])
-                sizes[i * columns + j], sums[i * columns + j] = file["bytes"], file["crc"]
-    tree.column(f"{where}/shard_bytes", sizes, "shard")
-    tree.column(f"{where}/shard_crc", sums, "shard")
 
 
 def _limit(time: int | None) -> int:

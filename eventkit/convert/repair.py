@@ -16,7 +16,7 @@ from typing import Any
 
 from eventkit import datasets, layouts
 from eventkit.convert.engine import cpus, run
-from eventkit.convert.finish import Tree, source_arrays, split_arrays, versions
+from eventkit.convert.finish import source_arrays, split_arrays
 from eventkit.convert.plan import Job, Plan, Segments, make
 from eventkit.errors import FetchError, StoreError, UnknownName
 from eventkit.registry import format_spec
@@ -27,6 +27,7 @@ from eventkit.store.provenance import check_source, sources
 from eventkit.store.restore import restore_root, restore_small
 from eventkit.store.shard import CODECS, Codec, file_crc32c
 from eventkit.store.sharded import Sharded
+from eventkit.store.tree import Tree, versions
 from eventkit.store.verify import examine
 
 Progress = Callable[[int, int], None]

@@ -77,6 +77,19 @@ def write_file(path: Place, data: bytes) -> None:
     failpoint("after_rename")
 
 
+def link_file(source: Path, target: Path) -> bool:
+    """Put a file at `target` by a hard link, or by a copy where that cannot be; whether linked."""
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+        return True
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
+            raise
+    write_file(target, source.read_bytes())
+    return False
+
+
 def sync_folder(path: Path) -> None:
     """Make renames in a folder durable."""
     handle = os.open(path, os.O_RDONLY)
@@ -157,6 +170,31 @@ class Building:
             yield
         finally:
             os.close(handle)
+
+    def already(self, plan: dict[str, Any], overwrite: bool) -> bool:
+        """Whether the target is the finished store of this plan; StoreError if it is another."""
+        occupied = self.occupied()
+        if not occupied or overwrite:
+            if occupied and not is_store(self.target):
+                raise StoreError(
+                    f"{self.target}: is no eventkit store, so it is not overwritten; move it"
+                )
+            return False
+        if not is_store(self.target):
+            raise StoreError(
+                f"{self.target}: exists and is no eventkit store; choose another --out"
+            )
+        attributes, _ = metadata.parse_root(
+            (self.target / "zarr.json").read_bytes(), str(self.target)
+        )
+        if attributes["plan_digest"] != metadata.plan_digest(plan):
+            raise StoreError(
+                f"{self.target}: is a finished store of another plan "
+                f"({difference(attributes['plan'], plan)}); "
+                "use --overwrite to replace it or another --out"
+            )
+        self.remove_if_idle()
+        return True
 
     def begin(self, plan: dict[str, Any]) -> None:
         """Start, or continue what an earlier run with the same plan left.

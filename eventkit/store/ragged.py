@@ -159,6 +159,10 @@ class Ragged:
             self._fill(name, index, first + a, first + b, column)
         return Events.trusted(t[a:b], x, y, p, self.size)
 
+    def chunk_times(self, index: int) -> np.ndarray:
+        """The time (µs) at which each chunk of one sample begins."""
+        return self.times[self._first_chunk[index] : self._first_chunk[index + 1]]
+
     def parts(self, index: int) -> Iterator[Events]:
         """All events of one sample, a chunk at a time: bounded memory whatever its length."""
         for first in range(0, int(self.counts[index]), self.chunk):

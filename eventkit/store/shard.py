@@ -175,6 +175,15 @@ class Shard:
             self._file = copy
         return copy is not None
 
+    def encoded(self, chunk: int) -> bytes | None:
+        """Inner chunk number `chunk` as it is in the file, unchecked; None if there is none."""
+        offset, length = self._index[2 * chunk], self._index[2 * chunk + 1]
+        if offset == ABSENT:
+            return None
+        if offset + length > self._end:
+            raise StoreDamaged(f"{self.path}, chunk {chunk}: lies beyond the file")
+        return self._file.pread(length, offset)
+
     def read(self, chunk: int, out: np.ndarray) -> bool:
         """Decode inner chunk number `chunk` into `out`; False if the shard has none there."""
         offset, length = self._index[2 * chunk], self._index[2 * chunk + 1]

@@ -1,0 +1,349 @@
+"""Several stores, or some samples of one, as a new store: without decoding where it can be helped.
+
+Whole shards are linked (or copied, on another disk), other chunks copied byte for byte, each
+compared with its checksum. Only where tiny samples share a chunk and are torn apart are chunks made
+anew. The new store is made as any other: locked, resumable, the same bytes every time, and
+named only when it is whole. It has no sources of its own to be repaired from but its parents.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eventkit import __version__
+from eventkit.errors import OptionError, StoreError
+from eventkit.store import Store, metadata
+from eventkit.store.building import Building, difference
+from eventkit.store.copying import Copier, Row
+from eventkit.store.deep import split_rows
+from eventkit.store.objects import Remote
+from eventkit.store.provenance import sources
+from eventkit.store.select import select
+from eventkit.store.tree import Tree, versions
+
+Progress = Callable[[int, int], None]
+_SAME = ("kind", "represent", "size", "classes")
+_MADE = {"segment", "start", "source"}  # columns that are made anew
+
+
+@dataclass(frozen=True)
+class Pick:
+    """Some samples of one split of a store."""
+
+    store: Store
+    split: str
+    indices: np.ndarray
+
+
+def merge(
+    out: str | Path,
+    stores: Sequence[str | Path],
+    *,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """All samples of several stores in one, splits of the same name one after the other.
+
+    Raises StoreError when they differ in kind, representation, transforms, size or classes.
+    Samples that are in it more than once are told in the warnings. Returns the summary.
+    """
+    if len(stores) < 2:
+        raise OptionError("merge takes at least two stores")
+    opened = [_local(path) for path in stores]
+    picks: dict[str, list[Pick]] = {}
+    for store in opened:
+        for name in store:
+            picks.setdefault(name, []).append(Pick(store, name, np.arange(len(store[name]))))
+    names = " ".join(Path(path).name for path in (out, *stores))
+    return _make(Path(out), picks, f"eventkit merge {names}", overwrite, progress)
+
+
+def subset(
+    out: str | Path,
+    store: str | Path,
+    *,
+    splits: Sequence[str] = (),
+    classes: Sequence[str | int] = (),
+    where: Sequence[str] = (),
+    indices: Sequence[int] | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Some samples of a store as a store of their own; labels keep their numbers.
+
+    `splits` are all by default; the conditions are those of `select.select`; `indices` need one
+    split. Raises OptionError when nothing is left. Returns the summary.
+    """
+    opened = _local(store)
+    chosen = list(splits) or opened.splits
+    if indices is not None and len(chosen) != 1:
+        raise OptionError("indices are those of one split; say which")
+    picks = {}
+    for name in chosen:
+        found = select(opened, name, classes=classes, where=where, indices=indices)
+        if len(found):
+            picks[name] = [Pick(opened, name, found)]
+    if not picks:
+        raise OptionError(f"{store}: no sample fulfils all of these conditions")
+    command = ["eventkit subset", Path(out).name, Path(store).name]
+    command += [f"--split {name}" for name in splits]
+    command += [f"--classes {','.join(map(str, classes))!r}"] if classes else []
+    command += [f"--where {condition!r}" for condition in where]
+    command += [f"--indices {_ranges(indices)}"] if indices is not None else []
+    return _make(Path(out), picks, " ".join(command), overwrite, progress)
+
+
+def _local(path: str | Path) -> Store:
+    store = Store(path)
+    if isinstance(store.path, Remote):
+        raise StoreError(f"{store.path}: is on an object store; copy it to a disk first")
+    return store
+
+
+def _ranges(indices: Sequence[int]) -> str:
+    """Indices as text, runs of them as first:last + 1."""
+    runs: list[list[int]] = []
+    for index in indices:
+        if runs and runs[-1][1] == index:
+            runs[-1][1] += 1
+        else:
+            runs.append([index, index + 1])
+    return ",".join(str(a) if b == a + 1 else f"{a}:{b}" for a, b in runs)
+
+
+def _make(
+    out: Path,
+    picks: dict[str, list[Pick]],
+    command: str,
+    overwrite: bool,
+    progress: Progress | None,
+) -> dict[str, Any]:
+    started = time.perf_counter()
+    parents = list({id(p.store): p.store for parts in picks.values() for p in parts}.values())
+    _check_same(parents)
+    if out.resolve() in [Path(str(store.path)).resolve() for store in parents]:
+        raise StoreError(f"{out}: is one of the stores to be read; choose another name")
+    work = _Work(picks, parents, command)
+    building = Building(out)
+    note = "nothing to do: the store is already there"
+    if not building.already(work.plan, overwrite):
+        note = ""
+        with building.locked():
+            if overwrite:
+                building.reset()
+            building.begin(work.plan)
+            work.run(building, progress or (lambda done, total: None))
+            building.finish(replace=overwrite)
+    made = Store(out)
+    return {
+        "out": str(out),
+        "note": note,
+        "samples": {split: len(made[split]) for split in made},
+        "parents": [str(store.path) for store in parents],
+        **{name: work.counts[name] for name in ("linked", "copied", "encoded")},
+        "bytes": sum(file.stat().st_size for file in out.rglob("*") if file.is_file()),
+        "warnings": made.attributes["warnings"],
+        "seconds": time.perf_counter() - started,
+    }
+
+
+def _check_same(parents: list[Store]) -> None:
+    """Raise StoreError, naming the difference, unless all stores hold the same kind of samples."""
+    first = parents[0]
+    for other in parents[1:]:
+        told = [{key: s.attributes[key] for key in _SAME} for s in (first, other)]
+        told[0]["transforms"], told[1]["transforms"] = (
+            s.attributes["plan"]["transforms"] for s in (first, other)
+        )
+        if told[0] != told[1]:
+            raise StoreError(
+                f"{first.path} and {other.path} cannot be one store: {difference(told[0], told[1])} "
+                "(there: the first, now: the second)"
+            )
+
+
+class _Work:
+    """One new store: its plan, and how it is made."""
+
+    def __init__(self, picks: dict[str, list[Pick]], parents: list[Store], command: str) -> None:
+        self.picks, self.parents, self.command = picks, parents, command
+        self.counts = {"linked": 0, "copied": 0, "encoded": 0}
+        self.sources, self._numbers = self._sources()
+        self.dropped: list[str] = []
+        self.rows = {split: self._rows(split) for split in picks}
+        told = parents[0].attributes["plan"]
+        self.plan: dict[str, Any] = {
+            "schema": metadata.SCHEMA,
+            "dataset": self._joined("dataset", "+"),
+            **{key: told[key] for key in ("representation", "transforms", "codec", "classes")},
+            **{key: told[key] for key in ("sensor", "size")},
+            "sources": metadata.digest(sorted((s["name"], s["bytes"]) for s in self.sources)),
+            "splits": {split: metadata.split_digest(rows) for split, rows in self.rows.items()},
+            "made_of": {
+                split: [
+                    [p.store.attributes["digest"], p.split, metadata.digest(p.indices.tolist())]
+                    for p in parts
+                ]
+                for split, parts in picks.items()
+            },
+            "version": __version__,
+        }
+
+    def run(self, building: Building, progress: Progress) -> None:
+        """Write everything into the building's tree."""
+        tree = Tree(building)
+        done, total = 0, sum(len(p.indices) for parts in self.picks.values() for p in parts)
+        for split, parts in self.picks.items():
+            samples = [Row(p.store, p.split, int(i)) for p in parts for i in p.indices]
+            copier = Copier(split, samples, self.parents[0], self.counts)
+            for array in copier.arrays:
+                building.folder_of(array.name)
+            files: dict[str, dict[str, int]] = {}
+            for number, rows in copier.groups():
+                entry = building.done.get((split, number))
+                if entry is None:
+                    entry = {"files": copier.write(building.tree, number, rows)}
+                    building.record((split, number), entry)
+                files |= entry["files"]
+                done += len(rows)
+                progress(done, total)
+            for array, document in copier.documents():
+                tree.node(array.name, document)
+                tree.sums(array.name, array.integrity, document, files)
+            self._columns(tree, split, copier)
+        self._finish(tree)
+
+    def _sources(self) -> tuple[list[dict[str, Any]], dict[int, np.ndarray]]:
+        """All sources that samples are of, each once, and the new numbers for each parent's."""
+        found: dict[tuple[str, int, str], int] = {}
+        numbers = {}
+        for store in self.parents:
+            own = sources(store)
+            used = {
+                int(i)
+                for parts in self.picks.values()
+                for p in parts
+                if p.store is store
+                for i in np.unique(store[p.split].column("source")[p.indices])
+            }
+            numbers[id(store)] = np.full(len(own), -1)
+            for number in sorted(used):
+                key = (own[number]["name"], own[number]["bytes"], own[number]["crc32c"])
+                numbers[id(store)][number] = found.setdefault(key, len(found))
+        return [dict(zip(("name", "bytes", "crc32c"), key, strict=True)) for key in found], numbers
+
+    def _rows(self, split: str) -> list[tuple[object, ...]]:
+        """What the split's hash is made of."""
+        rows: list[tuple[object, ...]] = []
+        for p in self.picks[split]:
+            own = split_rows(p.store, p.split)
+            rows += [own[i] for i in p.indices.tolist()]
+        return rows
+
+    def _columns(self, tree: Tree, split: str, copier: Copier) -> None:
+        parts = self.picks[split]
+        for name, column in copier.places().items():
+            tree.column(f"{split}/{name}", column, "chunk" if "/" in name else "sample")
+        numbers = [self._renumbered(p) for p in parts]
+        tree.column(f"{split}/source", np.concatenate(numbers).astype(np.int32), "sample")
+        everywhere = set.intersection(*(set(p.store[p.split].columns) for p in parts))
+        for name in dict.fromkeys(n for p in parts for n in p.store[p.split].columns):
+            if name in _MADE:
+                continue
+            nodes = [p.store.nodes.get(f"{p.split}/{name}") for p in parts]
+            windows = name in ("window_start", "window_stop") or name.startswith("ledger/")
+            if name not in everywhere and not windows:
+                self.dropped.append(f"{split}/{name} is left out, as not every store has it")
+                continue
+            names = [node["attributes"].get("names") for node in nodes if node is not None]
+            columns = [_column(p, name) for p in parts]
+            if not any(names):
+                tree.column(f"{split}/{name}", np.concatenate(columns), "sample")
+            elif all(names):
+                known = sorted({value for values in names for value in values})
+                columns = [
+                    np.array([known.index(value) for value in values], np.int32)[column]
+                    for values, column in zip(names, columns, strict=True)
+                ]
+                tree.column(f"{split}/{name}", np.concatenate(columns), "sample", names=known)
+            else:
+                self.dropped.append(
+                    f"{split}/{name} is left out: it is a name here, a number there"
+                )
+
+    def _renumbered(self, pick: Pick) -> np.ndarray:
+        """The sources of some samples by their new numbers."""
+        column = pick.store[pick.split].column("source")[pick.indices]
+        numbers: np.ndarray = self._numbers[id(pick.store)][column]
+        return numbers
+
+    def _joined(self, key: str, by: str) -> str:
+        texts = [str(store.attributes.get(key, "")) for store in self.parents]
+        return by.join(dict.fromkeys(filter(None, texts)))
+
+    def _finish(self, tree: Tree) -> None:
+        names = "\n".join(source["name"] for source in self.sources).encode()
+        crcs = [int(source["crc32c"], 16) for source in self.sources]
+        sizes = [source["bytes"] for source in self.sources]
+        tree.column("sources/names", np.frombuffer(names, np.uint8), "byte")
+        tree.column("sources/bytes", np.array(sizes, np.int64), "source")
+        tree.column("sources/crc32c", np.array(crcs, np.uint32), "source")
+        first = self.parents[0].attributes
+        tree.root(
+            {
+                "schema": metadata.SCHEMA,
+                **{key: first[key] for key in ("kind", "status")},
+                "dataset": self.plan["dataset"],
+                **{key: self._joined(key, "; ") for key in ("title", "cite", "license")},
+                **{key: first[key] for key in ("classes", "size", "represent")},
+                "splits": {
+                    split: {"samples": len(rows), "sha256": self.plan["splits"][split]}
+                    for split, rows in self.rows.items()
+                },
+                "command": self.command,
+                "plan": self.plan,
+                "plan_digest": metadata.plan_digest(self.plan),
+                "versions": versions(),
+                "parents": [
+                    {
+                        "name": Path(str(store.path)).resolve().name,
+                        **{
+                            key: store.attributes[key]
+                            for key in ("digest", "plan_digest", "command", "versions")
+                        },
+                    }
+                    for store in self.parents
+                ],
+                "warnings": self._warnings(),
+                "files": dict(sorted(tree.files.items())),
+            }
+        )
+
+    def _warnings(self) -> list[str]:
+        notes = [note for store in self.parents for note in store.attributes["warnings"]]
+        seen: dict[tuple[object, ...], str] = {}
+        twice: list[str] = []
+        for split, rows in self.rows.items():
+            numbers = np.concatenate([self._renumbered(p) for p in self.picks[split]])
+            for row, number in zip(rows, numbers.tolist(), strict=True):
+                sample = (number, *row[1:3])  # source and window
+                if sample in seen:
+                    twice.append(f"{row[0]} in {seen[sample]} and {split}")
+                seen[sample] = split
+        if twice:
+            notes.append(f"{len(twice):,} samples are in it twice, the first is {twice[0]}")
+        return list(dict.fromkeys([*notes, *self.dropped]))
+
+
+def _column(pick: Pick, name: str) -> np.ndarray:
+    """The values of a column; what they are where there is no such column."""
+    part = pick.store[pick.split]
+    if name in part.columns:
+        chosen: np.ndarray = part.column(name)[pick.indices]
+        return chosen
+    missing = metadata.NO_LIMIT if name.startswith("window_") else 0
+    return np.full(len(pick.indices), missing, np.int64)

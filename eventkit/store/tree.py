@@ -1,0 +1,91 @@
+"""The small arrays and all documents of a store that grows, and the root that lists them."""
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from eventkit import __version__
+from eventkit.store import metadata, shard_name
+from eventkit.store.building import Key, failpoint, write_file
+from eventkit.store.shard import crc32
+
+
+def versions() -> dict[str, str]:
+    """What made the bytes of a store."""
+    return {
+        "eventkit": __version__,
+        "numpy": np.__version__,
+        "numba": version("numba"),
+        "numcodecs": version("numcodecs"),
+    }
+
+
+class Growing(Protocol):
+    """A tree that grows, and what the jobs told that filled it."""
+
+    tree: Path
+    done: dict[Key, dict[str, Any]]
+
+    def folder_of(self, *parts: str) -> Path:
+        """A folder of the tree, made if it is missing."""
+
+
+class Tree:
+    """Writes arrays and documents and remembers both for the root."""
+
+    def __init__(self, building: Growing) -> None:
+        self.building = building
+        self.nodes: dict[str, dict[str, Any]] = {}
+        self.files: dict[str, list[int]] = {}
+
+    def file(self, name: str, data: bytes) -> None:
+        path = self.building.folder_of(*name.split("/")[:-1]) / name.rpartition("/")[2]
+        write_file(path, data)
+        self.files[name] = [len(data), crc32(data)]
+
+    def node(self, name: str, document: dict[str, Any]) -> None:
+        """A group or an array; the groups above it come first."""
+        parent = name.rpartition("/")[0]
+        if parent and parent not in self.nodes:
+            self.node(parent, metadata.group())
+        self.nodes[name] = document
+        self.file(f"{name}/zarr.json", metadata.dumps(document))
+
+    def column(self, name: str, values: np.ndarray, dim: str, **attributes: Any) -> None:
+        """A one-dimensional array in one chunk."""
+        values = np.ascontiguousarray(values)
+        document = metadata.array(values.shape, values.dtype, (dim,), chunk=values.shape)
+        document["attributes"] = attributes
+        self.node(name, document)
+        self.file(f"{name}/c.0", metadata.SMALL_ARRAY.encode(values))
+
+    def attributes(self, attributes: dict[str, Any]) -> None:
+        """A copy of the root's attributes, from which a damaged root can be restored."""
+        self.column(metadata.COPY, metadata.copy_of(attributes), "byte")
+        attributes["files"] = dict(sorted(self.files.items()))
+
+    def sums(
+        self, array: str, where: str, document: dict[str, Any], files: dict[str, dict[str, int]]
+    ) -> None:
+        """Bytes and checksum of shard (i, j) of an array at i * J + j; 0 where there is none."""
+        shape, (rows, extent) = (
+            document["shape"],
+            document["chunk_grid"]["configuration"]["chunk_shape"][:2],
+        )
+        columns = max(1, -(-shape[1] // extent))
+        sizes = np.zeros(-(-shape[0] // rows) * columns, np.uint64)
+        sums = np.zeros(len(sizes), np.uint32)
+        for number in range(len(sizes)):
+            name = f"{array}/{shard_name(number // columns, number % columns, len(shape))}"
+            if name in files:
+                sizes[number], sums[number] = files[name]["bytes"], files[name]["crc"]
+        self.column(f"{where}/shard_bytes", sizes, "shard")
+        self.column(f"{where}/shard_crc", sums, "shard")
+
+    def root(self, attributes: dict[str, Any]) -> None:
+        """The root document, which says `complete`; last."""
+        self.attributes(attributes)
+        failpoint("before_root")
+        write_file(self.building.tree / "zarr.json", metadata.root(attributes, self.nodes))
