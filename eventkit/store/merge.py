@@ -160,8 +160,9 @@ def _check_same(parents: list[Store]) -> None:
             s.attributes["plan"]["transforms"] for s in (first, other)
         )
         if told[0] != told[1]:
+            what = difference(told[0], told[1])
             raise StoreError(
-                f"{first.path} and {other.path} cannot be one store: {difference(told[0], told[1])} "
+                f"{first.path} and {other.path} cannot be one store: {what} "
                 "(there: the first, now: the second)"
             )
 
