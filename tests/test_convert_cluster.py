@@ -118,6 +118,30 @@ def test_a_cluster_of_this_machine(gestures, undisturbed, tmp_path):
     assert "bokeh" in report.read_text().lower()
 
 
+SBATCH = """#!/bin/bash
+for script; do :; done
+cp "$script" "{folder}/job.sh"; mv "{folder}/job.sh" "{folder}/job.$$.sh"
+setsid bash "{folder}/job.$$.sh" > "{folder}/job.$$.log" 2>&1 &
+echo "Submitted batch job $!"
+"""
+
+
+@pytest.mark.slow
+def test_a_profile_of_a_batch_system(gestures, undisturbed, tmp_path, monkeypatch):
+    pytest.importorskip("dask_jobqueue")
+    commands = {"sbatch": SBATCH.format(folder=tmp_path), "scancel": '#!/bin/bash\nkill -- -"$1"\n'}
+    for name, text in commands.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    (tmp_path / "slurm.toml").write_text('kind = "slurm"\nworkers = 2\nmemory = "2GB"\n')
+    out = tmp_path / "s.zarr"
+    to(out, gestures, engine="dask", scheduler=str(tmp_path / "slurm.toml"))
+    assert tree_hash(out) == tree_hash(undisturbed)
+    assert "#SBATCH --mem=2G" in next(tmp_path.glob("job.*.sh")).read_text()
+
+
 # Law: a job array, in any order and with repeats, gives the same store.
 
 
