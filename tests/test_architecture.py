@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "fetch": {"datasets", "formats", "layouts"},
     "store": {"events"},
     "convert": DATA | {"datasets", "layouts", "store"},
-    "doctor": DATA | {"convert", "store"},
+    "doctor": DATA | {"augment", "convert", "store"},
     "viz": {"events"},
     "simulate": {"datasets", "events", "formats"},
     "snn": set(),

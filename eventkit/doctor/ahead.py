@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eventkit import formats, representations, transforms
+from eventkit import augment, formats, representations, transforms
 from eventkit.doctor.exam import examine
 from eventkit.errors import MissingExtra, OptionError
 from eventkit.events import Events
@@ -18,10 +18,10 @@ SIZE = (128, 128)  # a sensor that every format can hold
 def warm() -> list[str]:
     """Run everything once on a tiny recording; the names of what was run.
 
-    That is to write and read every format that can be written, every representation and transform
-    that needs no options, an examination and a conversion. The compiled kernels stay in Numba's
-    cache, which later processes of the same user on the same kind of processor find. What can only
-    be read (as MATLAB files) is compiled when it is first read.
+    That is to write and read every format that can be written, every representation, transform and
+    augmentation that needs no options, an examination and a conversion. The compiled kernels stay
+    in Numba's cache, which later processes of the same user on the same kind of processor find.
+    What can only be read (as MATLAB files) is compiled when it is first read.
     """
     events = _recording()
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
@@ -35,6 +35,7 @@ def warm() -> list[str]:
             with contextlib.suppress(OptionError):
                 transforms.transform(events, name)
                 done.append(name)
+        done += _augment(events)
         _convert(events, Path(folder))
     return [*done, "convert"]
 
@@ -46,6 +47,22 @@ def _recording() -> Events:
     t = np.sort(rng.integers(0, 100_000, n))
     x, y = rng.integers(0, 34, (2, n))
     return Events(t, x, y, rng.integers(0, 2, n), SIZE)
+
+
+def _augment(events: Events) -> list[str]:
+    """Change the events, or frames of them, often enough to meet every choice that is drawn."""
+    done = []
+    for name, entry in augment.AUGMENTATIONS.items():
+        with contextlib.suppress(OptionError):
+            step = augment.Augment([name])
+            for sample in range(16):
+                rng = step.rng(0, sample)
+                if entry.on == "events":
+                    step.events(events, rng)
+                else:
+                    step.frames(representations.represent(events, "frames:n=4"), rng)
+            done.append(name)
+    return done
 
 
 def _formats(events: Events, folder: Path) -> list[str]:
