@@ -35,6 +35,7 @@ COMMANDS = {
     "subset": "Make a store of some samples of another.",
     "train": "Train a spiking network on a store.",
     "models": "List the networks, or all about one.",
+    "export": "Write a trained network as NIR, ONNX or for the Speck chip.",
     "evaluate": "Measure a trained network: accuracy, operations, energy, latency.",
     "info": "Show what a recording holds: format, size, events, time; or all below a folder.",
     "doctor": "Find what is wrong with a recording, and write a sound copy of it.",

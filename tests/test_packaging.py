@@ -16,7 +16,7 @@ import eventkit
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("eventkit", "cli", "datasets_meta")
-LEARNING = ("snn", "models", "loader", "train", "evaluate")
+LEARNING = ("snn", "models", "loader", "train", "evaluate", "export")
 
 
 def packages() -> list[str]:

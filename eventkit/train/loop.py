@@ -19,6 +19,7 @@ from torch.nn import functional
 from eventkit.errors import OptionError
 from eventkit.evaluate.activity import first_broken
 from eventkit.evaluate.score import mean_vote, votes
+from eventkit.snn import anneal
 
 from .average import Average
 from .data import Batch, Part, StepPlan, ahead, plan
@@ -86,6 +87,7 @@ class Training:
                 self.factor = rate(Now(done, self.taken / per_epoch, self.validation))
                 for group in self.optimizer.param_groups:
                     group["lr"] = group["full"] * self.factor
+                anneal(self.net, done)
                 self._learn(step, batches, run)
                 began = min(began, time.monotonic())
                 expected = round(self.taken / done) if done else total

@@ -1,0 +1,80 @@
+"""Networks for other tools and for chips: NIR, ONNX, Speck.
+
+Every target can express less than torch. `check` says so before anything is written, layer by
+layer; `export` writes, reads back what it wrote, and compares.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from eventkit.errors import OptionError
+from eventkit.registry import unknown
+
+from . import graph, onnx, speck
+from .chain import Layer, chain
+
+__all__ = ["TARGETS", "Target", "check", "export", "from_nir"]
+
+from_nir = graph.from_nir
+
+
+@dataclass(frozen=True)
+class Target:
+    """`problems` of layers, `write` to a file, `run` what was written on frames (T, N, C, H, W)."""
+
+    suffix: str
+    problems: Callable[[list[Layer]], list[str]]
+    write: Callable[[list[Layer], Path, int], dict[str, Any]]
+    run: Callable[[Path, Tensor], Tensor]
+
+
+TARGETS = {
+    "nir": Target(".nir", graph.problems, graph.write, graph.run),
+    "onnx": Target(".onnx", onnx.problems, onnx.write, onnx.run),
+    "speck": Target(".safetensors", speck.problems, speck.write, speck.run),
+}
+
+
+def check(net: nn.Module, to: str, *, in_shape: tuple[int, ...]) -> list[str]:
+    """What the target cannot express of a net for samples (C, H, W), by layer; [] if all is well.
+
+    Batch norms count as folded into the layers before them.
+    """
+    if to not in TARGETS:
+        raise unknown("target", to, TARGETS)
+    layers, problems = chain(net, in_shape)
+    return problems or TARGETS[to].problems(layers)
+
+
+def export(
+    net: nn.Module, path: str | Path, to: str, *, in_shape: tuple[int, ...], steps: int = 16
+) -> dict[str, Any]:
+    """Write a net for another tool, and say how far what was written agrees with the net.
+
+    `steps` is T where the target needs it (ONNX, whose loop over time is unrolled). Returns path,
+    target, layers, and for random frames the share of equal answers and the largest difference of
+    votes. OptionError with all problems if the target cannot express the net.
+    """
+    if problems := check(net, to, in_shape=in_shape):
+        raise OptionError(f"{to} cannot express this net: {'; '.join(problems)}")
+    net.eval()
+    path, target = Path(path), TARGETS[to]
+    layers, _ = chain(net, in_shape)
+    facts = target.write(layers, path, steps)
+    frames = torch.poisson(torch.full((steps, 8, *in_shape), 0.3), torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        wanted, found = net(frames).float(), target.run(path, frames)
+    same = found.mean(0).argmax(1) == wanted.mean(0).argmax(1)
+    return {
+        "path": str(path),
+        "to": to,
+        "layers": len(layers),
+        "answers_equal": float(same.float().mean()),
+        "largest_difference": float((found - wanted).abs().max()),
+        **facts,
+    }
