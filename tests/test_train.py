@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from directions import SMALL, Directions
+from making import ROOT
 
 from eventkit.errors import FormatError, OptionError
 from eventkit.evaluate.score import mean_vote, votes
@@ -287,3 +288,17 @@ def test_files_that_are_no_weights_are_refused_in_one_sentence(tmp_path):
         assert "\n" not in str(caught.value)
     with pytest.raises(FileNotFoundError):
         load(tmp_path / "absent.safetensors")
+
+
+@pytest.mark.slow
+def test_frame_sums_guess_where_csnn_tiny_knows(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import direction
+
+    sweeps = direction.Sweeps(4, 0)
+    sums = sweeps.frames.sum(1)
+    assert torch.equal(sums[0::2], sums[1::2])
+    assert not torch.equal(sweeps.frames[0], sweeps.frames[1])
+    found = direction.compare(sweeps=60, epochs=12)
+    assert found["frame_sums"]["last"] == 0.5
+    assert found["csnn_tiny"]["last"] >= 0.95
