@@ -97,10 +97,10 @@ LAZY = {
     "h5py",
     "rosbags",
     "obstore",
+    "nir",
+    "onnxscript",
+    "onnxruntime",
 }
-    "PIL", "h5py", "lz4", "matplotlib", "nir", "obstore", "onnxruntime", "onnxscript", "rosbags",
-    "safetensors", "zstandard",
-}  # fmt: skip
 
 
 def room_of(module: str) -> str:

@@ -19,7 +19,9 @@ def batch(tmp_path):
         folder = tmp_path / "raw" / "train" / label
         folder.mkdir(parents=True)
         for number in range(2):
-            ek.write(folder / f"{number}.bin", make_events(2000 + 500 * number, seed=ord(label) + number))
+            ek.write(
+                folder / f"{number}.bin", make_events(2000 + 500 * number, seed=ord(label) + number)
+            )
     convert(tmp_path / "raw", represent="frames:n=3", out=tmp_path / "store.zarr")
     dataset = EventDataset(tmp_path / "store.zarr", time_first=True)
     return next(iter(loader(dataset, batch_size=4)))
