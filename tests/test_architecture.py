@@ -46,6 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "datasets",
         "doctor",
         "evaluate",
+        "export",
         "fetch",
         "layouts",
         "loader",
