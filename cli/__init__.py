@@ -33,6 +33,7 @@ COMMANDS = {
     "repair": "Make what is damaged in a store anew, from itself and the raw recordings.",
     "merge": "Put several stores into one.",
     "subset": "Make a store of some samples of another.",
+    "bench": "Time how fast a store is read here, and say what would make it faster.",
     "train": "Train a spiking network on a store.",
     "models": "List the networks, or all about one.",
     "export": "Write a trained network as NIR, ONNX or for the Speck chip.",

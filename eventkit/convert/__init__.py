@@ -21,10 +21,9 @@ from eventkit.convert.engine import Crew, cpus, crew, run
 from eventkit.convert.finish import finish
 from eventkit.convert.plan import Job, Plan
 from eventkit.convert.summary import command_of, default_out, describe, estimate, summary
-from eventkit.errors import FetchError, OptionError, PartlyDone, StoreError
-from eventkit.store import Store
+from eventkit.errors import FetchError, OptionError, PartlyDone
 from eventkit.store.building import Building, is_store
-from eventkit.store.objects import Place, Remote, at
+from eventkit.store.objects import Remote, at
 from eventkit.store.remote import building_at
 
 Progress = Callable[[dict[str, Any]], None]

@@ -26,6 +26,11 @@ from eventkit.store.objects import Place, Remote
 
 Key = tuple[str, int]  # split, shard number
 FAILPOINT = "EVENTKIT_FAILPOINT"
+_FULL = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the quota is used up",
+    errno.EFBIG: "files may not be that large here (ulimit -f)",
+}
 _passed: dict[str, int] = {}
 
 
@@ -67,10 +72,11 @@ def write_file(path: Place, data: bytes) -> None:
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        if isinstance(error, OSError) and error.errno in _FULL:
             free = shutil.disk_usage(path.parent).free
+            what = _FULL[error.errno]
             raise StoreError(
-                f"{path.parent}: the disk is full ({free:,} bytes free, {len(data):,} needed "
+                f"{path.parent}: {what} ({free:,} bytes free, {len(data):,} needed "
                 "next); make room and run the same command again, it continues"
             ) from None
         raise

@@ -1,0 +1,329 @@
+"""How fast a store is read on this machine, where the time goes, and what would make it faster."""
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numcodecs import blosc
+
+from eventkit.errors import OptionError, StoreError
+from eventkit.store import Split, Store
+from eventkit.store.objects import Remote
+from eventkit.store.shard import Shard, crc32c
+from eventkit.store.sharded import Sharded
+
+NETWORK = ("nfs", "cifs", "smb", "fuse", "lustre", "gpfs", "ceph", "beegfs", "9p", "afs")
+MAX_BYTES = 1 << 28  # of samples, decoded, that are read in one measurement
+STAGES = ("read", "checksum", "decompress", "assemble", "cast")
+Progress = Callable[[int, int], None]
+
+
+def bench(
+    path: str | Path,
+    *,
+    split: str | None = None,
+    batch_size: int = 32,
+    seconds: float = 1.0,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Time shuffled batches of a store; the report, as JSON has it.
+
+    `stages` are µs a sample on one thread; `threads` the rate of whole batches, float32, by 1 to
+    all processors; `limits` what reading the files or decompressing alone can do; `advice` what to
+    change. Each measurement takes about `seconds`. Counts rates in samples and decoded bytes.
+    """
+    if batch_size < 1 or not 0 < seconds < 3600:
+        raise OptionError(f"batch_size is {batch_size} and seconds {seconds}, expected both > 0")
+    store = Store(path)
+    if isinstance(store.path, Remote):
+        raise StoreError(f"{store.path}: is on an object store; bench times what is on a disk")
+    part = store[split or store.splits[0]]
+    run = _Run(store, part, batch_size, seconds)
+    cores = len(os.sched_getaffinity(0))
+    counts = sorted({1, *(2**n for n in range(1, 8) if 2**n < cores), cores})
+    done, total = 0, len(counts) + 3
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, total)
+
+    cold = run.cold()
+    step()
+    stages = run.stages()
+    step()
+    threads = []
+    for count in counts:
+        threads.append({"threads": count, **run.batches(count)})
+        step()
+    report: dict[str, Any] = {
+        "store": str(store.path),
+        "split": part.name,
+        "kind": store.kind,
+        "samples": len(part),
+        "batch_size": run.batch_size,
+        "sample_bytes": run.sample_bytes,
+        "encoded_bytes": run.encoded_bytes,
+        "codec": store.attributes["plan"]["codec"],
+        "disk": _disk(Path(str(store.path))),
+        "stages": stages,
+        "threads": threads,
+        "limits": {**cold, **run.limits(cores, stages)},
+    }
+    step()
+    report["advice"] = _advice(report)
+    return report
+
+
+class _Run:
+    """The measurements of one split, on the same shuffled samples."""
+
+    def __init__(self, store: Store, part: Split, batch_size: int, seconds: float) -> None:
+        self.store, self.part, self.seconds = store, part, seconds
+        self.arrays = Sharded.of(store, part.name)
+        self.batch_size = min(batch_size, len(part))
+        order = np.random.default_rng(0).permutation(len(part))
+        mean = self._decoded(order) // len(order)
+        self.order = order[: max(self.batch_size, MAX_BYTES // max(mean, 1))]
+        self.sample_bytes = self._decoded(self.order) // len(self.order)
+        self._shards: dict[tuple[int, int], Shard] = {}
+        self.chunks = {int(i): list(self._chunks(int(i))) for i in self.order[:256]}
+        lengths = [len(self._encoded(c)) for chunks in self.chunks.values() for c in chunks]
+        self.encoded_bytes = sum(lengths) // len(self.chunks)
+
+    def _decoded(self, rows: np.ndarray) -> int:
+        """Bytes of samples in memory, as they are stored; of events 13 each."""
+        if self.part.kind == "events":
+            return 13 * int(self.part.column("count")[rows].sum())
+        frames = self.part.frames
+        each = int(np.prod(frames.shape[2:])) * frames.dtype.itemsize
+        return int(int(self.part.n_frames[rows].sum()) * each)
+
+    def _chunks(self, index: int) -> Iterable[tuple[int, int, int]]:
+        """Array, row and column of the chunks of one sample."""
+        if self.part.kind == "events":
+            chunk = self.arrays[0].chunk[1]
+            first = int(self.part.column("start")[index]) // chunk
+            count = -(-int(self.part.column("count")[index]) // chunk)
+            segment = int(self.part.column("segment")[index])
+            for place in range(len(self.arrays)):
+                yield from ((place, segment, first + n) for n in range(count))
+            return
+        k, step = self.arrays[0].chunk[:2]
+        for j in range(-(-int(self.part.n_frames[index]) // step)):
+            yield 0, index // k, j
+
+    def _encoded(self, where: tuple[int, int, int]) -> bytes:
+        place, i, j = where
+        array = self.arrays[place]
+        number, slot = array.place(i, j)
+        shard = self._shards.get((place, number))
+        if shard is None:
+            if len(self._shards) > 128:
+                self._shards.clear()
+            shard = self._shards[place, number] = array.open(self.store, number)
+        return shard.encoded(slot) or b""
+
+    def stages(self) -> dict[str, float]:
+        """µs a sample of each step, on one thread, with the files in the page cache."""
+        outs = [np.empty(array.chunk, array.dtype) for array in self.arrays]
+        encoded = {i: [self._encoded(c) for c in chunks] for i, chunks in self.chunks.items()}
+
+        def read(index: int) -> None:
+            for chunk in self.chunks[index]:
+                self._encoded(chunk)
+
+        def checksum(index: int) -> None:
+            for data in encoded[index]:
+                crc32c(data[:-4])
+
+        def decompress(index: int) -> None:
+            for data, chunk in zip(encoded[index], self.chunks[index], strict=True):
+                blosc.decompress(data[:-4], outs[chunk[0]])
+
+        rows = list(self.chunks)
+        told = {f.__name__: self._each(f, rows) for f in (read, checksum, decompress)}
+        batches = [rows[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]
+        whole = self._each(lambda batch: self._batch(batch, None), batches) / self.batch_size
+        cast = None if self.part.kind == "events" else _Cast()
+        with_cast = self._each(lambda batch: self._batch(batch, cast), batches) / self.batch_size
+        told["assemble"] = max(0.0, whole - sum(told.values()))
+        told["cast"] = max(0.0, with_cast - whole) if cast else 0.0
+        return {name: told[name] * 1e6 for name in STAGES}
+
+    def _each(self, function: Callable[[Any], Any], items: list[Any]) -> float:
+        """Seconds for one item: the median over as many as the time allows."""
+        function(items[0])
+        taken: list[float] = []
+        end = time.perf_counter() + self.seconds / 4
+        while not taken or time.perf_counter() < end:
+            for item in items:
+                started = time.perf_counter()
+                function(item)
+                taken.append(time.perf_counter() - started)
+                if time.perf_counter() > end:
+                    break
+        return float(np.median(taken))
+
+    def _batch(self, rows: list[int], cast: "_Cast | None") -> None:
+        if self.part.kind == "events":
+            self.part.read_events(rows)  # representations are another matter
+            return
+        frames = self.part.read(rows)
+        if cast is not None:
+            cast(frames)
+
+    def batches(self, threads: int) -> dict[str, float]:
+        """Whole shuffled batches by so many threads: samples/s and decoded MB/s."""
+        rows = self.order.tolist()
+        parts = [rows[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]
+        parts = [part for part in parts if len(part) == self.batch_size]
+        casts = _Cast()
+        started = time.perf_counter()
+        end, done = started + self.seconds, 0
+
+        def work(first: int) -> int:
+            made, number = 0, first
+            while time.perf_counter() < end or not made:
+                self._batch(parts[number % len(parts)], casts)
+                made, number = made + 1, number + threads
+            return made
+
+        with ThreadPoolExecutor(threads) as pool:
+            done = sum(pool.map(work, range(threads)))
+        rate = done * self.batch_size / (time.perf_counter() - started)
+        return {"samples_per_s": rate, "mb_per_s": rate * self.sample_bytes / 1e6}
+
+    def cold(self) -> dict[str, float]:
+        """Reading shard files from the disk and from memory, and cold batches: MB/s, samples/s.
+
+        The system is asked to forget the files; it may keep them, so this is an upper bound.
+        """
+        files = [
+            Path(str(self.store.path), name)
+            for array in self.arrays
+            for name, _, _ in array.sums(self.store)
+        ][:256]
+        _forget(files)
+        disk, warm = (_sequential(files) for _ in "ab")
+        _forget(files)
+        fresh = Store(str(self.store.path))[self.part.name]
+        rows = self.order[: 4 * self.batch_size].tolist()
+        started = time.perf_counter()
+        for first in range(0, len(rows), self.batch_size):
+            batch = rows[first : first + self.batch_size]
+            fresh.read_events(batch) if fresh.kind == "events" else fresh.read(batch)
+        rate = len(rows) / (time.perf_counter() - started)
+        return {"disk_mb_per_s": disk, "memory_mb_per_s": warm, "cold_samples_per_s": rate}
+
+    def limits(self, cores: int, stages: dict[str, float]) -> dict[str, float]:
+        """Samples/s of decompression alone, by one and by all processors."""
+        outs = threading_outs(self.arrays)
+        data = [(self._encoded(c)[:-4], c[0]) for chunks in self.chunks.values() for c in chunks]
+        started = time.perf_counter()
+        end = started + self.seconds
+
+        def work(_: int) -> int:
+            made, mine = 0, outs()
+            while time.perf_counter() < end:
+                for packed, place in data:
+                    blosc.decompress(packed, mine[place])
+                made += len(self.chunks)
+            return made
+
+        with ThreadPoolExecutor(cores) as pool:
+            done = sum(pool.map(work, range(cores)))
+        alone = 1e6 / stages["decompress"] if stages["decompress"] else 0.0
+        return {
+            "decompress_samples_per_s": alone,
+            "decompress_samples_per_s_all": done / (time.perf_counter() - started),
+        }
+
+
+def threading_outs(arrays: list[Sharded]) -> Callable[[], list[np.ndarray]]:
+    """Buffers of one chunk of each array, for each thread its own."""
+    return lambda: [np.empty(array.chunk, array.dtype) for array in arrays]
+
+
+class _Cast:
+    """To float32, as most training does; the memory is that of numpy's allocator."""
+
+    def __call__(self, frames: np.ndarray) -> np.ndarray:
+        return frames.astype(np.float32)
+
+
+def _forget(files: list[Path]) -> None:
+    for file in files:
+        handle = os.open(file, os.O_RDONLY)
+        try:
+            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(handle)
+
+
+def _sequential(files: list[Path]) -> float:
+    """MB/s of reading files one after the other."""
+    started, n_bytes = time.perf_counter(), 0
+    for file in files:
+        with file.open("rb", buffering=0) as opened:
+            while block := opened.read(1 << 22):
+                n_bytes += len(block)
+    return n_bytes / (time.perf_counter() - started) / 1e6
+
+
+def _disk(path: Path) -> dict[str, Any]:
+    """The file system that a store is on, and whether it is across a network."""
+    best, kind = "", "unknown"
+    try:
+        mounts = Path("/proc/self/mounts").read_text()
+    except OSError:
+        mounts = ""
+    for line in mounts.splitlines():
+        _, where, what, *_ = line.split(" ")
+        where = where.replace("\\040", " ")
+        if path.resolve().is_relative_to(where) and len(where) >= len(best):
+            best, kind = where, what
+    return {"mount": best, "type": kind, "network": kind.startswith(NETWORK)}
+
+
+def _advice(report: dict[str, Any]) -> list[str]:
+    """What would make it faster, the greatest gain first; one sentence each."""
+    stages, limits, threads = report["stages"], report["limits"], report["threads"]
+    total = sum(stages.values()) or 1.0
+    share = {name: stages[name] / total for name in stages}
+    best = max(threads, key=lambda row: row["samples_per_s"])
+    advice = []
+    if report["disk"]["network"]:
+        advice.append(
+            f"the store is on a network disk ({report['disk']['type']}): copy it to a local one"
+        )
+    if limits["cold_samples_per_s"] < 0.5 * threads[0]["samples_per_s"]:
+        advice.append(
+            "the first epoch waits for the disk; later ones do not as long as the store's files "
+            "stay in memory"
+        )
+    if report["codec"]["cname"] == "zstd" and share["decompress"] > 0.4:
+        advice.append(
+            f"decompressing takes {share['decompress']:.0%}: convert with --codec fast (lz4), "
+            "which is larger and several times faster to read"
+        )
+    if share["cast"] > 0.25:
+        advice.append(
+            f"casting to float32 takes {share['cast']:.0%}: use dtype=None and cast on the device, "
+            "which then receives half or a quarter of the bytes"
+        )
+    if share["assemble"] > 0.4 and report["kind"] != "events":
+        advice.append(
+            f"{share['assemble']:.0%} goes to putting batches together: with samples of "
+            f"{report['sample_bytes']:,} bytes larger batches help (--batch-size)"
+        )
+    if best["threads"] > 1 and best["samples_per_s"] > 1.2 * threads[0]["samples_per_s"]:
+        advice.append(
+            f"read with {best['threads']} threads: loader(..., threads={best['threads']})"
+        )
+    return advice or ["nothing to change: most of the time is decompression, and it is fast"]
