@@ -20,6 +20,8 @@ NAMES = [
     "decode_inivation",
     "frames",
     "convert",
+    "events_store",
+    "cluster",
     "loading",
     "startup",
     "neurons",
