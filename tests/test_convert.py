@@ -157,7 +157,9 @@ def test_interrupt_keeps_what_is_done(gestures, undisturbed, tmp_path):
     assert tree_hash(out) == tree_hash(undisturbed)
 
 
-@pytest.mark.parametrize("engine", ["threads", "processes"])
+@pytest.mark.parametrize(
+    "engine", ["threads", "processes", pytest.param("dask", marks=pytest.mark.slow)]
+)
 def test_ctrl_c_on_the_command_is_one_line_and_130(engine, gestures, undisturbed, tmp_path):
     out = tmp_path / "s.zarr"
     command = [sys.executable, "-m", "eventkit", "convert", "dvsgesture", "--frames", "4"]

@@ -19,6 +19,7 @@ from typing import Any
 import eventkit
 from eventkit import __version__
 from eventkit.convert import profile
+from eventkit.convert.engine import uninterrupted
 from eventkit.errors import EventkitError, MissingExtra, OptionError, StoreError
 from eventkit.store.objects import Place, at
 
@@ -61,14 +62,15 @@ def _client(scheduler: str | None, workers: int, stack: ExitStack) -> tuple[Any,
         asked = profile.load(path)
         workers = asked.workers if asked.kind == "local" else workers
     if scheduler in (None, "local") or (asked is not None and asked.kind == "local"):
-        local = Client(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address=None,
-            silence_logs=logging.CRITICAL,
-            env={"NUMBA_NUM_THREADS": "1"},
-        )
+        with uninterrupted():
+            local = Client(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address=None,
+                silence_logs=logging.CRITICAL,
+                env={"NUMBA_NUM_THREADS": "1"},
+            )
         return stack.enter_context(local), WAIT
     if asked is not None:
         jobs = stack.enter_context(asked.cluster())

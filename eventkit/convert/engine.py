@@ -17,6 +17,7 @@ from concurrent.futures import (
 )
 from contextlib import contextmanager
 from itertools import islice
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +39,24 @@ def _processes(workers: int) -> ProcessPoolExecutor:
     pool = ProcessPoolExecutor(
         workers, mp_context=context, initializer=_leave_with, initargs=(os.getpid(),)
     )
-    # A Ctrl-C goes to all processes of a terminal; workers keep this mask, so that it reaches the
-    # coordinator alone, which lets them finish what they have begun.
+    with uninterrupted():
+        pool.submit(os.getpid)  # starts the workers
+    return pool
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Processes and threads begun here never get a Ctrl-C.
+
+    It goes to all processes of a terminal; workers keep this mask, so that it reaches the
+    coordinator alone, which lets them finish what they have begun.
+    """
+    resource_tracker.ensure_running()  # its start unblocks the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        pool.submit(os.getpid)  # starts the workers
+        yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    return pool
 
 
 def _leave_with(parent: int) -> None:
