@@ -91,7 +91,7 @@ def test_killed_at_random_times(seed, tmp_path_factory, tmp_path):
     represent = ("frames:n=4", "events")[seed // 2 % 2]
     root = tmp_path_factory.getbasetemp() / "many-gestures"
     if not root.exists():
-        make_gestures(root, recordings=12, windows=12, events=20_000)
+        make_gestures(root, recordings=12, windows=11, events=20_000)
     whole = root.with_name(f"many-{represent.partition(':')[0]}.zarr")
     if not whole.exists():
         to(whole, root, represent=represent)
