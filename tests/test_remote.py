@@ -14,7 +14,7 @@ from making import ROOT, eventkit, make_gestures
 
 import eventkit as ek
 from eventkit.convert import convert
-from eventkit.errors import StoreDamaged, StoreError, StoreLocked
+from eventkit.errors import OptionError, StoreDamaged, StoreError, StoreLocked
 from eventkit.store import remote
 from eventkit.store.files import sizes
 from eventkit.store.objects import Remote, at
@@ -91,6 +91,17 @@ def stored(gestures, memory):
 
 
 # Writing.
+
+
+@pytest.mark.slow
+def test_dask_workers_write_the_same_objects(s3, gestures, local):
+    to(f"{s3}/x.zarr", gestures, engine="dask", scheduler="local")
+    assert contents(at(f"{s3}/x.zarr")) == local[1]
+
+
+def test_an_array_of_jobs_needs_a_folder(memory, gestures):
+    with pytest.raises(OptionError, match="--engine dask"):
+        to(f"{memory}/x.zarr", gestures, shard="0/2")
 
 
 def test_the_same_bytes_as_on_a_disk_and_nothing_else(local, stored, gestures):
