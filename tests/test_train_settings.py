@@ -1,0 +1,107 @@
+"""Settings come from the recipe, a TOML and options, in this order; schedules and groups."""
+
+from dataclasses import fields
+
+import pytest
+import torch
+from torch import nn
+
+from eventkit.errors import OptionError, UnknownName
+from eventkit.snn import PLIF
+from eventkit.train.average import Average
+from eventkit.train.schedule import Now, groups, optimizer, schedule
+from eventkit.train.settings import Settings, settle, to_toml
+
+
+def test_options_win_over_the_toml_and_that_over_the_recipe(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text('model = "csnn_small"\nlr = 0.5\nepochs = 7\naugment = ["flip"]\n')
+    found = settle({"lr": 0.25, "batch": None}, path)
+    assert (found.model, found.lr, found.epochs) == ("csnn_small", 0.25, 7)
+    assert found.augment == ("flip",)
+    assert found.batch == 16
+    assert settle({}).augment == ("shift:share=0.06",)
+    paper = settle({"model": "plif_nmnist", "recipe": "paper"})
+    assert paper.loss == "rate_mse"
+
+
+def test_a_run_toml_gives_the_same_settings_again(tmp_path):
+    made = settle({"epochs": 3, "augment": ["flip", "nda:m=1,n=2"], "teacher": 'a "b"', "ema": 0.9})
+    (tmp_path / "run.toml").write_text(to_toml(made))
+    assert settle({}, tmp_path / "run.toml") == made
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"lr": -1}, "lr is -1, expected at least"),
+        ({"ema": 2}, "ema is 2, expected from 0 to 1"),
+        ({"epohcs": 3}, "Did you mean 'epochs'"),
+        ({"batch": "many"}, "batch is 'many', expected a whole number"),
+        ({"recipe": "paper"}, "csnn_tiny has no recipe 'paper'"),
+    ],
+)
+def test_wrong_settings_are_told(options, said):
+    with pytest.raises(OptionError, match=said):
+        settle(options)
+
+
+def test_the_command_offers_every_setting():
+    from eventkit.cli.train import command
+
+    offered = {parameter.name for parameter in command.params}
+    own = {"store", "resume", "config", "out", "as_json"}
+    assert offered - own == {field.name for field in fields(Settings)}
+
+
+def test_schedules_by_hand():
+    def factors(spec, warmup=0.0, losses=()):
+        rate = schedule(spec, warmup=warmup)
+        return [rate(Now(done, 10 * done, losses)) for done in (0, 0.25, 0.5, 1)]
+
+    assert factors("constant") == [1, 1, 1, 1]
+    assert factors("cosine") == pytest.approx([1, 0.853553, 0.5, 0])
+    assert factors("cosine", warmup=0.5) == pytest.approx([0, 0.5, 1, 0])
+    assert factors("cosine:epochs=5") == pytest.approx([1, 0.5, 0, 1])  # rises again
+    assert factors("step:epochs=5,factor=0.1") == pytest.approx([1, 1, 0.1, 0.01])
+    assert factors("onecycle:peak=0.25") == pytest.approx([0.04, 1, 0.75, 0.0001], rel=0.01)
+    falling = [3, 2, 2.5, 2.2, 1]
+    assert factors("plateau:factor=0.5,patience=1", losses=falling)[0] == 0.5
+    with pytest.raises(UnknownName, match="Did you mean 'cosine'"):
+        schedule("cosin")
+
+
+def test_norms_and_neurons_do_not_decay_and_some_parameters_go_faster():
+    net = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), PLIF(), nn.Linear(3, 1, bias=False))
+    net[3].weight.lr_scale = 100.0
+    found = groups(net, lr=0.1, decay=0.5)
+    by_rate = {(g["full"], g["weight_decay"]): len(g["params"]) for g in found}
+    assert by_rate == {(0.1, 0.5): 1, (0.1, 0.0): 4, (10.0, 0.5): 1}
+
+
+@pytest.mark.parametrize("spec", ["sgd:momentum=0.5", "adam", "adamw", "lamb"])
+def test_optimizers_go_downhill(spec):
+    torch.manual_seed(0)
+    net = nn.Linear(4, 1)
+    made = optimizer(spec, net, lr=0.05, decay=0.0)
+    x = torch.rand(32, 4)
+    y = x.sum(1, keepdim=True)
+    losses = []
+    for _ in range(60):
+        loss = (net(x) - y).square().mean()
+        made.zero_grad()
+        loss.backward()
+        made.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < losses[0] / 4
+
+
+def test_a_moving_average_follows_and_gives_back_what_was():
+    net = nn.Linear(1, 1, bias=False)
+    net.weight.data.fill_(0.0)
+    average = Average(net, 0.5)
+    net.weight.data.fill_(1.0)
+    average.update(net)  # the decay of the first update is 2/11
+    with average.applied(net):
+        assert float(net.weight.detach()) == pytest.approx(9 / 11)
+    assert float(net.weight.detach()) == 1
