@@ -86,6 +86,9 @@ def test_scores_by_hand():
     assert found.confusion.tolist() == [[2, 0], [1, 0]]
     assert found.accuracy == pytest.approx(2 / 3)
     assert found.anytime == pytest.approx([2 / 3] * 3)
+    assert found.decided == 1 + 1 + 1
+    votes[0, 0] = torch.tensor([0.0, 0.5])[:, None, None]  # class 1 at first, 0 from step 2 on
+    assert score(Told(), [(votes, lengths, labels)], classes=2).decided == 2 + 1 + 1
     recall = [row["recall"] for row in found.per_class()]
     assert recall == [1.0, 0.0]
     assert found.per_class()[1]["precision"] is None

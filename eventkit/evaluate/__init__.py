@@ -45,7 +45,7 @@ def evaluate(
         "energy": _energy(seen),
         "causal": all(m.causal for m in net.modules() if isinstance(m, Neuron)),
         "anytime": found.anytime,
-        "decision_step": _decision_step(net, kept, bf16=bf16),
+        "decision_step": found.decided / max(1, found.samples),
         "latency_ms": _latency(net, kept, bf16=bf16),
         "confusion": found.confusion.tolist(),
         "per_class": [
@@ -104,18 +104,6 @@ def _energy(seen: Activity) -> dict[str, Any]:
         "microjoules": (MAC_PJ * macs + AC_PJ * acs) / 1e6,
         "microjoules_if_dense": MAC_PJ * dense / 1e6,
     }
-
-
-def _decision_step(net: nn.Module, kept: list[Batch], *, bf16: bool) -> float | None:
-    if not kept:
-        return None
-    frames, lengths, _ = kept[0]
-    with torch.inference_mode():
-        said = votes(net, frames.transpose(0, 1), bf16=bf16)
-    steps = torch.arange(len(said))[:, None]
-    answers = (said * (steps < lengths)[..., None]).cumsum(0).argmax(-1)
-    changed = (answers != answers[-1]) * (steps + 1)  # the last step with another answer than that
-    return float((changed.amax(0) + 1).float().mean())
 
 
 def _latency(net: nn.Module, kept: list[Batch], *, bf16: bool) -> float | None:

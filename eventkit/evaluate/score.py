@@ -36,6 +36,7 @@ class Score:
     confusion: Tensor  # int64 (classes, classes): row = true class, column = answer
     loss: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.float64))
     steps: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    decided: int = 0  # sum of the steps from which on answers stayed
 
     @property
     def samples(self) -> int:
@@ -85,15 +86,23 @@ def score(net: nn.Module, batches: Iterable[Batch], *, classes: int, bf16: bool 
                 labels * classes + chosen, minlength=classes**2
             ).reshape(classes, classes)
             total.loss += functional.cross_entropy(answers, labels, reduction="sum").double()
-            total.steps = _longer(total, _right_by_step(said, lengths).cpu() == labels)
+            by_step = _answers_by_step(said, lengths).cpu()
+            total.steps = _longer(total, by_step == labels)
+            total.decided += int(_decided(by_step).sum())
     return total
 
 
-def _right_by_step(said: Tensor, lengths: Tensor) -> Tensor:
+def _answers_by_step(said: Tensor, lengths: Tensor) -> Tensor:
     """The answer (T, N) after each step; a sample that is over keeps its last one."""
     t = torch.arange(len(said), device=said.device)[:, None]
     sums = (said * (t < lengths)[..., None]).cumsum(0)
     return sums.argmax(-1)
+
+
+def _decided(answers: Tensor) -> Tensor:
+    """The step (N,), from 1, from which on the answers (T, N) stay what they are at the end."""
+    steps = torch.arange(1, len(answers) + 1)[:, None]
+    return ((answers != answers[-1]) * steps).amax(0) + 1
 
 
 def _longer(total: Score, right: Tensor) -> Tensor:
