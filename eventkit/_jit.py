@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -22,6 +24,19 @@ def jit(function: F) -> F:
     except RuntimeError:  # a read-only install and no home that can be written
         numba.config.CACHE_DIR = _own_folder()  # type: ignore[attr-defined]
         return cast(F, compile_(function))
+
+
+@cast(Callable[..., Any], intrinsic)
+def trailing_zeros(context: Any, value: Any) -> Any:
+    """In kernels: how many bits below the lowest one are 0, all if there is no one.
+
+    It is one instruction of the processor, for which Numba has no public name.
+    """
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], cgutils.false_bit)
+
+    return value(value), emit
 
 
 def _own_folder() -> str:

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from eventkit._jit import jit
+from eventkit._jit import jit, trailing_zeros
 from eventkit.errors import FormatError
 from eventkit.formats import HEAD, fill
 
@@ -191,14 +191,12 @@ class File:
 
 U = np.uint64
 COUNT = np.array([bin(mask).count("1") for mask in range(4096)], np.uint8)
-BIT = np.zeros(32, np.uint8)  # the number of a bit, by de Bruijn's sequence times that bit
-BIT[[(0x077CB531 << bit & 0xFFFFFFFF) >> 27 for bit in range(32)]] = np.arange(32)
 
 
 @jit
 def lowest(mask: np.int64) -> Any:
     """The number of the lowest bit of 32 that is set; 0 if none is."""
-    return BIT[U(((mask & -mask) * 0x077CB531 & 0xFFFFFFFF) >> 27)]
+    return trailing_zeros(mask) & 31
 
 
 @jit
