@@ -37,7 +37,9 @@ SHARE, ABOVE_0, FROM_0 = (
 @click.option("--ema", type=SHARE, help="Decay of the moving average of the weights; 0: none.")
 @click.option("--loss", metavar="SPEC", help="ce_mean, rate_mse, tet:weight=0.05, ttfs, ...")
 @click.option("--smoothing", type=SHARE, help="Of the labels.")
-@click.option("--augment", multiple=True, metavar="SPEC", help="As flip or shift:share=0.1; more.")
+@click.option(
+    "--augment", multiple=True, metavar="SPEC", help="As flip or shift:share=0.1; more; or none."
+)
 @click.option("--mixup", type=FROM_0, help="Alpha of mixup; 0: none.")
 @click.option("--teacher", type=PATH, metavar="RUN", help="A trained net to distil from.")
 @click.option("--distill", type=SHARE, help="Share of the teacher in the loss.")

@@ -110,6 +110,7 @@ def _latency(net: nn.Module, kept: list[Batch], *, bf16: bool) -> float | None:
     if not kept:
         return None
     frames, lengths, _ = kept[0]
+    frames = frames.to(next((p.device for p in net.parameters()), frames.device))
     times = []
     with torch.inference_mode():
         for i in range(RUNS + 1):

@@ -1,7 +1,7 @@
 """How right the answers are: accuracy, confusion, loss, and accuracy after every time step."""
 
 from collections.abc import Iterable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,10 +17,14 @@ def votes(net: nn.Module, frames: Tensor, *, bf16: bool = False) -> Tensor:
 
     With `bf16` convolutions and linear layers run in bfloat16; membranes never do.
     """
-    device = frames.device.type
-    with torch.autocast(device, torch.bfloat16) if bf16 else nullcontext():
+    with mixed(frames, bf16):
         out: Tensor = net(frames)
     return out.float()
+
+
+def mixed(frames: Tensor, bf16: bool) -> AbstractContextManager[Any]:
+    """Inside, layers that may be rounded run in bfloat16 where the frames are, with `bf16`."""
+    return torch.autocast(frames.device.type, torch.bfloat16) if bf16 else nullcontext()
 
 
 def mean_vote(votes: Tensor, lengths: Tensor) -> Tensor:

@@ -126,6 +126,8 @@ def evaluate_run(
             f"{folder} was trained on {len(about['classes'])} classes of {about['in_shape']}, "
             f"found {len(samples.classes)} classes of {list(samples.shape[1:])}"
         )
+    if not len(samples.labels):
+        raise OptionError(f"the split {split} has no samples to evaluate on")
     part = Part(samples, np.arange(len(samples.labels)))
     bf16 = config.get("precision") == "bfloat16"
     found = evaluate(net, part.batches(batch), classes=about["classes"], bf16=bf16)

@@ -22,12 +22,21 @@ ABOUT = ("model", "num_classes", "in_shape", "steps", "classes")
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Replace the file as a whole, so it is never half written."""
+    """Write the file, JSON and tensors, in place of what is there."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     data = _safetensors().torch.save(_unshared(plain), {"eventkit": json.dumps(about)})
+    replace(path, data)
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Put a file there as a whole, so it is never half written, also where the disk is full."""
     temporary = path.with_name(f".{path.name}.part")
-    temporary.write_bytes(data)
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)  # the space is needed, what was there before too
+        raise
 
 
 def _unshared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -113,7 +113,8 @@ def hold_out(
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         members = members[np.argsort(ranks[members], kind="stable")]
-        held += members[: round(len(members) * share)].tolist()
+        # One at least is trained on.
+        held += members[: min(round(len(members) * share), len(members) - 1)].tolist()
     return np.setdiff1d(np.arange(len(labels)), held), np.sort(np.array(held, np.int64))
 
 

@@ -1,6 +1,7 @@
 """One training from its first step, or from its checkpoint, to its result."""
 
 import ctypes
+import os
 import random
 import signal
 import sys
@@ -24,7 +25,16 @@ from eventkit.models import create
 
 from .augmented import augmented
 from .average import Average
-from .checkpoint import STATE, WEIGHTS, load, optimizer_tensors, read, restore_optimizer, write
+from .checkpoint import (
+    STATE,
+    WEIGHTS,
+    load,
+    load_with_facts,
+    optimizer_tensors,
+    read,
+    restore_optimizer,
+    write,
+)
 from .data import Batch, Part, Samples, ahead, parts
 from .distributed import World
 from .loop import Progress, Training
@@ -105,8 +115,13 @@ class Job:
     def _teacher(self) -> nn.Module | None:
         if self.settings.teacher is None:
             return None
-        teacher = load(self.settings.teacher).to(device(self.settings.device))
-        return teacher.requires_grad_(False)
+        teacher, about = load_with_facts(self.settings.teacher)
+        if about["classes"] != self.classes or about["in_shape"] != self.in_shape:
+            raise OptionError(
+                f"the teacher {self.settings.teacher} knows {len(about['classes'])} classes of "
+                f"{about['in_shape']}, found {len(self.classes)} classes of {self.in_shape}"
+            )
+        return teacher.to(device(self.settings.device)).requires_grad_(False)
 
     @property
     def epochs(self) -> int:
@@ -195,7 +210,7 @@ class Job:
             after = training.epoch + 1
             self._save(training, epoch=after, step=0, loss=0.0, waited=0.0, worked=0.0)
             if patience and self.run.since_better >= patience:
-                text = f"no better validation loss for {patience} epochs: ended early"
+                text = f"no better loss for {patience} epochs: ended early"
                 self.progress({"event": "warning", "text": text})
                 return
 
@@ -275,7 +290,8 @@ class Job:
             training.net.load_state_dict(groups["net"])
             if groups["average"].keys() != training.average.state.keys():
                 raise ValueError("it has another moving average")
-            training.average.state = groups["average"]
+            for name, tensor in training.average.state.items():
+                tensor.copy_(groups["average"][name])  # onto its device
             training.average.updates = int(about["updates"])
             restore_optimizer(training.optimizer, groups["optimizer"])
             for name in training.COUNTS:
@@ -315,7 +331,8 @@ def interruptible() -> Iterator[Any]:
 def device(name: str) -> torch.device:
     """`auto` is a GPU where there is one; OptionError for what torch cannot use here."""
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        own = int(os.environ.get("LOCAL_RANK", "0"))  # torchrun's processes take one GPU each
+        name = f"cuda:{own % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu"
     try:
         found = torch.device(name)
         torch.empty(0, device=found)

@@ -21,7 +21,7 @@ from eventkit.evaluate.activity import first_broken
 from eventkit.evaluate.score import mean_vote, votes
 from eventkit.snn import anneal
 
-from .average import Average
+from .average import Average, Statistics
 from .data import Batch, Part, StepPlan, ahead, plan
 from .distributed import World
 from .losses import loss
@@ -66,7 +66,9 @@ class Training:
         """
         s, world = self.settings, self.world
         rate = schedule(s.schedule, warmup=s.warmup)
-        run = method(s.method)
+        run, statistics = method(s.method), Statistics(self.net)
+        if world.size > 1 and "update=window" in s.method:
+            raise OptionError(f"{s.method} changes the weights on one process only, not on several")
         each = partial(plan, part.indices, batch=s.batch, accumulate=s.accumulate, seed=s.seed,
                        rank=world.rank, world=world.size)  # fmt: skip
         per_epoch = len(each(epoch=0))
@@ -88,6 +90,7 @@ class Training:
                 for group in self.optimizer.param_groups:
                     group["lr"] = group["full"] * self.factor
                 anneal(self.net, done)
+                statistics.follow(self.taken)
                 self._learn(step, batches, run)
                 began = min(began, time.monotonic())
                 expected = round(self.taken / done) if done else total
@@ -102,7 +105,8 @@ class Training:
                 "waiting": round(self.waited / max(1e-9, self.worked), 4),
             }
             self.step, self.loss, self.waited, self.worked = 0, 0.0, 0.0, 0.0
-            if self.seconds >= limit:
+            (self.seconds,) = world.largest(max(0.0, time.monotonic() - began))
+            if self.seconds >= limit:  # measuring took the rest of it
                 return
 
     def _learn(self, step: StepPlan, batches: Iterator[Batch], run: Any) -> None:

@@ -23,9 +23,9 @@ from torch.utils.checkpoint import checkpoint as recompute
 
 from eventkit.errors import OptionError
 from eventkit.evaluate.activity import SYNAPSES
-from eventkit.evaluate.score import votes
+from eventkit.evaluate.score import mixed, votes
 from eventkit.registry import bind, parse_spec, unknown
-from eventkit.snn import Neuron, carry
+from eventkit.snn import Neuron, carry, run
 
 
 @dataclass(frozen=True)
@@ -65,24 +65,21 @@ def bptt(step: Step, frames: Tensor) -> float:
 
 def checkpoint(step: Step, frames: Tensor, *, chunks: int = 4) -> float:
     """As `bptt`, in the memory of one of `chunks` parts of the sequence and the states between."""
-    neurons = [module for module in step.net.modules() if isinstance(module, Neuron)]
     random = torch.get_rng_state()
 
-    def run(piece: Tensor, *states: Any) -> tuple[Any, ...]:
+    def part(piece: Tensor, states: Any) -> tuple[Tensor, Any]:
         torch.set_rng_state(random)  # dropout masks are the same in every piece
-        with carry(step.net):
-            for neuron, state in zip(neurons, states, strict=True):
-                neuron._state = state
-            said = step.votes(piece)
-            return said, *(neuron._state for neuron in neurons)
+        with mixed(frames, step.bf16):
+            said, states = run(step.net, piece, states)
+        return said.float(), states
 
-    said, states = [], [None] * len(neurons)
+    said, states = [], None
     for piece in frames.chunk(min(chunks, len(frames))):
-        part, *states = recompute(
-            run, piece, *states, use_reentrant=False,
+        votes, states = recompute(
+            part, piece, states, use_reentrant=False,
             context_fn=lambda: (nullcontext(), _without_statistics(step.net)),
         )  # fmt: skip
-        said.append(part)
+        said.append(votes)
     loss = step.criterion(torch.cat(said), 0)
     _backward(loss)
     return float(loss.detach())

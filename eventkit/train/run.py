@@ -21,7 +21,7 @@ from torch import nn
 
 from eventkit.errors import FormatError, OptionError
 
-from .checkpoint import ABOUT, LAST, WEIGHTS, write
+from .checkpoint import ABOUT, LAST, WEIGHTS, replace, write
 
 
 class Run:
@@ -54,8 +54,8 @@ class Run:
 
     @property
     def since_better(self) -> int:
-        """Epochs since the validation loss was lowest."""
-        losses = [row.get("validation_loss", 0.0) for row in self.rows]
+        """Epochs since the loss was lowest, on the validation samples if there are any."""
+        losses = [row.get("validation_loss", row["loss"]) for row in self.rows]
         return len(losses) - 1 - losses.index(min(losses)) if losses else 0
 
     def add(self, row: dict[str, Any], layers: list[dict[str, Any]], net: nn.Module) -> None:
@@ -115,9 +115,7 @@ class Run:
     def write(self, name: str, text: str) -> None:
         """Replace a file of the folder as a whole."""
         if self.writes:
-            temporary = self.folder / f".{name}.part"
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(self.folder / name)
+            replace(self.folder / name, text.encode())
 
 
 def _mean(values: list[float | None]) -> float | None:

@@ -132,7 +132,7 @@ def optimizer(spec: str, net: nn.Module, *, lr: float, decay: float) -> torch.op
 
 
 def groups(net: nn.Module, *, lr: float, decay: float) -> list[dict[str, Any]]:
-    """Parameter groups: weight decay on matrices only, never on norms, neurons and biases.
+    """Parameter groups: weight decay on matrices only, never on norms, neurons, biases and delays.
 
     A parameter with an attribute `lr_scale` is changed at so many times the rate, as delays are.
     """
@@ -140,8 +140,9 @@ def groups(net: nn.Module, *, lr: float, decay: float) -> list[dict[str, Any]]:
     sorted_: dict[tuple[float, float], list[nn.Parameter]] = {}
     for parameter in net.parameters():
         if parameter.requires_grad:
-            decays = parameter.ndim > 1 and id(parameter) not in plain
-            key = (lr * getattr(parameter, "lr_scale", 1.0), decay if decays else 0.0)
+            scale = getattr(parameter, "lr_scale", None)  # of delays, which are no weights
+            decays = parameter.ndim > 1 and id(parameter) not in plain and scale is None
+            key = (lr * (scale or 1.0), decay if decays else 0.0)
             sorted_.setdefault(key, []).append(parameter)
     return [
         {"params": parameters, "full": full, "weight_decay": decay}

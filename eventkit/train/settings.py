@@ -80,10 +80,16 @@ def settle(options: Mapping[str, Any], config: str | Path | None = None) -> Sett
     recipe = recipe_of(str(given.get("model", Settings.model)), given.get("recipe", "cpu"))
     known = {field.name for field in fields(Settings)}
     chosen = {k: v for k, v in _of_recipe(recipe).items() if k in known} | given
-    augment = chosen.pop("augment", ())
-    augment = [augment] if isinstance(augment, str) else augment
-    bound = bind(Settings, chosen, "train")
-    return Settings(**bound | {"augment": tuple(map(str, augment))})
+    augment = _specs(chosen.pop("augment", ()))
+    return Settings(**bind(Settings, chosen, "train") | {"augment": augment})
+
+
+def _specs(augment: Any) -> tuple[str, ...]:
+    """The augmentations; none, by itself, does away with those of the recipe."""
+    specs = [augment or "none"] if augment is None or isinstance(augment, str) else augment
+    if not isinstance(specs, list | tuple) or not all(isinstance(spec, str) for spec in specs):
+        raise OptionError(f"train: augment is {augment!r}, expected a list of texts, as ['flip']")
+    return () if list(specs) == ["none"] else tuple(specs)
 
 
 def recipe_of(model: str, kind: str = "cpu") -> Recipe:
