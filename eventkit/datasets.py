@@ -199,7 +199,8 @@ def _source(entry: Any, where: str) -> SourceFile:
     ):
         if key in entry and not isinstance(entry[key], kind):
             raise OptionError(f"{where}: in [[files]]: {key} is {entry[key]!r}")
-    source = SourceFile(**{**entry, "urls": urls}) if "name" in entry else None
+    sums = {key: entry[key].lower() for key in ("md5", "sha256") if key in entry}
+    source = SourceFile(**{**entry, **sums, "urls": urls}) if "name" in entry else None
     if source is None or "/" in source.name or not _plain(source.name):
         raise OptionError(f"{where}: in [[files]]: a file needs a plain name, no path")
     if source.into and not _plain(source.into):

@@ -362,6 +362,28 @@ def test_fetch_then_convert(run, tmp_path):
     assert "2 train, 2 test" in out
 
 
+def test_a_file_that_is_described_anew_is_fetched_again(tmp_path):
+    _, packed = archive(tmp_path)
+    root = tmp_path / "a folder"
+    with serving(*[whole(packed.read_bytes())] * 2) as server:
+        toml = described(tmp_path, server.url, packed)
+        fetch(toml, root=root)
+        with zipfile.ZipFile(packed, "a") as zipped:  # its publisher adds a recording
+            zipped.write(tmp_path / "tree/Test/0/00001.bin", "Test/0/00002.bin")
+        server.answers[:] = [whole(packed.read_bytes())]
+        toml = described(tmp_path, server.url, packed)
+        assert fetch(toml, root=root)["samples"] == {"train": 2, "test": 3}
+        assert fetch(toml, root=root)["note"] == "nothing to do"
+
+
+def test_checksums_may_be_in_capitals(tmp_path):
+    _, packed = archive(tmp_path)
+    toml = described(tmp_path, None, packed)
+    (source,) = datasets.load(toml).files
+    toml.write_text(toml.read_text().replace(source.md5, source.md5.upper()))
+    assert datasets.load(toml).files == (source,)
+
+
 def test_keep_keeps_the_archive(run, tmp_path):
     _, packed = archive(tmp_path)
     with serving(whole(packed.read_bytes())) as server:

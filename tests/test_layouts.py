@@ -431,3 +431,8 @@ def test_classes_may_follow_a_pattern(tmp_path):
     assert told.classes == ("c01", "c02", "c03")
     with pytest.raises(OptionError, match="classes is"):
         described(tmp_path, text, '{ pattern = "c", count = 3 }')
+
+
+def test_any_name_has_its_place_in_the_order():
+    names = ["a10", "a2", "²", "٣", "a²", "10", "", "2"]
+    assert sorted(names, key=layouts.natural) == ["", "2", "٣", "10", "a2", "a10", "a²", "²"]

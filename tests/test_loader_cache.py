@@ -138,3 +138,22 @@ def test_what_does_not_fit_is_said(stores, tmp_path, monkeypatch):
     with pytest.raises(OptionError, match=r"needs 0\.0 GB for 8 samples, but 80% of the free"):
         EventDataset(frames, cache="ram")
     np.testing.assert_array_equal(EventDataset(frames).lengths > 0, True)
+
+
+def test_other_recordings_of_the_same_sizes_do_not_meet_what_is_kept(tmp_path):
+    """A plan knows sources by name and size; what is kept is of their contents."""
+    for seed in (1, 2):
+        folder = tmp_path / str(seed) / "raw" / "a"
+        folder.mkdir(parents=True)
+        ek.write(folder / "0.bin", make_events(200, (8, 6), seed))
+        convert(folder.parent, out=tmp_path / str(seed) / "x.zarr", represent="events")
+    first, second = (
+        [
+            EventDataset(tmp_path / str(seed) / "x.zarr", "all", represent="frames:n=2", cache=kept)
+            for kept in (None, tmp_path / "kept")
+        ]
+        for seed in (1, 2)
+    )
+    assert first[0].plan == second[0].plan
+    assert torch.equal(first[0][0][0], first[1][0][0])
+    assert torch.equal(second[0][0][0], second[1][0][0])

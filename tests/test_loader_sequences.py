@@ -15,7 +15,7 @@ from making import make_events  # noqa: E402
 import eventkit as ek  # noqa: E402
 from eventkit.convert import convert  # noqa: E402
 from eventkit.errors import OptionError  # noqa: E402
-from eventkit.loader import EventDataset, Sequences  # noqa: E402
+from eventkit.loader import EventDataset, Sequences, loader  # noqa: E402
 from eventkit.loader.sequences import lay_out  # noqa: E402
 from eventkit.snn import LIF  # noqa: E402
 
@@ -183,3 +183,18 @@ def test_geometry_is_that_of_the_whole_recording(dataset):
         Sequences(deleting, lanes=1, length=3)
     with pytest.raises(OptionError, match="lanes=0, length=3"):
         Sequences(dataset, lanes=0, length=3)
+
+
+@pytest.mark.parametrize("indices", [[9], [-1], [[0]], [0.5]])
+def test_indices_that_are_none_are_refused(dataset, indices):
+    with pytest.raises(OptionError, match=r"numbers of samples, 0\.\.8"):
+        Sequences(dataset, lanes=2, length=3, indices=indices)
+    with pytest.raises(OptionError, match=r"numbers of samples, 0\.\.8"):
+        loader(dataset, 2, indices=indices)
+
+
+def test_no_samples_are_no_batches(dataset):
+    nothing = torch.utils.data.Subset(torch.utils.data.Subset(dataset, []), [])
+    assert list(loader(nothing, 2, shuffle=True)) == []
+    assert list(loader(nothing, 2, drop_last=True, world_size=3, rank=2)) == []
+    assert list(Sequences(dataset, lanes=2, length=3, indices=[])) == []

@@ -169,6 +169,24 @@ def test_another_plan_needs_overwrite_and_replaces_all(stored, gestures, local):
     assert contents(stored) == local[1]
 
 
+def test_an_overwrite_killed_at_its_begin_can_be_run_again(memory, gestures, local, monkeypatch):
+    held = building(memory)
+    with held.locked():  # what a conversion of another plan left
+        held.begin({"plan": "another"})
+        held.record(("train", 0), {"files": {}})
+        (held.target / "train" / "left").write_bytes(b"from before")
+
+    def killed(self):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Remote, "remove", killed)
+        with pytest.raises(KeyboardInterrupt):
+            to(f"{memory}/x.zarr", gestures, overwrite=True)
+    to(f"{memory}/x.zarr", gestures, overwrite=True)
+    assert contents(at(f"{memory}/x.zarr")) == local[1]
+
+
 def test_what_is_no_store_is_not_touched(memory, gestures):
     place = at(f"{memory}/mine.zarr")
     (place / "notes.txt").write_bytes(b"mine")

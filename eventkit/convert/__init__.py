@@ -101,13 +101,10 @@ def convert(
             "seconds": estimate(decided, workers),
         }
     building = building_at(target, part)
-    if building.already(decided.document(), overwrite):
-        return summary(target, 0, started, note="nothing to do")
     crew_ = partial(crew, engine, scheduler=scheduler, report=Path(report) if report else None)
-    with building.locked():
-        if overwrite and (building.folder / "plan.json").exists():
-            building.reset()
-        building.begin(decided.document())
+    with building.begun(decided.document(), overwrite=overwrite) as finished:
+        if finished:
+            return summary(target, 0, started, note="nothing to do")
         known = str(name) in datasets.names()
         where = {
             "name": str(name if known else Path(name).absolute()),
@@ -136,10 +133,9 @@ def finalize(out: str | Path) -> dict[str, Any]:
         return summary(target, 0, started, note="nothing to do")
     request = building.asked()
     decided = prepare(**{**request, "transform": tuple(request["transform"])})
-    if building.already(decided.document(), overwrite=False):
-        return summary(target, 0, started, note="nothing to do")
-    with building.locked():
-        building.begin(decided.document())
+    with building.begun(decided.document(), overwrite=False) as finished:
+        if finished:
+            return summary(target, 0, started, note="nothing to do")
         _complain_of_missing(decided, building)
         finish(decided, building, request["command"])
         building.finish(replace=False)

@@ -123,8 +123,12 @@ def run(
     failure: BaseException | None = None
 
     def submit(n: int) -> None:
-        for job in islice(queue, max(n, 0)):
-            running[pool.submit(produce, job, failures is not None)] = job
+        nonlocal failure
+        try:
+            for job in islice(queue, max(n, 0)):
+                running[pool.submit(produce, job, failures is not None)] = job
+        except BrokenExecutor as error:
+            failure = error
 
     try:
         submit(2 * workers())

@@ -30,6 +30,7 @@ COLUMNS = {
 def finish(plan: Plan, building: Building, command: str) -> None:
     """Write everything but the shards; the root document, which says `complete`, comes last."""
     tree = Tree(building)
+    building.strays(plan.folders())
     numbers = {name: i for i, name in enumerate(plan.sources)}
     for split in plan.grids:
         split_arrays(tree, plan, split, numbers)
@@ -82,7 +83,7 @@ def split_arrays(tree: Tree, plan: Plan, split: str, sources: dict[str, int]) ->
         tree.column(f"{split}/{name}", np.array(values, dtype), "sample")
     for name in dict.fromkeys(name for sample in samples for name in sample.columns):
         texts = [sample.columns.get(name) or "" for sample in samples]
-        if all(text.isdigit() for text in texts):
+        if all(text.isdecimal() and int(text) < 1 << 31 for text in texts):
             tree.column(f"{split}/{name}", np.array(texts, np.int32), "sample")
         else:  # names become numbers, with the names beside them
             values = sorted(set(texts))

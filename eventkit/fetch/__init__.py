@@ -79,7 +79,7 @@ def _one(
     """Get one file and put what is in it into its place; the bytes that came from afar."""
     place.begin()
     with locked(place.folder / f"{source.name}.lock"):
-        if source.name in place.receipt():
+        if place.has(source):
             return 0  # by the process that held the lock before
         if local is not None:
             check(source, local, progress)

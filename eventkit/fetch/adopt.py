@@ -5,6 +5,7 @@ or below (as SpikingJelly's extract/ and Tonic's NAME/), or the archives themsel
 download/). Copies that another library has cut or rounded are not taken for the original.
 """
 
+import shlex
 import shutil
 import time
 from pathlib import Path
@@ -131,13 +132,14 @@ def _unknown(dataset: Dataset, path: Path) -> str:
         if other.name != dataset.name and telling and _recognised(other, path) is not None:
             return (
                 f"{path}: holds {other.title or other.name}, not {dataset.title}; "
-                f"run eventkit adopt {other.name} {path}"
+                f"run eventkit adopt {other.name} {shlex.quote(str(path))}"
             )
     names = {entry.name for entry in path.iterdir()}
     if "events_np" in names:
         return (
             f"{path}: holds only SpikingJelly's own copy of the events (events_np), not the "
-            f"original recordings; eventkit convert {path / 'events_np'} reads it as it is"
+            "original recordings; eventkit convert "
+            f"{shlex.quote(str(path / 'events_np'))} reads it as it is"
         )
     if any(entry.startswith(("frames_number_", "duration_")) for entry in names):
         return f"{path}: holds only frames made by SpikingJelly; the recordings are needed"

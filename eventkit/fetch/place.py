@@ -40,12 +40,12 @@ class Place:
 
     def missing(self, dataset: Dataset) -> list[SourceFile]:
         """The dataset's files that are not in the receipt as they are described now."""
-        told = self.receipt()
-        return [
-            source
-            for source in dataset.files
-            if (told.get(source.name) or {}).get("md5", "") != (source.md5 or "")
-        ]
+        return [source for source in dataset.files if not self.has(source)]
+
+    def has(self, source: SourceFile) -> bool:
+        """Whether a file is in the receipt as it is described now."""
+        entry = self.receipt().get(source.name)
+        return isinstance(entry, dict) and entry.get("md5", "") == (source.md5 or "")
 
     @property
     def unpacked(self) -> bool:

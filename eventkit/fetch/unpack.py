@@ -219,6 +219,11 @@ def _of_zip(archive: Path, limits: Limits) -> Any:
                         raise zipfile.BadZipFile(f"the folder {info.filename!r} has content")
                     _count(archive, limits)
                     continue
+                if info.flag_bits & 1:
+                    raise FetchFailed(
+                        f"{archive}: {info.filename!r} in it is encrypted; unpack it with its "
+                        "password and run eventkit adopt on the folder"
+                    )
                 with zipped.open(info) as body:
                     yield Member(name, info.file_size, body), packed
 

@@ -136,7 +136,7 @@ def suffixes() -> set[str]:
 def natural(text: str) -> list[Any]:
     """Sorts class10 after class2, and is a total order."""
     parts = re.split(r"(\d+)", text)
-    return [(0, int(part), part) if part.isdigit() else (1, 0, part) for part in parts]
+    return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts]
 
 
 def listed(path: Path) -> Iterator[tuple[str, list[str]]]:

@@ -58,15 +58,13 @@ def loader(
     """
     subset: Any = dataset
     while isinstance(subset, Subset):
-        chosen = np.asarray(subset.indices)
-        indices = chosen if indices is None else chosen[np.asarray(indices)]
+        chosen = np.asarray(subset.indices, np.int64)
+        indices = chosen if indices is None else chosen[np.asarray(indices, np.int64)]
         subset = subset.dataset
     dataset = subset
     if not isinstance(dataset, EventDataset):
         raise OptionError(f"loader needs an EventDataset, found {type(dataset).__name__}")
-    numbers = np.arange(len(dataset)) if indices is None else np.asarray(indices, np.int64)
-    if numbers.ndim != 1 or ((numbers < 0) | (numbers >= len(dataset))).any():
-        raise OptionError(f"indices must be numbers of samples, 0..{len(dataset) - 1}")
+    numbers = dataset.chosen(indices)
     plan = dataset.plan
     if indices is not None:
         plan += f" {zlib.crc32(numbers.tobytes()):08x}"

@@ -2,8 +2,7 @@
 
 import hashlib
 import mmap
-import os
-import threading
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +98,7 @@ class OnDisk:
 
     def _write(self, path: Path, data: bytes) -> None:
         """Whole or not at all, whoever else writes the same."""
-        part = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.part")
+        part = path.with_name(f"{path.name}.{secrets.token_hex(8)}.part")
         try:
             path.parent.mkdir(exist_ok=True)
             part.write_bytes(data)

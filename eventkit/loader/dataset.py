@@ -112,7 +112,9 @@ class EventDataset(Dataset[tuple[torch.Tensor, int]]):
                 "that could be kept; cache='ram' keeps them in memory"
             )
         entry, options = representations.parse(str(represent))
-        return OnDisk(self.source, Path(cache), json.dumps([self.plan, entry.name, options]))
+        # Not the plan, which knows the recordings by name and size: the digest of all checksums.
+        kept = f"{self.store.attributes['digest']} {self.split.name}"
+        return OnDisk(self.source, Path(cache), json.dumps([kept, entry.name, options]))
 
     @property
     def classes(self) -> list[str]:
@@ -133,6 +135,16 @@ class EventDataset(Dataset[tuple[torch.Tensor, int]]):
     def ragged(self) -> bool:
         """Whether samples differ in their number of frames."""
         return bool((self.lengths != self.shape[0]).any())
+
+    def chosen(self, indices: Sequence[int] | np.ndarray | None) -> np.ndarray:
+        """Numbers of samples as int64, all by default; OptionError for what is none."""
+        if indices is None:
+            return np.arange(len(self))
+        numbers = np.asarray(indices)
+        whole = numbers.ndim == 1 and (numbers.dtype.kind in "iu" or not len(numbers))
+        if not whole or ((numbers < 0) | (numbers >= len(self))).any():
+            raise OptionError(f"indices must be numbers of samples, 0..{len(self) - 1}")
+        return numbers.astype(np.int64)
 
     @property
     def plan(self) -> str:

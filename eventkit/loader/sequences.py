@@ -98,8 +98,7 @@ class Sequences(Position):
             )
         self.dataset, self.lanes, self.length, self.shuffle = dataset, lanes, length, shuffle
         self.rank, self.world_size, self.targets = rank, world_size, targets
-        every = np.arange(len(dataset))
-        self.indices = every if indices is None else np.asarray(indices, np.int64)
+        self.indices = dataset.chosen(indices)
         self.threads, self.batches_ahead = check_threads(threads, batches_ahead)
         self._ship = Ship(dataset, self.batches_ahead, device)
         known = np.concatenate([self.indices, dataset.lengths[self.indices]])

@@ -15,13 +15,14 @@ import secrets
 import shutil
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from eventkit.errors import StoreError, StoreLocked
 from eventkit.store import metadata
+from eventkit.store.files import sizes
 from eventkit.store.objects import Place, Remote
 
 Key = tuple[str, int]  # split, shard number
@@ -165,17 +166,41 @@ class Building:
         try:
             try:
                 fcntl.flock(handle, kind | fcntl.LOCK_NB)
+                gone = os.fstat(handle).st_nlink == 0  # removed, by a holder that has ended
             except BlockingIOError:
                 holder = os.pread(handle, 200, 0).decode(errors="replace").strip()
                 raise StoreLocked(
                     f"{self.target}: another conversion is writing it "
                     f"({holder or 'just started'}); wait for it or choose another --out"
                 ) from None
+            if gone:
+                with self._lock(name, kind):
+                    yield
+                return
             os.ftruncate(handle, 0)
             os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
             yield
         finally:
             os.close(handle)
+
+    @contextmanager
+    def begun(self, plan: dict[str, Any], *, overwrite: bool) -> Iterator[bool]:
+        """Hold the lock with the plan begun; True if its store is there and nothing to do.
+
+        Raises what `locked`, `already` and `begin` do.
+        """
+        if self.already(plan, overwrite):
+            yield True
+            return
+        with self.locked():
+            if self.already(plan, overwrite):  # made by who held the lock before
+                self.remove()
+                yield True
+                return
+            if overwrite and (self.folder / "plan.json").exists():
+                self.reset()
+            self.begin(plan)
+            yield False
 
     def already(self, plan: dict[str, Any], overwrite: bool) -> bool:
         """Whether the target is the finished store of this plan; StoreError if it is another."""
@@ -245,14 +270,11 @@ class Building:
     def record(self, key: Key, entry: dict[str, Any]) -> None:
         """Note that a shard is whole. Only the coordinator calls this."""
         line = json.dumps({"split": key[0], "shard": key[1], **entry}) + "\n"
-        journal = self.folder / f"journal{self._suffix}.jsonl"
-        handle = os.open(journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
+        with (self.folder / f"journal{self._suffix}.jsonl").open("ab") as journal:
             failpoint("before_journal")
-            os.write(handle, line.encode())
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+            journal.write(line.encode())
+            journal.flush()
+            os.fsync(journal.fileno())
         failpoint("after_journal")
         self.done[key] = entry
 
@@ -295,6 +317,17 @@ class Building:
                 continue
             mine = self.part is None or journal.name == f"journal{self._suffix}.jsonl"
             self._read(journal, mend=mine)
+
+    def strays(self, folders: Sequence[str]) -> None:
+        """Delete shards in these folders of the tree that no journal knows.
+
+        A job that failed had written them, and when it was done again it needed fewer.
+        """
+        known = {name for entry in self.done.values() for name in entry["files"]}
+        for folder in folders:
+            for name, _ in list(sizes(self.tree / folder)):
+                if name.startswith("c.") and f"{folder}/{name}" not in known:
+                    (self.tree / folder / name).unlink()
 
     def journals(self) -> list[str]:
         """The journals of the jobs of an array."""

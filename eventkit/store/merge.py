@@ -20,7 +20,7 @@ from eventkit.store import Store, metadata
 from eventkit.store.building import Building, difference
 from eventkit.store.copying import Copier, Row
 from eventkit.store.deep import split_rows
-from eventkit.store.objects import Remote
+from eventkit.store.objects import Remote, at
 from eventkit.store.provenance import sources
 from eventkit.store.select import select
 from eventkit.store.tree import Tree, versions
@@ -59,7 +59,7 @@ def merge(
         for name in store:
             picks.setdefault(name, []).append(Pick(store, name, np.arange(len(store[name]))))
     names = " ".join(Path(path).name for path in (out, *stores))
-    return _make(Path(out), picks, f"eventkit merge {names}", overwrite, progress)
+    return _make(_target(out), picks, f"eventkit merge {names}", overwrite, progress)
 
 
 def subset(
@@ -94,7 +94,7 @@ def subset(
     command += [f"--classes {','.join(map(str, classes))!r}"] if classes else []
     command += [f"--where {condition!r}" for condition in where]
     command += [f"--indices {_ranges(indices)}"] if indices is not None else []
-    return _make(Path(out), picks, " ".join(command), overwrite, progress)
+    return _make(_target(out), picks, " ".join(command), overwrite, progress)
 
 
 def _local(path: str | Path) -> Store:
@@ -102,6 +102,13 @@ def _local(path: str | Path) -> Store:
     if isinstance(store.path, Remote):
         raise StoreError(f"{store.path}: is on an object store; copy it to a disk first")
     return store
+
+
+def _target(out: str | Path) -> Path:
+    place = at(out)
+    if isinstance(place, Remote):
+        raise StoreError(f"{out}: would be on an object store; make it on a disk, then copy it")
+    return place
 
 
 def _ranges(indices: Sequence[int]) -> str:
@@ -129,13 +136,11 @@ def _make(
         raise StoreError(f"{out}: is one of the stores to be read; choose another name")
     work = _Work(picks, parents, command)
     building = Building(out)
-    note = "nothing to do: the store is already there"
-    if not building.already(work.plan, overwrite):
-        note = ""
-        with building.locked():
-            if overwrite:
-                building.reset()
-            building.begin(work.plan)
+    note = ""
+    with building.begun(work.plan, overwrite=overwrite) as finished:
+        if finished:
+            note = "nothing to do: the store is already there"
+        else:
             work.run(building, progress or (lambda done, total: None))
             building.finish(replace=overwrite)
     made = Store(out)

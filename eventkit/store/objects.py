@@ -40,7 +40,12 @@ def at(where: "str | Path | Remote", cache: str | Path | None = None) -> "Place"
     if "://" in str(where):
         known = ", ".join(SCHEMES[:3])
         raise StoreError(f"{where}: is no address of a store; known are paths, {known}")
-    return Path(where)
+    path = Path(where)
+    if path.name in ("", ".."):
+        path = path.resolve()
+        if not path.name:
+            raise StoreError(f"{where}: is no store, and cannot be one; expected as NAME.zarr")
+    return path
 
 
 class Remote:

@@ -100,9 +100,9 @@ class RemoteBuilding(Building):
         self.remove()
 
     def reset(self) -> None:
-        for name in ("cleared", "plan.json"):
-            (self.folder / name).unlink()
+        (self.folder / "cleared").unlink()
         (self.folder / "journal").remove()
+        (self.folder / "plan.json").unlink()  # last: it says whose objects lie at the target
 
     def remove(self) -> None:
         for name, _ in list(self.folder.files()):
