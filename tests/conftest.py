@@ -13,6 +13,10 @@ from eventkit import Events
 # Before torch is loaded: on a busy machine its spinning threads make the tests take minutes.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+# Syncing is for when the power fails, which no test can bring about: it is most of the time of a
+# conversion of a few samples. Commands in processes of their own, those that are killed too, sync.
+os.fsync = lambda _: None
+
 # A job that a script starts with & ignores Ctrl-C, and so would the commands that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -181,13 +181,17 @@ def test_zarr_reads_the_columns_without_us(gestures, undisturbed):
 # Law: the same bytes, whatever the engine, the number of workers or of interruptions.
 
 
-@pytest.mark.parametrize(("engine", "workers"), [("threads", 1), ("threads", 5), ("processes", 2)])
+SLOW = pytest.param("processes", 2, marks=pytest.mark.slow)
+MORE = [pytest.param(p, marks=pytest.mark.slow) for p in ("before_journal:2", "before_root:1")]
+
+
+@pytest.mark.parametrize(("engine", "workers"), [("threads", 1), ("threads", 5), SLOW])
 def test_engine_and_workers_do_not_change_a_byte(engine, workers, gestures, undisturbed, tmp_path):
     to(tmp_path / "s.zarr", gestures, engine=engine, workers=workers)
     assert tree_hash(tmp_path / "s.zarr") == tree_hash(undisturbed)
 
 
-@pytest.mark.parametrize("point", ["before_rename:6", "before_journal:2", "before_root:1"])
+@pytest.mark.parametrize("point", ["before_rename:6", *MORE])
 def test_killed_anywhere_and_run_again_is_the_same_store(point, gestures, undisturbed, tmp_path):
     out = tmp_path / "s.zarr"
     command = ["convert", "dvsgesture", "--events", "--root", gestures, "--out", out]
@@ -295,28 +299,19 @@ def test_store_and_split_say_what_they_hold(undisturbed):
     assert "chunk_t" not in " ".join(store["train"].columns)
 
 
-def test_commands_tell_of_events(gestures, undisturbed, tmp_path):
-    told = json.loads(eventkit("inspect", undisturbed, "--json").stdout)
+def test_commands_tell_of_events(run, gestures, undisturbed, tmp_path):
+    told = json.loads(run("inspect", undisturbed, "--json")[1])
     assert told["command"] == "eventkit convert dvsgesture --events"
     assert told["kind"] == "events"
     assert told["events"] == sum(told["ledger"][split]["binned"] for split in told["ledger"])
     assert 2 < told["bytes_per_event"] < 5
-    assert "events" in eventkit("inspect", undisturbed).stdout
-    command = [
-        "convert",
-        "dvsgesture",
-        "--events",
-        "--root",
-        gestures,
-        "--out",
-        tmp_path / "s.zarr",
-    ]
-    planned = eventkit(*command, "--dry-run")
-    assert "events:bounds=raise" in planned.stdout
-    done = eventkit(*command)
-    assert "stored" in done.stdout
-    assert eventkit(*command, "--by", "time").returncode == 2
-    assert eventkit(*command, "--frames", 4).returncode == 2
+    assert "events" in run("inspect", undisturbed)[1]
+    command = ["convert", "dvsgesture", "--events", "--root", gestures]
+    command += ["--out", tmp_path / "s.zarr"]
+    assert "events:bounds=raise" in run(*command, "--dry-run")[1]
+    assert "stored" in run(*command)[1]
+    assert run(*command, "--by", "time")[0] == 2
+    assert run(*command, "--frames", 4)[0] == 2
 
 
 # Law: any flipped bit, cut or missing file is reported, and never returned as data.

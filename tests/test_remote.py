@@ -119,8 +119,14 @@ def test_events_too(gestures, memory, tmp_path):
     ].events(1)
 
 
-POINTS = ["after_rename:6", "before_root:1"]
-MORE = ["before_rename:4", "before_journal:2", "after_journal:3", "before_publish:1"]
+POINTS = ["after_rename:6"]
+MORE = [
+    "before_rename:4",
+    "before_journal:2",
+    "after_journal:3",
+    "before_root:1",
+    "before_publish:1",
+]
 
 
 @pytest.mark.parametrize(
@@ -141,10 +147,15 @@ def test_killed_anywhere_and_run_again_is_the_same_store(point, s3, gestures, lo
     assert not list(at(f"{out}.building").files())
 
 
-def test_a_shard_that_was_changed_meanwhile_is_made_again(s3, gestures, local):
-    out = f"{s3}/x.zarr"
-    command = ["convert", "dvsgesture", "--frames", 4, "--root", gestures, "--out", out]
-    eventkit(*command, EVENTKIT_FAILPOINT="before_root:1")
+def test_a_shard_that_was_changed_meanwhile_is_made_again(memory, gestures, local):
+    out = f"{memory}/x.zarr"
+
+    def interrupt(state):
+        if state["samples"] == state["total"]:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        to(out, gestures, progress=interrupt)
     shard = next(name for name, _ in at(out).files() if "train/frames/c" in name)
     (at(out) / shard).write_bytes(b"cut")
     assert to(out, gestures)["resumed_shards"] == 11
@@ -399,19 +410,18 @@ def test_a_bucket_that_is_not_there_is_one_sentence(run, s3, gestures):
     assert "s3://no-such/x.zarr: the object store refuses: NoSuchBucket, The specified" in err
 
 
-def test_batches_for_torch_come_from_there(s3, gestures, local, tmp_path):
+def test_batches_for_torch_come_from_there(stored, local, tmp_path):
     pytest.importorskip("torch")
     from eventkit.loader import EventDataset
 
-    to(f"{s3}/x.zarr", gestures)
-    store = ek.open(f"{s3}/x.zarr", cache=tmp_path / "cache")
+    store = ek.open(str(stored), cache=tmp_path / "cache")
     there, here = EventDataset(store), EventDataset(local[0])
     for (a, label), (b, right) in zip(
         there.__getitems__([3, 0, 8]), here.__getitems__([3, 0, 8]), strict=True
     ):
         assert (a == b).all()
         assert label == right
-    assert EventDataset(f"{s3}/x.zarr")[2][1] == here[2][1]
+    assert EventDataset(str(stored))[2][1] == here[2][1]
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -429,6 +439,7 @@ def test_a_forked_process_is_told_what_to_do(stored):
     assert b'multiprocessing_context="spawn"' in os.read(reading, 1000)
 
 
+@pytest.mark.slow
 def test_train_from_there(run, s3, tmp_path, monkeypatch):
     pytest.importorskip("torch")
     root = make_gestures(tmp_path / "raw", recordings=4, windows=3, events=300)

@@ -25,6 +25,7 @@ from eventkit.store.objects import Place, at
 
 RETRIES = 2  # of a task that failed for a reason that is not ours, as a file server that is gone
 WAIT = 60  # seconds for the first worker
+ANSWERS = 10  # seconds for a scheduler to answer
 VERSIONS = {"eventkit": __version__, "numcodecs": version("numcodecs")}
 
 
@@ -79,7 +80,7 @@ def _client(scheduler: str | None, workers: int, stack: ExitStack) -> tuple[Any,
         raise OptionError(f"--scheduler {path}: no such scheduler file")
     where = {"scheduler_file": str(path)} if path.suffix == ".json" else {"address": scheduler}
     try:
-        return stack.enter_context(Client(**where, timeout=10)), WAIT
+        return stack.enter_context(Client(**where, timeout=ANSWERS)), WAIT
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OptionError(
             f"--scheduler {scheduler}: no Dask scheduler answers there "
