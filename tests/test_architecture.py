@@ -67,6 +67,7 @@ MAY_USE: dict[str, set[str]] = {
     "numcodecs": {"store"},
     "google_crc32c": {"formats", "store"},  # readers sum up the file while they decode it
     "h5py": {"formats"},
+    "pyarrow": {"formats"},
     "distributed": {"convert"},
     "dask_jobqueue": {"convert"},
     "bokeh": {"convert"},
@@ -96,6 +97,7 @@ LAZY = {
     "zstandard",
     "PIL",
     "h5py",
+    "pyarrow",
     "rosbags",
     "obstore",
     "nir",

@@ -51,18 +51,18 @@ def write(
         if layout == "dsec":
             raise OptionError("compression=ecf goes with layout=metavision, not with dsec")
         with h5py.File(file.name, "w") as out:
-            _write_ecf(out, _pieces(chunks, CHUNK))
+            _write_ecf(out, pieces(chunks, CHUNK))
         return
     layout = layout or "dsec"
     settings = {"maxshape": (None,), "shuffle": compression != "none"}
     settings["compression"] = None if compression == "none" else compression
     with h5py.File(file.name, "w") as out:  # h5py reads back what it writes, which `file` cannot
         (_write_dsec if layout == "dsec" else _write_metavision)(
-            out, _pieces(chunks, WRITTEN), settings
+            out, pieces(chunks, WRITTEN), settings
         )
 
 
-def _pieces(chunks: Iterable[Events], length: int) -> Iterator[Events]:
+def pieces(chunks: Iterable[Events], length: int) -> Iterator[Events]:
     """The events in pieces of a length, but for the last; so that the file is always the same."""
     held: list[Events] = []
     n = 0

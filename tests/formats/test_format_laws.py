@@ -64,6 +64,9 @@ HOLDS = {
     "bs2": Holds(beyond=128, last=(1 << 23) - 1, unsorted=True, sized=False),
     "es": Holds((346, 260), last=20_000_000, nothing=True),
     "hdf5": Holds((346, 260), beyond=1000, nothing=True, library=True),
+    "parquet": Holds(
+        (346, 260), beyond=1000, last=(1 << 63) - 1, unsorted=True, nothing=True, library=True
+    ),
     "text": Holds((346, 260), beyond=1000, last=(1 << 63) - 2, unsorted=True, nothing=True),
     "npy": Holds(beyond=1000, last=(1 << 63) - 1, unsorted=True, sized=False, nothing=True),
     "npz": Holds((346, 260), beyond=1000, last=(1 << 63) - 1, unsorted=True, nothing=True),
