@@ -146,3 +146,20 @@ def test_the_page_needs_nothing_else_and_trusts_no_name(tmp_path):
     assert "http" not in text
     assert text.count("data:image/png") == 3
     assert text.count("data:image/gif") == 1
+
+
+def test_read_outs_never_fire_and_recurrent_layers_answer_for_their_neurons():
+    """A membrane below zero is no dead layer, and recurrent weights are told as not counted."""
+    net = create("shd_radlif:width=4", num_classes=3, in_shape=(1, 1, 20), steps=4).eval()
+    with Activity(net) as seen, torch.no_grad():
+        net(torch.poisson(torch.full((4, 2, 1, 1, 20), 0.3)))
+    assert [row["layer"] for row in seen.rows() if "rate" in row] == ["2", "5"]
+    assert not [text for text in seen.silent() if "layer 8" in text]
+    assert seen.uncounted == ["2", "5"]
+
+
+def test_a_split_without_samples_is_told(tmp_path):
+    splits = {"train": Directions(16), "test": Directions(4)}
+    train(splits, model=SMALL, out=tmp_path / "run", epochs=1, page=False)
+    with pytest.raises(OptionError, match="has no samples"):
+        evaluate_run(tmp_path / "run", {"test": Directions(0)})

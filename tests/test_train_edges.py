@@ -19,6 +19,7 @@ from eventkit.train.data import hold_out
 from eventkit.train.distributed import World
 from eventkit.train.job import device
 from eventkit.train.loop import Training
+from eventkit.train.method import Step, method
 from eventkit.train.schedule import groups
 from eventkit.train.settings import Settings, settle
 
@@ -149,3 +150,11 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_no_rest(tmp_path, monkeypatc
         write(path, {"a": torch.zeros(2)}, {})
     assert torch.equal(read(path)[0]["a"], torch.ones(2))
     assert [each.name for each in tmp_path.iterdir()] == ["state.safetensors"]
+
+
+@pytest.mark.parametrize("spec", ["checkpoint", "tbptt", "sltt", "ottt"])
+def test_learned_delays_are_not_cut_into_pieces(spec):
+    net = nn.Sequential(nn.Flatten(2), DelayedLinear(4, 2))
+    step = Step(net, lambda votes, first: votes.mean())
+    with pytest.raises(OptionError, match=r"layer 1 .* remembers nothing between pieces"):
+        method(spec)(step, torch.rand(8, 1, 1, 2, 2))

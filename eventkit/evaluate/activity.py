@@ -11,7 +11,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from eventkit.snn import Neuron
+from eventkit.snn import Neuron, Recurrent
 
 SYNAPSES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 DEAD, SATURATED = 1e-4, 0.9  # firing rates at which a layer says nothing any more
@@ -50,9 +50,12 @@ class Activity:
         self._hooks: list[Any] = []
 
     def __enter__(self) -> Self:
+        inside: set[nn.Module] = set()  # a recurrent layer answers for the neurons in it
         for name, module in self._net.named_modules():
             if isinstance(module, Neuron):
-                self._watch(name, module, Layer("neuron"), _neuron)
+                if module.spiking and module not in inside:
+                    self._watch(name, module, Layer("neuron"), _neuron)
+                inside.update(module.modules())
             elif isinstance(module, SYNAPSES):
                 self._watch(name, module, Layer("synapse"), _synapse)
         self._hooks.append(self._net.register_forward_pre_hook(self._count))
@@ -69,11 +72,13 @@ class Activity:
 
     @property
     def uncounted(self) -> list[str]:
-        """Modules that hold weight matrices and are neither counted nor part of a neuron."""
+        """Modules with weight matrices that are not counted; those of a PSN are its neurons'."""
         found, inside = [], [f"{name}." for name in self.layers]
         for name, module in self._net.named_modules():
             counted = name in self.layers or any(name.startswith(prefix) for prefix in inside)
-            if not counted and any(p.ndim > 1 for p in module.parameters(recurse=False)):
+            if (not counted or isinstance(module, Recurrent)) and any(
+                p.ndim > 1 for p in module.parameters(recurse=False)
+            ):
                 found.append(name or type(module).__name__)
         return found
 

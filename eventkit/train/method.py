@@ -25,7 +25,7 @@ from eventkit.errors import OptionError
 from eventkit.evaluate.activity import SYNAPSES
 from eventkit.evaluate.score import mixed, votes
 from eventkit.registry import bind, parse_spec, unknown
-from eventkit.snn import Neuron, carry, run
+from eventkit.snn import DelayedLinear, Neuron, carry, run
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ def bptt(step: Step, frames: Tensor) -> float:
 
 def checkpoint(step: Step, frames: Tensor, *, chunks: int = 4) -> float:
     """As `bptt`, in the memory of one of `chunks` parts of the sequence and the states between."""
+    _check(step.net)
     random = torch.get_rng_state()
 
     def part(piece: Tensor, states: Any) -> tuple[Tensor, Any]:
@@ -137,6 +138,7 @@ def ottt(step: Step, frames: Tensor, *, decay: float = 0.5, update: Update = "se
 def _windows(
     step: Step, frames: Tensor, window: int, update: Update, learned: set[int] | None
 ) -> float:
+    _check(step.net)
     total, random = 0.0, torch.get_rng_state()
     shares = len(frames) if learned is None else window * len(learned)
     with carry(step.net):
@@ -153,6 +155,16 @@ def _windows(
                     step.update()
             _detach(step.net)
     return total
+
+
+def _check(net: nn.Module) -> None:
+    """OptionError if a layer looks back and has no state that is carried from piece to piece."""
+    for name, module in net.named_modules():
+        if isinstance(module, DelayedLinear):
+            raise OptionError(
+                f"layer {name} (DelayedLinear) remembers nothing between pieces of a sequence: "
+                "use method=bptt"
+            )
 
 
 def _detach(net: nn.Module) -> None:

@@ -27,6 +27,7 @@ class Neuron(nn.Module):
     name: ClassVar[str]
     causal: ClassVar[bool] = True  # whether a step depends on nothing that comes after it
     graded: ClassVar[bool] = False  # whether spikes are more than zeros and ones
+    spiking: ClassVar[bool] = True  # whether what comes out are spikes, not membranes
 
     def __init__(self) -> None:
         super().__init__()
