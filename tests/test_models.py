@@ -96,9 +96,11 @@ def test_every_net_takes_any_size_and_number_of_steps(name, shape):
 
 @pytest.mark.parametrize("name", DEFINITIONS)
 def test_every_net_runs_where_products_are_rounded_to_bfloat16(name):
-    net = small(name, (2, 16, 16))
+    # Not 16 x 16: where a 3 x 3 kernel slides over 1 x 1 pixels, torch's bfloat16 convolution may
+    # leave NaN, from memory that it did not fill, in gradients of weights that see only padding.
+    net = small(name, (2, 32, 32))
     with torch.autocast("cpu", torch.bfloat16):
-        votes = net(noise(STEPS, 2, 2, 16, 16))
+        votes = net(noise(STEPS, 2, 2, 32, 32))
     votes.float().square().mean().backward()
     assert votes.isfinite().all()
     assert all(p.grad is None or p.grad.isfinite().all() for p in net.parameters())
