@@ -147,3 +147,13 @@ def test_columns_of_long_numbers_are_names(tmp_path):
     names = store.nodes["all/day"]["attributes"]["names"]
     assert names == ["20190201150000", "20190201160000"]
     assert store["all"].column("user").tolist() == [3, 3]
+
+
+def test_a_machine_with_another_byte_order_is_refused(gestures, tmp_path, monkeypatch):
+    to(tmp_path / "x.zarr", gestures)
+    monkeypatch.setattr(np, "little_endian", False)
+    with pytest.raises(StoreError, match="little-endian machines only"):
+        ek.open(tmp_path / "x.zarr")
+    with pytest.raises(StoreError, match="little-endian machines only"):
+        to(tmp_path / "y.zarr", gestures)
+    assert not (tmp_path / "y.zarr.building").exists()

@@ -114,6 +114,28 @@ def test_without_a_checksum_parts_are_joined_only_with_the_same_file(tmp_path, w
     assert got(other, waits, whole(BODY), **facts)[0] == BODY
 
 
+def test_a_busy_server_does_not_cost_what_came(tmp_path, waits):
+    """That it asks to wait 0 s says nothing of the part that is there."""
+    busy = plain(503, b"", Retry_After="0")
+    answers = [cut(BODY, 100_000), busy, whole(BODY)]
+    body, asked = got(tmp_path, waits, *answers, bytes=None)
+    assert body == BODY
+    assert [a.get("range") for a in asked] == [None, "bytes=100000-", "bytes=100000-"]
+
+
+def test_a_file_that_became_shorter_is_refused_at_once(tmp_path, waits):
+    (tmp_path / "data.bin.part").write_bytes(BODY[:5000])
+    told = refused(tmp_path, waits, plain(416, b""), match="no more than the 5,000 bytes")
+    assert "expected 256,000" in str(told)
+    assert not waits
+
+
+def test_an_address_with_a_blank_is_refused_at_once(tmp_path, waits):
+    with pytest.raises(FetchError, match="no address gives it to a program"):
+        download(of("http://127.0.0.1:1/a b"), tmp_path / "data.bin", manners=waits.manners())
+    assert not waits
+
+
 def test_a_whole_part_that_was_not_renamed_is_not_asked_for_again(tmp_path, waits):
     (tmp_path / "data.bin.part").write_bytes(BODY)
     assert download(of("http://127.0.0.1:1/"), tmp_path / "data.bin").read_bytes() == BODY

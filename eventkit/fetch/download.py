@@ -153,8 +153,11 @@ def _from(
             _once(url, source, part, progress, manners)
             return
         except Broken as error:
-            if not source.bytes and error.wait == 0 and before:
-                _forget(part)  # a part of which nobody knows whether it is whole
+            if error.beyond and source.bytes:
+                told = f"has no more than the {before:,} bytes that are there"
+                raise Refused(f"{told}, expected {source.bytes:,}") from None
+            if error.beyond:
+                _forget(part)  # of which nobody knows whether it is whole
             failed = 1 if _size(part) > before and not error.slow else failed + 1
             if failed >= manners.tries:
                 raise

@@ -28,12 +28,15 @@ class Refused(Exception):
 class Broken(Exception):
     """The connection failed or the server is busy; `wait` is how long it asked to wait (s).
 
-    With `slow` the bytes that came meanwhile are no reason to try for longer.
+    With `slow` the bytes that came meanwhile are no reason to try for longer; with `beyond` the
+    server has none after those that are there.
     """
 
-    def __init__(self, reason: str, wait: float | None = None, slow: bool = False) -> None:
+    def __init__(
+        self, reason: str, wait: float | None = None, slow: bool = False, beyond: bool = False
+    ) -> None:
         super().__init__(reason)
-        self.wait, self.slow = wait, slow
+        self.wait, self.slow, self.beyond = wait, slow, beyond
 
 
 @dataclass
@@ -82,13 +85,15 @@ def ask(url: str, start: int, tag: str | None, timeout: float) -> Iterator[Answe
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416:  # nothing beyond what is there
-            raise Broken("has no more bytes than are there", wait=0) from None
+            raise Broken("has no more bytes than are there", wait=0, beyond=True) from None
         reason = f"answers {error.code} {error.reason}"
         if error.headers.get("x-amzn-waf-action"):
             raise Refused(f"{reason} and asks for a person (a bot wall)") from None
         if error.code in AGAIN:
             raise Broken(reason, _wait(error.headers.get("Retry-After"))) from None
         raise Refused(reason) from None
+    except http.client.InvalidURL:
+        raise Refused("is no address: it has blanks or characters that belong in %XX") from None
     except urllib.error.URLError as error:
         raise Broken(f"cannot be reached ({error.reason})") from None
     except TimeoutError:
@@ -109,7 +114,7 @@ def _checked(found: Any, start: int) -> Answer:
     if status not in (200, 206):
         raise Refused(f"answers {status} {found.reason}")
     length = headers.get("Content-Length")
-    length = int(length) if length and length.isdigit() else None
+    length = int(length) if length and length.isdecimal() else None
     tag = headers.get("ETag")
     if status == 200:
         if length == 0:
@@ -126,7 +131,7 @@ def _wait(text: str | None) -> float | None:
     """Seconds of a Retry-After, which is a number or a date."""
     if text is None:
         return None
-    if text.strip().isdigit():
+    if text.strip().isdecimal():
         return float(text)
     try:
         return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())

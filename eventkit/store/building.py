@@ -189,6 +189,7 @@ class Building:
 
         Raises what `locked`, `already` and `begin` do.
         """
+        metadata.check_little_endian()
         if self.already(plan, overwrite):
             yield True
             return

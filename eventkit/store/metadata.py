@@ -103,6 +103,7 @@ def parse_root(text: bytes, where: str) -> tuple[dict[str, Any], dict[str, dict[
 
     Raises StoreDamaged when a bit of it changed, StoreError when it is of a newer schema.
     """
+    check_little_endian()
     try:
         document = json.loads(text)
         attributes: dict[str, Any] = document["attributes"]["eventkit"]
@@ -125,3 +126,9 @@ def parse_root(text: bytes, where: str) -> tuple[dict[str, Any], dict[str, dict[
             "update eventkit"
         )
     return attributes, document.get("consolidated_metadata", {}).get("metadata")
+
+
+def check_little_endian() -> None:
+    """Raise StoreError on a machine whose arrays would have to be byte-swapped."""
+    if not np.little_endian:
+        raise StoreError("eventkit stores are written and read on little-endian machines only")

@@ -18,7 +18,7 @@ import google_crc32c
 import numpy as np
 from numcodecs import blosc
 
-from eventkit.errors import StoreDamaged, StoreError
+from eventkit.errors import StoreDamaged
 from eventkit.store.files import opened
 from eventkit.store.objects import Place
 
@@ -205,9 +205,3 @@ class Shard:
         if self._file.read_into(data, offset) != len(data):
             raise StoreDamaged(f"{where}: is cut off; run eventkit verify")
         decode(data, out, where)
-
-
-def check_little_endian() -> None:
-    """Raise StoreError on a machine whose arrays would have to be byte-swapped."""
-    if not np.little_endian:
-        raise StoreError("eventkit stores are written and read on little-endian machines only")
