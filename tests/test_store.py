@@ -89,6 +89,21 @@ def test_a_batch_is_read_into_the_buffer_given(store):
         split.read([1, 9])
 
 
+@pytest.mark.parametrize(
+    ("sample", "first", "n", "match"),
+    [
+        (-1, 0, 1, "sample -1 of "),
+        (99, 0, 1, "sample 99 of "),
+        (0, 0, 99, r"frames 0\.\.99 of "),
+        (0, -1, 1, r"frames -1\.\.0 of "),
+    ],
+)
+def test_what_is_not_in_it_is_no_damage(store, sample, first, n, match):
+    with pytest.raises(StoreError, match=match) as raised:
+        ek.open(store)["train"].frames.read([sample], n, first=first)
+    assert not isinstance(raised.value, StoreDamaged)
+
+
 def test_a_pickled_split_reads_on(store):
     split = ek.open(store)["test"]
     first = split.frames[0]

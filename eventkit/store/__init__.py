@@ -86,11 +86,15 @@ class Dense:
             out = np.empty(shape, self.dtype)
         if out.shape != shape or out.dtype != self.dtype or not out.flags.c_contiguous:
             raise StoreError(f"out must be contiguous {self.dtype} {shape}")
+        if not 0 <= first <= first + n_frames <= self.shape[1]:
+            raise StoreError(f"frames {first}..{first + n_frames} of {self.shape[1]}: {self.path}")
         for row, index in zip(out, indices, strict=True):
             self._read_one(int(index), first, row)
         return out
 
     def _read_one(self, index: int, first: int, out: np.ndarray) -> None:
+        if not 0 <= index < self.shape[0]:
+            raise StoreError(f"sample {index} of {self.shape[0]}: {self.path}")
         if self._foreign is not None:
             self._foreign.read(index, first, out)
             return
@@ -301,6 +305,7 @@ class Store(Mapping[str, Split]):
 
     @property
     def splits(self) -> list[str]:
+        """The names of the splits, in the order of the dataset's description."""
         return list(self._splits)
 
     @property
