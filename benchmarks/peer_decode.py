@@ -41,7 +41,8 @@ def evutils() -> dict[str, Callable[[str], int]]:
     def streamed(path: str) -> int:
         return sum(len(part) for part in EventReader(path, n_events=1 << 18))
 
-    return dict.fromkeys((".aedat", ".aedat4", ".raw", ".dat"), streamed)
+    suffixes = (".aedat", ".aedat4", ".raw", ".dat", ".h5", ".hdf5", ".npz")
+    return dict.fromkeys(suffixes, streamed)
 
 
 def faery() -> dict[str, Callable[[str], int]]:
@@ -69,6 +70,47 @@ def expelliarmus() -> dict[str, Callable[[str], int]]:
         return len(Wizard(encoding=encoding).read(path))
 
     return {".raw": whole, ".dat": whole}
+
+
+def evlib() -> dict[str, Callable[[str], int]]:
+    import evlib as library
+
+    return {".hdf5": lambda path: len(library.load_events(path, sort=False).collect())}
+
+
+def h5py() -> dict[str, Callable[[str], int]]:
+    """What scripts for DSEC do: its columns into memory, with the offset of its times."""
+    import h5py as library
+    import numpy as np
+
+    def whole(path: str) -> int:
+        with library.File(path) as file:
+            x, y, p = (file[f"events/{name}"][()] for name in "xyp")
+            t = file["events/t"][()].astype(np.int64) + int(file["t_offset"][()])
+        return min(len(column) for column in (t, x, y, p))
+
+    return {".h5": whole}
+
+
+def numpy() -> dict[str, Callable[[str], int]]:
+    import numpy as library
+
+    def whole(path: str) -> int:
+        with library.load(path) as file:
+            return min(len(file[name]) for name in "txyp")
+
+    return {".npz": whole}
+
+
+def importRosbag() -> dict[str, Callable[[str], int]]:
+    """The reader of bags that Tonic uses."""
+    from importRosbag.importRosbag import importRosbag as load
+
+    def whole(path: str) -> int:
+        topics = load(filePathOrName=path, importTopics=["/dvs/events"], log="ERROR")
+        return len(topics["/dvs/events"]["ts"])
+
+    return {".bag": whole}
 
 
 def main(library: str, repeats: str, *files: str) -> None:

@@ -18,6 +18,7 @@ NAMES = [
     "decode",
     "decode_prophesee",
     "decode_inivation",
+    "decode_containers",
     "frames",
     "convert",
     "events_store",
