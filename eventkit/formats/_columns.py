@@ -240,6 +240,8 @@ def _normal(
         return times, columns, rows, np.ones(len(t), np.uint8), good
     if p.dtype == bool:
         return times, columns, rows, p.view(np.uint8), good
+    if p.dtype == np.uint8:
+        return times, columns, rows, p, good & (p <= 1)
     good &= (p == 0) | (p == 1) | (p == -1)
     return times, columns, rows, (p > 0).view(np.uint8), good
 
