@@ -21,7 +21,7 @@ BATCH, EPOCHS = 8, 20  # the same training on a busy machine, in more time
 @click.option(
     "--minutes",
     type=click.FloatRange(0, min_open=True),
-    default=5,
+    default=3,
     show_default=True,
     help="For the training, at most.",
 )

@@ -1,6 +1,7 @@
 """eventkit doctor: what is wrong with a recording, and a sound copy of it."""
 
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,12 @@ def _warm(as_json: bool) -> int:
 
     began = time.perf_counter()
     done = warm()
+    if find_spec("torch") is not None:
+        from eventkit.snn.ahead import warm as warm_neurons
+
+        done += warm_neurons()
+    elif not as_json:
+        click.echo("neurons are left out, as torch is not installed")
     seconds = time.perf_counter() - began
     if as_json:
         print_json({"seconds": seconds, "compiled": done})

@@ -1,5 +1,6 @@
 """The doctor: numbers against slow twins, planted faults found, copies that are clean."""
 
+import importlib.util
 import json
 import math
 from pathlib import Path
@@ -382,6 +383,7 @@ def test_warm_runs_every_writable_format(run):
     compiled = json.loads(out)["compiled"]
     writable = {name for name, fmt in ek.formats.FORMATS.items() if fmt.write}
     assert writable | {"frames", "voxel", "crop", "convert"} <= set(compiled)
+    assert importlib.util.find_spec("torch") is None or {"lif", "psn", "adlif"} <= set(compiled)
 
 
 def test_faults_of_real_recordings_are_found(samples):

@@ -10,7 +10,7 @@ import torch
 from directions import SMALL, Directions
 from torch import nn
 
-from eventkit.errors import OptionError
+from eventkit.errors import EventkitError, OptionError
 from eventkit.snn import DelayedLinear
 from eventkit.train import train
 from eventkit.train.average import Average, Statistics
@@ -158,3 +158,12 @@ def test_learned_delays_are_not_cut_into_pieces(spec):
     step = Step(net, lambda votes, first: votes.mean())
     with pytest.raises(OptionError, match=r"layer 1 .* remembers nothing between pieces"):
         method(spec)(step, torch.rand(8, 1, 1, 2, 2))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"method": "tbptt:window=0"}, {"loss": "no"}, {"schedule": "no"}]
+)
+def test_wrong_specs_leave_no_folder_behind(wrong, splits, tmp_path):
+    with pytest.raises(EventkitError):
+        quick(splits, tmp_path / "run", **wrong)
+    assert not (tmp_path / "run").exists()

@@ -38,9 +38,11 @@ from .checkpoint import (
 from .data import Batch, Part, Samples, ahead, parts
 from .distributed import World
 from .loop import Progress, Training
+from .losses import loss
+from .method import method
 from .report import report, tensorboard
 from .run import Run, read_json
-from .schedule import optimizer
+from .schedule import optimizer, schedule
 from .settings import Settings, recipe_of, to_toml
 
 
@@ -68,6 +70,8 @@ class Job:
     def start(self) -> dict[str, Any]:
         """Train from the beginning, in a new run folder."""
         s = self.settings
+        for check, spec in ((loss, s.loss), (method, s.method), (schedule, s.schedule)):
+            check(spec)  # before a folder is made that would be in the way of the next try
         random.seed(s.seed)
         np.random.seed(s.seed)  # noqa: NPY002 - for datasets that draw from it
         torch.manual_seed(s.seed)
