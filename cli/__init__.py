@@ -9,6 +9,7 @@ hand, 5 locked, 6 partial, 130 interrupted.
 import difflib
 import errno
 import os
+import re
 import select
 import sys
 import traceback
@@ -22,29 +23,44 @@ import click
 from eventkit import __version__
 from eventkit.errors import EventkitError
 
-COMMANDS = {
-    "datasets": "List the known datasets, or all about one.",
-    "fetch": "Download a dataset, check and unpack it.",
-    "adopt": "Use archives or a folder that are there as a dataset's data.",
-    "convert": "Make one Zarr store of training tensors from raw recordings.",
-    "finalize": "Finish a conversion that was done in parts, as by a job array.",
-    "inspect": "Show what a store holds and the command that made it.",
-    "verify": "Find any changed, cut or missing file of a store.",
-    "repair": "Make what is damaged in a store anew, from itself and the raw recordings.",
-    "merge": "Put several stores into one.",
-    "subset": "Make a store of some samples of another.",
-    "bench": "Time how fast a store is read here, and say what would make it faster.",
-    "train": "Train a spiking network on a store.",
-    "models": "List the networks, or all about one.",
-    "export": "Write a trained network as NIR, ONNX or for the Speck chip.",
-    "evaluate": "Measure a trained network: accuracy, operations, energy, latency.",
-    "info": "Show what a recording holds: format, size, events, time; or all below a folder.",
-    "doctor": "Find what is wrong with a recording, and write a sound copy of it.",
-    "translate": "Write a recording in another format.",
-    "view": "Draw a recording or a sample of a store: PNG sheet or GIF.",
-    "simulate": "Write a simulated stand-in of a dataset, in its own layout.",
-    "demo": "The whole way in minutes: simulate, convert, load, train, draw.",
+# In the order in which a new user needs them.
+SECTIONS = {
+    "Begin here": {
+        "demo": "The whole way in minutes: simulate, convert, load, train, draw.",
+    },
+    "Recordings": {
+        "info": "Show what a recording holds: format, size, events, time; or all below a folder.",
+        "view": "Draw a recording or a sample of a store: PNG sheet or GIF.",
+        "doctor": "Find what is wrong with a recording, and write a sound copy of it.",
+        "translate": "Write a recording in another format.",
+    },
+    "Datasets": {
+        "datasets": "List the known datasets, or all about one.",
+        "fetch": "Download a dataset, check and unpack it.",
+        "adopt": "Use archives or a folder that are there as a dataset's data.",
+        "simulate": "Write a simulated stand-in of a dataset, in its own layout.",
+    },
+    "Stores": {
+        "convert": "Make one Zarr store of training tensors from raw recordings.",
+        "finalize": "Finish a conversion that was done in parts, as by a job array.",
+        "inspect": "Show what a store holds and the command that made it.",
+        "verify": "Find any changed, cut or missing file of a store.",
+        "repair": "Make what is damaged in a store anew, from itself and the raw recordings.",
+        "merge": "Put several stores into one.",
+        "subset": "Make a store of some samples of another.",
+        "bench": "Time how fast a store is read here, and say what would make it faster.",
+    },
+    "Networks": {
+        "models": "List the networks, or all about one.",
+        "train": "Train a spiking network on a store.",
+        "evaluate": "Measure a trained network: accuracy, operations, energy, latency.",
+        "export": "Write a trained network as NIR, ONNX or for the Speck chip.",
+    },
 }
+COMMANDS = {name: about for section in SECTIONS.values() for name, about in section.items()}
+
+# Libraries that whole commands rest on, and the extras they come with.
+EXTRAS = {"torch": "torch"}
 
 # What to do about the failures of the operating system that a user can mend.
 ADVICE = {
@@ -71,8 +87,10 @@ class Table(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        width = max(map(len, COMMANDS))
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), about) for name, about in commands.items()])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -117,7 +135,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         except click.Abort as abort:
             _say(f"interrupted; {str(abort.__cause__ or '') or 'run the same command again'}")
             return 130
-        except (EventkitError, OSError) as error:
+        except (EventkitError, OSError, ModuleNotFoundError) as error:
+            if isinstance(error, ModuleNotFoundError) and error.name not in EXTRAS:
+                raise
             if os.environ.get("EVENTKIT_TRACEBACK") == "1":
                 traceback.print_exc()
             _drop_unwritten()
@@ -126,9 +146,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _sentence(error: Exception) -> str:
+    if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
+        return f"this needs {error.name}: pip install 'eventkit[{EXTRAS[error.name]}]'"
     if isinstance(error, EventkitError) or not isinstance(error, OSError):
         return str(error)
-    where = f"{error.filename}: " if error.filename else ""
+    # What is not yet complete has a name of its own, which the user did not give.
+    named = re.sub(r"\.([^/]+?)(\.[0-9a-f]{8})?\.part$", r"\1", str(error.filename or ""))
+    where = f"{named}: " if named else ""
     advice = ADVICE.get(error.errno or 0)
     return f"{where}{error.strerror or error}{f'; {advice}' if advice else ''}"
 

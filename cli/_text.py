@@ -83,6 +83,8 @@ def live(
 
     A second Ctrl-C interrupts as ever.
     """
+    if follow and isinstance(source, Path) and source.is_dir():
+        raise click.UsageError(f"--follow goes with a file that grows; {source} is a folder")
     if not (follow or isinstance(source, str)):
         if seconds is not None or idle_s is not None:
             named = "--seconds" if seconds is not None else "--idle"
@@ -128,6 +130,11 @@ def most_events(path: Any, format: str | None) -> int | None:
         fmt = formats.FORMATS[format] if format else formats.guess(path)
         return None if fmt.bound is None else fmt.bound(path)
     return None
+
+
+def counted(n: int, what: str) -> str:
+    """A count with its noun: 1 file, 2,000 files."""
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
 def number(value: float) -> str:

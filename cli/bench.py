@@ -5,13 +5,15 @@ from typing import Any
 
 import click
 
+from eventkit.errors import OptionError
+
 from ._text import PATH, number, print_facts, print_json, print_table, progress, size
 
 
 @click.command()
 @click.argument("store", type=PATH)
 @click.option("--split", help="Which split [the first].")
-@click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True)
+@click.option("--batch", "batch_size", type=click.IntRange(min=1), default=32, show_default=True)
 @click.option(
     "--seconds",
     type=click.FloatRange(min=0, max=600, min_open=True),
@@ -20,16 +22,19 @@ from ._text import PATH, number, print_facts, print_json, print_table, progress,
     help="How long each measurement takes.",
 )
 @click.option(
-    "--rep", metavar="SPEC", help="Of an events store: the representation to load as.",
-    default="frames:n=16", show_default=True,
+    "--rep", metavar="SPEC",
+    help="Of a store of events: the representation to load as.  [default: frames:n=16]",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
-    store: Path, split: str | None, batch_size: int, seconds: float, rep: str, as_json: bool
+    store: Path, split: str | None, batch_size: int, seconds: float, rep: str | None, as_json: bool
 ) -> None:
     """Time shuffled batches of a store, say where the time goes and what would make it faster."""
+    from eventkit.store import open
     from eventkit.store.bench import bench
 
+    if rep is not None and open(store).kind != "events":
+        raise OptionError(f"{store} holds frames as they were converted; it takes no --rep")
     with progress("measurements", "bench") as bar:
         told = bench(
             store,
@@ -45,7 +50,9 @@ def command(
         _print(told)
 
 
-def _loader(store: Path, told: dict[str, Any], seconds: float, rep: str) -> dict[str, Any] | None:
+def _loader(
+    store: Path, told: dict[str, Any], seconds: float, rep: str | None
+) -> dict[str, Any] | None:
     """Batches of eventkit.loader, as training gets them; None without torch."""
     import time
     from importlib.util import find_spec
@@ -54,7 +61,7 @@ def _loader(store: Path, told: dict[str, Any], seconds: float, rep: str) -> dict
         return None
     from eventkit.loader import EventDataset, loader
 
-    represent = rep if told["kind"] == "events" else None
+    represent = rep or "frames:n=16" if told["kind"] == "events" else None
     dataset = EventDataset(store, split=told["split"], represent=represent)
     batches = loader(dataset, told["batch_size"], shuffle=True)
     samples, started = 0, None

@@ -69,7 +69,12 @@ def spec(
     type=click.Choice(["number", "time"]),
     help="Frames of equal numbers of events (the default) or of equal time.",
 )
-@click.option("--duration", "length", type=DURATION, help="Frames of this duration each.")
+@click.option(
+    "--duration",
+    "length",
+    type=DURATION,
+    help="Frames of this duration each, as 50ms; a plain number is µs.",
+)
 @click.option("--rep", metavar="SPEC", help="Any representation, as voxel:bins=9.")
 @click.option(
     "--events",
@@ -172,7 +177,7 @@ def command(
 
 
 @contextmanager
-def partly(as_json: bool) -> Iterator[list[str]]:
+def partly(as_json: bool, word: str = "failed") -> Iterator[list[str]]:
     """List what could not be done, if anything; the list is also what it gives."""
     from eventkit.errors import PartlyDone
 
@@ -184,7 +189,7 @@ def partly(as_json: bool) -> Iterator[list[str]]:
         if as_json:
             print_json({"error": str(error), "failed": left})
         for line in left:
-            click.echo(f"eventkit: failed: {line}", err=True)
+            click.echo(f"eventkit: {word}: {line}", err=True)
         click.echo(f"eventkit: error: {error}", err=True)
 
 

@@ -29,7 +29,9 @@ MARKS = {"ok": "ok      ", "note": "note    ", "warning": "warning ", "damage": 
 @click.argument("file", type=PATH, required=False)
 @click.option("--repair", "out", type=PATH, metavar="OUT", help="Write a clean copy there.")
 @click.option("--from", "spec", metavar="SPEC", help=FROM_HELP)
-@click.option("--format", "to", metavar="SPEC", help="Format of the copy, as evt3:t0=first.")
+@click.option(
+    "--format", "to", metavar="SPEC", help="Format of the copy, as evt3:t0=first [its suffix]."
+)
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
 @click.option("--warm", is_flag=True, help="Compile all kernels ahead, as for cluster jobs.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

@@ -13,7 +13,9 @@ from ._text import PATH, number, print_facts, print_json, size
 @click.argument("store", type=PATH, required=False)
 @click.option("--split", default="test", show_default=True)
 @click.option("--batch", type=click.IntRange(1), default=16, show_default=True)
-@click.option("--represent", metavar="SPEC", help="Of a store of events.  [default: the run's]")
+@click.option(
+    "--rep", "represent", metavar="SPEC", help="Of a store of events.  [default: the run's]"
+)
 @click.option("--weights", type=click.Choice(["best", "last"]), default="best", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(

@@ -16,7 +16,7 @@ def command(store: str, as_json: bool) -> int:
     """
     from eventkit.convert import finalize
 
-    with partly(as_json) as left:
+    with partly(as_json, "not done") as left:
         summary = finalize(store)
     if left:
         return 6

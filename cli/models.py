@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from eventkit.errors import OptionError
+from eventkit.errors import OptionError, UnknownName
 
 from ._text import number, print_facts, print_json, print_table
 
@@ -48,6 +48,8 @@ def command(name: str | None, as_json: bool, **sizes: Any) -> None:
         option = "--input" if given[0] == "in_shape" else f"--{given[0]}"
         raise OptionError(f"{option} is for one network: eventkit models NAME {option} ...")
     known = [describe(each) for each in list_models(name or "*")]
+    if not known:
+        raise UnknownName(f"no model matches {name!r}; eventkit models lists all")
     if as_json:
         return print_json({facts["name"]: facts for facts in known})
     head = ["name", "input", "T", "parameters", "MAC/step", "neurons", "published"]

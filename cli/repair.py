@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ._text import PATH, STORE, duration, print_json, progress
+from ._text import PATH, STORE, counted, duration, print_json, progress
 
 
 @click.command()
@@ -42,7 +42,11 @@ def command(
         for name in told["repaired"]:
             click.echo(f"{name}: repaired")
         count = len(told["repaired"])
-        what = f"{count} files repaired in {duration(told['seconds'])}" if count else "is whole"
+        what = (
+            f"{counted(count, 'file')} repaired in {duration(told['seconds'])}"
+            if count
+            else "is whole"
+        )
         click.echo(f"{store}: {what}")
         for problem in told["left"]:
             click.echo(f"eventkit: {problem}; it is left alone, remove it", err=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from ._text import PATH, STORE, Bar, duration, print_facts, print_json, progress
+from ._text import PATH, STORE, Bar, counted, duration, print_facts, print_json, progress
 
 SHARE, ABOVE_0, FROM_0 = (
     click.FloatRange(0, 1),
@@ -21,7 +21,7 @@ SHARE, ABOVE_0, FROM_0 = (
 @click.option("--resume", type=PATH, metavar="RUN", help="Go on with an interrupted run.")
 @click.option("--out", type=PATH, help="New folder for the run.")
 @click.option("--recipe", type=click.Choice(["cpu", "paper"]), help="Whose settings to begin with.")
-@click.option("--represent", metavar="SPEC", help="Of a store of events, as frames:n=16.")
+@click.option("--rep", "represent", metavar="SPEC", help="Of a store of events, as frames:n=16.")
 @click.option("--epochs", type=click.IntRange(1), help="At most so many.")
 @click.option("--minutes", type=ABOVE_0, help="At most so long.")
 @click.option("--batch", type=click.IntRange(1), help="Samples of a forward pass.")
@@ -140,7 +140,8 @@ def print_result(result: dict[str, Any]) -> None:
     samples = ", ".join(f"{n:,} {part}" for part, n in result["samples"].items())
     facts = {
         "run": result["run"],
-        "trained": f"{result['parameters']:,} parameters, {result['epochs']:,} epochs, {samples}",
+        "trained": f"{result['parameters']:,} parameters, "
+        f"{counted(result['epochs'], 'epoch')}, {samples}",
         "time": f"{duration(result['seconds'])}, {result['waiting']:.1%} of it waiting for data",
         "test, last": _percent(accuracy["last"], "after the last epoch"),
         "test, best": _percent(

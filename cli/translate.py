@@ -61,6 +61,8 @@ def command(
     from eventkit import formats
     from eventkit.doctor.mend import refuse
 
+    if start is not None and stop is not None and stop <= start:
+        raise click.UsageError("--stop must be later than --start")
     sent = str(target).startswith("udp://")
     if not sent:
         if target == "-":

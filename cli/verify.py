@@ -2,7 +2,7 @@
 
 import click
 
-from ._text import STORE, print_json, progress, size
+from ._text import STORE, counted, print_json, progress, size
 
 
 @click.command()
@@ -36,7 +36,9 @@ def command(store: str, deep: bool, workers: int | None, as_json: bool) -> int:
             click.echo(problem)
         if problems:
             advice = f"eventkit repair {store} mends what is damaged"
-            click.echo(f"eventkit: {store}: {len(problems)} problems; {advice}", err=True)
+            click.echo(
+                f"eventkit: {store}: {counted(len(problems), 'problem')}; {advice}", err=True
+            )
         else:
             whole = ", every sample decodes to what was made" if deep else ""
             click.echo(f"{store}: every byte is as written{whole} ({size(n_bytes)})")

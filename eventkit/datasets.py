@@ -120,6 +120,8 @@ def load(name: str | Path) -> Dataset:
     if path.is_dir() and str(name) not in names():
         return Dataset(name=path.resolve().name, layout={"kind": "class_folders"})
     if str(name) not in names():
+        if "/" in str(name):
+            raise OptionError(f"{name}: no such folder; expected class folders in it")
         raise unknown("dataset", str(name), names())
     text = resource_files("eventkit.datasets_meta").joinpath(f"{name}.toml").read_bytes()
     return _parse(str(name), text, f"{name}.toml")

@@ -10,9 +10,7 @@ from eventkit.convert import convert
 @pytest.mark.parametrize("represent", ["frames:n=4", "events"])
 def test_bench_reports_stages_threads_limits_and_advice(represent, gestures, tmp_path, run):
     convert("dvsgesture", root=gestures, out=tmp_path / "s.zarr", represent=represent)
-    code, told, _ = run(
-        "bench", tmp_path / "s.zarr", "--seconds", 0.02, "--batch-size", 2, "--json"
-    )
+    code, told, _ = run("bench", tmp_path / "s.zarr", "--seconds", 0.02, "--batch", 2, "--json")
     told = json.loads(told)
     assert code == 0
     assert set(told["stages"]) == {"read", "checksum", "decompress", "assemble", "cast"}
@@ -26,4 +24,4 @@ def test_bench_reports_stages_threads_limits_and_advice(represent, gestures, tmp
     assert "decompress" in told
     assert run("bench", tmp_path / "s.zarr", "--split", "tests")[0] == 1
     assert run("bench", tmp_path / "nothing.zarr")[0] == 1
-    assert run("bench", tmp_path / "s.zarr", "--batch-size", 0)[0] == 2
+    assert run("bench", tmp_path / "s.zarr", "--batch", 0)[0] == 2

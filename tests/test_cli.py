@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from eventkit.cli import COMMANDS, main
+from eventkit.cli import COMMANDS, SECTIONS, main
 from eventkit.cli._text import DURATION, duration, number, print_json, progress, size
 from making import make_events
 
@@ -65,6 +65,59 @@ def test_help_lists_every_command(run):
     code, out, _ = run("--help")
     assert code == 0
     assert all(f"  {name} " in out for name in COMMANDS)
+    assert [line[:-1] for line in out.splitlines() if line.endswith(":")][1:] == list(SECTIONS)
+
+
+WITHOUT_TORCH = """
+import sys
+sys.modules["torch"] = None  # as if it were not installed
+from eventkit.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [["train", "s.zarr"], ["models"], ["evaluate", "r"], ["export", "r", "--to", "nir"], ["demo"]],
+)
+def test_what_needs_torch_says_so_in_one_sentence(here, argv):
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, *argv], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "eventkit: error: this needs torch: pip install 'eventkit[torch]'\n"
+    assert not list(here.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "sentence"),
+    [
+        (["info", ".", "--follow"], 2, "--follow goes with a file that grows; . is a folder"),
+        (["convert", "./nope", "--frames", "4"], 1, "./nope: no such folder"),
+        (["translate", "a.es", "b.es", "--start", "2s", "--stop", "1s"], 2, "--stop must be later"),
+        (["models", "x*"], 1, "no model matches 'x*'"),
+        (["export", ".", "--to", "nir"], 1, ". is no run folder; eventkit train makes one"),
+        (["export", "nope", "--to", "nir"], 1, "nope: No such file or directory; check the path"),
+    ],
+)
+def test_what_a_user_gets_wrong_is_said(run, here, argv, code, sentence):
+    got, _, err = run(*argv)
+    assert got == code
+    assert sentence in err
+
+
+def test_bench_of_frames_takes_no_representation(run, store):
+    code, _, err = run("bench", store, "--rep", "frames:n=3")
+    assert code == 1
+    assert "holds frames as they were converted; it takes no --rep" in err
+
+
+def test_unfinished_file_has_the_name_that_was_given(run, here, aedat):
+    code, _, err = run("translate", aedat, "nodir/b.es")
+    assert (code, err) == (
+        1,
+        "eventkit: error: nodir/b.es: No such file or directory; check the path\n",
+    )
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -320,6 +320,13 @@ def test_a_format_without_the_size_is_examined_with_that_of_the_original(tmp_pat
     assert (ledger["format"], ledger["clean"], ledger["after"]["t0"]) == ("evt3", True, 0)
 
 
+def test_a_copy_has_the_format_of_its_suffix_but_keeps_that_of_the_same_suffix(tmp_path):
+    path = tmp_path / "a.aedat"  # AEDAT 2, whose suffix here is .aedat2
+    ek.write(path, make_events(100, size=(128, 128)), "aedat2")
+    for name, suffix in {"es": ".es", "aedat2": ".aedat", "evt2": ".raw"}.items():
+        assert repair(path, tmp_path / f"copy{suffix}")["format"] == name
+
+
 def test_repair_refuses_what_it_must_not_overwrite_and_cannot_write(tmp_path, damaged):
     out = tmp_path / "out.aedat"
     out.write_text("precious")

@@ -30,11 +30,12 @@ def repair(
 ) -> dict[str, Any]:
     """Write a clean copy of a recording: what is sound in it, on the sensor, sorted by time.
 
-    Sorting is stable and needs memory for as many events as one may come late. The copy is in the
-    same format, or in the one named by `to` with the options `writing`; the other options are
-    those of the reader. Keys: path, out, format, read, dropped (events by reason), written, sorted
-    (how many steps back there were), counts (what the reader left out), before and after: what
-    `examine` says of both files, and clean: whether the copy has just these events, in order.
+    Sorting is stable and needs memory for as many events as one may come late. The copy is in
+    the format that `to` names, with the options `writing`, or that its suffix tells, or in that of
+    the recording; the other options are those of the reader. Keys: path, out, format, read,
+    dropped (events by reason), written, sorted (how many steps back there were), counts (what the
+    reader left out), before and after: what `examine` says of both files, and clean: whether the
+    copy has just these events, in order.
 
     Raises OptionError if `out` exists (unless `overwrite`) or is the recording itself, if the
     format cannot be written, or cannot hold the events, or if too many would have to wait.
@@ -43,7 +44,7 @@ def repair(
     refuse(path, out, overwrite)
     report = Report()
     parts = formats.stream(path, strict=False, format=format, report=report, **options)
-    name = to or format or formats.guess(path).name
+    name = to or _suited(path, out, format or formats.guess(path).name)
     write = FORMATS[name].write
     if write is None:
         raise OptionError(
@@ -70,6 +71,15 @@ def repair(
         "after": after,
         "clean": sound and after["events"] == ledger["inside"],
     }
+
+
+def _suited(path: Path, out: Path, name: str) -> str:
+    """The format that the suffix of `out` tells, or the recording's own if it tells none."""
+    suffix = out.suffix.lower()
+    if suffix == path.suffix.lower():
+        return name
+    known = [n for n, entry in FORMATS.items() if suffix in entry.suffixes and entry.write]
+    return known[0] if known and name not in known else name
 
 
 def refuse(path: Path, out: Path, overwrite: bool) -> None:

@@ -141,7 +141,7 @@ def allocate(
         n_bytes *= side
     if n_bytes > MAX_BYTES:
         raise OptionError(
-            f"{entry.name} of this sample has the shape {shape}, {n_bytes / 1e9:,.1f} GB; "
+            f"{entry.name} of this sample would have the shape {shape}, {n_bytes / 1e9:,.1f} GB; "
             "ask for fewer or longer bins, or cut the recording"
         )
     return np.zeros(shape, entry.dtype)

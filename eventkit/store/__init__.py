@@ -264,7 +264,8 @@ class Split:
         wanted = np.asarray(indices, np.intp)
         if len(wanted) and (wanted.min() < 0 or wanted.max() >= len(self)):
             raise StoreError(
-                f"samples {wanted.min()}..{wanted.max()} of {len(self)} in {self.name}"
+                f"samples {wanted.min():,} to {wanted.max():,} were asked for; "
+                f"{self.name} has {len(self):,}, from 0 on"
             )
         longest = int(self.n_frames[wanted].max()) if len(wanted) else 0
         if (self.n_frames[wanted] == longest).all():

@@ -320,7 +320,7 @@ def _advice(report: dict[str, Any]) -> list[str]:
     if share["assemble"] > 0.4 and report["kind"] != "events":
         advice.append(
             f"{share['assemble']:.0%} goes to putting batches together: with samples of "
-            f"{report['sample_bytes']:,} bytes larger batches help (--batch-size)"
+            f"{report['sample_bytes']:,} bytes larger batches help (--batch)"
         )
     if best["threads"] > 1 and best["samples_per_s"] > 1.2 * threads[0]["samples_per_s"]:
         advice.append(

@@ -18,7 +18,7 @@ from eventkit.loader import EventDataset
 from eventkit.registry import parse_spec, unknown
 from eventkit.store import Store
 
-from .checkpoint import LAST, WEIGHTS, load, load_with_facts
+from .checkpoint import LAST, load, load_with_facts
 from .data import Part, Samples
 from .distributed import World, world
 from .job import Job, keep_memory
@@ -112,7 +112,7 @@ def evaluate_run(
     if not (folder / "config.json").is_file():
         raise OptionError(f"{folder} is no run folder; eventkit train makes one")
     config = read_json(folder / "config.json")
-    net, about = load_with_facts(folder / (LAST if weights == "last" else WEIGHTS))
+    net, about = load_with_facts(folder / LAST if weights == "last" else folder)
     data = data if data is not None else config.get("data", {}).get("store")
     if data is None:
         raise OptionError(f"{folder} was trained on datasets in memory; name a store")

@@ -4,7 +4,9 @@ A file holds tensors by name and, as its metadata, one JSON text. A file that is
 does not fit the net that it names, is refused before any net is built at full size.
 """
 
+import errno
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eventkit.errors import EventkitError, FormatError, MissingExtra
+from eventkit.errors import EventkitError, FormatError, MissingExtra, OptionError
 from eventkit.models import create
 
 WEIGHTS = "model.safetensors"  # the epoch that was best on the validation samples
@@ -77,7 +79,16 @@ def load(path: str | Path) -> nn.Module:
 def load_with_facts(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     """The net as `load` gives it, and model, num_classes, in_shape, steps, classes and epoch."""
     path = Path(path)
+    if path.is_dir() and not (path / WEIGHTS).is_file():
+        run = (path / "config.json").is_file()
+        raise OptionError(
+            f"{path} has no weights yet; eventkit train --resume {path} goes on with it"
+            if run
+            else f"{path} is no run folder; eventkit train makes one"
+        )
     path = path / WEIGHTS if path.is_dir() else path
+    if not path.exists():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     tensors, about = read(path)
     try:
         sizes = {key: about[key] for key in ("num_classes", "steps")}
