@@ -370,7 +370,7 @@ def test_tonic_by_time_needs_order(options):
         ({"like": "snntorch"}, "like is 'snntorch', expected one of spikingjelly, tonic"),
         ({"bounds": "clip"}, "bounds is 'clip', expected one of raise, drop"),
         ({"n": 1.5}, "n is 1.5, expected a whole number"),
-        ({"n": 10**7}, r"has the shape \(10000000, 2, 34, 34\), 46.2 GB; ask for fewer"),
+        ({"n": 10**7}, r"would have the shape \(10000000, 2, 34, 34\), 46.2 GB; ask for fewer"),
     ],
 )
 def test_wrong_option_is_refused(recording, options, message):
