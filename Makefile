@@ -15,8 +15,8 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)          ## simulate recordings, convert, train, draw: the whole way in minutes
 	$(BIN)/eventkit demo
 
-test: $(STAMP)          ## the default suite
-	$(BIN)/python -m pytest
+test: $(STAMP)          ## the default suite, in two processes
+	$(BIN)/python -m pytest -n 2
 
 slow: $(STAMP)          ## the long tests: kills at random times, every bit flipped
 	$(BIN)/python -m pytest -m slow

@@ -1,7 +1,9 @@
 """What several test files make: events, recordings, stores, and the command in a process."""
 
+import contextlib
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -83,3 +85,18 @@ def eventkit(*arguments, **environment) -> subprocess.CompletedProcess:
         timeout=120,
         check=False,
     )
+
+
+def interrupt(process: subprocess.Popen) -> None:
+    """Ctrl-C until the process ends: one that comes just before a system call is lost in it.
+
+    Python notes a signal and looks at the note between its instructions, so a call that waits and
+    that begins in between waits on.
+    """
+    for _ in range(6):
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(5)
+            return
+    process.kill()
+    raise AssertionError("six times Ctrl-C did not end the process")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from eventkit.cli import COMMANDS, SECTIONS, main
 from eventkit.cli._text import DURATION, duration, number, print_json, progress, size
-from making import make_events
+from making import interrupt, make_events
 
 import eventkit as ek
 
@@ -210,7 +210,7 @@ def test_interrupt_exits_130_with_a_sentence(here):
     while pipe is None and running.poll() is None:
         with contextlib.suppress(OSError):
             pipe = os.open("trials_to_train.txt", os.O_WRONLY | os.O_NONBLOCK)
-    running.send_signal(signal.SIGINT)
+    interrupt(running)
     _, err = running.communicate()
     assert pipe is not None, err
     os.close(pipe)

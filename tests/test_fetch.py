@@ -3,7 +3,6 @@
 import datetime
 import hashlib
 import os
-import signal
 import socket
 import ssl
 import subprocess
@@ -13,7 +12,7 @@ import zipfile
 from email.utils import format_datetime
 
 import pytest
-from making import ROOT, eventkit, make_events, tree_hash
+from making import ROOT, eventkit, interrupt, make_events, tree_hash
 from serving import cut, plain, serving, whole
 
 import eventkit as ek
@@ -468,8 +467,7 @@ def test_ctrl_c_keeps_what_came_and_the_next_run_continues(tmp_path):
         part = root / ".fetch/digits.zip.part"
         while not part.exists() or part.stat().st_size < 300:
             time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
-        process.wait()
+        interrupt(process)
 
     with serving(stall, whole(body)) as server:
         toml = described(tmp_path, server.url, packed)
