@@ -101,6 +101,8 @@ def measured(name: str, path: Path, peers: Path | None) -> list[dict]:
 
 def run(peers: Path | None, samples: Path | None = None) -> list[dict]:
     """Rows for the table."""
+    if samples is None and "EVENTKIT_SAMPLES" in os.environ:
+        samples = Path(os.environ["EVENTKIT_SAMPLES"])
     rows = []
     for name in PEERS:
         with tempfile.TemporaryDirectory() as folder:

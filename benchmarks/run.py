@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import sys
+import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -63,11 +64,14 @@ def main() -> None:
     sys.path.insert(0, str(HERE))
     rows = []
     for name in options.names or NAMES:
-        print(f"{name} ...", file=sys.stderr, flush=True)
-        rows += importlib.import_module(name).run(options.peers)
+        began = time.perf_counter()
+        made = importlib.import_module(name).run(options.peers)
+        rows += made
+        seconds = time.perf_counter() - began
+        print(f"{name}, {seconds:.0f} s\n\n{table(made)}\n", file=sys.stderr, flush=True)
+        if options.json:
+            options.json.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1))
     print(f"{machine()}\n\n{table(rows)}")
-    if options.json:
-        options.json.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from eventkit.errors import FormatError, OptionError, UnknownName
@@ -148,8 +149,20 @@ def test_speck_gets_whole_numbers_that_answer_alike(tmp_path):
     assert told["answers_equal"] >= 0.5  # int8 weights change some
 
 
+def test_a_bias_beyond_16_bits_makes_the_grid_of_speck_coarser(tmp_path):
+    """Weights of at most 0.01 would be multiplied by 12,700, and a bias of 5 would wrap."""
+    layer = nn.Conv2d(2, 4, 3)
+    nn.init.constant_(layer.weight, 0.01)
+    nn.init.constant_(layer.bias, 5.0)
+    path = tmp_path / "speck.safetensors"
+    export(plain(Fold(layer), IF()), path, "speck", in_shape=(2, 3, 3), steps=2)
+    found = load_file(path)
+    assert found["0.0.bias"].tolist() == [32767] * 4
+    assert (found["0.0.weight"] == round(0.01 * 32767 / 5)).all()
+
+
 def test_memory_of_speck_is_counted_in_powers_of_two():
-    """As snn.md's formula: c 2^(ceil log2 kxky + ceil log2 f), f 2^(ceil log2 h + ceil log2 w)."""
+    """By sinabs' formula: c 2^(ceil log2 kxky + ceil log2 f), f 2^(ceil log2 h + ceil log2 w)."""
     conv = nn.Conv2d(3, 20, 3, padding=1, bias=False)
     layers, _ = chain(nn.Sequential(Fold(conv), IF()), (3, 36, 36))
     (core,), _ = _cores(layers)

@@ -11,7 +11,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from .plain import Plain
 KI = 1024
 CORES = [(16, 64)] * 3 + [(32, 32)] * 2 + [(64, 16)] * 2 + [(16, 16)] * 2  # kernel, neuron Ki words
 CHANNELS, MAP, INPUT, KERNEL, BIASES, CLASSES = 1024, 64, 128, 16, 1024, 15
+MEMBRANE = 32767  # the largest number of a membrane, a threshold and a bias
 
 
 @dataclass(frozen=True)
@@ -169,12 +170,12 @@ def placed(cores: list[Core]) -> list[int] | None:
 
 
 def quantised(layers: list[Layer]) -> list[Layer]:
-    """The layers with weights, biases and thresholds on the grid of int8, as the chip has them."""
+    """The layers with weights, biases and thresholds as whole numbers, as the chip has them."""
     out: list[Layer] = []
     scale = 1.0
-    for layer in layers:
+    for i, layer in enumerate(layers):
         if layer.weight is not None:
-            scale = 127 / max(1e-12, float(layer.weight.abs().max()))
+            scale = _scale(layer, next(later for later in layers[i:] if later.kind == "neuron"))
             bias = None if layer.bias is None else (layer.bias * scale).round()
             out.append(Layer(layer.name, layer.kind, layer.in_shape, layer.out_shape,
                              (layer.weight * scale).round(), bias, layer.how))  # fmt: skip
@@ -187,6 +188,14 @@ def quantised(layers: list[Layer]) -> list[Layer]:
         else:
             out.append(layer)
     return out
+
+
+def _scale(layer: Layer, neuron: Layer) -> float:
+    """What weights are multiplied by: the largest that int8, and int16 of what is added, allow."""
+    bias = 0.0 if layer.bias is None else float(layer.bias.abs().max())
+    summed = float(max(neuron.how["v_threshold"], abs(neuron.how["v_reset"] or 0.0), bias))
+    largest = float(cast("Tensor", layer.weight).abs().max())
+    return min(127 / max(1e-12, largest), MEMBRANE / max(1e-12, summed))
 
 
 def write(layers: list[Layer], path: Path, steps: int) -> dict[str, Any]:
