@@ -1,4 +1,4 @@
-"""Write the generated parts of README.md, docs/datasets.md and docs/formats.md: docs/readme.py
+"""Write the generated parts of README.md and of docs/: docs/readme.py
 
 With --benchmarks ROWS.json also that of the benchmarks.
 
@@ -102,13 +102,19 @@ def sources_table() -> str:
     return "\n".join(lines)
 
 
-def benchmark_table(rows: Path) -> str:
-    """The rows of a benchmark run, with the machine."""
+def benchmark_table(rows: Path, brief: bool = False) -> str:
+    """The rows of a benchmark run, with the machine; `brief` keeps one of each kind, with a bar."""
     sys.path.insert(0, str(ROOT / "benchmarks"))
     from run import table
 
     told = json.loads(rows.read_text())
-    return f"{told['machine']}:\n\n{table(told['rows'])}"
+    kept = [row for row in told["rows"] if not brief or _is_main(row)]
+    return f"{told['machine']}:\n\n{table(kept)}"
+
+
+def _is_main(row: dict[str, Any]) -> bool:
+    details = ("whole", "two threads", "indexed", "N-MNIST", "files of")
+    return bool(row["bar"]) and not any(word in row["what"] for word in details)
 
 
 def replaced(text: str, name: str, table: str) -> str:
@@ -127,7 +133,10 @@ def main() -> None:
     page = ROOT / "docs" / "formats.md"
     page.write_text(replaced(page.read_text(), "formats", formats_page()))
     if options.benchmarks:
-        text = replaced(text, "benchmarks", benchmark_table(options.benchmarks))
+        text = replaced(text, "benchmarks", benchmark_table(options.benchmarks, brief=True))
+        page = ROOT / "docs" / "benchmarks.md"
+        whole = benchmark_table(options.benchmarks)
+        page.write_text(replaced(page.read_text(), "benchmarks", whole))
     path.write_text(text)
     page = ROOT / "docs" / "datasets.md"
     page.write_text(replaced(page.read_text(), "sources", sources_table()))
