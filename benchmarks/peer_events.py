@@ -5,11 +5,15 @@ python peer_events.py LIBRARY KIND FILE OUT.npz     columns t, x, y, p, int64 (p
 
 Each function opens the file as the library's own documentation says, in the order of the file and
 with no options that a user would have to guess. It is in READERS for the kinds of files that the
-library has a reader for.
+library has a reader for. A library that is not installed is left out of the versions. AEStream
+receives SPIF words as datagrams and counts them by pixel: x and y are given, t is NOT_TOLD.
 """
 
+import contextlib
 import json
+import socket
 import sys
+import time
 import types
 from importlib import import_module, metadata
 from pathlib import Path
@@ -24,6 +28,7 @@ NAMES = {
     "evt3": "evt3",
     "aedat": "aedat",
     "dv_processing": "dv_processing",
+    "AEStream": "aestream",
     "Tonic": "tonic",
     "SpikingJelly": "spikingjelly",
 }
@@ -92,6 +97,32 @@ def dv_processing(path):
     return joined(parts)
 
 
+def aestream(path):
+    from aestream import FileInput
+
+    return columns(FileInput(path, (1 << 11, 1 << 11)).load(), t="timestamp", p="polarity")
+
+
+def aestream_udp(path, side=1 << 11, datagram=512):
+    """The words of a file, sent to AEStream's receiver: how many each pixel has."""
+    from aestream import UDPInput
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
+        out.bind(("127.0.0.1", 0))
+        port = out.getsockname()[1]
+    data = Path(path).read_bytes()
+    with UDPInput((side, side), device="cpu", port=port) as receiver:
+        time.sleep(1)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
+            for at in range(0, len(data), datagram):
+                out.sendto(data[at : at + datagram], ("127.0.0.1", port))
+                time.sleep(0.002)
+        time.sleep(1)
+        counts = np.asarray(receiver.read()).astype(np.int64)
+    x, y = (np.repeat(axis, counts.ravel()) for axis in np.indices(counts.shape).reshape(2, -1))
+    return [np.full(len(x), NOT_TOLD), x, y, np.zeros(len(x))]
+
+
 def tonic(function):
     def read(path):
         import tonic.io
@@ -121,6 +152,7 @@ def spikingjelly(function):
 WIZARDS = {kind: expelliarmus(kind) for kind in ("evt2", "evt3", "dat")}
 AEDAT = ("aedat1", "aedat2", "davis240", "davis346", "aedat3", "aedat4")
 EVT = ("evt2", "evt21", "evt3")
+NOT_TOLD = -1
 READERS = {
     "evutils": dict.fromkeys((*AEDAT, *EVT, "dat", "hdf5", "npz"), evutils),
     "faery": dict.fromkeys(("aedat4", *EVT, "dat", "es"), faery),
@@ -129,6 +161,7 @@ READERS = {
     "evt3": {"evt3": evt3},
     "aedat": {"aedat4": aedat},
     "dv_processing": {"aedat4": dv_processing},
+    "AEStream": {**dict.fromkeys(("aedat4", "evt3", "dat"), aestream), "spif": aestream_udp},
     "Tonic": {
         "aedat2": tonic("read_dvs_128"),
         "davis346": tonic("read_davis_346"),
@@ -144,10 +177,11 @@ READERS = {
 
 
 def versions():
-    return {
-        "versions": {name: metadata.version(module) for name, module in NAMES.items()},
-        "kinds": {name: list(readers) for name, readers in READERS.items()},
-    }
+    found = {}
+    for name, module in NAMES.items():
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(module)
+    return {"versions": found, "kinds": {name: list(READERS[name]) for name in found}}
 
 
 def main(library, kind, path, out):
