@@ -174,8 +174,8 @@ def write(
     """Write events, or chunks of them, in the format named or that of the suffix.
 
     The file appears under its name only when it is complete. A path udp://HOST:PORT sends them as
-    words of `spif`, with speed=1 at the pace of their times. Raises OptionError when the format
-    cannot hold the events.
+    words of `spif`, with speed=1 at the pace of their times, with times=False without them. Raises
+    OptionError when the format cannot hold the events.
     """
     if isinstance(path, str) and path.startswith("udp://"):
         from eventkit.formats import _live

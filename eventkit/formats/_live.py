@@ -31,6 +31,7 @@ TICK = 0.05  # s between two looks at a file, a clock or a wish to stop
 BLOCK, LARGEST = 1 << 20, 1 << 16  # bytes that are held, and of the largest datagram
 LONGEST = 1 << 27  # bytes that a record may have
 DATAGRAM, RECEIVED = 512, 1 << 25  # bytes of one that is sent, and of the queue of those received
+NO_TIME = np.uint32(1 << 31)  # the bit of a word that no time follows
 DROPS = 40  # SO_RXQ_OVFL of Linux: count what found no place in that queue
 ENOUGH = 64  # bytes of which a suffix can be believed that they have no magic
 STEP = 1000  # µs of events that are sent at once, where they are sent at their pace
@@ -351,10 +352,14 @@ def cut_off(feed: Feed, report: Report, strict: bool, what: str, before: int = 0
 def send(
     address: str, chunks: Iterable[Events], name: str | None, options: Mapping[str, Any]
 ) -> None:
-    """Events as datagrams of `spif`; speed=1 is at the pace of their times, 2 twice as fast."""
+    """Events as datagrams of `spif`; speed=1 is at the pace of their times, 2 twice as fast.
+
+    times=False sends words without times, as AEStream's receiver takes a time for one more event.
+    """
     if name not in (None, "spif"):
         raise OptionError(f"{address}: datagrams are written as spif, not as {name}")
-    speed = bind(_speed, options, "spif by udp")["speed"]
+    asked = bind(_sending, options, "spif by udp")
+    speed = asked["speed"]
     if speed is not None and not speed > 0:
         raise OptionError(f"speed is {speed}, expected more than 0, as 1 for real time")
     write = FORMATS["spif"].write
@@ -362,25 +367,28 @@ def send(
     family, kind, proto, _, place = _resolved(address, passive=False)
     with socket.socket(family, kind, proto) as out:
         out.connect(place)
-        write(_Sender(out), _paced(chunks, speed) if speed else chunks)
+        write(_Sender(out, asked["times"]), _paced(chunks, speed) if speed else chunks)
 
 
-def _speed(*, speed: float | None = None) -> None:
+def _sending(*, speed: float | None = None, times: bool = True) -> None:
     """The options of `send`."""
 
 
 class _Sender:
-    """A socket as a file: what is written is sent, whole words of 8 bytes in each datagram."""
+    """A socket as a file: what is written is sent, whole words of 8 bytes in each datagram, or of 4
+    without their times."""
 
-    def __init__(self, out: socket.socket) -> None:
-        self._out = out
+    def __init__(self, out: socket.socket, times: bool) -> None:
+        self._out, self._times = out, times
 
     def write(self, data: bytes) -> int:
         view = memoryview(data)
+        if not self._times:
+            view = memoryview((np.frombuffer(data, "<u4")[::2] | NO_TIME).tobytes())
         for at in range(0, len(view), DATAGRAM):
             with contextlib.suppress(ConnectionRefusedError):  # nobody listens, or not yet
                 self._out.send(view[at : at + DATAGRAM])
-        return len(view)
+        return len(data)
 
 
 def _paced(chunks: Iterable[Events], speed: float) -> Iterator[Events]:

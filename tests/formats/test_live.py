@@ -195,6 +195,22 @@ def test_words_without_a_time_and_odd_datagrams_are_understood(port):
     assert report.counts == {"trailing bytes": 3}
 
 
+def test_events_are_sent_without_their_times_if_asked():
+    events, got = EVENTS[:300], []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(("127.0.0.1", 0))
+        receiver.settimeout(5)
+        ek.write(f"udp://127.0.0.1:{receiver.getsockname()[1]}", events, times=False)
+        while sum(map(len, got)) < 4 * 300:
+            got.append(receiver.recv(1 << 16))
+    words = np.frombuffer(b"".join(got), "<u4")
+    assert max(map(len, got)) <= 512
+    assert (words >> 31).all()
+    assert (words >> 16 & 0x7FFF).tolist() == events.x.tolist()
+    assert (words & 0x7FFF).tolist() == events.y.tolist()
+    assert (words >> 15 & 1).tolist() == events.p.tolist()
+
+
 @pytest.mark.parametrize(
     ("address", "options", "reason"),
     [
