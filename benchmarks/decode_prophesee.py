@@ -2,13 +2,13 @@
 
 The files are real recordings (--samples FOLDER, default $EVENTKIT_SAMPLES), one after the other
 with later times until there are 50 million events; without them, random events. As in `decode`.
+Two threads decode one file.
 """
 
 import argparse
 import json
 import os
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,7 @@ PEERS = {
 }
 
 
-def tiled(sample: Path, out: Path, word: str, low: int) -> None:
+def tiled(sample: Path, out: Path, word: str, low: int, n: int) -> None:
     """The words of a recording again and again, each time from where the time was before."""
     events = ek.read(sample)
     data = sample.read_bytes()
@@ -48,20 +48,20 @@ def tiled(sample: Path, out: Path, word: str, low: int) -> None:
         file.write(b"% " + f"evt {kind[3]}.0\n".encode())
         file.write(f"% format {kind};height={height};width={width}\n".encode())
         file.write(f"% geometry {width}x{height}\n% end\n".encode())
-        for turn in range(LARGE // len(events) + 1):
+        for turn in range(n // len(events) + 1):
             words[times] = 8 << bits | (high + turn * step & (1 << bits) - 1)
             file.write(words.tobytes())
 
 
-def made(name: str, samples: Path | None, folder: Path) -> Path:
-    """A large file of the format."""
+def made(name: str, samples: Path | None, folder: Path, n: int) -> Path:
+    """A file of the format with n events or a few more."""
     path = folder / f"{name}.{'dat' if name == 'dat' else 'raw'}"
     if samples is not None and name in REAL:
         sample, word, low = REAL[name]
-        tiled(samples / "recordings" / sample, path, word, low)
+        tiled(samples / "recordings" / sample, path, word, low, n)
         return path
     if samples is None:
-        events = recording(LARGE // 10, 256, 4)
+        events = recording(n // 10, 256, 4)
     else:
         events = ek.read(samples / "recordings" / REAL["evt2"][0])
     span = int(events.t[-1] - events.t[0]) + 1
@@ -69,7 +69,7 @@ def made(name: str, samples: Path | None, folder: Path) -> Path:
         path,
         (
             events.trusted(events.t + turn * span, events.x, events.y, events.p, events.size)
-            for turn in range(LARGE // len(events) + 1)
+            for turn in range(n // len(events) + 1)
         ),
         format=name,
         **({"order": "legacy"} if name == "evt21" else {}),  # the order that the peer reads right
@@ -77,8 +77,8 @@ def made(name: str, samples: Path | None, folder: Path) -> Path:
     return path
 
 
-def streamed(path: Path) -> int:
-    return sum(len(part) for part in ek.stream(path, CHUNK))
+def streamed(path: Path, threads: int = 1) -> int:
+    return sum(len(part) for part in ek.stream(path, CHUNK, threads=threads))
 
 
 def measured(name: str, path: Path, peers: Path | None) -> list[dict]:
@@ -89,8 +89,7 @@ def measured(name: str, path: Path, peers: Path | None) -> list[dict]:
         best = min(others, key=lambda other: others[other]["seconds"] if peers else 0)
         one = rate(lambda: streamed(path))
         whole = rate(lambda: len(ek.read(path, into=into)))
-    with ThreadPoolExecutor(2) as pool:
-        two = rate(lambda: sum(pool.map(streamed, [path, path])))
+    two = rate(lambda: streamed(path, threads=2))
     title = ek.formats.FORMATS[name].title
     return [
         row(f"{title}, streamed", one, others[best], best, "≥ 1.5 ×"),
@@ -99,14 +98,14 @@ def measured(name: str, path: Path, peers: Path | None) -> list[dict]:
     ]
 
 
-def run(peers: Path | None, samples: Path | None = None) -> list[dict]:
+def run(peers: Path | None, samples: Path | None = None, n: int = LARGE) -> list[dict]:
     """Rows for the table."""
     if samples is None and "EVENTKIT_SAMPLES" in os.environ:
         samples = Path(os.environ["EVENTKIT_SAMPLES"])
     rows = []
     for name in PEERS:
         with tempfile.TemporaryDirectory() as folder:
-            rows += measured(name, made(name, samples, Path(folder)), peers)
+            rows += measured(name, made(name, samples, Path(folder), n), peers)
     return rows
 
 
@@ -114,6 +113,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peers", type=Path, help="a virtual environment with the other libraries")
     parser.add_argument("--samples", type=Path, default=os.environ.get("EVENTKIT_SAMPLES"))
+    parser.add_argument("--events", type=int, default=LARGE, help="events in a file [%(default)s]")
     options = parser.parse_args()
-    for line in run(options.peers, options.samples):
+    for line in run(options.peers, options.samples, options.events):
         print(json.dumps(line, ensure_ascii=False))
