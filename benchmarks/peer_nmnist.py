@@ -1,7 +1,7 @@
-"""SpikingJelly's side of benchmarks/nmnist.py: python peer_nmnist.py SAMPLES.npz SECONDS SEED
+"""SpikingJelly's side of benchmarks/nmnist.py: python peer_nmnist.py SAMPLES.npz EPOCHS SEED
 
 Its own NMNISTNet (c128, PLIF) and recipe: Adam 1e-3, cosine over 64 epochs, mean squared error of
-the firing rate, batches of 32, frames as they are; as many epochs as the time allows.
+the firing rate, batches of 32, frames as they are.
 """
 
 import json
@@ -14,7 +14,7 @@ from spikingjelly.activation_based import functional, neuron, surrogate
 from spikingjelly.activation_based.model import parametric_lif_net
 
 
-def main(file: str, seconds: float, seed: int) -> None:
+def main(file: str, epochs: int, seed: int) -> None:
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     data = {key: torch.from_numpy(array) for key, array in np.load(file).items()}
@@ -26,12 +26,8 @@ def main(file: str, seconds: float, seed: int) -> None:
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=64)
     labels, test_labels = data["train_labels"].long(), data["test_labels"].long()
-    start, accuracies = None, []
-
-    def left() -> bool:
-        return start is None or time.monotonic() - start < seconds
-
-    while left():
+    start, accuracies = time.monotonic(), []
+    for _ in range(epochs):
         net.train()
         order = rng.permutation(len(labels))
         for first in range(0, len(order), 32):
@@ -43,9 +39,6 @@ def main(file: str, seconds: float, seed: int) -> None:
             loss.backward()
             optimizer.step()
             functional.reset_net(net)
-            start = start or time.monotonic()
-            if not left():
-                break
         schedule.step()
         net.eval()
         right = 0
@@ -63,4 +56,4 @@ def main(file: str, seconds: float, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], float(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
