@@ -19,7 +19,7 @@ from decode import one_core, peer, rate, row, streamed
 import eventkit as ek
 from eventkit.events import Events
 
-EVENTS, CHUNK = 50_000_000, 200_000
+EVENTS, CHUNK = 50_000_000, 1_000_000
 REDUCED = {"pixels.bs2": 25}  # holds 8.4 s only
 SLOW = {"tonic": 10}
 SIZE = (346, 260)
@@ -37,11 +37,12 @@ def recording(n: int, size: tuple[int, int], step: int) -> Iterator[Events]:
     """Random events, `step` µs apart at most, in order of time."""
     rng = np.random.default_rng(0)
     last = 0
-    for _ in range(n // CHUNK):
-        t = last + np.cumsum(rng.integers(0, step + 1, CHUNK))
+    for at in range(0, n, CHUNK):
+        m = min(CHUNK, n - at)
+        t = last + np.cumsum(rng.integers(0, step + 1, m))
         last = int(t[-1])
-        x, y = (rng.integers(0, side, CHUNK, np.uint16) for side in size)
-        yield Events(t, x, y, rng.integers(0, 2, CHUNK, np.uint8), size)
+        x, y = (rng.integers(0, side, m, np.uint16) for side in size)
+        yield Events(t, x, y, rng.integers(0, 2, m, np.uint8), size)
 
 
 def measure(path: Path, what: str, libraries: list[str], peers: Path | None) -> list[dict]:

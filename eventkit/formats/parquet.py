@@ -97,39 +97,52 @@ def _table(path: Path, file: Any) -> Table:
             check_numbers(path, known[column], np.dtype(kind.to_pandas_dtype() if whole else "O"))
     return Table(
         lambda: _blocks(path, file, known, timed),
-        _rows(path, file, set(known.values())),
+        _rows(path, file),
         _size(schema.metadata or {}),
         kinds["t"].unit if timed else None,
     )
 
 
-def _rows(path: Path, file: Any, names: set[str]) -> int:
-    """The number of rows; FormatError unless the file says the same of all its parts."""
+def _rows(path: Path, file: Any) -> int:
+    """The number of rows; FormatError unless the file says the same of its groups."""
     said = file.metadata
-    groups = [said.row_group(i) for i in range(said.num_row_groups)]
-    columns = [(group, group.column(i)) for group in groups for i in range(said.num_columns)]
-    odd = [c for g, c in columns if c.path_in_schema in names and c.num_values != g.num_rows]
-    if odd or sum(group.num_rows for group in groups) != said.num_rows:
-        raise FormatError(path, None, f"its {said.num_rows:,} rows are not those of its columns")
+    if sum(said.row_group(i).num_rows for i in range(said.num_row_groups)) != said.num_rows:
+        raise FormatError(path, None, f"its {said.num_rows:,} rows are not those of its groups")
     return int(said.num_rows)
 
 
 def _blocks(path: Path, file: Any, known: dict[str, str], timed: bool) -> Iterator[Block]:
-    """All rows; a missing value is NaN."""
-    pyarrow, n = _pyarrow(), 0
-    for batch in file.iter_batches(ROWS, columns=list(known.values()), use_threads=False):
-        found = {}
-        for column, name in known.items():
-            values = batch.column(name)
-            if column == "t" and timed:
-                values = values.cast(pyarrow.int64())
-            elif pyarrow.types.is_boolean(values.type):
-                values = values.cast(pyarrow.uint8())
-            found[column] = values.to_numpy(zero_copy_only=False)
-        yield block_of(found)
-        n += len(batch)
-    if n != file.metadata.num_rows:
-        raise FormatError(path, None, f"it has {n:,} rows, not the {file.metadata.num_rows:,} told")
+    """All rows, group by group; a missing value is NaN."""
+    pyarrow, names = _pyarrow(), list(known.values())
+    leaves = [i for i in range(len(file.schema)) if file.schema.column(i).path in names]
+    for number in range(file.metadata.num_row_groups):
+        group, n = file.metadata.row_group(number), 0
+        for batch in file.iter_batches(ROWS, [number], columns=names, use_threads=False):
+            if not n:
+                _check_columns(path, group, leaves)
+            found = {}
+            for column, name in known.items():
+                values = batch.column(name)
+                if column == "t" and timed:
+                    values = values.cast(pyarrow.int64())
+                elif pyarrow.types.is_boolean(values.type):
+                    values = values.cast(pyarrow.uint8())
+                found[column] = values.to_numpy(zero_copy_only=False)
+            yield block_of(found)
+            n += len(batch)
+        if n != group.num_rows:
+            reason = f"row group {number} has {n:,} rows, not the {group.num_rows:,} told"
+            raise FormatError(path, None, reason)
+
+
+def _check_columns(path: Path, group: Any, leaves: list[int]) -> None:
+    """FormatError if one of these columns has other rows than its group.
+
+    Only for groups of which pyarrow has read rows: `column` ends the process where a column's
+    metadata contradict themselves, and only reading them says so with an exception.
+    """
+    if any(group.column(i).num_values != group.num_rows for i in leaves):
+        raise FormatError(path, None, f"its {group.num_rows:,} rows are not those of its columns")
 
 
 def _size(metadata: dict[bytes, bytes]) -> Size | None:

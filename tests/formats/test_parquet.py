@@ -1,5 +1,6 @@
 """Parquet: other writers' columns and types, missing values, damage, and its missing library."""
 
+import subprocess
 import sys
 
 import numpy as np
@@ -82,6 +83,37 @@ def test_every_changed_bit_of_a_page_is_noticed_or_harmless(tmp_path):
 def test_damaged_files_are_read_or_refused(tmp_path):
     write(tmp_path / "source.parquet", example("parquet", 60))
     assert len(lost(tmp_path, range(200), "parquet")) <= 2
+
+
+def test_metadata_at_which_pyarrow_ends_the_process_are_refused(tmp_path):
+    path = tmp_path / "levels.parquet"
+    write(path, example("parquet", 60))
+    data = path.read_bytes()
+    optional, required = b"\x25\x02\x18\x01t", b"\x25\x00\x18\x01t"  # column t of the schema
+    assert data.count(optional) == 1
+    path.write_bytes(data.replace(optional, required))
+    program = f"from eventkit.formats import read\nread({str(path)!r})"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    assert "FormatError" in done.stderr.splitlines()[-1]
+
+
+def test_a_column_with_other_rows_than_its_group_is_refused(tmp_path):
+    path = tmp_path / "rows.parquet"
+    write(path, example("parquet", 60))
+    data = path.read_bytes()
+    footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    found = []
+    for at in range(footer, len(data) - 8):
+        if data[at - 1 : at + 1] == b"\x16\x78":  # an int64 of 60, as the rows are told
+            path.write_bytes(data[:at] + b"\x76" + data[at + 1 :])
+            with pytest.raises(FormatError) as caught:
+                read(path)
+            found.append(caught.value.reason)
+    assert any("not those of its columns" in reason for reason in found)
+    assert any("not those of its groups" in reason for reason in found)
 
 
 def test_many_row_groups_are_read_in_chunks(tmp_path):
