@@ -6,8 +6,8 @@ lines and parts moved, files cut and joined. A reader must refuse a mutant with 
 give events that are the same strict or tolerant, whole or in chunks or windows, with one thread or
 several. It fails with any other exception, where it takes more than LIMIT of processor time, or
 where the process dies, hangs or takes more than LARGEST of memory; of these, a few are allowed to
-the libraries of HDF5, ROS and Parquet, which can do all that before they find the damage. Half of
-the mutants are read with all indices of kernels checked.
+the libraries of HDF5 and ROS, which can do all that before they find the damage. Half of the
+mutants are read with all indices of kernels checked.
 """
 
 import argparse
@@ -36,11 +36,7 @@ from eventkit.formats import FORMATS, guess, read, write
 ROOT = Path(__file__).parents[2]
 LIMIT, DEAD = 2.0, 30  # s of processor time that a mutant may take; s after which a process hangs
 LARGEST = 1 << 30  # bytes of memory that a process may come to
-LIBRARY = {
-    "hdf5": 0.01,
-    "rosbag": 0.01,
-    "parquet": 0.01,
-}  # the share of mutants on which a process may die
+LIBRARY = {"hdf5": 0.01, "rosbag": 0.01}  # the share of mutants on which a process may die
 MANY = 10  # failures after which a format is given up
 SAMPLE = 2000  # bytes of a real recording
 VARIANTS = {

@@ -82,7 +82,7 @@ def test_every_changed_bit_of_a_page_is_noticed_or_harmless(tmp_path):
 
 def test_damaged_files_are_read_or_refused(tmp_path):
     write(tmp_path / "source.parquet", example("parquet", 60))
-    assert len(lost(tmp_path, range(200), "parquet")) <= 2
+    assert lost(tmp_path, range(200), "parquet") == []
 
 
 def test_metadata_at_which_pyarrow_ends_the_process_are_refused(tmp_path):
