@@ -13,12 +13,13 @@ from numba.extending import intrinsic
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def jit(function: F) -> F:
+def jit(function: F, *, fastmath: frozenset[str] = frozenset()) -> F:
     """Compile `function` in nopython mode, without the GIL, cached on disk.
 
     Kernels take arrays and scalars that their caller has checked: nothing here checks bounds.
+    `fastmath` are the flags of LLVM by which sums may be rounded otherwise than as written.
     """
-    compile_ = numba.njit(nogil=True, cache=True)
+    compile_ = numba.njit(nogil=True, cache=True, fastmath=set(fastmath))
     try:
         return cast(F, compile_(function))
     except RuntimeError:  # a read-only install and no home that can be written

@@ -139,10 +139,37 @@ def _coefficients(k: Tensor, row: Tensor) -> np.ndarray:
     return np.stack([as_row(one, row) for one in k])
 
 
-def weigh(h: Tensor, bias: Tensor, gs: Tensor, surrogate: Surrogate) -> None:
-    """h (rows, neurons) becomes the slope at h + bias times gs; bias (rows, 1) or (1, 1)."""
-    hr, br, bf16 = h.numpy(), bias.flatten().numpy(), gs.dtype == torch.bfloat16
-    gsr = (gs.view(torch.uint16) if bf16 else gs).numpy()
-    scalar = hr.dtype.type
+def window_forward(x: Tensor, weight: Tensor, bias: Tensor, steps: int) -> Tensor:
+    """Spikes (steps, ...) in x's dtype; weight (rows, width), bias (steps,) or (1,)."""
+    s, bf16 = empty_like(x[len(x) - steps :], x.dtype), x.dtype == torch.bfloat16
+    xr, sr, w, b = as_rows(x, len(x)), as_rows(s, steps), weight.numpy(), bias.numpy()
+    one = _one(x, w.dtype.type)
+    split(
+        lambda start, stop: kernels.window_forward(xr, w, b, sr, start, stop, one, bf16),
+        xr.shape[1],
+        steps,
+    )
+    return s
+
+
+def window_backward(
+    gs: Tensor, x: Tensor, weight: Tensor, bias: Tensor, surrogate: Surrogate, need_x: bool,
+    need_weight: bool,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """Gradients of x (empty unless needed), weight and bias."""
+    bf16, w, b = x.dtype == torch.bfloat16, weight.numpy(), bias.numpy()
+    gx = empty_like(x, x.dtype) if need_x else x.new_empty((0, 0))
+    gsr = as_rows(like(gs, x[len(x) - len(gs) :]), len(gs))
+    xr, gxr = as_rows(x, len(x)), as_rows(gx, len(gx))
+    scalar = w.dtype.type
     slope = (_SHAPES.index(surrogate.shape), scalar(surrogate.height), scalar(surrogate.steepness))
-    split(lambda a, b: kernels.weigh(hr, br, gsr, a, b, *slope, bf16), hr.shape[1], len(hr))
+
+    def part(start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        gw, gb = np.zeros(w.shape), np.zeros(b.shape)
+        kernels.window_backward(gsr, xr, w, b, gxr, gw, gb, start, stop, *slope, need_weight, bf16)
+        return gw, gb
+
+    sums = split(part, xr.shape[1], len(gs))
+    gw = sum((part_of_w for part_of_w, _ in sums), np.zeros(w.shape))
+    gb = sum((part_of_b for _, part_of_b in sums), np.zeros(b.shape))
+    return gx, torch.from_numpy(gw).to(weight.dtype), torch.from_numpy(gb).to(bias.dtype)

@@ -5,6 +5,7 @@ Each kernel works on the neurons start to stop. All of them are in this one modu
 compiles anew when the file of a kernel changes, not when the file of what it calls does.
 """
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from eventkit._jit import jit
 from .memory import HARD, NEVER, SOFT
 
 BLOCK = 4096  # neurons: long enough to stream their rows, short enough for the second-level cache
+WINDOW = 512  # neurons of a block of which all steps at once are to stay in the cache
 SCRATCH = 1 << 17  # numbers: what a kernel that computes all steps again may keep of them
 
 
@@ -81,25 +83,6 @@ def _slope(h: Any, g: Any, threshold: Any, shape: int, height: Any, steepness: A
     else:
         for i in range(len(h)):
             g[i] = height if g[i] <= one else zero
-
-
-@jit
-def weigh(
-    h: Any, bias: Any, gs: Any, start: int, stop: int, shape: int, height: Any, steepness: Any,
-    bf16: bool,
-) -> None:  # fmt: skip
-    """The slope at h + bias (a number for each row, or one) times gs, in place of h."""
-    row = np.empty(BLOCK, h.dtype)
-    bits = row.view(np.uint32)
-    g = np.empty(BLOCK, h.dtype)
-    for a in range(start, stop, BLOCK):
-        n = min(BLOCK, stop - a)
-        for t in range(h.shape[0]):
-            ht = h[t, a : a + n]
-            _slope(ht, g, -bias[t if len(bias) > 1 else 0], shape, height, steepness)
-            _load(gs[t, a : a + n], row, bits, bf16)
-            for i in range(n):
-                ht[i] = g[i] * row[i]
 
 
 @jit
@@ -459,37 +442,135 @@ def resonate_backward(
             gz0[a : a + n] = d[:n]
 
 
-@jit
-def pack(values: Any, bits: Any, one: Any, start: int, stop: int) -> bool:
-    """Zeros and ones into bits, eight to a byte; start is a multiple of 8. False: there are others.
+@partial(jit, fastmath=frozenset({"contract"}))
+def _add_product(out: Any, a: int, w: Any, x: Any, b: int, n: int) -> None:
+    """out[a + p] += sum of w[p, q] x[b + q], of n numbers a row; each in the order of q."""
+    rows, width = w.shape
+    fours = width - width % 4
+    for q in range(0, fours, 4):  # a row is read and written once for four products
+        c = b + q
+        for p in range(rows):
+            w0, w1, w2, w3 = w[p, q], w[p, q + 1], w[p, q + 2], w[p, q + 3]
+            for i in range(n):
+                out[a + p, i] = (
+                    out[a + p, i]
+                    + w0 * x[c, i]
+                    + w1 * x[c + 1, i]
+                    + w2 * x[c + 2, i]
+                    + w3 * x[c + 3, i]
+                )
+    for q in range(fours, width):
+        for p in range(rows):
+            w0 = w[p, q]
+            for i in range(n):
+                out[a + p, i] = out[a + p, i] + w0 * x[b + q, i]
 
-    It gives up at the first kilobyte with another number.
+
+@partial(jit, fastmath=frozenset({"contract", "nsz", "reassoc"}))
+def _add_outer(out: Any, g: Any, x: Any, b: int, n: int) -> None:
+    """out[p, q] += sum of g[p] x[b + q] over n numbers a row."""
+    rows, width = out.shape
+    zero = g.dtype.type(0)
+    fours = width - width % 4
+    for p in range(rows):
+        for q in range(0, fours, 4):
+            c = b + q
+            s0, s1, s2, s3 = zero, zero, zero, zero
+            for i in range(n):
+                s0 += g[p, i] * x[c, i]
+                s1 += g[p, i] * x[c + 1, i]
+                s2 += g[p, i] * x[c + 2, i]
+                s3 += g[p, i] * x[c + 3, i]
+            out[p, q] += s0
+            out[p, q + 1] += s1
+            out[p, q + 2] += s2
+            out[p, q + 3] += s3
+        for q in range(fours, width):
+            s0 = zero
+            for i in range(n):
+                s0 += g[p, i] * x[b + q, i]
+            out[p, q] += s0
+
+
+@partial(jit, fastmath=frozenset({"nsz", "reassoc"}))
+def _total(g: Any, n: int) -> Any:
+    s = g.dtype.type(0)
+    for i in range(n):
+        s += g[i]
+    return s
+
+
+@jit
+def _window(t: int, total: int, steps: int, rows: int, width: int) -> tuple[int, int, int, int]:
+    """Of the rows of H from t on: how many, the columns of W they use, the row of X of the first.
+
+    The first rows of H have no X for the first columns, and the last ones none for the last.
     """
-    zero = values.dtype.type(0)
-    for a in range(start, stop, 1024):
-        others = 0
-        end = min(a + 1024, stop)
-        for i in range(a, end):
-            others += values[i] != zero and values[i] != one
-        if others:
-            return False
-        whole = a + (end - a) // 8 * 8
-        for i in range(a, whole, 8):
-            byte = 0
-            for j in range(8):
-                byte |= (values[i + j] == one) << j
-            bits[i // 8] = byte
-        if whole < end:
-            byte = 0
-            for j in range(end - whole):
-                byte |= (values[whole + j] == one) << j
-            bits[whole // 8] = byte
-    return True
+    first = total - steps + t + rows - width
+    start = max(0, -first)
+    return min(rows, steps - t), start, min(width, total - first), first + start
 
 
 @jit
-def unpack(bits: Any, values: Any, one: Any, start: int, stop: int) -> None:
-    """The inverse of `pack`."""
-    zero = values.dtype.type(0)
-    for i in range(start, stop):
-        values[i] = one if (bits[i >> 3] >> (i & 7)) & 1 else zero
+def window_forward(
+    x: Any, w: Any, bias: Any, s: Any, start: int, stop: int, one: Any, bf16: bool
+) -> None:
+    """Spikes where H = W X + b is not negative, W (rows, width) as in windows, b (steps,) or (1,).
+
+    A row of H has its terms added in their order, whatever the neuron and the number of steps.
+    """
+    total, steps, (rows, width) = x.shape[0], s.shape[0], w.shape
+    block = max(16, min(WINDOW, SCRATCH // (total + rows)))
+    xs, h = np.empty((total, block), w.dtype), np.empty((rows, block), w.dtype)
+    bits = xs.view(np.uint32)
+    limit, zero = w.dtype.type(0), s.dtype.type(0)
+    for a in range(start, stop, block):
+        n = min(block, stop - a)
+        for t in range(total):
+            _load(x[t, a : a + n], xs[t], bits[t], bf16)
+        for t in range(0, steps, rows):
+            m, first, last, source = _window(t, total, steps, rows, width)
+            for r in range(m):
+                h[r] = bias[t + r if len(bias) > 1 else 0]
+            _add_product(h, 0, w[:m, first:last], xs, source, n)
+            for r in range(m):
+                st, hr = s[t + r, a : a + n], h[r]
+                for i in range(n):
+                    st[i] = one if hr[i] >= limit else zero
+
+
+@jit
+def window_backward(
+    gs: Any, x: Any, w: Any, bias: Any, gx: Any, gw: Any, gb: Any, start: int, stop: int,
+    shape: int, height: Any, steepness: Any, need_w: bool, bf16: bool,
+) -> None:  # fmt: skip
+    """Gradients of x into gx (if it has rows), of W added to gw, of b to gb; H is made again."""
+    total, steps, (rows, width) = x.shape[0], gs.shape[0], w.shape
+    block = max(16, min(WINDOW, SCRATCH // (2 * total + rows)))
+    xs, gxs = np.empty((total, block), w.dtype), np.empty((total, block), w.dtype)
+    h, g, row = np.empty((rows, block), w.dtype), np.empty(block, w.dtype), np.empty(block, w.dtype)
+    bits, out_bits, row_bits = xs.view(np.uint32), gxs.view(np.uint32), row.view(np.uint32)
+    limit, back = w.dtype.type(0), w.T
+    for a in range(start, stop, block):
+        n = min(block, stop - a)
+        for t in range(total):
+            _load(x[t, a : a + n], xs[t], bits[t], bf16)
+        gxs[:] = 0
+        for t in range(0, steps, rows):
+            m, first, last, source = _window(t, total, steps, rows, width)
+            for r in range(m):
+                h[r] = bias[t + r if len(bias) > 1 else 0]
+            _add_product(h, 0, w[:m, first:last], xs, source, n)
+            for r in range(m):
+                hr = h[r]
+                _slope(hr[:n], g, limit, shape, height, steepness)
+                _load(gs[t + r, a : a + n], row, row_bits, bf16)
+                for i in range(n):
+                    hr[i] = g[i] * row[i]
+                gb[t + r if len(bias) > 1 else 0] += _total(hr, n)
+            if need_w:
+                _add_outer(gw[:m, first:last], h, xs, source, n)
+            if len(gx):
+                _add_product(gxs, source, back[first:last, :m], h, 0, n)
+        for t in range(len(gx)):
+            _store(gxs[t], out_bits[t], gx[t, a : a + n], bf16)

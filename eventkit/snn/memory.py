@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 GRAIN = 1 << 17  # neuron steps that are worth waking a thread for
-HUGE = 1 << 24  # bytes from which fresh memory is asked for in huge pages
+HUGE = 1 << 22  # bytes from which fresh memory is asked for in huge pages
+PAGE = 1 << 21  # bytes of a huge page, which starts at a multiple of them
 HARD, SOFT, NEVER = 0, 1, 2  # what a spike does to the membrane: set it, lower it, nothing
 TRITON = find_spec("triton") is not None
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
@@ -64,8 +65,8 @@ def empty_like(x: Tensor, dtype: torch.dtype) -> Tensor:
     n_bytes = x.numel() * dtype.itemsize
     if n_bytes < HUGE:
         return torch.empty_like(x, dtype=dtype)
-    memory = np.empty(n_bytes + 64, np.uint8)
-    memory = memory[-memory.ctypes.data % 64 :][:n_bytes]
+    memory = np.empty(n_bytes + PAGE, np.uint8)
+    memory = memory[-memory.ctypes.data % PAGE :][:n_bytes]
     return torch.from_numpy(memory).view(dtype).as_strided(x.shape, x.stride())
 
 

@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from eventkit.errors import OptionError
 
-from . import kernels
+from .bits import pack, unpack
 from .memory import flat, is_dense, split
 from .neurons import run
 
@@ -57,7 +57,7 @@ def _pack(x: Tensor) -> Any:
     if not ((first == 0) | (first == one)).all():
         return x
     bits = np.empty(-(-x.numel() // 8), np.uint8)
-    if not all(split(lambda a, b: kernels.pack(values, bits, one, a, b), x.numel(), 1)):
+    if not all(split(lambda a, b: pack(values, bits, one, a, b), x.numel(), 1)):
         return x
     return bits, x.shape, x.stride(), x.dtype
 
@@ -68,7 +68,7 @@ def _unpack(saved: Any) -> Tensor:
     bits, shape, stride, dtype = saved
     x = torch.empty_strided(shape, stride, dtype=dtype)
     values, one = _values(x)
-    split(lambda a, b: kernels.unpack(bits, values, one, a, b), x.numel(), 1)
+    split(lambda a, b: unpack(bits, values, one, a, b), x.numel(), 1)
     return x
 
 

@@ -2,7 +2,7 @@
 
 X is (T, neurons) and W a (rows, width) matrix that slides over the steps: rows t to t + rows - 1 of
 H come from the `width` rows of X that end with the same step, those before the first being zero.
-With rows = width = T this is one matrix product.
+With rows = width = T this is one matrix product, with one row a filter over the last `width` steps.
 
 Only X is kept for the backward pass, and X is there anyway: H is computed again, block by block in
 the cache, since a matrix product of T rows costs less than writing H to memory and reading it back.
@@ -18,10 +18,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from . import cpu, memory
-from .memory import empty_like, flat, is_dense, like, state_dtype
+from .memory import is_dense, state_dtype
 from .surrogate import Surrogate, spike
 
-BLOCK = 1 << 19  # elements of H at a time: they and what is made of them stay in the cache
+ROWS = 16  # steps of a filter in one matrix: fewer waste overlap, more waste zeros
 
 
 def toeplitz(weight: Tensor, rows: int) -> Tensor:
@@ -61,55 +61,27 @@ class _Windows(torch.autograd.Function):
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, steps: int, surrogate: Surrogate
     ) -> Tensor:
         ctx.save_for_backward(x, weight, bias)
-        ctx.steps, ctx.surrogate = steps, surrogate
+        ctx.surrogate = surrogate
         dtype = state_dtype(x)
-        weight, limit = weight.to(dtype), -bias.to(dtype)
-        s = empty_like(x[len(x) - steps :], x.dtype)
-        xs, spikes = flat(x), flat(s)
-        for out, source, w in _tiles(steps, len(x) - steps, weight):
-            theta = limit[out] if len(limit) > 1 else limit
-            for span in _blocks(spikes.shape[1], len(w)):
-                h = torch.mm(w, xs[source, span].to(dtype))
-                torch.ge(h, theta, out=spikes[out, span])
-        return s
+        return cpu.window_forward(x, weight.to(dtype).contiguous(), bias.flatten().to(dtype), steps)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias = ctx.saved_tensors
-        steps, surrogate = ctx.steps, ctx.surrogate
+        need_x, need_weight, need_bias = ctx.needs_input_grad[:3]
         dtype = state_dtype(x)
-        weights, biases = weight.to(dtype), bias.to(dtype)
-        gw, gb = torch.zeros_like(weights), torch.zeros_like(biases)
-        gx = empty_like(x, x.dtype)
-        gs = flat(like(grads[0], x[len(x) - steps :]))
-        xs, gxs = flat(x), flat(gx)
-        rows, width = weights.shape
-        done = 0
-        for out, source, w in _tiles(steps, len(x) - steps, weights):
-            b = biases[out] if len(biases) > 1 else biases
-            first = width - rows - (w.shape[1] - len(w))  # column of weight where w starts
-            for span in _blocks(xs.shape[1], rows):
-                xb = xs[source, span].to(dtype)
-                g = w @ xb
-                cpu.weigh(g, b, gs[out, span], surrogate)
-                gw[: len(w), first : first + w.shape[1]].addmm_(g, xb.t())
-                gb += g.sum(1, keepdim=True) if len(biases) > 1 else g.sum()
-                seen = max(done - source.start, 0)  # rows that the tile before looked at too
-                if not seen and gx.dtype == dtype:
-                    torch.mm(w.t(), g, out=gxs[source, span])
-                    continue
-                part = w.t() @ g
-                gxs[source.start : source.start + seen, span] += part[:seen]
-                gxs[source.start + seen : source.stop, span] = part[seen:]
-            done = source.stop
-        return gx, gw.to(weight.dtype), gb.to(bias.dtype), None, None
-
-
-def _blocks(neurons: int, rows: int) -> Iterator[slice]:
-    width = max(BLOCK // rows, 1024)
-    for a in range(0, neurons, width):
-        yield slice(a, min(a + width, neurons))
+        gx, gw, gb = cpu.window_backward(
+            grads[0], x, weight.to(dtype).contiguous(), bias.flatten().to(dtype), ctx.surrogate,
+            need_x, need_weight,
+        )  # fmt: skip
+        return (
+            gx if need_x else None,
+            gw.to(weight.dtype) if need_weight else None,
+            gb.view(bias.shape).to(bias.dtype) if need_bias else None,
+            None,
+            None,
+        )
 
 
 def windows(
@@ -124,6 +96,8 @@ def windows(
     steps = len(x) if steps is None else steps
     bias = bias.reshape(-1, 1)
     if not memory.has_kernels(x) or torch.compiler.is_compiling():
+        if len(weight) == 1:  # a few products of matrices are faster than one for each step
+            weight = toeplitz(weight[0], min(steps, max(ROWS, weight.shape[1])))
         return _plain(x, weight, bias, steps, surrogate)
     x = x if is_dense(x) else x.contiguous()
     spikes: Tensor = _Windows.apply(x, weight, bias, steps, surrogate)  # type: ignore[no-untyped-call]

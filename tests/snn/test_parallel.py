@@ -43,7 +43,7 @@ def test_toeplitz_windows_are_a_convolution(steps, k):
 
 @pytest.mark.parametrize("neurons", [11, 5000])  # of more blocks than one
 def test_gradients_are_the_closed_form(neurons, monkeypatch):
-    monkeypatch.setattr("eventkit.snn.windows.BLOCK", 1 << 12)
+    monkeypatch.setattr("eventkit.snn.memory.GRAIN", 1 << 10)  # two threads
     torch.manual_seed(0)
     x = torch.randn(6, neurons, dtype=torch.float64, requires_grad=True)
     net, grad = PSN(T=6).double(), torch.randn(6, neurons, dtype=torch.float64)
@@ -59,7 +59,7 @@ def test_gradients_are_the_closed_form(neurons, monkeypatch):
 
 @pytest.mark.parametrize(("steps", "k"), [(40, 3), (20, 30), (6, 6)])
 def test_sliding_gradients_are_those_of_a_convolution(steps, k, monkeypatch):
-    monkeypatch.setattr("eventkit.snn.windows.BLOCK", 1 << 12)
+    monkeypatch.setattr("eventkit.snn.memory.GRAIN", 1 << 10)  # two threads
     torch.manual_seed(0)
     x = torch.randn(steps, 3000, dtype=torch.float64, requires_grad=True)
     net, grad = SlidingPSN(k=k).double(), torch.randn(steps, 3000, dtype=torch.float64)
@@ -70,6 +70,28 @@ def test_sliding_gradients_are_those_of_a_convolution(steps, k, monkeypatch):
     spike(h).backward(grad)
     torch.testing.assert_close(x.grad, y.grad, rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(net.weight.grad, w.grad, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("frozen", ["x", "weight", "bias"])
+def test_what_needs_no_gradient_changes_no_other(frozen):
+    torch.manual_seed(0)
+    net, x = PSN(T=5), torch.randn(5, 700)
+    leaves = {"x": x, **dict(net.named_parameters())}
+    found = []
+    for asked in (leaves, {name: leaf for name, leaf in leaves.items() if name != frozen}):
+        for name, leaf in leaves.items():
+            leaf.requires_grad_(name in asked)
+        grads = torch.autograd.grad(net(x).sum(), list(asked.values()))
+        found.append(dict(zip(asked, grads, strict=True)))
+    for name, grad in found[1].items():
+        assert torch.equal(grad, found[0][name])
+
+
+def test_no_neurons_at_all():
+    net = PSN(T=3)
+    net(torch.ones(3, 0, requires_grad=True)).sum().backward()
+    assert not net.weight.grad.any()
+    assert not net.bias.grad.any()
 
 
 def test_masked_psn_goes_from_psn_to_causal():

@@ -17,11 +17,9 @@ from torch import Tensor, nn
 
 from eventkit.errors import OptionError
 from eventkit.snn.surrogate import parse
-from eventkit.snn.windows import toeplitz, windows
+from eventkit.snn.windows import windows
 
 from . import NEURONS, Neuron, State, check_input
-
-ROWS = 16  # steps of a sliding filter at a time: fewer waste overlap, more waste zeros
 
 
 @NEURONS.register
@@ -129,8 +127,7 @@ class SlidingPSN(Neuron):
     def run(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
         check_input(x)
         whole = x if state is None else torch.cat([state, x])
-        rows = min(len(x), max(ROWS, self.k))
-        weight = toeplitz(self.weight, rows)
+        weight = self.weight.unsqueeze(0)
         s = windows(whole, weight, self.bias, surrogate=self._surrogate, steps=len(x))
         return s, whole[len(whole) - min(self.k - 1, len(whole)) :]
 
