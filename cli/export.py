@@ -38,10 +38,15 @@ def command(run: Path, to: str, out: Path | None, check: bool, as_json: bool) ->
         print_json(told)
         return None
     cores = ", ".join(f"{core['layer']} on {core['core']}" for core in told.get("cores", []))
+    compared = (
+        f"{told['answers_equal']:.1%} equal answers on random frames, votes differ by "
+        f"at most {told['largest_difference']:.2g}"
+        if told["heard"]
+        else "not compared: the net votes 0 on all random frames"
+    )
     print_facts({
         "written": f"{told['path']}: {told['layers']} layers of {about['model']}",
         "cores": cores,
-        "read back": f"{told['answers_equal']:.1%} equal answers on random frames, votes differ by "
-        f"at most {told['largest_difference']:.2g}",
+        "read back": compared,
     })  # fmt: skip
     return None

@@ -32,6 +32,17 @@ def seen(net, shape=SHAPE):
     return net.eval()
 
 
+def loud(net, shape=SHAPE):
+    """The net with weights at which spikes come through to its last layer."""
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.constant_(module.weight, 4)
+            module.momentum = None  # the mean of what it sees, from the first step on
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=2)
+    return seen(net, shape)
+
+
 def net(pool="avg", neuron=LIF, **options):
     torch.manual_seed(0)
     conv = nn.Conv2d(2, 4, 3, padding=1, bias=False)
@@ -86,11 +97,9 @@ def test_nir_gives_back_the_net(neuron, options, tmp_path):
     assert kinds == [IF if neuron is IF else LIF] * 2
 
 
-def test_another_reader_of_nir_computes_the_same(tmp_path):
-    """nirtorch runs the graph step by step, with neurons that follow NIR's own equations."""
+def by_nirtorch(path, frames):
+    """Votes of a graph that nirtorch runs step by step, with neurons by NIR's own equations."""
     nir, nirtorch = pytest.importorskip("nir"), pytest.importorskip("nirtorch")
-    made = net("avg")
-    export(made, tmp_path / "model.nir", "nir", in_shape=SHAPE, steps=4)
 
     class Fires(nn.Module):
         def __init__(self, node):
@@ -98,11 +107,16 @@ def test_another_reader_of_nir_computes_the_same(tmp_path):
             self.values = {
                 key: torch.from_numpy(getattr(node, key))
                 for key in ("tau", "r", "v_leak", "v_threshold", "v_reset")
+                if hasattr(node, key)
             }
 
         def forward(self, x, state=None):
-            p, v = self.values, self.values["v_leak"] if state is None else state
-            v = v + ((p["v_leak"] - v) + p["r"] * x) / p["tau"]
+            p = self.values
+            v = p.get("v_leak", torch.zeros(())) if state is None else state
+            if "tau" in p:
+                v = v + ((p["v_leak"] - v) + p["r"] * x) / p["tau"]
+            else:
+                v = v + p["r"] * x
             s = (v > p["v_threshold"]).float()
             return s, torch.where(s > 0, p["v_reset"], v)
 
@@ -115,16 +129,44 @@ def test_another_reader_of_nir_computes_the_same(tmp_path):
         linear.weight.data, linear.bias.data = map(torch.from_numpy, (node.weight, node.bias))
         return linear
 
-    graph = nir.read(str(tmp_path / "model.nir"))
-    known = {nir.LIF: Fires, nir.Affine: affine, nir.Flatten: lambda node: Flat()}
-    runner = nirtorch.nir_to_torch(graph, known)
+    known = {
+        nir.IF: Fires,
+        nir.LIF: Fires,
+        nir.Affine: affine,
+        nir.Flatten: lambda node: Flat(),
+    }
+    runner = nirtorch.nir_to_torch(nir.read(str(path)), known)
     steps, state = [], None
     with torch.no_grad():
-        wanted = made(frames())
-        for x in frames():
+        for x in frames:
             votes, state = runner(x, state)
             steps.append(votes)
-    torch.testing.assert_close(torch.stack(steps), wanted)
+    return torch.stack(steps)
+
+
+def test_another_reader_of_nir_computes_the_same(tmp_path):
+    made = net("avg")
+    export(made, tmp_path / "model.nir", "nir", in_shape=SHAPE, steps=4)
+    with torch.no_grad():
+        torch.testing.assert_close(by_nirtorch(tmp_path / "model.nir", frames()), made(frames()))
+
+
+ZOO = ["csnn_tiny:width=8,pool=avg", "csnn_tiny:width=8,pool=sum", "plif_nmnist:width=8,pool=avg",
+       "speck_cnn:width=4,neurons=if"]  # fmt: skip
+
+
+@pytest.mark.parametrize("spec", ZOO)
+def test_nets_of_the_zoo_reach_other_readers_of_nir(spec, tmp_path):
+    made = loud(create(spec, num_classes=3, in_shape=SHAPE))
+    told = export(made, tmp_path / "model.nir", "nir", in_shape=SHAPE, steps=4)
+    assert told["answers_equal"] == 1
+    assert told["largest_difference"] < 1e-4
+    assert told["heard"] > 0
+    with torch.no_grad():
+        wanted = made(frames())
+    assert wanted.any()
+    torch.testing.assert_close(from_nir(tmp_path / "model.nir")(frames()), wanted)
+    torch.testing.assert_close(by_nirtorch(tmp_path / "model.nir", frames()), wanted)
 
 
 @pytest.mark.slow  # torch's exporter takes its time
@@ -135,6 +177,26 @@ def test_onnx_computes_the_same(tmp_path):
     assert told["answers_equal"] == 1
     assert told["largest_difference"] < 1e-4
     assert told["T"] == 3
+
+
+def test_a_comparison_that_says_nothing_is_told(tmp_path):
+    """A net that stays silent answers alike whatever was written."""
+    made = net("avg")
+    nn.init.constant_(made[5].weight, 0)
+    nn.init.constant_(made[5].bias, -9)
+    told = export(made, tmp_path / "model.nir", "nir", in_shape=SHAPE, steps=4)
+    assert told["heard"] == 0
+
+
+@pytest.mark.parametrize("to", ["nir", "speck"])
+def test_places_where_nothing_can_be_written_are_told(to, tmp_path):
+    made = create("speck_cnn:width=4,neurons=if", num_classes=3, in_shape=(2, 16, 16))
+    for path, said in (
+        (tmp_path / "none" / "file", "there is no folder .*none"),
+        (tmp_path, "is a folder; name a file"),
+    ):
+        with pytest.raises(OptionError, match=said):
+            export(made, path, to, in_shape=(2, 16, 16))
 
 
 def test_speck_gets_whole_numbers_that_answer_alike(tmp_path):

@@ -57,18 +57,23 @@ def export(
     """Write a net for another tool, and say how far what was written agrees with the net.
 
     `steps` is T where the target needs it (ONNX, whose loop over time is unrolled). Returns path,
-    target, layers, and for random frames the share of equal answers and the largest difference of
-    votes. OptionError with all problems if the target cannot express the net.
+    target, layers, and for random frames the share of equal answers, the largest difference of
+    votes, and `heard`, the share of samples to which the net votes anything but 0: at 0 the other
+    two say nothing. OptionError with all problems if the target cannot express the net.
     """
     if problems := check(net, to, in_shape=in_shape):
         raise OptionError(f"{to} cannot express this net: {'; '.join(problems)}")
     net.eval()
     path, target = Path(path), TARGETS[to]
+    if path.is_dir():
+        raise OptionError(f"{path} is a folder; name a file to write")
+    if not path.parent.is_dir():
+        raise OptionError(f"there is no folder {path.parent} to write {path.name} to")
     layers, _ = chain(net, in_shape)
     facts = target.write(layers, path, steps)
-    frames = torch.poisson(torch.full((steps, 8, *in_shape), 0.3), torch.Generator().manual_seed(0))
+    frames, wanted = _heard(net, (steps, 8, *in_shape))
     with torch.no_grad():
-        wanted, found = net(frames).float(), target.run(path, frames)
+        found = target.run(path, frames)
     same = found.mean(0).argmax(1) == wanted.mean(0).argmax(1)
     return {
         "path": str(path),
@@ -76,5 +81,17 @@ def export(
         "layers": len(layers),
         "answers_equal": float(same.float().mean()),
         "largest_difference": float((found - wanted).abs().max()),
+        "heard": float((wanted != 0).any(0).any(1).float().mean()),
         **facts,
     }
+
+
+def _heard(net: nn.Module, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Random frames (T, N, C, H, W) and the votes on them, with more events if they are all 0."""
+    for rate in (0.3, 3.0, 30.0):
+        frames = torch.poisson(torch.full(shape, rate), torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            votes = net(frames).float()
+        if votes.any():
+            break
+    return frames, votes

@@ -102,6 +102,10 @@ def _pool(module: Any, x: Tensor) -> dict[str, Any] | None:
             way = "cut"  # windows at the border, which only torch can cut
     elif isinstance(module, nn.MaxPool2d | nn.AvgPool2d):
         way = "max" if isinstance(module, nn.MaxPool2d) else "avg"
+        if getattr(module, "divisor_override", None) is not None:
+            way = "sum"
+            if module.divisor_override != 1:
+                return None
         size = module.kernel_size
         kernel = (size, size) if isinstance(size, int) else tuple(size)
         plain = module.padding in (0, (0, 0)) and module.stride in (size, kernel)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from eventkit.errors import FormatError, MissingExtra
-from eventkit.snn import IF, LIF, Fold, SumPool2d
+from eventkit.snn import IF, LIF, Fold
 
 from .chain import Layer
 
@@ -144,7 +144,8 @@ def _module(nir: Any, node: Any) -> list[nn.Module] | str:
             return "pools whose windows overlap or are padded are not known"
         if isinstance(node, nir.AvgPool2d):
             return [Fold(nn.AvgPool2d(kernel))]
-        return [SumPool2d(kernel[0])] if kernel[0] == kernel[1] else "sums need square windows"
+        # Not our SumPool2d, which keeps what NIR leaves out: windows that the border cuts.
+        return [Fold(nn.AvgPool2d(kernel, divisor_override=1))]
     if isinstance(node, nir.IF | nir.LIF):
         return _neurons(nir, node)
     return "is not known"

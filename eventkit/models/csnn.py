@@ -7,11 +7,12 @@ ICCV 2021, with fewer channels, smaller maps, and voters that are not neurons th
 """
 
 import math
+from typing import Literal
 
 from torch import nn
 
 from eventkit.errors import OptionError
-from eventkit.snn import Dropout, Fold, SumPool2d, Voting, neuron
+from eventkit.snn import Dropout, Fold, Halve, SumPool2d, Voting, neuron
 
 from . import MODELS, Model, Recipe
 
@@ -28,12 +29,14 @@ def csnn(
     dropout: float = 0.2,
     voters: int = 10,
     limit: int = 64,
+    pool: Literal["max", "avg", "sum"] = "max",
     T: int | None = None,
 ) -> nn.Module:
     """(T, N, C, H, W) -> (T, N, classes), the votes in each step.
 
     Samples larger than `limit` x `limit` are sum-pooled to at most that (0: never). Smaller ones
     keep all four blocks but are pooled less often, so that at least a few pixels remain.
+    `pool` is how: NIR can express avg and sum.
     """
     if width < 1 or voters < 1 or limit < 0 or not 0 <= dropout < 1:
         raise OptionError(
@@ -42,15 +45,15 @@ def csnn(
         )
     channels, *size = in_shape
     layers: list[nn.Module] = []
-    pool = math.ceil(max(size) / limit) if limit else 1
-    if pool > 1:
-        layers.append(SumPool2d(pool))
-        size = [math.ceil(side / pool) for side in size]
+    first_pool = math.ceil(max(size) / limit) if limit else 1
+    if first_pool > 1:
+        layers.append(SumPool2d(first_pool))
+        size = [math.ceil(side / first_pool) for side in size]
     for _ in range(BLOCKS):
         conv = nn.Conv2d(channels, width, 3, padding=1, bias=False)
         layers += [Fold(conv, nn.BatchNorm2d(width)), neuron(neurons, T=T)]
         if min(size) > SMALLEST:
-            layers.append(Fold(nn.MaxPool2d(2)))
+            layers.append(Halve(pool))
             size = [side // 2 for side in size]
         channels = width
     features = width * size[0] * size[1]
