@@ -54,11 +54,11 @@ def sample(path: Path, into: Columns) -> int:
     return len(ek.read(path, format="atis", size="34x34", into=into))
 
 
-def rate(decode: Callable[[], int]) -> float:
+def rate(decode: Callable[[], int], repeats: int = REPEATS) -> float:
     """Million events per second, after one run to warm up."""
     decode()
     rates = []
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         started = time.perf_counter()
         events = decode()
         rates.append(events / (time.perf_counter() - started) / 1e6)
