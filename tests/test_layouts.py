@@ -369,6 +369,37 @@ def test_numbers_that_are_in_no_split_are_counted(tmp_path):
     assert found.warnings == ["2 recordings have a number that is in no split; left out"]
 
 
+def test_a_folder_that_mixes_classes_and_splits_is_refused_not_read_in_part(tmp_path):
+    for name in ("a/1.bin", "b/2.bin", "b/old/3.bin"):
+        file(tmp_path, name, (34, 34))
+    with pytest.raises(FormatError, match="a in it holds recordings, b holds folders"):
+        layouts.listing(datasets.load(tmp_path), tmp_path)
+
+
+def test_files_of_class_folders_that_are_no_samples_are_said(tmp_path):
+    for name in ("a/1.bin", "b/2.bin", "top.bin"):
+        file(tmp_path, name, (34, 34))
+    (tmp_path / "a" / "3.xyz").write_text("?")
+    found = layouts.listing(datasets.load(tmp_path), tmp_path)
+    assert [s.source for s in found.samples] == ["a/1.bin", "b/2.bin"]
+    assert "2 files left out" in found.warnings[0]
+    assert found.warnings[0].endswith("a/3.xyz, top.bin")
+
+
+def test_folders_of_splits_get_the_names_that_training_asks_for(tmp_path):
+    folders(tmp_path, (34, 34), [(0, "a"), (1, "b")], ".bin", splits=("Test", "Training"))
+    found = layouts.listing(datasets.load(tmp_path), tmp_path)
+    assert (found.splits(), found.warnings) == (["test", "train"], [])
+
+
+def test_a_store_among_the_class_folders_is_no_class(tmp_path):
+    folders(tmp_path, (34, 34), [(0, "a"), (1, "b")], ".bin")
+    for _ in range(2):
+        made = convert(tmp_path, represent="frames:n=2", out=tmp_path / "mine.zarr")
+        assert (made["samples"], made["warnings"]) == ({"all": 4}, [])
+    assert made["note"] == "nothing to do"
+
+
 def test_class_folders_that_are_missing_are_said(tmp_path):
     n_imagenet(tmp_path)
     found = layouts.listing(datasets.load("n_imagenet"), tmp_path / "N_Imagenet")
