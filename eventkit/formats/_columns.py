@@ -252,6 +252,8 @@ def _coordinates(values: np.ndarray, lowest: int) -> tuple[np.ndarray, np.ndarra
         return values, np.ones(len(values), bool)
     if values.dtype == bool:
         values = values.view(np.uint8)
+    if values.dtype == np.float16:  # which has no 65535
+        values = values.astype(np.float32)
     good = (values >= lowest) & (values <= 65535 + lowest)
     if values.dtype.kind == "f":
         good &= values == np.floor(values)

@@ -89,6 +89,8 @@ def _table(path: Path, file: Any) -> Table:
     if not {"t", "x"} <= set(known):
         found = ", ".join(schema.names) or "none"
         raise FormatError(path, None, f"expected columns t, x, y, p; found {found}"[:300])
+    if twice := [name for name in known.values() if schema.names.count(name) > 1]:
+        raise FormatError(path, None, f"more than one column is named {twice[0]}")
     kinds = {column: schema.field(name).type for column, name in known.items()}
     timed = types.is_timestamp(kinds["t"]) or types.is_duration(kinds["t"])
     for column, kind in kinds.items():
@@ -112,7 +114,7 @@ def _rows(path: Path, file: Any) -> int:
 
 
 def _blocks(path: Path, file: Any, known: dict[str, str], timed: bool) -> Iterator[Block]:
-    """All rows, group by group; a missing value is NaN."""
+    """All rows, group by group; a missing value is NaN, and x is where a whole time is missing."""
     pyarrow, names = _pyarrow(), list(known.values())
     leaves = [i for i in range(len(file.schema)) if file.schema.column(i).path in names]
     for number in range(file.metadata.num_row_groups):
@@ -120,14 +122,19 @@ def _blocks(path: Path, file: Any, known: dict[str, str], timed: bool) -> Iterat
         for batch in file.iter_batches(ROWS, [number], columns=names, use_threads=False):
             if not n:
                 _check_columns(path, group, leaves)
-            found = {}
+            found, missing = {}, None
             for column, name in known.items():
                 values = batch.column(name)
                 if column == "t" and timed:
                     values = values.cast(pyarrow.int64())
                 elif pyarrow.types.is_boolean(values.type):
                     values = values.cast(pyarrow.uint8())
+                if column == "t" and values.null_count and pyarrow.types.is_integer(values.type):
+                    missing = values.is_null().to_numpy(zero_copy_only=False)
+                    values = values.fill_null(0)  # with NaN, all would be floats, and less exact
                 found[column] = values.to_numpy(zero_copy_only=False)
+            if missing is not None:
+                found["x"] = np.where(missing, np.nan, found["x"])
             yield block_of(found)
             n += len(batch)
         if n != group.num_rows:

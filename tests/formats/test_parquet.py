@@ -49,6 +49,30 @@ def test_missing_values_are_refused_or_counted(tmp_path):
     assert report.counts == {"invalid": 2}
 
 
+def test_times_beside_a_missing_one_stay_exact(tmp_path):
+    t = pa.array([1_700_000_000_000_000_500, None, 1_700_000_000_000_001_499], pa.timestamp("ns"))
+    path = made(tmp_path, t=t, x=[1, 2, 3], y=[1, 1, 1], p=[1, 1, 0])
+    found = read(path, size="10x10", strict=False)
+    assert found.t.tolist() == [1_700_000_000_000_001, 1_700_000_000_000_001]
+    assert found.x.tolist() == [1, 3]
+    with pytest.raises(FormatError, match="event 1 has "):
+        read(path, size="10x10")
+
+
+def test_a_name_of_two_columns_is_told(tmp_path):
+    path = tmp_path / "twice.parquet"
+    columns = [pa.array([1])] * 4
+    pq.write_table(pa.Table.from_arrays(columns, names=["t", "x", "x", "y"]), path)
+    with pytest.raises(FormatError, match="more than one column is named x"):
+        read(path)
+
+
+def test_half_floats_are_coordinates(tmp_path):
+    x = pa.array(np.array([1, 2048], np.float16))
+    path = made(tmp_path, t=[1, 2], x=x, y=[1, 1], p=[1, 1])
+    assert read(path).x.tolist() == [1, 2048]
+
+
 def test_columns_that_are_no_events_are_refused(tmp_path):
     path = made(tmp_path, a=[1], b=[2])
     with pytest.raises(FormatError, match="expected columns t, x, y, p; found a, b"):
