@@ -132,6 +132,30 @@ def most_events(path: Any, format: str | None) -> int | None:
     return None
 
 
+@contextmanager
+def as_options() -> Iterator[None]:
+    """Inside, sentences about an argument of the library name the option of the command instead.
+
+    `save_minutes is -1` becomes `--save-minutes is -1`, `represent="frames:n=16"`
+    `--rep frames:n=16`.
+    """
+    from eventkit.errors import OptionError
+
+    named = {
+        param.name: param.opts[-1]
+        for param in click.get_current_context().command.params
+        if isinstance(param, click.Option) and param.name
+    }
+    names = "|".join(named)
+    try:
+        yield
+    except OptionError as error:
+        text = re.sub(rf"^(?:train: )?({names})(?= is )", lambda m: named[m[1]], str(error))
+        given = rf"(?<![\w:,.])({names})=(\"[^\"]*\"|[\w.]+)"
+        text = re.sub(given, lambda m: f"{named[m[1]]} " + m[2].strip('"'), text)
+        raise OptionError(text) from None
+
+
 def counted(n: int, what: str) -> str:
     """A count with its noun: 1 file, 2,000 files."""
     return f"{n:,} {what}{'' if n == 1 else 's'}"

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from ._text import PATH, number, print_facts, print_json, size
+from ._text import PATH, as_options, number, print_facts, print_json, size
 
 
 @click.command()
@@ -29,9 +29,10 @@ def command(
     """
     from eventkit.train import evaluate_run
 
-    measured = evaluate_run(
-        run, store, split=split, batch=batch, represent=represent, weights=weights
-    )
+    with as_options():
+        measured = evaluate_run(
+            run, store, split=split, batch=batch, represent=represent, weights=weights
+        )
     if as_json:
         print_json(measured)
     else:

@@ -1,11 +1,22 @@
 """eventkit train: a spiking network trained on a store."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ._text import PATH, STORE, Bar, counted, duration, print_facts, print_json, progress
+from ._text import (
+    PATH,
+    STORE,
+    Bar,
+    as_options,
+    counted,
+    duration,
+    print_facts,
+    print_json,
+    progress,
+)
 
 SHARE, ABOVE_0, FROM_0 = (
     click.FloatRange(0, 1),
@@ -68,12 +79,13 @@ def command(
 
     The run folder (under runs/ unless --out names another) gets all settings as run.toml, the
     numbers of every epoch, the weights and page.html. What no option and no --config says comes
-    from the model's recipe. Ctrl-C saves, and --resume RUN goes on from there.
+    from the model's recipe. Ctrl-C saves, and --resume RUN goes on from there,
+    with STORE if that was moved.
     """
     given = [name for name, value in options.items() if value is not None] + ["augment"] * any(
         augment
     )
-    if (store is None) == (resume is None):
+    if store is None and resume is None:
         raise click.UsageError("give a STORE to train on, or --resume RUN")
     if resume is not None and given:
         flag = given[0].replace("_", "-")
@@ -83,10 +95,10 @@ def command(
     options["teacher"] = options["teacher"] and str(options["teacher"])
     shown = None
     try:
-        with progress("steps", "train") as bar:
+        with as_options(), progress("steps", "train") as bar:
             shown = Shown(bar)
             if resume is not None:
-                result = train.resume(resume, progress=shown)
+                result = train.resume(resume, data=store, progress=shown)
             else:
                 assert store is not None
                 result = train.train(store, progress=shown, augment=augment or None, **options)
@@ -128,7 +140,7 @@ class Shown:
 
     def _warn(self, text: str) -> None:
         """Once for every layer, as it would be said after every epoch."""
-        about = text.partition(": ")[2].partition(":")[0]
+        about = re.sub(r"^epoch \d+: ", "", text).partition(":")[0]
         if about not in self._said:
             self._said.add(about)
             click.echo(f"eventkit: warning: {text}", err=True)

@@ -123,7 +123,7 @@ def test_wrong_resumes_are_told(splits, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         train(splits, out=tmp_path / "run", progress=interrupt, **OPTIONS)
-    with pytest.raises(OptionError, match="give them as data"):
+    with pytest.raises(OptionError, match=r"give them to eventkit\.train\.resume"):
         resume(tmp_path / "run")
     (tmp_path / "run" / "state.safetensors").write_bytes(
         (tmp_path / "run" / "last.safetensors").read_bytes()

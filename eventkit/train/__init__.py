@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from eventkit.errors import OptionError
+from eventkit.errors import EventkitError, FormatError, OptionError
 from eventkit.evaluate import evaluate
 from eventkit.loader import EventDataset
 from eventkit.registry import parse_spec, unknown
@@ -66,8 +66,12 @@ def train(
     splits = dict(data) if isinstance(data, Mapping) else open_splits(data, settings.represent)
     folder = Path(all_.tell(str(_folder(out, data, settings.model))))
     if settings.seeds > 1:
-        _start_several(folder, data, settings, all_)
-        return _several(folder, splits, data, settings, all_, progress)
+        run = _start_several(folder, data, settings, all_)
+        try:
+            return _several(folder, splits, data, settings, all_, progress)
+        except EventkitError:
+            run.discard()
+            raise
     return Job(splits, settings, describe(data), folder, all_, progress).start()
 
 
@@ -83,18 +87,26 @@ def resume(
     folder, all_ = Path(folder), world()
     if not (folder / "config.json").is_file():
         raise OptionError(f"{folder} is no run folder; eventkit train makes one")
-    config, settings = read_json(folder / "config.json"), settle({}, folder / "run.toml")
-    described = config.get("data", {})
+    described, settings = _config(folder)["data"], settle({}, folder / "run.toml")
     if data is None:
         if "store" not in described:
-            raise OptionError(f"{folder} was trained on datasets in memory; give them as data")
+            raise OptionError(
+                f"{folder} was trained on datasets in memory; give them to eventkit.train.resume"
+            )
+        if not _is_there(described["store"]):
+            raise OptionError(
+                f"{described['store']}, the store that {folder} is trained on, is not there; say "
+                f"where it is: eventkit train STORE --resume {folder}"
+            )
         data = described["store"]
     splits = dict(data) if isinstance(data, Mapping) else open_splits(data, settings.represent)
     if (now := describe(data)).get("plan_digest") != described.get("plan_digest"):
-        raise OptionError(
-            f"{now.get('store')} is not the data of {folder}: its plan is "
-            f"{now.get('plan_digest')}, expected {described.get('plan_digest')}"
-        )
+        keys = ("dataset", "represent", "transforms")
+        odd = [key for key in keys if now.get(key) != described.get(key)]
+        told = f"its {odd[0]} is {now.get(odd[0])}, expected {described.get(odd[0])}" if odd else (
+            "it was converted from other files or in another way"
+        )  # fmt: skip
+        raise OptionError(f"{now.get('store')} is not the data of {folder}: {told}")
     if settings.seeds > 1:
         return _several(folder, splits, data, settings, all_, progress)
     return Job(splits, settings, described, folder, all_, progress).resume()
@@ -111,16 +123,29 @@ def evaluate_run(
     folder = Path(run)
     if not (folder / "config.json").is_file():
         raise OptionError(f"{folder} is no run folder; eventkit train makes one")
-    config = read_json(folder / "config.json")
+    config = _config(folder)
     net, about = load_with_facts(folder / LAST if weights == "last" else folder)
-    data = data if data is not None else config.get("data", {}).get("store")
     if data is None:
-        raise OptionError(f"{folder} was trained on datasets in memory; name a store")
-    represent = represent or config.get("settings", {}).get("represent")
+        data = config["data"].get("store")
+        if data is None:
+            raise OptionError(f"{folder} was trained on datasets in memory; name a store")
+        if not _is_there(str(data)):
+            raise OptionError(
+                f"{data}, the store that {folder} was trained on, is not there; name one: "
+                f"eventkit evaluate {folder} STORE"
+            )
+    represent = represent or config["settings"].get("represent")
     splits = dict(data) if isinstance(data, Mapping) else open_splits(data, represent)
     if split not in splits:
         raise unknown("split", split, list(splits))
     samples = splits[split]
+    if len(samples.classes) == len(about["classes"]):
+        pairs = zip(samples.classes, about["classes"], strict=True)
+        if odd := [pair for pair in pairs if pair[0] != pair[1]]:
+            raise OptionError(
+                f"{folder} was trained on other classes: found {odd[0][0]!r} where it knows "
+                f"{odd[0][1]!r}"
+            )
     if list(samples.classes) != about["classes"] or list(samples.shape[1:]) != about["in_shape"]:
         raise OptionError(
             f"{folder} was trained on {len(about['classes'])} classes of {about['in_shape']}, "
@@ -132,6 +157,22 @@ def evaluate_run(
     bf16 = config.get("precision") == "bfloat16"
     found = evaluate(net, part.batches(batch), classes=about["classes"], bf16=bf16)
     return {"run": str(folder), "split": split, **found}
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    """config.json with an object as `data` and as `settings`; FormatError if it is none of ours."""
+    path = folder / "config.json"
+    config = {"data": {}, "settings": {}, **read_json(path)}
+    for key, kind in (("data", dict), ("settings", dict)):
+        if not isinstance(config[key], kind):
+            raise FormatError(path, None, f"{key} is no object")
+    if not isinstance(config["data"].get("store", ""), str):
+        raise FormatError(path, None, "the store is no path")
+    return config
+
+
+def _is_there(store: str) -> bool:
+    return "://" in store or Path(store).exists()
 
 
 def open_splits(store: str | Path, represent: str | None = None) -> dict[str, Samples]:
@@ -146,12 +187,14 @@ def describe(data: Data) -> dict[str, Any]:
         return {"splits": list(data)}
     attributes = Store(data).attributes
     keys = ("dataset", "represent", "transforms", "plan_digest")
-    return {"store": str(data), **{key: attributes.get(key) for key in keys}}
+    store = str(data) if "://" in str(data) else str(Path(data).absolute())
+    return {"store": store, **{key: attributes.get(key) for key in keys}}
 
 
-def _start_several(folder: Path, data: Data, settings: Settings, all_: World) -> None:
+def _start_several(folder: Path, data: Data, settings: Settings, all_: World) -> Run:
     run = Run(folder, {"data": describe(data)}, writes=all_.is_main)
     run.create(to_toml(settings))
+    return run
 
 
 def _several(

@@ -7,12 +7,14 @@ does not fit the net that it names, is refused before any net is built at full s
 import errno
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from eventkit.errors import EventkitError, FormatError, MissingExtra, OptionError
 from eventkit.models import create
@@ -95,7 +97,8 @@ def load_with_facts(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
         options = {**sizes, "in_shape": tuple(about["in_shape"])}
         if not all(type(n) is int for n in (*sizes.values(), *options["in_shape"])):
             raise TypeError("sizes are no whole numbers")
-        with torch.device("meta"):  # costs no memory, however large the net claims to be
+        # Layers on meta cost no memory, however large they claim to be, but a net may claim many.
+        with torch.device("meta"), _at_most(10 * len(tensors) + 1000):
             wanted = create(about["model"], **options).state_dict()
         _check(tensors, wanted)
         net = create(about["model"], **options)
@@ -103,6 +106,23 @@ def load_with_facts(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     except (EventkitError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise FormatError(path, None, f"no weights of an eventkit net ({_first(error)})") from error
     return net.eval(), about
+
+
+@contextmanager
+def _at_most(most: int) -> Iterator[None]:
+    """Inside, a ValueError ends the building of a net with more parameters than a file can hold."""
+    made = [0]
+
+    def count(module: nn.Module, name: str, parameter: Any) -> None:
+        made[0] += 1
+        if made[0] > most:
+            raise ValueError("the net has many more layers than the file has tensors")
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def _first(error: Exception) -> str:
@@ -135,8 +155,11 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """The inverse of `optimizer_tensors` on a fresh optimizer of the same net."""
     state: dict[int, dict[str, Tensor]] = {}
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for name, tensor in tensors.items():
         number, _, key = name.partition(".")
+        if tensor.ndim and tensor.shape != parameters[int(number)].shape:
+            raise ValueError(f"{name} of the optimizer has the shape {tuple(tensor.shape)}")
         state.setdefault(int(number), {})[key] = tensor
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 

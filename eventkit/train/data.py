@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -131,6 +131,26 @@ def parts(splits: dict[str, Samples], share: float) -> dict[str, Part]:
         raise OptionError("there are no samples to train on")
     names = ("train", "validation", "test")
     return {name: found[name] for name in names if name in found and len(found[name])}
+
+
+def unvalidated(parts: Mapping[str, Part], share: float) -> str | None:
+    """A sentence about classes of which nothing could be held out; None if there are none."""
+    training, held = parts["train"], parts.get("validation")
+    if not share or (held is not None and held.dataset is not training.dataset):
+        return None
+    labels = training.dataset.labels
+    without = set(labels[training.indices]) - set(labels[held.indices] if held else [])
+    if not without:
+        return None
+    if held is None:
+        return (
+            f"no class has enough samples to hold out a share of {share:g}: there is no validation "
+            "and the weights kept are those of the last epoch; try --validation 0.5"
+        )
+    return (
+        f"{len(without)} of {len(set(labels))} classes have too few samples to hold out a share of "
+        f"{share:g}: validation knows nothing of them; try a larger --validation"
+    )
 
 
 def _names(samples: Samples) -> list[str] | None:

@@ -1,6 +1,7 @@
 """One training from its first step, or from its checkpoint, to its result."""
 
 import ctypes
+import json
 import os
 import random
 import signal
@@ -18,7 +19,7 @@ import torch
 from torch import nn
 
 from eventkit import __version__
-from eventkit.errors import FormatError, MissingExtra, OptionError
+from eventkit.errors import EventkitError, FormatError, MissingExtra, OptionError
 from eventkit.evaluate.activity import Activity
 from eventkit.evaluate.score import Score, score
 from eventkit.models import create
@@ -35,7 +36,7 @@ from .checkpoint import (
     restore_optimizer,
     write,
 )
-from .data import Batch, Part, Samples, ahead, parts
+from .data import Batch, Part, Samples, ahead, parts, unvalidated
 from .distributed import World
 from .loop import Progress, Training
 from .losses import loss
@@ -78,7 +79,12 @@ class Job:
         training = self._training()
         self.run.config = self._config(training)
         self.run.create(to_toml(s))
-        return self._finish(training)
+        try:
+            return self._finish(training)
+        except EventkitError:
+            if not training.taken:  # nothing was learned that a folder should tell of
+                self.run.discard()
+            raise
 
     def resume(self) -> dict[str, Any]:
         """Go on from the checkpoint in the run folder."""
@@ -88,11 +94,32 @@ class Job:
             if not result.get("interrupted", True):
                 return result
         self.run.config = read_json(folder / "config.json")
+        self._check_unchanged(self.run.config)
         torch.manual_seed(self.settings.seed)
         training = self._training()
         if (folder / STATE).is_file():  # else it was ended before its first checkpoint
             self._restore(training, folder / STATE)
         return self._finish(training)
+
+    def _check_unchanged(self, began: dict[str, Any]) -> None:
+        """OptionError if this would not be the training that began: other settings or samples."""
+        now: dict[str, Any] = json.loads(json.dumps(asdict(self.settings)))
+        then = began.get("settings", {})
+        for key in now.keys() & then.keys():
+            if now[key] != then[key]:
+                raise OptionError(
+                    f"{self.run.folder / 'run.toml'} was changed since the training began: {key} "
+                    f"was {then[key]!r}, found {now[key]!r}; put it back, or begin a new run with "
+                    f"it as --config"
+                )
+        digests = {name: part.digest for name, part in self.parts.items()}
+        if began.get("splits", digests) != digests:
+            raise OptionError(f"the splits are not those that {self.run.folder} began with")
+        if began.get("processes", self.world.size) != self.world.size:
+            raise OptionError(
+                f"{self.run.folder} began with {began['processes']} processes, found "
+                f"{self.world.size}: its steps would be others"
+            )
 
     def _training(self) -> Training:
         s = self.settings
@@ -169,6 +196,8 @@ class Job:
                 **self.run.config,
             }
         )
+        if text := unvalidated(self.parts, self.settings.validation):
+            self.progress({"event": "warning", "text": text})
         facts = self._facts(training.net)
         with interruptible() as self._stopped:
             try:
@@ -295,6 +324,8 @@ class Job:
             if groups["average"].keys() != training.average.state.keys():
                 raise ValueError("it has another moving average")
             for name, tensor in training.average.state.items():
+                if groups["average"][name].shape != tensor.shape:
+                    raise ValueError(f"the average of {name} has another shape")
                 tensor.copy_(groups["average"][name])  # onto its device
             training.average.updates = int(about["updates"])
             restore_optimizer(training.optimizer, groups["optimizer"])

@@ -45,6 +45,15 @@ class Run:
         self.write("run.toml", settings)
         self.write("config.json", json.dumps(self.config, indent=2))
 
+    def discard(self) -> None:
+        """Take the folder away if it holds nothing but what `create` wrote."""
+        if self.writes and self.folder.is_dir():
+            names = {path.name for path in self.folder.iterdir()}
+            if names <= {"run.toml", "config.json"}:
+                for name in names:
+                    (self.folder / name).unlink()
+                self.folder.rmdir()
+
     @property
     def best(self) -> dict[str, Any]:
         """The row of the epoch that was best on the validation samples; without any, the last."""

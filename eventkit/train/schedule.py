@@ -123,9 +123,14 @@ def optimizer(spec: str, net: nn.Module, *, lr: float, decay: float) -> torch.op
     name, options = parse_spec(spec)
     if name not in OPTIMIZERS:
         raise unknown("optimizer", name, OPTIMIZERS)
-    made = OPTIMIZERS[name](
-        groups(net, lr=lr, decay=decay), **bind(OPTIMIZERS[name], options, name)
-    )
+    bound = bind(OPTIMIZERS[name], options, name)
+    for key, value in bound.items():
+        if not 0 <= value < 1 and value is not True:
+            raise OptionError(f"{name}: {key} is {value:g}, expected from 0 to below 1")
+    try:
+        made = OPTIMIZERS[name](groups(net, lr=lr, decay=decay), **bound)
+    except ValueError as error:
+        raise OptionError(f"{name}: {error}") from None
     for group in made.param_groups:
         group["lr"] = group["full"]
     return made
