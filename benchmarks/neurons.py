@@ -1,17 +1,20 @@
 """How fast neurons and a training step are: python benchmarks/neurons.py [--peers ENVIRONMENT]
 
-Forward and backward pass, float32, two threads; medians, each measurement in a process of its own
-with the same script, the two libraries one after the other. Spikes and gradients are compared too,
-with SpikingJelly and with snnTorch, for every neuron that they define as we do.
+Forward and backward pass, float32, two threads. Each library has a process, which run the same
+script and take turns; the numbers are medians. Spikes and gradients are compared too, with
+SpikingJelly and with snnTorch, for every neuron that they define as we do.
 """
 
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,12 +22,46 @@ HERE = Path(__file__).parent
 NEURONS = {"lif": "LIF", "psn": "PSN", "sliding": "sliding PSN"}
 
 
-def side(python: Path, library: str, what: str, file: Path) -> dict:
-    command = [python, HERE / "peer_neurons.py", library, what, file]
-    # Threads that wait actively would take the core from whatever runs next.
-    environment = {**os.environ, "OMP_WAIT_POLICY": "passive"}
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
-    return json.loads(done.stdout.splitlines()[-1])
+# Exponent of the neurons -> turns, runs of each library in a turn.
+SHAPES = {16: (12, 3), 18: (8, 1), 20: (4, 1), 22: (2, 1)}
+STEPS = 3
+
+
+class Side:
+    """A library in a process of its own, which does a job at a time."""
+
+    def __init__(self, python: Path, library: str) -> None:
+        # Threads that wait actively would take the core from whatever runs next.
+        environment = {**os.environ, "OMP_WAIT_POLICY": "passive"}
+        self.process = subprocess.Popen(
+            [python, HERE / "peer_neurons.py", library], text=True, env=environment,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+
+    def ask(self, *job: object) -> Any:
+        print(json.dumps(job, default=str), file=self.process.stdin, flush=True)
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"{self.process.args[-1]} ended in the job {job}")
+        return json.loads(answer)
+
+    def __enter__(self) -> "Side":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def turns(sides: list[Side], rounds: int, *job: object) -> list[float]:
+    """The median of each side, after one run that does not count."""
+    for side in sides:
+        side.ask(*job[:-1], 1)
+    found = [[] for _ in sides]
+    for _ in range(rounds):
+        for times, side in zip(found, sides, strict=True):
+            times += side.ask(*job)
+    return [statistics.median(times) for times in found]
 
 
 def row(what: str, ours: float, peer: float | None, unit: str, bar: str, name="") -> dict:
@@ -52,42 +89,54 @@ def difference(ours: Path, theirs: Path) -> float:
     return max(shares.values())
 
 
-def run(peers: Path | None) -> list[dict]:
-    ours: dict[str, float] = {}
-    theirs: dict[str, float] = {}
+def compare(sides: list[Side], peers: Path) -> list[dict]:
     rows = []
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, Side(peers / "bin/python", "snntorch") as torch:
+        names = ("eventkit", "SpikingJelly", "snnTorch")
+        files = [Path(folder, f"{name}.npz") for name in names]
+        for side, file in zip([*sides, torch], files, strict=True):
+            side.ask("equal", file)
+        for file in files[1:]:
+            what = f"largest relative difference of spikes and gradients, {file.stem}"
+            rows.append(row(what, difference(files[0], file), None, "", "1e-6"))
+    return rows
 
-        def both(what: str) -> None:
-            ours.update(side(Path(sys.executable), "eventkit", what, Path(folder, "eventkit.npz")))
-            if peers:
-                file = Path(folder, "SpikingJelly.npz")
-                theirs.update(side(peers / "bin" / "python", "spikingjelly", what, file))
 
-        both("equal")
+def layers(sides: list[Side], kind: str, name: str) -> list[dict]:
+    """Times over all shapes, and the memory of the largest."""
+    rows = []
+    for exponent, (rounds, repeats) in SHAPES.items():
+        shape = (16, 1 << exponent)
+        peaks = [side.ask("peak", kind, shape) for side in sides]
+        ours, *theirs = turns(sides, rounds, "neuron_times", kind, shape, repeats)
+        for side in sides:
+            side.ask("drop")
+        what = f"{name} forward + backward, (16, 2^{exponent})"
+        rows.append(row(what, ours, theirs[0] if theirs else None, "ms", "2 ×"))
+    ours, *theirs = peaks
+    rows.append(row(f"its memory, (16, 2^{exponent})", ours, theirs[0] if theirs else None, "MB",
+                    "2 ×"))  # fmt: skip
+    return rows
+
+
+def run(peers: Path | None) -> list[dict]:
+    rows = []
+    with ExitStack() as open_:
+        us = open_.enter_context(Side(Path(sys.executable), "eventkit"))
+        sides = [us]
         if peers:
-            side(peers / "bin" / "python", "snntorch", "equal", Path(folder, "snnTorch.npz"))
-            for name in ("SpikingJelly", "snnTorch"):
-                apart = difference(Path(folder, "eventkit.npz"), Path(folder, f"{name}.npz"))
-                what = f"largest relative difference of spikes and gradients, {name}"
-                rows.append(row(what, apart, None, "", "1e-6"))
+            sides.append(open_.enter_context(Side(peers / "bin" / "python", "spikingjelly")))
+            rows += compare(sides, peers)
         for kind, name in NEURONS.items():
-            both(kind)
-            for shape in [key for key in ours if key.startswith(f"{kind} ")]:
-                what = f"{name} forward + backward, {shape.partition(' ')[2]}"
-                rows.append(row(what, ours[shape], theirs.get(shape), "ms", "2 ×"))
-            memory = f"memory_{kind}"
-            both(memory)
-            what = "its memory, (16, 2^22)"
-            rows.append(row(what, ours[memory], theirs.get(memory), "MB", "2 ×"))
-        both("step")
-        ours |= side(Path(sys.executable), "eventkit", "best", Path(folder, "eventkit.npz"))
-        cells = side(Path(sys.executable), "eventkit", "loops", Path(folder, "eventkit.npz"))
-        saved = side(Path(sys.executable), "eventkit", "saved", Path(folder, "eventkit.npz"))
-    step = "csnn_small step, T=16, N=16, 2x64x64"
+            rows += layers(sides, kind, name)
+        same, *theirs = turns(sides, STEPS, "step_times", False, 1)
+        cells, saved = us.ask("loops"), us.ask("saved")
+    with Side(Path(sys.executable), "eventkit") as us:  # keeps freed memory from its start
+        best = turns([us], STEPS, "step_times", True, 1)[0]
+    step, peer = "csnn_small step, T=16, N=16, 2x64x64", theirs[0] if theirs else None
     rows += [
-        row(f"{step}, the same float32", ours["step"], theirs.get("step"), "ms", "1.2 ×"),
-        row(f"{step}, as trained", ours["best"], theirs.get("step"), "ms", "2.5 ×"),
+        row(f"{step}, the same float32", same, peer, "ms", "1.2 ×"),
+        row(f"{step}, as trained", best, peer, "ms", "2.5 ×"),
     ]
     for name, (kernel, loop) in cells.items():
         what = f"{name} forward + backward, (100, 64, 512)"

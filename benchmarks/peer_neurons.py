@@ -1,30 +1,25 @@
-"""One side of benchmarks/neurons.py: python peer_neurons.py LIBRARY WHAT FILE
+"""One side of benchmarks/neurons.py: python peer_neurons.py LIBRARY
 
-Run by the Python of the library: eventkit, spikingjelly or snntorch. WHAT is `equal` (spikes and
-gradients go to FILE), a neuron (its times), `memory_` and a neuron, `step`, `best`, `loops` or
-`saved`; prints one JSON object.
+Run by the Python of the library: eventkit, spikingjelly or snntorch. Every line of the input is a
+JSON list, the name of a function of `JOBS` and its arguments; it is answered by a line of JSON.
 """
 
 import json
-import resource
+import os
 import statistics
 import sys
 import time
 import zlib
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
-SHAPES = {
-    "(8, 32, 128)": (8, 32, 128),
-    "(16, 2^16)": (16, 1 << 16),
-    "(16, 2^18)": (16, 1 << 18),
-    "(16, 2^20)": (16, 1 << 20),
-    "(16, 2^22)": (16, 1 << 22),
-}
-THREADS, REPEATS = 2, 7
+THREADS = 2
 
 
 def make(library: str, kind: str, steps: int) -> nn.Module:
@@ -68,44 +63,49 @@ def csnn(library: str) -> nn.Module:
     return nn.Sequential(*layers, layer.VotingLayer(10, step_mode="m"))
 
 
-def milliseconds(action, repeats: int = REPEATS) -> float:
-    for _ in range(2):
-        action()
+def milliseconds(action, repeats: int, warm: int = 0) -> list[float]:
     times = []
-    for _ in range(repeats):
+    for _ in range(warm + repeats):
         started = time.perf_counter()
         action()
-        times.append(time.perf_counter() - started)
-    return 1e3 * statistics.median(times)
+        times.append(1e3 * (time.perf_counter() - started))
+    return times[warm:]
 
 
-def neuron_times(library: str, kind: str) -> dict[str, float]:
-    times = {}
-    for name, shape in SHAPES.items():
-        net = make(library, kind, shape[0])
-        x, grad = torch.randn(shape, requires_grad=True), torch.ones(shape)
+@cache
+def layer_of(library: str, kind: str, shape: tuple[int, ...]) -> Callable[[], None]:
+    """Forward and backward pass of a neuron."""
+    net = make(library, kind, shape[0])
+    x, grad = torch.randn(shape, requires_grad=True), torch.ones(shape)
 
-        def action(net=net, x=x, grad=grad):
-            x.grad = None
-            forget(net)
-            net(x).backward(grad)
+    def action() -> None:
+        x.grad = None
+        forget(net)
+        net(x).backward(grad)
 
-        times[f"{kind} {name}"] = milliseconds(action)
-    return times
-
-
-def peak(library: str, kind: str) -> float:
-    """MB beyond input and gradient, forward and backward over (16, 2^22)."""
-    x = torch.randn(SHAPES["(16, 2^22)"], requires_grad=True)
-    net, grad = make(library, kind, len(x)), torch.ones_like(x)
-    net(x[:, :8]).sum().backward()  # compiles; makes the gradient of x
-    forget(net)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    net(x).backward(grad)
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3
+    return action
 
 
-def step_time(library: str, best: bool) -> float:
+def neuron_times(library: str, kind: str, shape: list[int], repeats: int) -> list[float]:
+    return milliseconds(layer_of(library, kind, tuple(shape)), repeats)
+
+
+def peak(library: str, kind: str, shape: list[int]) -> float:
+    """MB of a first forward and backward pass beyond input, gradient and what is there before."""
+    action = layer_of(library, kind, tuple(shape))
+    before = _resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the highest so far is forgotten
+    action()
+    return (_resident("VmHWM") - before) / 1e3
+
+
+def _resident(which: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith(which))
+
+
+@cache
+def step_of(library: str, best: bool) -> Callable[[], None]:
     """A training step, T = 16, N = 16; `best`: channels last, bfloat16, freed memory kept."""
     if best:
         from eventkit.train import keep_memory
@@ -117,7 +117,7 @@ def step_time(library: str, best: bool) -> float:
     optimizer = torch.optim.AdamW(net.parameters(), 1e-3)
     frames, labels = torch.poisson(torch.full((16, 16, 2, 64, 64), 0.1)), torch.arange(16) % 11
 
-    def action():
+    def action() -> None:
         forget(net)
         with torch.autocast("cpu", torch.bfloat16, enabled=best):
             votes = net(frames).float().mean(0)
@@ -125,10 +125,20 @@ def step_time(library: str, best: bool) -> float:
         functional.cross_entropy(votes, labels).backward()
         optimizer.step()
 
-    return milliseconds(action, 5)
+    return action
 
 
-def loops() -> dict[str, tuple[float, float]]:
+def step_times(library: str, best: bool, repeats: int) -> list[float]:
+    return milliseconds(step_of(library, best), repeats)
+
+
+def drop(library: str) -> None:
+    """Give up what is kept between jobs."""
+    layer_of.cache_clear()
+    step_of.cache_clear()
+
+
+def loops(library: str) -> dict[str, tuple[float, float]]:
     """Our neurons of two states, and CUBA: the kernel, and the same step by step in torch."""
     from eventkit.snn import memory, neuron
 
@@ -139,17 +149,18 @@ def loops() -> dict[str, tuple[float, float]]:
         net, pair = neuron(name, features=512), []
         for kernels in (takes, lambda x, gpu=False: False):
             memory.has_kernels = kernels
-            pair.append(milliseconds(lambda net=net: net(x).backward(grad), 5))
+            runs = milliseconds(lambda net=net: net(x).backward(grad), 3, warm=1)
+            pair.append(statistics.median(runs))
         memory.has_kernels = takes
         times[name] = tuple(pair)
     return times
 
 
-def saved() -> dict[str, tuple[float, float]]:
+def saved(library: str) -> dict[str, tuple[float, float]]:
     """MB that csnn_small keeps for its backward pass: with what lessens it, and without."""
     from eventkit.snn import checkpointed, saving
 
-    net, x = csnn("eventkit"), torch.poisson(torch.full((16, 8, 2, 64, 64), 0.1))
+    net, x = csnn(library), torch.poisson(torch.full((16, 8, 2, 64, 64), 0.1))
 
     def kept(forward, packing: bool = False) -> float:
         sizes: dict[int, int] = {}
@@ -288,22 +299,21 @@ def gradients(library: str) -> dict[str, np.ndarray]:
     return found
 
 
+def equal(library: str, file: str) -> None:
+    np.savez(file, **gradients(library))
+
+
+JOBS = {job.__name__: job for job in (neuron_times, peak, step_times, drop, loops, saved, equal)}
+
+
 def main() -> None:
-    library, what, file = sys.argv[1:]
+    library = sys.argv[1]
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what a library prints is no answer
     torch.set_num_threads(THREADS)
-    kind = what.removeprefix("memory_")
-    if what == "equal":
-        np.savez(file, **gradients(library))
-        result = {}
-    elif what == "loops":
-        result = loops()
-    elif what == "saved":
-        result = saved()
-    elif what in ("step", "best"):
-        result = {what: step_time(library, best=what == "best")}
-    else:
-        result = {what: peak(library, kind)} if kind != what else neuron_times(library, kind)
-    print(json.dumps(result))
+    for line in sys.stdin:
+        name, *arguments = json.loads(line)
+        print(json.dumps(JOBS[name](library, *arguments)), file=answers, flush=True)
 
 
 if __name__ == "__main__":
