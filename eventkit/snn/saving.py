@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from eventkit.errors import OptionError
 
 from .bits import pack, unpack
+from .layers import Dropout
 from .memory import flat, is_dense, split
 from .neurons import run
 
@@ -76,21 +77,37 @@ def checkpointed(net: nn.Module, x: Tensor, *, pieces: int) -> Tensor:
     """What net(x) gives for x (T, N, ...), in the memory of one of `pieces` parts of the sequence.
 
     A backward pass computes each part again from the states of the neurons at its start, so its
-    gradients are those of the whole. Layers with statistics over time are not: OptionError if a
-    batch norm is in training mode.
+    gradients are those of the whole. Those of layers with statistics over time would not be, nor
+    of a dropout whose mask is one for the sequence: OptionError if such a layer is in training, or
+    is a batch norm without running statistics.
     """
     if not 1 <= pieces <= len(x):
         raise OptionError(f"pieces is {pieces}, expected 1 to T={len(x)}")
-    norms = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
     for name, module in net.named_modules():
-        if isinstance(module, norms) and module.training and module.track_running_stats:
+        trouble = _trouble(module, pieces)
+        if trouble:
             raise OptionError(
-                f"{name or 'the net'} is a {type(module).__name__} that is in training: its "
-                f"statistics over a part of the sequence are not those of the whole; call eval() "
-                f"on it, or go through the whole sequence"
+                f"{name or 'the net'} is a {type(module).__name__} that {trouble}; call eval() on "
+                f"it, or go through the whole sequence"
             )
     said, states = [], None
     for piece in x.chunk(pieces):
         y, states = checkpoint(run, net, piece, states, use_reentrant=False)
         said.append(y)
     return torch.cat(said)
+
+
+def _trouble(module: nn.Module, pieces: int) -> str:
+    """Why a layer does not give in pieces what it gives for the whole; empty if it does.
+
+    A norm in training has trouble even with one piece: what is computed again would count twice.
+    """
+    if isinstance(module, Dropout) and module.training and module.p and pieces > 1:
+        return "is in training: it would drop others in each part of the sequence"
+    part = "its statistics over a part of the sequence are not those of the whole"
+    norms = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
+    if isinstance(module, norms) and module.training and module.track_running_stats:
+        return f"is in training: {part}"
+    if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
+        return f"has no running statistics: {part}"
+    return ""

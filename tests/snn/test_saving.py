@@ -5,7 +5,18 @@ import torch
 from torch import nn
 
 from eventkit.errors import OptionError
-from eventkit.snn import LIF, PLIF, Fold, carry, checkpointed, neuron, packed_spikes, run, saving
+from eventkit.snn import (
+    LIF,
+    PLIF,
+    Dropout,
+    Fold,
+    carry,
+    checkpointed,
+    neuron,
+    packed_spikes,
+    run,
+    saving,
+)  # fmt: skip
 
 
 def net(norm=nn.Identity):
@@ -100,6 +111,20 @@ def test_checkpointed_refuses_statistics_over_a_part():
     assert checkpointed(model.eval(), torch.rand(4, 2, 2, 8, 8), pieces=2).shape[0] == 4
     with pytest.raises(OptionError, match="pieces is 5, expected 1 to T=4"):
         checkpointed(model, torch.rand(4, 2, 2, 8, 8), pieces=5)
+
+
+def test_checkpointed_refuses_a_norm_without_running_statistics():
+    model = net(lambda: nn.BatchNorm2d(8, track_running_stats=False)).eval()
+    with pytest.raises(OptionError, match=r"0.1 is a BatchNorm2d that has no running statistics"):
+        checkpointed(model, torch.rand(4, 2, 2, 8, 8), pieces=2)
+
+
+def test_checkpointed_refuses_a_mask_that_is_one_for_the_sequence():
+    model, x = nn.Sequential(net(), Dropout(0.5)), torch.rand(4, 2, 2, 8, 8)
+    with pytest.raises(OptionError, match="1 is a Dropout that is in training"):
+        checkpointed(model, x, pieces=2)
+    assert checkpointed(model, x, pieces=1).shape[0] == 4  # the whole, with a mask of its own
+    assert torch.equal(checkpointed(model.eval(), x, pieces=2), model(x))
 
 
 def test_a_net_is_a_function_of_its_input_and_states():
