@@ -16,6 +16,7 @@ import traceback
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
@@ -125,6 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     # Before torch is loaded: its idle threads would otherwise spin on cores that others could use.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    _open_streams()
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning  # type: ignore[assignment]
         try:
@@ -143,6 +145,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             _drop_unwritten()
             _say(f"error: {_sentence(error)}")
             return getattr(error, "exit_code", 1)
+
+
+def _open_streams() -> None:
+    """Let words go nowhere where a stream is closed (>&-), and names of any bytes be printed."""
+    for name in ("stdout", "stderr"):
+        if (stream := getattr(sys, name)) is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 until the process ends
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # in JSON, an escape that reads back
 
 
 def _sentence(error: Exception) -> str:

@@ -118,8 +118,15 @@ def load(name: str | Path) -> Dataset:
             raise OptionError(f"{path}: no such dataset description")
         return _parse(path.stem, path.read_bytes(), str(path))
     if path.is_dir() and str(name) not in names():
+        if (path / "zarr.json").is_file():
+            raise OptionError(f"{name}: is a store already; give the folder of the recordings")
         return Dataset(name=path.resolve().name, layout={"kind": "class_folders"})
     if str(name) not in names():
+        if path.is_file():
+            raise OptionError(
+                f"{name}: is a file; expected a dataset, or a folder of class folders. Of one "
+                "recording, eventkit view draws the frames and ek.frames makes them"
+            )
         if "/" in str(name):
             raise OptionError(f"{name}: no such folder; expected class folders in it")
         raise unknown("dataset", str(name), names())
@@ -260,6 +267,7 @@ def steps(
     names = " ".join(f"~/Downloads/{shlex.quote(source.name)}" for source in files) or "FOLDER"
     lines.append(f"  {number + 1}. run: eventkit adopt {dataset.name} {names} --root {place}")
     if command:
+        command += "" if root == default_root(dataset.name) else f" --root {place}"
         lines.append(f"  {number + 2}. run: {command}")
     told = [f"Licence: {dataset.license}." if dataset.license else ""]
     told += [f"Please cite: {dataset.cite}." if dataset.cite else "", dataset.note]

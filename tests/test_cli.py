@@ -184,6 +184,30 @@ def test_closed_stdout_ends_quietly():
     os.close(writing)
 
 
+def test_no_stdout_at_all_is_no_failure():
+    code = "import os, sys; os.close(1); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    command = [sys.executable, "-c", code, *EVENTKIT[1:], "datasets"]
+    assert EVENTKIT[0] == sys.executable
+    done = subprocess.run(command, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_recording_or_a_store_is_no_dataset_to_convert(run, tmp_path):
+    ek.write(tmp_path / "a.es", make_events(100))
+    code, _, err = run("convert", str(tmp_path / "a.es"), "--frames", "4")
+    assert (code, "is a file; expected a dataset, or a folder of class folders" in err) == (1, True)
+    (tmp_path / "b.zarr").mkdir()
+    (tmp_path / "b.zarr" / "zarr.json").write_text("{}")
+    code, _, err = run("convert", str(tmp_path / "b.zarr"), "--frames", "4")
+    assert (code, "is a store already" in err) == (1, True)
+
+
+def test_the_steps_to_get_data_end_with_the_folder_that_was_given(run, tmp_path):
+    code, _, err = run("convert", "nmnist", "--frames", "4", "--root", str(tmp_path / "raw"))
+    assert code == 4
+    assert f"run: eventkit convert nmnist --frames 4 --root {tmp_path / 'raw'}\n" in err
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_full_disk_has_its_sentence(unbuffered):

@@ -400,6 +400,17 @@ def test_a_store_among_the_class_folders_is_no_class(tmp_path):
     assert made["note"] == "nothing to do"
 
 
+def test_names_that_are_not_utf8_are_refused_and_others_quoted_in_the_command(tmp_path):
+    root = tmp_path / "two words"
+    folders(root, (34, 34), [(0, "left hand"), (1, "b")], ".bin")
+    out = tmp_path / "mine.zarr"
+    convert(root, represent="frames:n=2", out=out)
+    assert ek.open(out).attributes["command"] == "eventkit convert 'two words' --frames 2"
+    (root / "b" / "2.bin").rename(root / "b" / "2\udcff.bin")
+    with pytest.raises(OptionError, match=r"b/2\?.bin: its name is not UTF-8"):
+        convert(root, represent="frames:n=2", out=tmp_path / "other.zarr")
+
+
 def test_class_folders_that_are_missing_are_said(tmp_path):
     n_imagenet(tmp_path)
     found = layouts.listing(datasets.load("n_imagenet"), tmp_path / "N_Imagenet")

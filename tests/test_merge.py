@@ -225,6 +225,9 @@ def test_the_commands(pair, run, tmp_path):
     assert "4 train" in told
     assert run("subset", tmp_path / "x.zarr", pair[0], "--indices", "0")[0] == 1
     assert run("merge", tmp_path / "x.zarr")[0] == 2
+    odd = pair[0].rename(tmp_path / "two words\udcff.zarr")
+    assert run("subset", tmp_path / "odd.zarr", odd, "--indices", "0", "--split", "train")[0] == 0
+    assert "odd.zarr 'two words?.zarr'" in ek.open(tmp_path / "odd.zarr").attributes["command"]
     told = ek.open(tmp_path / "s.zarr").attributes["command"]
     assert told == (
         "eventkit subset s.zarr m.zarr --split train --classes 'hand clapping' "

@@ -213,6 +213,11 @@ def make(
     """
     if codec not in CODECS:
         raise OptionError(f"codec is {codec!r}, expected one of {', '.join(CODECS)}")
+    for name in (dataset.name, *_names(listing)):
+        if (shown := name.encode(errors="replace").decode()) != name:
+            raise OptionError(
+                f"{shown}: its name is not UTF-8, as the names in a store must be; rename it"
+            )
     sources = {name: _bytes(listing.root / name) for name in _names(listing)}
     sensor = dataset.size or _sensor(listing, dataset.format)
     steps = [transforms.parse(spec) for spec in transform]

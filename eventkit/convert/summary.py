@@ -1,5 +1,6 @@
 """What a conversion is said to do and to have done."""
 
+import shlex
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -62,19 +63,19 @@ def command_of(name: str | Path, represent: str, transform: tuple[str, ...], cod
     shown = Path(name).name if Path(name).suffix == ".toml" or Path(name).is_dir() else str(name)
     kind, options = parse_spec(represent)
     if kind == "events" and not options:
-        parts = ["eventkit convert", shown, "--events"]
+        parts = ["eventkit", "convert", shown, "--events"]
     elif kind == "frames" and "n" in options and set(options) <= {"n", "by", "like"}:
-        parts = ["eventkit convert", shown, "--frames", options["n"]]
+        parts = ["eventkit", "convert", shown, "--frames", options["n"]]
         parts += [
             word for key in ("by", "like") if key in options for word in (f"--{key}", options[key])
         ]
     else:
-        parts = ["eventkit convert", shown, "--rep", represent]
+        parts = ["eventkit", "convert", shown, "--rep", represent]
     for spec in transform:
         parts += ["--transform", spec]
     if codec != "fast":
         parts += ["--codec", codec]
-    return " ".join(parts)
+    return shlex.join(parts)
 
 
 def summary(target: Place, resumed: int, started: float, note: str = "") -> dict[str, Any]:

@@ -6,6 +6,7 @@ anew. The new store is made as any other: locked, resumable, the same bytes ever
 named only when it is whole. It has no sources of its own to be repaired from but its parents.
 """
 
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ def merge(
     for store in opened:
         for name in store:
             picks.setdefault(name, []).append(Pick(store, name, np.arange(len(store[name]))))
-    names = " ".join(Path(path).name for path in (out, *stores))
+    names = " ".join(_quoted(path) for path in (out, *stores))
     return _make(_target(out), picks, f"eventkit merge {names}", overwrite, progress)
 
 
@@ -89,7 +90,7 @@ def subset(
             picks[name] = [Pick(opened, name, found)]
     if not picks:
         raise OptionError(f"{store}: no sample fulfils all of these conditions")
-    command = ["eventkit subset", Path(out).name, Path(store).name]
+    command = ["eventkit subset", _quoted(out), _quoted(store)]
     command += [f"--split {name}" for name in splits]
     command += [f"--classes {','.join(map(str, classes))!r}"] if classes else []
     command += [f"--where {condition!r}" for condition in where]
@@ -102,6 +103,15 @@ def _local(path: str | Path) -> Store:
     if isinstance(store.path, Remote):
         raise StoreError(f"{store.path}: is on an object store; copy it to a disk first")
     return store
+
+
+def _name(path: str | Path) -> str:
+    """The last part of a path as text that a document can hold, whatever its bytes are."""
+    return Path(path).name.encode(errors="replace").decode()
+
+
+def _quoted(path: str | Path) -> str:
+    return shlex.quote(_name(path))
 
 
 def _target(out: str | Path) -> Path:
@@ -316,7 +326,7 @@ class _Work:
                 "versions": versions(),
                 "parents": [
                     {
-                        "name": Path(str(store.path)).resolve().name,
+                        "name": _name(Path(str(store.path)).resolve()),
                         **{
                             key: store.attributes[key]
                             for key in ("digest", "plan_digest", "command", "versions")
