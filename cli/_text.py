@@ -119,6 +119,16 @@ def format_options(spec: str | None) -> dict[str, Any]:
     return {"format": name, **options}
 
 
+def in_order(start: int | None, stop: int | None) -> None:
+    """A usage error for a window that ends before it begins."""
+    if start is not None and stop is not None and stop <= start:
+        raise click.UsageError("--stop must be later than --start")
+
+
+# A window that lies outside the recording is more often a wrong unit than a wish.
+NOTHING = "no event lies in the part that --start and --stop choose"
+
+
 def most_events(path: Any, format: str | None) -> int | None:
     """An upper limit of the events of a recording, for a bar; None where nobody would see it."""
     from eventkit import formats

@@ -125,12 +125,19 @@ def describe(opened: Any) -> dict[str, Any]:
             for split in opened
         },
         "ledger": {
-            split: {name: int(column.sum()) for name, column in opened[split].ledger.items()}
+            split: _along({n: int(column.sum()) for n, column in opened[split].ledger.items()})
             for split in opened
         },
         **{key: told[key] for key in ("command", "versions", "plan_digest", "splits", "cite")},
         **{key: told[key] for key in ("license", "warnings")},
     }
+
+
+def _along(ledger: dict[str, int]) -> dict[str, int]:
+    """The columns in the order in which events went: read, what was left out, binned."""
+    ends = {"read": 0, "invalid": 1, "out_of_bounds": 3, "unbinned": 4, "binned": 5}
+    place = {name: ends.get(name, 2) for name in ledger} | {"backward_steps": 6}
+    return {name: ledger[name] for name in sorted(ledger, key=lambda name: (place[name], name))}
 
 
 def _tensors(opened: Any, first: Any) -> dict[str, Any]:

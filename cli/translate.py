@@ -11,9 +11,11 @@ from eventkit.registry import parse_spec
 from ._text import (
     DURATION,
     FROM_HELP,
+    NOTHING,
     SOURCE,
     Bar,
     format_options,
+    in_order,
     live,
     live_options,
     most_events,
@@ -61,8 +63,7 @@ def command(
     from eventkit import formats
     from eventkit.doctor.mend import refuse
 
-    if start is not None and stop is not None and stop <= start:
-        raise click.UsageError("--stop must be later than --start")
+    in_order(start, stop)
     sent = str(target).startswith("udp://")
     if not sent:
         if target == "-":
@@ -80,6 +81,8 @@ def command(
             parts = formats.stream(source, report=report, **window, **how)
         total = most_events(source, how.get("format"))
         formats.write(target, _counted(parts, tally, bar, total), name, **writing)
+    if not tally["read"] and (start is not None or stop is not None):
+        report.notes.append(NOTHING)
     ledger = {
         "path": str(source),
         "out": str(target),

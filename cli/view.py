@@ -14,7 +14,7 @@ from eventkit.formats import Report
 from eventkit.registry import format_spec
 from eventkit.representations import Whole
 
-from ._text import DURATION, FROM_HELP, PATH, duration, format_options
+from ._text import DURATION, FROM_HELP, NOTHING, PATH, duration, format_options, in_order
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,7 @@ def _of_recording(
 ) -> View:
     if length is not None and (n or by):
         raise click.UsageError("--duration goes without --frames and --by")
+    in_order(start, stop)
     slices = {"duration": length} if length is not None else {"n": n or 16, "by": by or "number"}
     entry, options = representations.parse(format_spec("frames", {**slices, "bounds": "drop"}))
     report = Report()
@@ -121,6 +122,7 @@ def _of_recording(
     )
     outside = whole.n - placed
     lost = [f"{outside:,} events outside {size[0]}x{size[1]} are not drawn"] if outside else []
+    lost += [NOTHING] if part and not whole.n else []
     for note in [*report.notes, *lost]:
         click.echo(f"eventkit: warning: {note}", err=True)
     title = f"{path.name}: {placed:,} events in {duration((whole.t1 - whole.t0) / 1e6)}"

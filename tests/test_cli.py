@@ -184,6 +184,28 @@ def test_closed_stdout_ends_quietly():
     os.close(writing)
 
 
+@pytest.mark.parametrize("command", ["translate", "view"])
+def test_a_part_without_events_is_said(command, run, tmp_path):
+    ek.write(tmp_path / "a.es", make_events(100))
+    out = tmp_path / "b.csv" if command == "translate" else "--out"
+    rest = [] if command == "translate" else [tmp_path / "b.png"]
+    given = [str(word) for word in (command, tmp_path / "a.es", out, *rest)]
+    code, told, err = run(*given, "--start", "1s", "--stop", "2s")
+    assert (code, "no event lies in the part that --start and --stop" in told + err) == (0, True)
+    code, _, err = run(*given, "--start", "2s", "--stop", "1s")
+    assert (code, "--stop must be later than --start" in err) == (2, True)
+
+
+def test_the_ledger_reads_as_events_went():
+    from eventkit.cli.inspect import _along
+
+    names = ["backward_steps", "binned", "dropped_crop", "invalid", "out_of_bounds", "read"]
+    assert list(_along(dict.fromkeys([*names, "unbinned"], 0))) == [
+        *("read", "invalid", "dropped_crop", "out_of_bounds", "unbinned", "binned"),
+        "backward_steps",
+    ]
+
+
 def test_no_stdout_at_all_is_no_failure():
     code = "import os, sys; os.close(1); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
     command = [sys.executable, "-c", code, *EVENTKIT[1:], "datasets"]
