@@ -108,6 +108,10 @@ def command(
         again = f"eventkit train --resume {resume or shown.whole}"
         click.echo(f"eventkit: interrupted; go on with: {again}", err=True)
         return 130
+    from eventkit.train.distributed import part
+
+    if not part():
+        return None
     if as_json:
         print_json(result)
     elif "runs" in result:

@@ -1,11 +1,14 @@
 """What training, resuming and evaluating say where something is wrong, in the command's words."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
 from directions import SMALL, Directions
-from making import make_gestures
+from making import ROOT, make_gestures
 from safetensors.torch import save_file
 
 from eventkit.errors import FormatError, OptionError
@@ -156,6 +159,17 @@ def test_a_run_finds_its_store_from_anywhere_and_tells_where_it_was(
         assert run("train", store.with_name("away.zarr"), "--resume", "run")[0] == 0
     finally:
         store.with_name("away.zarr").rename(store)
+
+
+@pytest.mark.slow
+def test_the_command_under_torchrun_reports_once_and_ends_well(store, tmp_path):
+    torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    train = ["-m", "eventkit", "train", str(store), *TINY, "--out", str(tmp_path / "run")]
+    command = [sys.executable, "-m", *torchrun, *train]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("trained") == 1
 
 
 def test_sentences_name_options_of_the_command(store, run, tmp_path):

@@ -76,6 +76,19 @@ def _gradient(parameter: nn.Parameter) -> Tensor:
     return parameter.grad
 
 
+def part() -> bool:
+    """Wait for the other processes and leave them; whether this one reports.
+
+    One that is gone before the others have ended tears their connections down.
+    """
+    if not (dist.is_available() and dist.is_initialized()):
+        return True
+    reports = dist.get_rank() == 0
+    dist.barrier()
+    dist.destroy_process_group()
+    return reports
+
+
 def world() -> World:
     """The processes that torchrun started, joined; one alone without it."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
