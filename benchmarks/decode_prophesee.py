@@ -19,6 +19,7 @@ from eventkit.events import Columns
 
 LARGE = 50_000_000
 CHUNK = 1 << 18  # events, for both sides: stays in the third-level cache
+SHARED = 1 << 19  # events, of two threads: to wake one takes as long as to decode 50,000
 REAL = {
     "evt3": ("evt3/expelliarmus_evt3_sample.raw", "<u2", 12),
     "evt2": ("evt2/expelliarmus_evt2_sample.raw", "<u4", 6),
@@ -78,7 +79,7 @@ def made(name: str, samples: Path | None, folder: Path, n: int) -> Path:
 
 
 def streamed(path: Path, threads: int = 1) -> int:
-    return sum(len(part) for part in ek.stream(path, CHUNK, threads=threads))
+    return sum(len(part) for part in ek.stream(path, (CHUNK, SHARED)[threads - 1], threads=threads))
 
 
 def measured(name: str, path: Path, peers: Path | None) -> list[dict]:

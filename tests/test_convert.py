@@ -385,6 +385,14 @@ def test_finished_store_is_left_alone(gestures, undisturbed):
     assert {f: f.stat().st_mtime_ns for f in undisturbed.rglob("*")} == before
 
 
+def test_conversions_that_differ_have_names_that_do(gestures):
+    """16 frames and frames of 16 µs had one name, and so had both codecs."""
+    asked = [{"represent": "frames:n=16"}, {"represent": "frames:duration=16"}, {"codec": "small"}]
+    asked = [{"represent": "frames:n=16"} | one for one in asked]
+    names = [convert("dvsgesture", root=gestures, dry_run=True, **one)["out"] for one in asked]
+    assert names == [f"dvsgesture-frames-16{end}.zarr" for end in ("", "us", "-small")]
+
+
 def test_another_plan_is_refused_and_named(gestures, tmp_path):
     out = tmp_path / "s.zarr"
     to(out, gestures)

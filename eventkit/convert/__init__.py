@@ -93,7 +93,7 @@ def convert(
     asked: dict[str, Any] = {"represent": represent, "transform": transform, "codec": codec}
     command = command_of(name, represent, transform, codec)
     decided = prepare(name, root=root, command=command, **asked)
-    target = at(out if out is not None else default_out(decided, represent, transform))
+    target = at(out if out is not None else default_out(decided, represent, transform, codec))
     if dry_run:
         return {
             "out": str(target),

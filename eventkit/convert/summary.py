@@ -14,12 +14,14 @@ from eventkit.store.files import sizes
 from eventkit.store.objects import Place
 
 
-def default_out(decided: Plan, represent: str, transform: tuple[str, ...]) -> Path:
+def default_out(decided: Plan, represent: str, transform: tuple[str, ...], codec: str) -> Path:
     """./NAME-<spec>.zarr, as dvsgesture-frames-16.zarr: names and values, no other characters."""
     words = [decided.dataset.name]
     for text in (represent, *transform):
         name, options = parse_spec(text)
-        words += [name, *options.values()]
+        # A unit, as frames of 16 µs are not 16 frames.
+        words += [name, *(f"{v}us" if key == "duration" else v for key, v in options.items())]
+    words += [] if codec == "fast" else [codec]
     return Path("-".join(words) + ".zarr")
 
 
