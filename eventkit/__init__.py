@@ -8,7 +8,27 @@
 
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # what __getattr__ below gives, for type checkers and editors
+    from eventkit.errors import EventkitError as EventkitError
+    from eventkit.errors import FetchError as FetchError
+    from eventkit.errors import FormatError as FormatError
+    from eventkit.errors import MissingExtra as MissingExtra
+    from eventkit.errors import OptionError as OptionError
+    from eventkit.errors import StoreError as StoreError
+    from eventkit.errors import UnknownName as UnknownName
+    from eventkit.events import Events as Events
+    from eventkit.formats import extra as extra
+    from eventkit.formats import info as info
+    from eventkit.formats import read as read
+    from eventkit.formats import stream as stream
+    from eventkit.formats import write as write
+    from eventkit.representations import represent as represent
+    from eventkit.representations.frames import frames as frames
+    from eventkit.representations.voxel import voxel as voxel
+    from eventkit.store import open as open
+    from eventkit.transforms import transform as transform
 
 __version__ = "0.1.0"
 
@@ -27,6 +47,7 @@ _HOME = {
     "OptionError": "eventkit.errors",
     "StoreError": "eventkit.errors",
     "UnknownName": "eventkit.errors",
+    "extra": "eventkit.formats",
     "frames": "eventkit.representations.frames",
     "info": "eventkit.formats",
     "open": "eventkit.store",
@@ -41,12 +62,14 @@ _HOME = {
 __all__ = sorted(_HOME)
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'eventkit' has no attribute {name!r}")
-    value = getattr(import_module(_HOME[name]), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # checkers would take every misspelt name for one that this resolves
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOME:
+            raise AttributeError(f"module 'eventkit' has no attribute {name!r}")
+        value = getattr(import_module(_HOME[name]), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

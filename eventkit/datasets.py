@@ -1,7 +1,7 @@
 """Datasets: one TOML each, with everything but the data.
 
-A description is found by name in `eventkit.datasets_meta`, or given as the path of a file of the
-user's own, so that a new dataset needs no change here.
+A description is found by name in `eventkit.datasets_meta` or in one of the folders that the
+environment variable EVENTKIT_DATASETS lists, or is given as the path of a file.
 """
 
 import inspect
@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from importlib.resources import files as resource_files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -98,13 +99,21 @@ def default_root(name: str | Path) -> Path:
 
 
 def names() -> list[str]:
-    """The names of all datasets that come with eventkit."""
-    folder = resource_files("eventkit.datasets_meta")
-    return sorted(
-        entry.name.removesuffix(".toml")
-        for entry in folder.iterdir()
-        if entry.name.endswith(".toml")
-    )
+    """The names of all datasets: those that come with eventkit and those of the user's folders."""
+    return sorted(_descriptions())
+
+
+def _descriptions() -> dict[str, Traversable]:
+    """The TOML of each dataset by name: from $EVENTKIT_DATASETS, where built-in names win."""
+    found: dict[str, Traversable] = {}
+    own = filter(None, os.environ.get("EVENTKIT_DATASETS", "").split(os.pathsep))
+    for folder in [resource_files("eventkit.datasets_meta"), *map(Path, own)]:
+        if not folder.is_dir():
+            raise OptionError(f"EVENTKIT_DATASETS: {folder} is not a folder")
+        for entry in folder.iterdir():
+            if entry.name.endswith(".toml"):
+                found.setdefault(entry.name.removesuffix(".toml"), entry)
+    return found
 
 
 def load(name: str | Path) -> Dataset:
@@ -130,8 +139,8 @@ def load(name: str | Path) -> Dataset:
         if "/" in str(name):
             raise OptionError(f"{name}: no such folder; expected class folders in it")
         raise unknown("dataset", str(name), names())
-    text = resource_files("eventkit.datasets_meta").joinpath(f"{name}.toml").read_bytes()
-    return _parse(str(name), text, f"{name}.toml")
+    entry = _descriptions()[str(name)]
+    return _parse(str(name), entry.read_bytes(), entry.name)
 
 
 def _parse(name: str, text: bytes, where: str) -> Dataset:

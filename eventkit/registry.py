@@ -1,4 +1,4 @@
-"""Tables of named things, filled by the modules of one package, and the spec `name:key=value`."""
+"""Tables of named things, filled by modules and plug-ins, and the spec `name:key=value`."""
 
 import difflib
 import functools
@@ -6,48 +6,122 @@ import importlib
 import inspect
 import json
 import pkgutil
+import threading
 import types
 import typing
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
+from eventkit import plugins
 from eventkit.errors import OptionError, UnknownName
 
 T = TypeVar("T")
 
 
 def unknown(kind: str, name: str, known: Mapping[str, Any] | list[str]) -> UnknownName:
-    """An UnknownName that says which near name was probably meant."""
+    """An UnknownName that suggests the closest known name."""
     near = difflib.get_close_matches(name.lower(), list(known), n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return UnknownName(f"no {kind} {name!r}.{hint} Known: {', '.join(sorted(known))}.")
 
 
 class Registry(Mapping[str, T]):
-    """Objects by name. The first look-up imports every module of `package`.
+    """Objects by name; the first look-up imports every module of `package` and all plug-ins.
 
-    A module joins by calling `register`, so adding an entry means adding one file.
+    A module joins by calling `register`, so adding an entry means adding one file. A package of
+    None is a table that its own module fills. `options` gives the callable of an entry whose
+    keyword-only parameters are the entry's options (default: the entry itself).
     """
 
-    def __init__(self, kind: str, package: str) -> None:
+    def __init__(
+        self,
+        kind: str,
+        package: str | None,
+        *,
+        options: Callable[[T], Callable[..., Any]] = lambda entry: typing.cast(Any, entry),
+    ) -> None:
         self.kind = kind
         self._package = package
+        self._options = options
         self._entries: dict[str, T] = {}
+        self._added: dict[str, T] = {}  # by plug-ins and users: built-in names win over these
         self._loaded = False
+        self._lock = threading.RLock()
 
     def register(self, entry: T) -> T:
-        """Add `entry` under its own `name` or `__name__`; usable as a decorator."""
+        """Add `entry` under its own `name` or `__name__`; usable as a decorator.
+
+        Raises ValueError for a second entry of one name, or an option without a type annotation.
+        """
         name: Any = getattr(entry, "name", None) or entry.__name__  # type: ignore[attr-defined]
-        if self._entries.setdefault(name, entry) is not entry:
+        for key, parameter in _parameters(self._options(entry)).items():
+            if parameter.annotation is parameter.empty:
+                raise ValueError(f"{self.kind} {name!r}: its option {key!r} has no type annotation")
+        table = self._entries if self._is_built_in(entry) else self._added
+        if table.setdefault(name, entry) is not entry:
             raise ValueError(f"two {self.kind}s are called {name!r}")
+        if self._loaded and table is self._added:
+            self._include(name)
         return entry
 
+    def parse(
+        self, spec: str, options: Mapping[str, Any] | None = None
+    ) -> tuple[T, dict[str, Any]]:
+        """The entry that `spec` names and all its options: those of the text, `options`, defaults.
+
+        >>> from eventkit.transforms import TRANSFORMS
+        >>> TRANSFORMS.parse("crop:width=64", {"height": 48})[1]
+        {'x': 0, 'y': 0, 'width': 64, 'height': 48}
+        """
+        name, given = parse_spec(spec)
+        entry = self[name]
+        for key, value in (options or {}).items():
+            if key in given:
+                raise OptionError(f"{spec!r}: {key!r} is given twice")
+            given[key] = value
+        return entry, bind(self._options(entry), given, name)
+
+    def make(self, spec: str, **options: Any) -> Any:
+        """What the entry that `spec` names returns when it is called with its options."""
+        entry, bound = self.parse(spec, options)
+        return typing.cast(Any, entry)(**bound)
+
+    def plugin(self, name: str) -> str | None:
+        """The package that `name` comes from, with its version; None for a built-in entry."""
+        entry = self[name]
+        return None if self._is_built_in(entry) else plugins.origin(self._module(entry))
+
+    def _module(self, entry: T) -> str:
+        function: Any = self._options(entry)
+        while isinstance(function, functools.partial):
+            function = function.func
+        return getattr(function, "__module__", None) or ""
+
+    def _is_built_in(self, entry: T) -> bool:
+        return self._module(entry).partition(".")[0] == "eventkit"
+
+    def _include(self, name: str) -> None:
+        if name in self._entries:
+            where = plugins.origin(self._module(self._added[name]))
+            text = f"{where}: {self.kind} {name!r} is built in; the plug-in's is ignored"
+            warnings.warn(text, stacklevel=2)
+        else:
+            self._entries[name] = self._added[name]
+
     def _load(self) -> dict[str, T]:
-        if not self._loaded:
+        if self._loaded:
+            return self._entries
+        if self._package is not None:  # outside the lock: Python has one for each module
             package = importlib.import_module(self._package)
             for module in pkgutil.iter_modules(package.__path__):
                 importlib.import_module(f"{self._package}.{module.name}")
-            self._loaded = True  # last: a second thread must not see a half-filled table
+        plugins.load()
+        with self._lock:
+            if not self._loaded:
+                for name in self._added:
+                    self._include(name)
+                self._loaded = True  # last: a second thread must not see a half-filled table
         return self._entries
 
     def __getitem__(self, name: str) -> T:
@@ -69,18 +143,20 @@ class Registry(Mapping[str, T]):
 def parse_spec(text: str) -> tuple[str, dict[str, str]]:
     """Split `name:key=value,key=value` into the name and its raw options.
 
-    >>> parse_spec("voxel:bins=9")
-    ('voxel', {'bins': '9'})
+    A value in brackets may contain commas, as a spec with options of its own does.
+
+    >>> parse_spec("csnn_tiny:neurons=[lif:tau=4,v_reset=none],width=16")
+    ('csnn_tiny', {'neurons': 'lif:tau=4,v_reset=none', 'width': '16'})
     """
     name, _, rest = text.strip().partition(":")
     options: dict[str, str] = {}
-    for part in filter(None, (piece.strip() for piece in rest.split(","))):
-        key, equals, value = part.partition("=")
-        if not equals or not key.strip() or not value.strip():
-            raise OptionError(f"{text!r}: found {part!r} where key=value was expected")
-        if key.strip() in options:
-            raise OptionError(f"{text!r}: {key.strip()!r} is given twice")
-        options[key.strip()] = value.strip()
+    for part in filter(None, (piece.strip() for piece in _split(rest, text))):
+        key, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals or not key or not value:
+            raise OptionError(f"{text!r}: found {part!r}, expected key=value")
+        if key in options:
+            raise OptionError(f"{text!r}: {key!r} is given twice")
+        options[key] = value[1:-1] if _bracketed(value) else value
     return name.strip(), options
 
 
@@ -90,12 +166,41 @@ def format_spec(name: str, options: Mapping[str, Any]) -> str:
     >>> format_spec("frames", {"n": 16, "by": "time", "like": None})
     'frames:n=16,by=time'
     """
-    parts = [
-        f"{key}={json.dumps(value) if isinstance(value, bool) else value}"
-        for key, value in options.items()
-        if value is not None
-    ]
+    parts = [f"{key}={_text(value)}" for key, value in options.items() if value is not None]
     return name + (":" + ",".join(parts) if parts else "")
+
+
+def _text(value: Any) -> str:
+    """One value of a spec; in brackets where it would otherwise be read differently."""
+    text = json.dumps(value) if isinstance(value, bool) else str(value)
+    return f"[{text}]" if "," in text or _bracketed(text) else text
+
+
+def _split(rest: str, text: str) -> Iterator[str]:
+    """The parts of `rest` between commas that are outside of brackets."""
+    depth = begin = 0
+    for i, letter in enumerate(rest):
+        depth += (letter == "[") - (letter == "]")
+        if depth < 0:
+            break
+        if letter == "," and not depth:
+            yield rest[begin:i]
+            begin = i + 1
+    if depth:
+        raise OptionError(f"{text!r}: its brackets do not match")
+    yield rest[begin:]
+
+
+def _bracketed(value: str) -> bool:
+    """Whether the first bracket of `value` is closed by its last character."""
+    if not (value.startswith("[") and value.endswith("]")):
+        return False
+    depth = 0
+    for i, letter in enumerate(value):
+        depth += (letter == "[") - (letter == "]")
+        if not depth:
+            return i == len(value) - 1
+    return False
 
 
 def bind(function: Callable[..., Any], options: Mapping[str, Any], what: str) -> dict[str, Any]:
@@ -127,13 +232,16 @@ def _signature(
     function: Callable[..., Any],
 ) -> tuple[dict[str, inspect.Parameter], dict[str, Any]]:
     """The options of `function` and the types of its arguments; inspecting takes 50 µs."""
-    parameters = inspect.signature(function).parameters.values()
-    options = {
-        p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY and not p.name.startswith("_")
-    }
+    options = _parameters(function)
     if isinstance(function, type):
         return options, typing.get_type_hints(function.__init__)  # type: ignore[misc]
     return options, typing.get_type_hints(function)
+
+
+def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The parameters of `function` that are options: keyword-only, without a leading underscore."""
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name[0] != "_"}
 
 
 def _convert(value: Any, kind: Any, what: str) -> Any:

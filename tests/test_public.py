@@ -1,10 +1,12 @@
 """The names that users import, and what importing costs."""
 
+import ast
 import json
 import subprocess
 import sys
 
 import pytest
+from making import ROOT
 
 import eventkit as ek
 
@@ -56,3 +58,33 @@ def test_help_loads_only_click():
     loaded = modules_after("from eventkit.cli import main; main(['--help'])")
     assert "click" in loaded
     assert not loaded & (HEAVY | {"numpy"})
+
+
+def test_type_checkers_see_what_public_names_are(tmp_path):
+    mypy = pytest.importorskip("mypy.api")
+    path = tmp_path / "script.py"
+    path.write_text(
+        "import eventkit as ek\n"
+        "reveal_type(ek.read('a.aedat'))\n"
+        "reveal_type(ek.open('a.zarr'))\n"
+        "ek.raed('a.aedat')\n"
+    )
+    cache = f"--cache-dir={ROOT / '.mypy_cache'}"
+    found, _, code = mypy.run([cache, "--config-file", str(ROOT / "pyproject.toml"), str(path)])
+    assert code == 1
+    assert 'Revealed type is "eventkit.events.Events"' in found
+    assert 'Revealed type is "eventkit.store.Store"' in found
+    assert 'Module has no attribute "raed"' in found
+
+
+def test_every_public_name_is_there_for_type_checkers():
+    tree = ast.parse((ROOT / "eventkit" / "__init__.py").read_text(encoding="utf-8"))
+    typed = {
+        alias.name: node.module
+        for branch in tree.body
+        if isinstance(branch, ast.If)
+        for node in branch.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert typed == ek._HOME

@@ -113,7 +113,7 @@ def test_spec_is_split_in_name_and_options(text, name, options):
 
 @pytest.mark.parametrize("text", ["voxel:9", "voxel:bins=", "voxel:=9", "crop:x=1,7"])
 def test_spec_without_key_and_value_is_refused(text):
-    with pytest.raises(OptionError, match="where key=value was expected"):
+    with pytest.raises(OptionError, match="expected key=value"):
         parse_spec(text)
 
 
@@ -199,3 +199,36 @@ def test_needed_option_is_asked_for():
 
     with pytest.raises(OptionError, match=r"needy needs the option 'n', as in needy:n=\.\.\."):
         bind(needy, {}, "needy")
+
+
+# Nested specs
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("net:neurons=[lif:tau=4,rest=0],width=16", {"neurons": "lif:tau=4,rest=0", "width": "16"}),
+        ("net:neurons=lif:tau=4", {"neurons": "lif:tau=4"}),
+        ("net:inner=[a:b=[c:d=1,e=2],f=3]", {"inner": "a:b=[c:d=1,e=2],f=3"}),
+        ("net:pair=[1][2]", {"pair": "[1][2]"}),
+    ],
+)  # fmt: skip
+def test_a_value_in_brackets_may_have_commas(text, options):
+    assert parse_spec(text) == ("net", options)
+    assert parse_spec(format_spec("net", options)) == ("net", options)
+
+
+@pytest.mark.parametrize("text", ["net:a=[b", "net:a=b]", "net:a=[b]]", "net:a=],b=["])
+def test_brackets_must_match(text):
+    with pytest.raises(OptionError, match="brackets do not match"):
+        parse_spec(text)
+
+
+balanced = st.recursive(
+    st.text("abc:=,. ", max_size=6), lambda inner: st.lists(inner).map(lambda p: f"[{','.join(p)}]")
+)
+
+
+@given(st.dictionaries(st.text("xyz", min_size=1), balanced.map(str.strip).filter(bool)))
+def test_any_balanced_value_survives_the_text(options):
+    assert parse_spec(format_spec("net", options)) == ("net", options)

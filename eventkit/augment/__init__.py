@@ -33,7 +33,9 @@ class Augmentation:
     length: Callable[..., int] | None = None
 
 
-AUGMENTATIONS: Registry[Augmentation] = Registry("augmentation", __name__)
+AUGMENTATIONS: Registry[Augmentation] = Registry(
+    "augmentation", __name__, options=lambda entry: entry.apply
+)
 
 
 def on_events(function: Callable[..., Events]) -> Callable[..., Events]:

@@ -76,7 +76,7 @@ class Format:
     folder: str | None = None
 
 
-FORMATS: Registry[Format] = Registry("file format", __name__)
+FORMATS: Registry[Format] = Registry("file format", __name__, options=lambda entry: entry.stream)
 
 
 def guess(path: str | Path) -> Format:

@@ -61,7 +61,7 @@ class Layout:
     marks: Callable[..., list[str]]
 
 
-LAYOUTS: Registry[Layout] = Registry("layout", __name__)
+LAYOUTS: Registry[Layout] = Registry("layout", __name__, options=lambda entry: entry.samples)
 
 
 def find(dataset: Dataset, root: Path) -> Path | None:

@@ -91,7 +91,7 @@ class Model:
     published: tuple[Published, ...] = ()
 
 
-MODELS: Registry[Model] = Registry("model", __name__)
+MODELS: Registry[Model] = Registry("model", __name__, options=lambda entry: entry.build)
 
 
 def list_models(pattern: str = "*") -> list[str]:

@@ -15,7 +15,7 @@ import numpy as np
 from eventkit._jit import jit
 from eventkit.errors import OptionError
 from eventkit.events import Events
-from eventkit.registry import Registry, bind, parse_spec
+from eventkit.registry import Registry, bind
 
 # A dense sample past this many bytes is a mistake in the options, not a tensor to train on.
 MAX_BYTES = 1 << 31
@@ -64,20 +64,28 @@ class Representation:
     columns: Callable[[dict[str, Any]], str] = lambda options: "txyp"
 
 
-REPRESENTATIONS: Registry[Representation] = Registry("representation", __name__)
+REPRESENTATIONS: Registry[Representation] = Registry(
+    "representation", __name__, options=lambda entry: entry.shape
+)
 
 
 def parse(spec: str) -> tuple[Representation, dict[str, Any]]:
     """The representation and all its options, with defaults, of a spec like `voxel:bins=9`."""
-    name, options = parse_spec(spec)
-    entry = REPRESENTATIONS[name]
-    return entry, bind(entry.shape, options, name)
+    return REPRESENTATIONS.parse(spec)
 
 
-def represent(events: Events, spec: str) -> np.ndarray:
-    """The representation named by a spec: represent(events, "voxel:bins=9") -> (T, C, H, W)."""
-    entry, options = parse(spec)
-    return build(entry, events, options)
+def represent(events: Events, spec: str, **options: Any) -> np.ndarray:
+    """The representation of `events` that a spec names: an array (T, C, H, W).
+
+    Options are part of the spec, as in "voxel:bins=9", or keywords: represent(events, "voxel",
+    bins=9). Raises UnknownName or OptionError for what is wrong with them.
+
+    >>> events = Events(t=[0, 5, 9], x=[1, 1, 0], y=[0, 0, 2], p=[1, 0, 1], size=(4, 3))
+    >>> represent(events, "frames", n=2).shape
+    (2, 2, 3, 4)
+    """
+    entry, bound = REPRESENTATIONS.parse(spec, options)
+    return build(entry, events, bound)
 
 
 def build(entry: Representation, events: Events, options: Mapping[str, Any]) -> np.ndarray:

@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from eventkit.errors import OptionError
 from eventkit.events import Events
-from eventkit.registry import Registry, bind, parse_spec
+from eventkit.registry import Registry, parse_spec
 
 Step = Callable[[Events], Events]
 
@@ -20,8 +21,7 @@ TRANSFORMS: Registry[Callable[..., Any]] = Registry("transform", __name__)
 
 def parse(spec: str) -> tuple[str, dict[str, Any]]:
     """The name and all options, checked and with their defaults, of a spec like `crop:width=64`."""
-    name, options = parse_spec(spec)
-    return name, bind(TRANSFORMS[name], options, name)
+    return parse_spec(spec)[0], TRANSFORMS.parse(spec)[1]
 
 
 def begin(name: str, options: Mapping[str, Any]) -> Step:
@@ -30,8 +30,23 @@ def begin(name: str, options: Mapping[str, Any]) -> Step:
     return entry(**options) if isinstance(entry, type) else partial(entry, **options)
 
 
-def transform(events: Events, *specs: str) -> Events:
-    """Apply transforms in turn: transform(events, "crop:width=64", "crop_time:stop=1000000")."""
-    for step in [begin(*parse(spec)) for spec in specs]:
+def transform(events: Events, *specs: str, **options: Any) -> Events:
+    """The events after all transforms, applied in the order given.
+
+    Options are part of a spec, as in "crop:width=64", or, for a single transform, keywords:
+    transform(events, "crop", width=64). Raises UnknownName or OptionError for what is wrong.
+
+    >>> events = Events(t=[0, 5, 9], x=[1, 2, 3], y=[0, 2, 1], p=[1, 0, 1], size=(4, 3))
+    >>> transform(events, "crop:x=2", "crop_time:stop=3")
+    Events(1 events, 2x3, t 5..5 µs)
+    """
+    if options and len(specs) != 1:
+        raise OptionError(
+            f"the options {', '.join(options)} belong to one transform, found {len(specs)}; "
+            "write them into the specs"
+        )
+    names = [parse_spec(spec)[0] for spec in specs]
+    bound = [TRANSFORMS.parse(spec, options)[1] for spec in specs]
+    for step in [begin(*pair) for pair in zip(names, bound, strict=True)]:
         events = step(events)
     return events

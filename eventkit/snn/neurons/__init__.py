@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from eventkit.errors import OptionError
-from eventkit.registry import Registry, bind, parse_spec
+from eventkit.registry import Registry, parse_spec
 
 State = Any  # a tensor or a tuple of tensors, each of which has the neurons (N, ...) as last axes
 
@@ -106,7 +106,7 @@ def neuron(spec: str, **known: Any) -> Neuron:
     option takes it, unless the spec itself says otherwise.
     """
     name, options = parse_spec(spec)
-    kind = NEURONS[name]
-    takes = inspect.signature(kind).parameters
-    given = {key: value for key, value in known.items() if key in takes}
-    return kind(**bind(kind, given | options, name))
+    takes = inspect.signature(NEURONS[name]).parameters
+    given = {key: value for key, value in known.items() if key in takes and key not in options}
+    made: Neuron = NEURONS.make(spec, **given)
+    return made
