@@ -7,15 +7,13 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
 
 import click
 
 from eventkit.registry import parse_spec
-
-UNITS_US = {"us": 1, "µs": 1, "ms": 1_000, "s": 1_000_000, "min": 60_000_000, "": 1}
+from eventkit.units import microseconds
 
 
 class Duration(click.ParamType[int]):
@@ -26,13 +24,13 @@ class Duration(click.ParamType[int]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int):
             return value
-        match = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)\s*([a-zµ]*)", value.strip())
-        if match is None or match[2] not in UNITS_US:
-            self.fail(f"{value!r} is no duration; write it like 50ms, 1.5s or 50000us", param, ctx)
-        length = Fraction(match[1]) * UNITS_US[match[2]]
-        if length.denominator != 1:
-            self.fail(f"{value!r} is no whole number of µs", param, ctx)
-        return int(length)
+        try:
+            length = microseconds(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        if length < 0:
+            self.fail(f"{value!r} is negative, expected a length of time", param, ctx)
+        return length
 
 
 class Place(click.ParamType[Any]):

@@ -207,7 +207,8 @@ def bind(function: Callable[..., Any], options: Mapping[str, Any], what: str) ->
     """The keyword arguments of `function`: `options` checked and converted, defaults filled in.
 
     Only keyword-only parameters without a leading underscore are options; text is converted by
-    the annotation (int, float, bool, str, Literal, with or without None).
+    the annotation (int, float, bool, str, Literal, with or without None; Annotated[type, function]
+    is converted by the function, which raises ValueError("what is found, what is expected")).
     """
     parameters, hints = _signature(function)
     for key in options:
@@ -234,8 +235,8 @@ def _signature(
     """The options of `function` and the types of its arguments; inspecting takes 50 µs."""
     options = _parameters(function)
     if isinstance(function, type):
-        return options, typing.get_type_hints(function.__init__)  # type: ignore[misc]
-    return options, typing.get_type_hints(function)
+        function = function.__init__  # type: ignore[misc]
+    return options, typing.get_type_hints(function, include_extras=True)
 
 
 def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -251,6 +252,11 @@ def _convert(value: Any, kind: Any, what: str) -> Any:
         if value is None or (isinstance(value, str) and value.lower() == "none"):
             return None
         return _convert(value, kinds[0], what)
+    if origin is typing.Annotated:
+        try:
+            return kind.__metadata__[0](value)
+        except ValueError as error:
+            raise OptionError(f"{what} is {error}") from None
     if origin is typing.Literal:
         allowed = typing.get_args(kind)
         if value not in allowed:

@@ -10,7 +10,7 @@ import pytest
 import eventkit
 
 ROOT = Path(__file__).parents[1]
-BASE = {"errors", "plugins", "registry", "_jit"}
+BASE = {"errors", "plugins", "registry", "units", "_jit"}
 DATA = {"events", "formats", "transforms", "representations"}
 
 # Room of the house -> the rooms it may import, beside BASE and itself.

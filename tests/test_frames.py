@@ -365,7 +365,7 @@ def test_tonic_by_time_needs_order(options):
         ({"n": 0}, "n is 0, expected at least 1"),
         ({"n": -3}, "n is -3, expected at least 1"),
         ({"duration": 0}, "duration is 0, expected at least 1"),
-        ({"n": 16, "duration": 5}, "n=16 and duration=5 are both given, expected one"),
+        ({"n": 16, "duration": 5}, "n=16 and duration=5 are given together, expected one"),
         ({"by": "tiem"}, "by is 'tiem', expected one of number, time"),
         ({"like": "snntorch"}, "like is 'snntorch', expected one of spikingjelly, tonic"),
         ({"bounds": "clip"}, "bounds is 'clip', expected one of raise, drop"),
@@ -384,8 +384,9 @@ def test_tiny_duration_of_a_long_recording_is_refused():
 
 
 def test_number_of_frames_is_fixed_unless_by_duration():
-    assert FRAMES.fixed({"duration": None})
-    assert not FRAMES.fixed({"duration": 5})
+    assert FRAMES.fixed(bind(FRAMES.shape, {}, "frames"))
+    assert not FRAMES.fixed(bind(FRAMES.shape, {"duration": 5}, "frames"))
+    assert not FRAMES.fixed(bind(FRAMES.shape, {"count": 5}, "frames"))
 
 
 def test_whole_that_does_not_fit_the_events_writes_nothing_elsewhere(recording):

@@ -225,10 +225,16 @@ def test_brackets_must_match(text):
 
 
 balanced = st.recursive(
-    st.text("abc:=,. ", max_size=6), lambda inner: st.lists(inner).map(lambda p: f"[{','.join(p)}]")
+    st.text("abc:=,. ", max_size=6),
+    lambda inner: st.lists(inner, max_size=3).map(lambda parts: f"[{','.join(parts)}]"),
+    max_leaves=6,
 )
 
 
-@given(st.dictionaries(st.text("xyz", min_size=1), balanced.map(str.strip).filter(bool)))
+@given(
+    st.dictionaries(
+        st.text("xyz", min_size=1, max_size=3), balanced.map(str.strip).filter(bool), max_size=3
+    )
+)
 def test_any_balanced_value_survives_the_text(options):
     assert parse_spec(format_spec("net", options)) == ("net", options)

@@ -86,7 +86,7 @@ class DenseWriter:
         shape = entry.shape(whole, job.size, **options)
         out = None
         if self.k == 1:  # encoded before the thread's next sample is made
-            if _room.array.shape != shape or _room.array.dtype != entry.dtype:
+            if _room.array.shape != shape or _room.array.dtype != entry.dtype_of(options):
                 _room.array = allocate(entry, whole, job.size, options)
             out = _room.array
         return accumulate(chunks, whole, job.size, entry, options, out)

@@ -230,7 +230,7 @@ def make(
     else:
         entry, options = representations.parse(representation)
         length, *sides = entry.shape(Whole(1, 0, 0), size, **options)
-        name, frame, dtype = entry.name, tuple(sides), np.dtype(entry.dtype)
+        name, frame, dtype = entry.name, tuple(sides), entry.dtype_of(options)
         n_frames = length if entry.fixed(options) else None
     grids: dict[str, Grid | Segments] = {}
     typical = _typical(listing, sources, dataset.format) if name == "events" else 0

@@ -104,8 +104,9 @@ class RaggedWriter:
         outside = events.out_of_bounds
         width, height = events.size
         if outside and self.job.representation["bounds"] == "raise":
-            sensor = np.broadcast_to(np.uint8(0), (1, 1, height, width))
-            refuse_outside(events, outside, sensor, "leave them out with events:bounds=drop")
+            refuse_outside(
+                events, outside, (height, width), "leave them out with events:bounds=drop"
+            )
         return events[(events.x < width) & (events.y < height)] if outside else events
 
     def _append(self, events: Events) -> None:

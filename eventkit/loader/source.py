@@ -61,9 +61,11 @@ class FramesOfEvents:
         self._entry, self._options = representations.parse(spec)
         self._columns = "txyp" if augment.on_events else self._entry.columns(self._options)
         self._memory = Scratch()
-        self.dtype = np.dtype(self._entry.dtype)
+        self.dtype = self._entry.dtype_of(self._options)
         # Frames of one duration: a part of them needs only the events of its time.
-        sliced = self._entry.name == "frames" and self._options["like"] is None
+        sliced = self._entry.name == "frames" and not (
+            self._options["like"] or self._options["stride"]
+        )
         self._slice: int | None = self._options["duration"] if sliced else None
         counts, starts, ends = (split.column(name) for name in ("count", "t_start", "t_end"))
         numbers = zip(counts.tolist(), starts.tolist(), ends.tolist(), strict=True)

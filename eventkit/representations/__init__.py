@@ -8,7 +8,7 @@ chunk, and chunked and whole give the same array.
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from eventkit._jit import jit
 from eventkit.errors import OptionError
 from eventkit.events import Events
 from eventkit.registry import Registry, bind
+
+# What to do with events outside the sensor: refuse the sample, or leave them out and count them.
+Bounds = Literal["raise", "drop"]
 
 # A dense sample past this many bytes is a mistake in the options, not a tensor to train on.
 MAX_BYTES = 1 << 31
@@ -47,21 +50,31 @@ class Whole:
 class Representation:
     """One representation as functions; the keyword-only arguments of `shape` are its options.
 
+    dtype is the type of the array, or a function of the options that returns it.
     shape(whole, size, **options) is the shape (T, C, H, W), checked against the options only.
-    add(out, events, whole, first, **options) adds events, the first of which is number `first` of
-    the sample, and returns how many of them it placed.
-    finish(out, whole, **options) runs once at the end (checks of the data, normalisation in place).
+    begin(whole, size, **options) makes what `add` fills, if that is not the array itself.
+    add(state, events, whole, first, **options) adds events, the first of which is number `first`
+    of the sample, and returns how many of them it placed. `state` is what `begin` returned, or the
+    array, which is zero at first.
+    finish(out, state, whole, **options) runs once at the end (fills the array from the state,
+    checks the data, normalises).
     fixed(options) says whether T is the same for every sample.
     columns(options) names the columns that `add` looks at, if `whole.ordered`.
     """
 
     name: str
-    dtype: type[np.generic]
+    dtype: type[np.generic] | Callable[[dict[str, Any]], type[np.generic]]
     shape: Callable[..., tuple[int, int, int, int]]
     add: Callable[..., int]
+    begin: Callable[..., Any] | None = None
     finish: Callable[..., None] | None = None
     fixed: Callable[[dict[str, Any]], bool] = lambda options: True
     columns: Callable[[dict[str, Any]], str] = lambda options: "txyp"
+
+    def dtype_of(self, options: Mapping[str, Any]) -> np.dtype:
+        """The type of the array made with these options."""
+        kind = self.dtype if isinstance(self.dtype, type) else self.dtype(dict(options))
+        return np.dtype(kind)
 
 
 REPRESENTATIONS: Registry[Representation] = Registry(
@@ -113,12 +126,13 @@ def accumulate(
     `out`, an array of the sample's shape, is cleared and filled instead of a new one.
     """
     out = allocate(entry, whole, size, options, out)
+    state = out if entry.begin is None else entry.begin(whole, size, **options)
     first = placed = 0
     for events in chunks:
-        placed += entry.add(out, events, whole, first, **options)
+        placed += entry.add(state, events, whole, first, **options)
         first += len(events)
     if entry.finish is not None:
-        entry.finish(out, whole, **options)
+        entry.finish(out, state, whole, **options)
     return out, placed
 
 
@@ -135,16 +149,16 @@ def allocate(
             f"times go from {whole.t0} to {whole.t1} µs, expected within ±{MAX_TIME}; "
             "some of them are wrong, cut them off first"
         )
-    shape = entry.shape(whole, size, **options)
+    shape, dtype = entry.shape(whole, size, **options), entry.dtype_of(options)
     if out is not None:
-        if out.shape != shape or out.dtype != entry.dtype or not out.flags.c_contiguous:
+        if out.shape != shape or out.dtype != dtype or not out.flags.c_contiguous:
             raise OptionError(
                 f"out is {out.dtype} {out.shape}, expected contiguous "
-                f"{np.dtype(entry.dtype)} {shape} for {entry.name}"
+                f"{dtype} {shape} for {entry.name}"
             )
         out.fill(0)
         return out
-    n_bytes = np.dtype(entry.dtype).itemsize
+    n_bytes = dtype.itemsize
     for side in shape:
         n_bytes *= side
     if n_bytes > MAX_BYTES:
@@ -152,7 +166,7 @@ def allocate(
             f"{entry.name} of this sample would have the shape {shape}, {n_bytes / 1e9:,.1f} GB; "
             "ask for fewer or longer bins, or cut the recording"
         )
-    return np.zeros(shape, entry.dtype)
+    return np.zeros(shape, dtype)
 
 
 def empty_bins(out: np.ndarray) -> np.ndarray:
@@ -160,9 +174,16 @@ def empty_bins(out: np.ndarray) -> np.ndarray:
     return _empty(out.reshape(len(out), -1))
 
 
-def refuse_outside(events: Events, n: int, out: np.ndarray, advice: str) -> None:
-    """Raise the OptionError for the n events that lie outside the pixels of `out`."""
-    height, width = out.shape[2:]
+def check_bounds(events: Events, placed: int, pixels: tuple[int, ...], bounds: Bounds) -> int:
+    """`placed`, unless some events lie outside of `pixels` (H, W) and bounds="raise"."""
+    if placed < len(events) and bounds == "raise":
+        refuse_outside(events, len(events) - placed, pixels, "leave them out with bounds='drop'")
+    return placed
+
+
+def refuse_outside(events: Events, n: int, pixels: tuple[int, ...], advice: str) -> None:
+    """Raise the OptionError for the n events that lie outside of `pixels` (H, W)."""
+    height, width = pixels
     i = int(np.argmax((events.x >= width) | (events.y >= height)))
     raise OptionError(
         f"{n:,} of {len(events):,} events lie outside the sensor of {width}x{height}, the first at "

@@ -1,7 +1,7 @@
 """Frames: events counted per pixel and polarity in the slices of a recording.
 
-Every rule comes down to where frames begin, in event numbers or in times: `_borders` knows our
-rules and those of two other libraries, and one kernel counts whatever lies between two borders.
+Every rule comes down to where frames begin and end, in event numbers or in times: `_slices` knows
+our rules and those of two other libraries, and a kernel counts what lies between.
 """
 
 import math
@@ -14,17 +14,22 @@ from eventkit.errors import OptionError
 from eventkit.events import Events
 from eventkit.representations import (
     REPRESENTATIONS,
+    Bounds,
     Representation,
     Whole,
     build,
     empty_bins,
     refuse_outside,
 )
+from eventkit.representations._slices import count_slices, equal_parts
+from eventkit.units import Microseconds
 
 By = Literal["number", "time"]
 Like = Literal["spikingjelly", "tonic"]
-Bounds = Literal["raise", "drop"]
+Value = Literal["count", "binary", "signed"]
+Polarity = Literal["split", "merged", "on", "off"]
 
+_DTYPE: dict[str, type[np.generic]] = {"count": np.uint16, "binary": np.uint8, "signed": np.int16}
 _PEER = {"spikingjelly": "SpikingJelly", "tonic": "Tonic"}
 _LIMIT = {None: 65_535, "spikingjelly": 65_535, "tonic": 32_767}  # Tonic counts in int16
 _ADVICE = {
@@ -39,34 +44,60 @@ def frames(
     *,
     n: int | None = None,
     by: By = "number",
-    duration: int | None = None,
+    duration: int | str | None = None,
+    count: int | None = None,
+    stride: int | str | None = None,
+    value: Value = "count",
+    polarity: Polarity = "split",
     like: Like | None = None,
     bounds: Bounds = "raise",
 ) -> np.ndarray:
-    """Count events per pixel in slices: uint16 (T, 2, H, W), channel 0 = OFF, 1 = ON.
+    """Events per pixel in slices of a recording: uint16 (T, 2, H, W), channel 0 = OFF, 1 = ON.
 
     Of N events from time t0 to t1, each lands in exactly one frame:
 
-    - `n` frames (16 unless said otherwise) by number: event i in frame i·n // N, in the order
-      given. By time: in frame (t − t0)·n // (t1 − t0 + 1), whatever the order.
+    - `n` frames (16 by default) by number: event i in frame i·n // N, in the order given. By time:
+      in frame (t − t0)·n // (t1 − t0 + 1), whatever the order.
     - Frames of a `duration` in µs, instead of n and by: in frame (t − t0) // duration. There are
       (t1 − t0) // duration + 1 of them, the last one partial; one if there are no events.
+    - Frames of `count` events: event i in frame i // count, the last one partial.
 
-    Frames without events are zero; a warning tells how many.
+    With a `stride` (µs or events) of at most the duration or count, frame k begins at k·stride:
+    frames overlap, and there are as many as it takes to reach the last event.
+
+    `value` is what a pixel holds: the "count" of its events (uint16), "binary" (uint8), 1 where
+    there is one, or "signed" (int16), to which ON events add 1 and OFF events −1. `polarity`
+    "split" gives a channel each, "merged" one channel for both, "on" or "off" one channel with the
+    events of that polarity only.
+
+    Frames without events are zero; a warning says how many.
 
     `like` gives the frames of SpikingJelly 2.0 or of Tonic 1.7's ToFrame instead, value for value.
     Both begin frame k at k·step, the step being N // n events, (t1 − t0) // n µs or the duration.
     SpikingJelly adds all that is left to the last frame and makes ceil((t1 − t0) / duration)
     frames; Tonic drops it and makes at least one frame.
 
-    OptionError: more than 65,535 events in a pixel of a frame; events outside the sensor, unless
-    bounds="drop" leaves them out; with `like`, all that makes that library fail or miscount.
+    OptionError: more than 65,535 events in a pixel of a frame (signed: 32,767); events outside the
+    sensor, unless bounds="drop" leaves them out; with `like`, all that makes that library fail or
+    miscount, and options that it does not have.
 
     >>> events = Events(t=[0, 5, 9], x=[1, 1, 0], y=[0, 0, 2], p=[1, 0, 1], size=(4, 3))
     >>> frames(events, n=2).sum(axis=(2, 3)).tolist()
     [[1, 1], [0, 1]]
+    >>> frames(events, count=2, stride=1, polarity="merged").sum(axis=(2, 3)).tolist()
+    [[2], [2]]
     """
-    options = {"n": n, "by": by, "duration": duration, "like": like, "bounds": bounds}
+    options = {
+        "n": n,
+        "by": by,
+        "duration": duration,
+        "count": count,
+        "stride": stride,
+        "value": value,
+        "polarity": polarity,
+        "like": like,
+        "bounds": bounds,
+    }
     return build(FRAMES, events, options)
 
 
@@ -76,49 +107,85 @@ def _shape(
     *,
     n: int | None = None,
     by: By = "number",
-    duration: int | None = None,
+    duration: Microseconds | None = None,
+    count: int | None = None,
+    stride: Microseconds | None = None,
+    value: Value = "count",
+    polarity: Polarity = "split",
     like: Like | None = None,
     bounds: Bounds = "raise",
 ) -> tuple[int, int, int, int]:
-    if n is not None and duration is not None:
-        raise OptionError(f"frames: n={n} and duration={duration} are both given, expected one")
-    for name, value in (("n", n), ("duration", duration)):
-        if value is not None and value < 1:
-            raise OptionError(f"frames: {name} is {value}, expected at least 1")
+    lengths = {"n": n, "duration": duration, "count": count}
+    given = {key: length for key, length in lengths.items() if length is not None}
+    if len(given) > 1:
+        text = " and ".join(f"{key}={length}" for key, length in given.items())
+        raise OptionError(f"frames: {text} are given together, expected one")
+    for key, length in {**given, "stride": stride}.items():
+        if length is not None and length < 1:
+            raise OptionError(f"frames: {key} is {length}, expected at least 1")
+    longest = duration or count
+    if stride is not None and (longest is None or stride > longest):
+        found = "n" if longest is None else f"{longest}"
+        raise OptionError(
+            f"frames: stride={stride} with {found}; expected a stride of at most the duration or "
+            "the count of a frame, as frames further apart would lose events"
+        )
+    if like is not None and (count, stride, value, polarity) != (None, None, "count", "split"):
+        raise OptionError(
+            f"frames: like={like} goes with n, by and duration only; leave out the other options"
+        )
     width, height = size
-    return _length(whole, n, duration, like), 2, height, width
+    channels = 2 if polarity == "split" else 1
+    return _length(whole, n, duration, count, stride, like), channels, height, width
 
 
-def _length(whole: Whole, n: int | None, duration: int | None, like: Like | None) -> int:
+def _length(
+    whole: Whole,
+    n: int | None,
+    duration: int | None,
+    count: int | None,
+    stride: int | None,
+    like: Like | None,
+) -> int:
+    span = whole.t1 - whole.t0
+    if count is not None:
+        return count_slices(whole.n, count, stride)
     if duration is None:
         return 16 if n is None else n
-    span = whole.t1 - whole.t0
     if like == "spikingjelly":
         return math.ceil(float(span) / float(duration))  # in float64, as it does
     if like == "tonic":
         return max(1, span // duration)
-    return span // duration + 1
+    return count_slices(span + 1, duration, stride)
 
 
-def _borders(
-    whole: Whole, length: int, by_time: bool, duration: int | None, like: Like | None
-) -> np.ndarray:
-    """The first event number (or time) of each frame, and the first after them: int64 (T + 1,)."""
+def _slices(
+    whole: Whole,
+    length: int,
+    by_time: bool,
+    slice_: int | None,
+    stride: int | None,
+    like: Like | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The first event number (or time) of each frame, and the first after it: 2 x int64 (T,).
+
+    `slice_` is the length of a frame if that is given: events or µs.
+    """
     span = whole.t1 - whole.t0
     first, end = (whole.t0, whole.t1 + 1) if by_time else (0, whole.n)
-    frame = np.arange(length + 1)
-    if duration is None and like is None:
-        # i falls in frame i·length // total; the least i of frame k is ceil(k·total / length).
-        # Taken apart like this, no product exceeds int64.
-        step, rest = divmod(end - first, length)
-        return first + frame * step - (-frame * rest) // length
-    if duration is not None:
-        step = min(duration, span + 1)  # the same frames, and small enough for int64
+    if slice_ is None and like is None:
+        borders = equal_parts(first, end, length)
+        return borders[:-1], borders[1:]
+    if slice_ is not None:
+        slice_ = min(slice_, end - first)  # the same frames, and small enough for int64
+        starts = first + np.arange(length) * min(stride or slice_, slice_)
+        stops = np.minimum(starts + slice_, end)
     else:
         step = (span if by_time else whole.n) // length
-    borders = first + frame * step
-    borders[-1] = min(borders[-1], end) if like == "tonic" else end
-    return borders
+        starts = first + np.arange(length) * step
+        stops = starts + step
+    stops[-1:] = np.minimum(stops[-1:], end) if like == "tonic" else end
+    return starts, stops
 
 
 def _add(
@@ -130,29 +197,43 @@ def _add(
     n: int | None,
     by: By,
     duration: int | None,
+    count: int | None,
+    stride: int | None,
+    value: Value,
+    polarity: Polarity,
     like: Like | None,
     bounds: Bounds,
 ) -> int:
-    by_time = by == "time" or duration is not None
-    borders = _borders(whole, len(out), by_time, duration, like)
+    if not len(out):
+        return 0
+    by_time = duration is not None or (by == "time" and count is None)
+    starts, stops = _slices(whole, len(out), by_time, duration or count, stride, like)
     if by_time:
         events = events if whole.ordered else events.sort()
         if like == "spikingjelly" and duration is None:
-            _check_last_bin(out, events, borders, whole)
-        borders = np.searchsorted(events.t, borders)
+            _check_last_bin(out, events, starts, whole)
+        starts, stops = (np.searchsorted(events.t, ends) for ends in (starts, stops))
     else:
-        borders = np.clip(borders - first, 0, len(events))
-    limit = _LIMIT[like]
+        starts, stops = (np.clip(ends - first, 0, len(events)) for ends in (starts, stops))
+    limit = 32_767 if value == "signed" else _LIMIT[like]
     may_overflow = whole.n > limit and (
-        len(events) < whole.n or bool((np.diff(borders) > limit).any())
+        len(events) < whole.n or bool((stops - starts > limit).any())
     )
-    placed, seen = _count(out, events.x, events.y, events.p, borders, may_overflow)
+    if value == "count" and polarity == "split":
+        outside, seen = _count(out, events.x, events.y, events.p, starts, stops, may_overflow)
+        skipped = 0
+    else:
+        steps = (-1, 1) if value == "signed" else (1, 1)
+        channels = {"split": (0, 1), "merged": (0, 0), "on": (-1, 0), "off": (0, -1)}[polarity]
+        outside, skipped, seen = _count_as(
+            out, events.x, events.y, events.p, starts, stops, channels, steps, value == "binary"
+        )
     if seen > limit:
-        _refuse_overflow(out, events, borders, like)
-    start, stop = int(borders[0]), int(borders[-1])
-    if placed < stop - start and (like or bounds == "raise"):
-        refuse_outside(events[start:stop], stop - start - placed, out, _ADVICE[like])
-    return placed
+        _refuse_overflow(out, events, starts, stops, value, like)
+    start, stop = int(starts[0]), int(stops[-1])
+    if outside and (like or bounds == "raise"):
+        refuse_outside(events[start:stop], outside, out.shape[2:], _ADVICE[like])
+    return stop - start - outside - skipped
 
 
 @jit
@@ -161,12 +242,13 @@ def _count(
     x: np.ndarray,
     y: np.ndarray,
     p: np.ndarray,
-    borders: np.ndarray,
+    starts: np.ndarray,
+    stops: np.ndarray,
     may_overflow: bool,
 ) -> tuple[int, int]:
-    """Count the events borders[k]..borders[k + 1] into frame k, those outside of it excepted.
+    """Count the events starts[k]..stops[k] into frame k, those outside of the sensor excepted.
 
-    Returns how many were counted and, if counters may overflow, all counts met, or-ed together:
+    Returns how many were outside and, if counters may overflow, all counts met, or-ed together:
     that is above 2^m − 1 if and only if one of them was.
     """
     length, _, height, width = out.shape
@@ -175,9 +257,10 @@ def _count(
     w, h, pixels = np.uint32(width), np.uint32(height), np.uint64(height * width)
     seen = np.uint32(0)
     outside = 0
+    before = 0  # events from here on are in a frame for the first time
     for k in range(length):
         frame = np.uint64(k) * np.uint64(2) * pixels
-        for i in range(borders[k], borders[k + 1]):
+        for i in range(starts[k], stops[k]):
             j = np.uint64(i)
             column, row = np.uint32(x[j]), np.uint32(y[j])
             if column < w and row < h:
@@ -187,38 +270,91 @@ def _count(
                 if may_overflow:
                     seen |= count
             else:
-                outside += 1
-    return borders[length] - borders[0] - outside, int(seen)
+                outside += i >= before
+        before = stops[k]
+    return outside, int(seen)
+
+
+@jit
+def _count_as(
+    out: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    p: np.ndarray,
+    starts: np.ndarray,
+    stops: np.ndarray,
+    channels: tuple[int, int],
+    steps: tuple[int, int],
+    binary: bool,
+) -> tuple[int, int, int]:
+    """Like `_count`, with the channel and the step of each polarity; channel −1 is left out.
+
+    Returns how many were outside, how many left out, and the largest magnitude met.
+    """
+    length, n_channels, height, width = out.shape
+    cells = out.reshape(length * n_channels * height * width)
+    w, h, pixels = np.uint32(width), np.uint32(height), np.uint64(height * width)
+    largest = 0
+    outside = skipped = before = 0
+    for k in range(length):
+        frame = np.uint64(k * n_channels) * pixels
+        for i in range(starts[k], stops[k]):
+            j = np.uint64(i)
+            column, row = np.uint32(x[j]), np.uint32(y[j])
+            channel = channels[1] if p[j] else channels[0]
+            if column >= w or row >= h:
+                outside += i >= before
+            elif channel < 0:
+                skipped += i >= before
+            else:
+                cell = frame + np.uint64(channel) * pixels + np.uint64(row * w + column)
+                step = steps[1] if p[j] else steps[0]
+                value = 1 if binary else int(cells[cell]) + step
+                cells[cell] = value
+                largest = max(largest, abs(value))
+        before = stops[k]
+    return outside, skipped, largest
 
 
 def _refuse_overflow(
-    out: np.ndarray, events: Events, borders: np.ndarray, like: Like | None
+    out: np.ndarray,
+    events: Events,
+    starts: np.ndarray,
+    stops: np.ndarray,
+    value: Value,
+    like: Like | None,
 ) -> None:
     """Raise the OptionError for counters that have wrapped; names the fullest one."""
-    part = events[borders[0] : borders[-1]]
-    frame = np.repeat(np.arange(len(out)), np.diff(borders))
-    inside = (part.x < out.shape[3]) & (part.y < out.shape[2])
-    index = [column[inside].astype(np.int64) for column in (frame, part.p != 0, part.y, part.x)]
-    cells, added = np.unique(np.ravel_multi_index(index, out.shape), return_counts=True)
-    # A counter that wrapped holds the right number modulo 65,536, and so does the difference.
-    total = added + (out.reshape(-1)[cells] - added.astype(out.dtype))
-    worst = int(total.argmax())
-    k, channel, row, column = (int(i) for i in np.unravel_index(cells[worst], out.shape))
-    holder = "a Tonic frame, int16," if like == "tonic" else "a frame, uint16,"
+    frame = np.repeat(np.arange(len(out)), stops - starts)
+    number = np.concatenate([np.arange(*ends) for ends in zip(starts, stops, strict=True)])
+    x, y, p = (column[number].astype(np.int64) for column in (events.x, events.y, events.p))
+    inside = (x < out.shape[3]) & (y < out.shape[2])
+    shape = (len(out), 2, *out.shape[2:])
+    cells, added = np.unique(
+        np.ravel_multi_index([column[inside] for column in (frame, p != 0, y, x)], shape),
+        return_counts=True,
+    )
+    if value == "count" and shape == out.shape:
+        # A counter that wrapped holds the right number modulo 65,536, and so does the difference.
+        added = added + (out.reshape(-1)[cells] - added.astype(out.dtype))
+    worst = int(added.argmax())
+    k, channel, row, column = (int(i) for i in np.unravel_index(cells[worst], shape))
+    holder = "a Tonic frame, int16," if like == "tonic" else f"a frame, {out.dtype},"
+    limit = np.iinfo(out.dtype).max if like is None else _LIMIT[like]
     raise OptionError(
-        f"frame {k} would count {total[worst]:,} {('OFF', 'ON')[channel]} events in the pixel "
-        f"x={column}, y={row}, {holder} holds {_LIMIT[like]:,}; "
+        f"frame {k} would count {added[worst]:,} {('OFF', 'ON')[channel]} events in the pixel "
+        f"x={column}, y={row}, {holder} holds {limit:,}; "
         "make more or shorter frames, or remove that pixel's events"
     )
 
 
-def _check_last_bin(out: np.ndarray, events: Events, borders: np.ndarray, whole: Whole) -> None:
+def _check_last_bin(out: np.ndarray, events: Events, starts: np.ndarray, whole: Whole) -> None:
     """Refuse what SpikingJelly fails on: a last bin that is empty but for the events after it.
 
     Its last frame takes the events from n·step on, which follow the last bin, but only if the bin
     itself holds one. In order of time, that must be the event before the first of these.
     """
-    step, last_bin = (whole.t1 - whole.t0) // len(out), borders[-2]
+    step, last_bin = (whole.t1 - whole.t0) // len(out), starts[-1]
     i = int(np.searchsorted(events.t, last_bin + step))
     holds_one = events.t[i - 1] >= last_bin if i else out[-1].any()
     if whole.ordered and step and i < len(events) and not holds_one:
@@ -227,13 +363,13 @@ def _check_last_bin(out: np.ndarray, events: Events, borders: np.ndarray, whole:
 
 def _finish(
     out: np.ndarray,
+    state: np.ndarray,
     whole: Whole,
     *,
-    n: int | None,
     by: By,
     duration: int | None,
     like: Like | None,
-    bounds: Bounds,
+    **options: object,
 ) -> None:
     """With `like`, refuse the samples that make the other library fail or miscount."""
     if like is None or (by == "number" and duration is None):
@@ -265,11 +401,11 @@ def _refuse_empty(k: int, length: int) -> None:
 FRAMES = REPRESENTATIONS.register(
     Representation(
         name="frames",
-        dtype=np.uint16,
+        dtype=lambda options: _DTYPE[options["value"]],
         shape=_shape,
         add=_add,
         finish=_finish,
-        fixed=lambda options: options["duration"] is None,
+        fixed=lambda options: options["duration"] is None and options["count"] is None,
         columns=lambda options: (
             "xyp" if options["by"] == "number" and options["duration"] is None else "txyp"
         ),
