@@ -141,6 +141,8 @@ class Events:
         """A part: by slice (views), boolean mask or index array (copies)."""
         if isinstance(key, int | np.integer):
             raise OptionError("Events are cut by a slice, a mask or an index array, not one index")
+        if isinstance(key, np.ndarray) and key.dtype == np.bool_ and key.shape == self.t.shape:
+            return self.trusted(*_chosen(self.t, self.x, self.y, self.p, key), self.size)
         return self.trusted(*_four(lambda name: getattr(self, name)[key]), self.size)
 
     def __eq__(self, other: object) -> bool:
@@ -253,3 +255,18 @@ def _out_of_bounds(x: np.ndarray, y: np.ndarray, width: int, height: int) -> int
     for i in range(len(x)):
         outside += (x[i] >= width) | (y[i] >= height)
     return outside
+
+
+@jit
+def _chosen(
+    t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray, wanted: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The events where `wanted` is true, in one pass: NumPy takes four, each with a branch."""
+    n = len(t)
+    columns = np.empty(n, t.dtype), np.empty(n, x.dtype), np.empty(n, y.dtype), np.empty(n, p.dtype)
+    times, xs, ys, ps = columns
+    kept = 0
+    for i in range(n):
+        times[kept], xs[kept], ys[kept], ps[kept] = t[i], x[i], y[i], p[i]
+        kept += wanted[i]
+    return times[:kept], xs[:kept], ys[:kept], ps[:kept]

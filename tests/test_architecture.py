@@ -20,6 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "plugins": set(),
     "registry": set(),
+    "units": set(),
     "_jit": set(),
     "events": set(),
     "formats": {"events"},
