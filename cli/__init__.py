@@ -51,6 +51,11 @@ SECTIONS = {
         "subset": "Make a store of some samples of another.",
         "bench": "Time how fast a store is read here, and say what would make it faster.",
     },
+    "Methods": {
+        "representations": "List the representations, or show one in detail.",
+        "transforms": "List the transforms of events, or show one in detail.",
+        "augmentations": "List the augmentations, or show one in detail.",
+    },
     "Networks": {
         "models": "List the networks, or all about one.",
         "train": "Train a spiking network on a store.",

@@ -29,6 +29,8 @@ if TYPE_CHECKING:  # what __getattr__ below gives, for type checkers and editors
     from eventkit.representations.voxel import voxel as voxel
     from eventkit.store import open as open
     from eventkit.transforms import transform as transform
+    from eventkit.windowing import Windows as Windows
+    from eventkit.windowing import windows as windows
 
 __version__ = "0.1.0"
 
@@ -56,6 +58,8 @@ _HOME = {
     "stream": "eventkit.formats",
     "transform": "eventkit.transforms",
     "voxel": "eventkit.representations.voxel",
+    "Windows": "eventkit.windowing",
+    "windows": "eventkit.windowing",
     "write": "eventkit.formats",
 }
 

@@ -228,6 +228,12 @@ def bind(function: Callable[..., Any], options: Mapping[str, Any], what: str) ->
     return bound
 
 
+def signature(function: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
+    """The type and the default (inspect.Parameter.empty: none) of each option of `function`."""
+    options, hints = _signature(function)
+    return {key: (hints.get(key, str), option.default) for key, option in options.items()}
+
+
 @functools.cache
 def _signature(
     function: Callable[..., Any],

@@ -15,7 +15,14 @@ DATA = {"events", "formats", "transforms", "representations"}
 
 # Room of the house -> the rooms it may import, beside BASE and itself.
 MAY_IMPORT: dict[str, set[str]] = {
-    "__init__": {"events", "formats", "representations", "store", "transforms"},  # for types
+    "__init__": {
+        "events",
+        "formats",
+        "representations",
+        "store",
+        "transforms",
+        "windowing",
+    },  # for types
     "__main__": {"cli"},
     "errors": set(),
     "plugins": set(),
@@ -27,6 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "boxes": set(),
     "transforms": {"events"},
     "representations": {"events"},
+    "windowing": {"events"},
     "datasets": set(),
     "layouts": {"datasets", "events", "formats"},
     "fetch": {"datasets", "formats", "layouts"},
@@ -44,6 +52,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "export": {"snn"},
     "cli": DATA
     | {
+        "augment",
         "convert",
         "datasets",
         "doctor",

@@ -1,0 +1,15 @@
+"""`eventkit transforms`: what there is to choose from."""
+
+import click
+
+from eventkit.transforms import TRANSFORMS
+
+from ._registry import list_registry
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(name: str | None, as_json: bool) -> None:
+    """List the transforms of events, or show one in detail."""
+    list_registry(TRANSFORMS, lambda entry: entry, name, as_json)
