@@ -3,9 +3,9 @@
 import json
 
 import pytest
+from eventkit.cli import main
 
 from eventkit.augment import AUGMENTATIONS
-from eventkit.cli import main
 from eventkit.representations import REPRESENTATIONS
 from eventkit.transforms import TRANSFORMS
 
