@@ -21,6 +21,7 @@ NAMES = [
     "decode_inivation",
     "decode_containers",
     "frames",
+    "representations",
     "convert",
     "events_store",
     "cluster",

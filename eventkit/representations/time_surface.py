@@ -26,7 +26,8 @@ Decay = Literal["exponential", "linear"]
 Polarity = Literal["split", "merged"]
 Like = Literal["tonic"]
 
-_NEVER = np.iinfo(np.int64).min
+# Earlier than any time, but near enough to subtract from one without overflow.
+_NEVER = -(1 << 62)
 
 
 def time_surface(
@@ -142,8 +143,15 @@ def _finish(
     _, moments = _moments(whole, len(out), duration, like)
     for k in range(1, len(state)):
         np.maximum(state[k], state[k - 1], out=state[k])
-    cells = out.reshape(len(out), -1), state.reshape(len(out), -1)
-    _fade(*cells, moments, float(tau), decay == "linear")
+    for k, moment in enumerate(moments):
+        # As float32 only after the division: its 24 bits hold an age in units of tau well enough,
+        # and NumPy's exponential of float32 takes a tenth of the time of the one of float64.
+        age = ((moment - state[k]) / tau).astype(np.float32)
+        if decay == "linear":
+            np.maximum(1 - age, 0, out=out[k])
+        else:
+            np.exp(-age, out=out[k])
+        out[k][state[k] == _NEVER] = 0
 
 
 @jit
@@ -173,19 +181,6 @@ def _last(
             times[cell] = max(times[cell], t[j])  # events may come out of order
             placed += 1
     return placed
-
-
-@jit
-def _fade(
-    out: np.ndarray, state: np.ndarray, moments: np.ndarray, tau: float, linear: bool
-) -> None:
-    for k in range(len(out)):
-        for i in range(out.shape[1]):
-            last = state[k, i]
-            if last == _NEVER:
-                continue  # out is zero already
-            age = float(moments[k] - last) / tau
-            out[k, i] = max(0.0, 1.0 - age) if linear else np.exp(-age)
 
 
 TIME_SURFACE = REPRESENTATIONS.register(
