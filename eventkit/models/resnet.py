@@ -136,8 +136,10 @@ for depth, accuracies in ACCURACY.items():
         MODELS.register(
             Model(
                 f"{kind.lower()}_resnet{depth}", resnet, f"{kind} ResNet-{depth}",
-                Recipe(lr=1e-3), {"depth": depth, "sew": sew}, in_shape=(3, 224, 224), T=4,
-                classes=1000, cite=CITE, paper=IMAGENET,
+                Recipe(lr=1e-3),
+                # As in the runs of the published accuracies.
+                {"depth": depth, "sew": sew, "zero_init": not sew},
+                in_shape=(3, 224, 224), T=4, classes=1000, cite=CITE, paper=IMAGENET,
                 published=(Published("ImageNet", accuracy, "authors' training log", NOTE),),
             )
         )  # fmt: skip

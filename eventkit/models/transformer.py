@@ -1,7 +1,7 @@
 """Spiking transformers of event data: Spikformer, spike-driven transformer (SDT) and QKFormer.
 
 The tokens are the pixels of a map that a convolutional stem makes of any H x W. Heads and layers
-are those of the authors' nets for CIFAR10-DVS; what these define and never use (position
+are those of the authors' nets for event data; what these define and never use (position
 embeddings, layer norms, talking heads) is left out.
 """
 
@@ -48,10 +48,20 @@ def perceptron(
 
 def read_out(width: int, num_classes: int) -> list[nn.Module]:
     """The mean over the tokens and a linear layer, in every step."""
-    head = nn.Linear(width, num_classes)
-    nn.init.trunc_normal_(head.weight, std=0.02)
-    nn.init.zeros_(head.bias)
-    return [Fold(nn.AdaptiveAvgPool2d(1)), nn.Flatten(2), head]
+    return [Fold(nn.AdaptiveAvgPool2d(1)), nn.Flatten(2), nn.Linear(width, num_classes)]
+
+
+def start_small(net: nn.Module, kind: type[nn.Conv2d | nn.Linear]) -> nn.Module:
+    """Weights of a standard deviation of 0.02 and biases of 0 for all layers of a kind.
+
+    So start linear layers in the code of Spikformer and QKFormer, convolutions in that of SDT.
+    """
+    for module in net.modules():
+        if isinstance(module, kind):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    return net
 
 
 def _check(model: str, width: int, depth: int, heads: int, expansion: int) -> None:
@@ -71,17 +81,17 @@ def spikformer(
     depth: int = 2,
     heads: int = 16,
     expansion: int = 4,
-    pools: int = 4,
+    pools: str = "1111",
     neurons: str = LIF,
     T: int | None = None,
 ) -> nn.Module:
-    """(T, N, C, H, W) -> (T, N, classes); `pools` of four stages of the stem halve the sides."""
+    """(T, N, C, H, W) -> (T, N, classes); `pools` says which stages of the stem halve the sides."""
     _check("spikformer", width, depth, heads, expansion)
     layers: list[nn.Module] = [Patches(in_shape[0], width, pools=pools, neurons=neurons, T=T)]
     for _ in range(depth):
         layers.append(Residual(SelfAttention(width, heads=heads, neurons=neurons, T=T)))
         layers.append(perceptron(width, expansion, neurons, T))
-    return nn.Sequential(*layers, *read_out(width, num_classes))
+    return start_small(nn.Sequential(*layers, *read_out(width, num_classes)), nn.Linear)
 
 
 def sdt(
@@ -92,12 +102,16 @@ def sdt(
     depth: int = 2,
     heads: int = 8,
     expansion: int = 4,
-    pools: int = 4,
-    spread: bool = True,
+    pools: str = "0111",
+    spread: bool = False,
     neurons: str = LIF,
     T: int | None = None,
 ) -> nn.Module:
-    """(T, N, C, H, W) -> (T, N, classes); shortcuts carry membranes, no matrices are multiplied."""
+    """(T, N, C, H, W) -> (T, N, classes); shortcuts carry membranes, no matrices are multiplied.
+
+    `pools` says which of the four stages of the stem halve the sides. The authors' net of
+    CIFAR10-DVS has pools=0011,spread=true.
+    """
     _check("sdt", width, depth, heads, expansion)
     layers: list[nn.Module] = [
         Patches(in_shape[0], width, pools=pools, membrane=True, neurons=neurons, T=T)
@@ -106,7 +120,8 @@ def sdt(
         layers.append(DrivenAttention(width, heads=heads, spread=spread, neurons=neurons, T=T))
         layers.append(perceptron(width, expansion, neurons, T, first=True))
     mean, flat, head = read_out(width, num_classes)
-    return nn.Sequential(*layers, mean, flat, neuron(neurons, T=T), head)
+    net = nn.Sequential(*layers, mean, flat, neuron(neurons, T=T), head)
+    return start_small(net, nn.Conv2d)
 
 
 class Stage(nn.Module):
@@ -149,7 +164,7 @@ def qkformer(
     before = [*part(channels, half // 8, halve=False), *part(half // 8, half // 4, halve=True)]
     branch = [*part(half // 4, half // 2, halve=True), *part(half // 2, half, halve=True)]
     second = [*part(half, width, halve=False), *part(width, width, halve=True)]
-    return nn.Sequential(
+    net = nn.Sequential(
         Stage(nn.Sequential(*before), nn.Sequential(*branch), shortcut(half // 4, half, 4)),
         Residual(TokenAttention(half, heads=heads, neurons=neurons, T=T)),
         perceptron(half, expansion, neurons, T),
@@ -158,6 +173,7 @@ def qkformer(
         perceptron(width, expansion, neurons, T),
         *read_out(width, num_classes),
     )
+    return start_small(net, nn.Linear)
 
 
 def paper(lr: float, epochs: int, optimizer: str = "adamw", weight_decay: float = 0.06) -> Recipe:
