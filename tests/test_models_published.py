@@ -4,13 +4,18 @@ Operations are added up by hand from the layers that the papers and their code d
 """
 
 import math
+from dataclasses import asdict
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from eventkit.augment import Augment
 from eventkit.models import MODELS, cost, create, list_models
 from eventkit.snn import DelayedLinear, DrivenAttention
+from eventkit.train.schedule import Now, schedule
+from eventkit.train.settings import settle
 
 
 def conv(inputs, outputs, side, kernel=3):
@@ -191,3 +196,61 @@ def zeroed(name, **options):
 def test_blocks_start_as_the_identity_where_the_authors_let_them(name, zero):
     assert zeroed(name) is zero
     assert zeroed(name, zero_init=not zero) is not zero
+
+
+PAPERS = {  # what the recipes of papers once left out
+    "spikformer_2_256": {
+        "epochs": 106, "mixup": 0.5, "mix_share": 0.5, "mix_until": 0.7075,
+        "schedule": "cosine:epochs=96,floor=0.01,hold=true",
+    },
+    "qkformer_dvs": {
+        "epochs": 106, "mixup": 0.5, "mix_share": 0.5, "mix_until": 0.7075,
+        "schedule": "cosine:epochs=96,floor=0.002,hold=true",
+    },
+    "sdt_2_256": {"epochs": 210, "mixup": 0.0, "augment": (), "clip": 1.0},
+    "psn_cifar10": {"mixup": 0.2, "cutmix": 1.0, "mix_share": 1.0},
+    "vggsnn": {"batch": 32, "weight_decay": 5e-4, "decay_all": True},
+    "spiking_vgg11": {"batch": 256, "weight_decay": 1e-4, "decay_all": True},
+    "shd_silif": {"lr": 1e-3, "schedule": "plateau:factor=0.7,patience=5"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_the_recipe_of_the_paper_is_that_of_the_authors_code(name):
+    found = asdict(settle({"model": name, "recipe": "paper"}))
+    assert {key: found[key] for key in PAPERS[name]} == PAPERS[name]
+
+
+@pytest.mark.parametrize(("name", "lr", "lowest"), [("spikformer_2_256", 1e-3, 1e-5),
+                                                    ("qkformer_dvs", 5e-3, 1e-5),
+                                                    ("sdt_2_256", 3e-4, 1e-5)])  # fmt: skip
+def test_rates_of_transformers_are_those_of_their_logs(name, lr, lowest):
+    paper = MODELS[name].paper
+    rate = schedule(paper.schedule, warmup=paper.warmup)
+
+    def at(epoch):
+        return paper.lr * rate(Now(epoch / paper.epochs, epoch))
+
+    cosine = paper.epochs - 10
+    assert at(5) == pytest.approx(lr / 2, rel=1e-3)
+    for epoch in (11, 50, cosine - 1):  # epochs of warm-up count
+        part = (1 + math.cos(math.pi * epoch / cosine)) / 2
+        assert at(epoch) == pytest.approx(lowest + (lr - lowest) * part, rel=1e-3)
+    assert at(cosine) == at(paper.epochs) == pytest.approx(lowest, rel=1e-3)
+
+
+def test_the_psn_net_of_events_is_shifted_by_up_to_four_pixels():
+    frames = np.zeros((1, 1, 48, 48), np.float32)
+    frames[..., 24, 24] = 1
+    shift = Augment([MODELS["vggsnn"].paper.augment[0]])
+    seen = {int(shift.frames(frames.copy(), shift.rng(0, i)).argmax()) // 48 for i in range(200)}
+    assert seen == set(range(20, 29))
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_differences_from_the_authors_are_listed(name, run):
+    entry = MODELS[name]
+    out = run("models", name)[1]
+    assert ("differences from the authors' training" in out) is (entry.paper is not None)
+    for text in entry.differences:
+        assert text in " ".join(out.split())

@@ -79,6 +79,9 @@ MODELS.register(
         "sew7b_dvsgesture", sew, "SEW 7B-Net of DVS128 Gesture: 7 residual blocks of 32", Recipe(),
         {"width": 32, "narrow": 7, "wide": 0}, in_shape=(2, 128, 128), T=16, classes=11,
         cite=CITE, paper=GESTURE,
+        differences=(
+            "temporal_delete draws other frames for each sample; the authors the same for a batch",
+        ),
         published=(
             Published("DVS128 Gesture", 97.92, LOG, "best of all test epochs, with add"),
             Published("DVS128 Gesture", 96.88, LOG, "after the last epoch, with add"),
