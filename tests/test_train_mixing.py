@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from directions import Directions
 
 from eventkit.errors import OptionError
+from eventkit.train import load, train
 from eventkit.train.mixing import Mixing
 from eventkit.train.settings import settle
 
@@ -89,3 +91,31 @@ def test_settings_of_mixing_are_checked():
     for name in ("mix_share", "mix_until"):
         with pytest.raises(OptionError, match=f"{name} is 2, expected from 0 to 1"):
             settle({name: 2.0})
+
+
+def trained(folder, **options):
+    """The parameters of a small net after two epochs of training."""
+    splits = {"train": Directions(16), "test": Directions(4, seed=1)}
+    options = {"optimizer": "sgd", "schedule": "constant", "warmup": 0.0} | options
+    train(splits, out=folder, model="csnn_tiny:width=4", epochs=2, page=False, **options)
+    return dict(load(folder).named_parameters())
+
+
+def test_a_training_decays_all_parameters_or_matrices_only(tmp_path):
+    decay = {"lr": 1e-6, "weight_decay": 1e5}  # a tenth a step, and hardly any gradient
+    for decay_all in (False, True):
+        found = trained(tmp_path / str(decay_all), decay_all=decay_all, **decay)
+        norms = [p for name, p in found.items() if p.ndim == 1 and name.endswith("1.weight")]
+        assert norms
+        assert all((p < 0.9).all() if decay_all else (p > 0.99).all() for p in norms)
+
+
+def test_a_training_mixes_until_the_share_that_is_asked_for(tmp_path):
+    def same(a, b):
+        return all(torch.equal(a[name], b[name]) for name in a)
+
+    plain = trained(tmp_path / "plain")
+    assert same(plain, trained(tmp_path / "never", mixup=1.0, mix_until=0.0))
+    half = trained(tmp_path / "half", cutmix=1.0, mix_until=0.5)
+    assert not same(plain, half)
+    assert not same(half, trained(tmp_path / "whole", cutmix=1.0))
