@@ -20,7 +20,9 @@ import eventkit as ek
 from eventkit.train import train
 
 CHARACTERS = "XFYGZH0I1J2K3L4M5N6O7P8Q9RSATBUCVDWE"  # in the order of the belt
-SETTINGS = RECIPE | {"epochs": 200, "batch": 12, "validation": 0.0, "page": False}
+SETTINGS = RECIPE | {
+    "model": "nmnist_small:width=32", "epochs": 200, "batch": 12, "validation": 0.0, "page": False,
+}  # fmt: skip
 
 
 def samples(file: Path) -> dict[str, Frames]:

@@ -125,6 +125,7 @@ def cold(store: Path) -> float:
         for file in store.rglob("*"):
             if file.is_file():
                 with file.open("rb") as handle:
+                    os.fsync(handle.fileno())  # what is not on the disk yet is not forgotten
                     os.posix_fadvise(handle.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         batches = loader(EventDataset(store), BATCH, shuffle=True, threads=2)
         started = time.perf_counter()

@@ -33,7 +33,7 @@ STEPS, PEER_STEPS = 5, 10
 EPOCHS, PEER_EPOCHS = 96, 5  # 2.8 s and 63 s each on two idle cores, tests included
 SEEDS, FOLDS = 3, 5
 RECIPE = {
-    "model": "nmnist_small",
+    "model": "nmnist_small:width=34",
     "epochs": EPOCHS,
     "batch": 32,
     "lr": 5e-3,
@@ -47,15 +47,17 @@ RECIPE = {
 T_95 = 2.776  # Student's t for a two-sided interval of 95 % with FOLDS - 1 = 4 degrees of freedom
 
 
-def small(num_classes: int, in_shape: tuple[int, ...], *, width: int = 32) -> nn.Module:
-    """c32-64-64 {conv 3x3, batch norm, LIF, max-pool 2}, 256 LIF, ten voters a class."""
-    channels, height, width = in_shape
+def small(num_classes: int, in_shape: tuple[int, ...], *, width: int) -> nn.Module:
+    """{conv 3x3, batch norm, LIF, max-pool 2} with `width`, 2 `width` and 64 channels, then 256
+    LIF and ten voters a class.
+    """
+    channels, *sides = in_shape
     layers: list[nn.Module] = []
     for out in (width, 2 * width, 64):
         conv = nn.Conv2d(channels, out, 3, padding=1, bias=False)
         layers += [Fold(conv, nn.BatchNorm2d(out)), neuron("lif"), Halve("max")]
-        channels, height, width = out, height // 2, width // 2
-    first = nn.Linear(channels * height * width, 256, bias=False)
+        channels, sides = out, list(Halve.size(tuple(sides)))
+    first = nn.Linear(channels * sides[0] * sides[1], 256, bias=False)
     second = nn.Linear(256, 10 * num_classes, bias=False)
     for linear in (first, second):
         nn.init.normal_(linear.weight, std=2 / math.sqrt(linear.in_features))

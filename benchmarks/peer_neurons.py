@@ -156,26 +156,45 @@ def loops(library: str) -> dict[str, tuple[float, float]]:
     return times
 
 
-def saved(library: str) -> dict[str, tuple[float, float]]:
-    """MB that csnn_small keeps for its backward pass: with what lessens it, and without."""
-    from eventkit.snn import checkpointed, saving
+def kept(forward: Callable[[], object], packing: bool = False) -> float:
+    """MB of all tensors that are kept from a forward pass until the backward pass.
 
-    net, x = csnn(library), torch.poisson(torch.full((16, 8, 2, 64, 64), 0.1))
+    Those are what autograd saves, and what checkpoints keep to compute their part again.
+    """
+    from torch.utils._pytree import tree_leaves
 
-    def kept(forward, packing: bool = False) -> float:
-        sizes: dict[int, int] = {}
+    from eventkit.snn import saving
 
-        def note(tensor):
-            packed = saving._pack(tensor) if packing else tensor
-            array = packed if isinstance(packed, torch.Tensor) else packed[0]
-            where = array.data_ptr() if isinstance(array, torch.Tensor) else array.ctypes.data
-            sizes[where] = array.nbytes
-            return packed
+    sizes: dict[int, int] = {}
+    checkpoint = saving.checkpoint
 
+    def note(tensor):
+        packed = saving._pack(tensor) if packing else tensor
+        array = packed if isinstance(packed, torch.Tensor) else packed[0]
+        where = array.data_ptr() if isinstance(array, torch.Tensor) else array.ctypes.data
+        sizes[where] = array.nbytes
+        return packed
+
+    def noted(function, net, *arguments, **options):
+        for tensor in tree_leaves(arguments):
+            if isinstance(tensor, torch.Tensor):
+                sizes[tensor.data_ptr()] = tensor.nbytes
+        return checkpoint(function, net, *arguments, **options)
+
+    saving.checkpoint = noted
+    try:
         with torch.autograd.graph.saved_tensors_hooks(note, saving._unpack):
             _y = forward()
-        return sum(sizes.values()) / 1e6
+    finally:
+        saving.checkpoint = checkpoint
+    return sum(sizes.values()) / 1e6
 
+
+def saved(library: str) -> dict[str, tuple[float, float]]:
+    """MB that csnn_small keeps for its backward pass: with what lessens it, and without."""
+    from eventkit.snn import checkpointed
+
+    net, x = csnn(library), torch.poisson(torch.full((16, 8, 2, 64, 64), 0.1))
     plain = kept(lambda: net(x))
     packed = kept(lambda: net(x), packing=True)
     net.eval()

@@ -1,6 +1,7 @@
 """eventkit models: the networks with their cost and published numbers, or all about one."""
 
 import re
+import textwrap
 from typing import Any
 
 import click
@@ -100,3 +101,7 @@ def _show(facts: dict[str, Any]) -> None:
                 value = ", ".join(value) if isinstance(value, tuple) else value
                 if value not in (None, ""):
                     click.echo(f"  {name:<{width}}  {value}")
+    if facts["differences"]:
+        click.echo("\ndifferences from the authors' training")
+        for text in facts["differences"]:
+            click.echo(textwrap.fill(text, 98, initial_indent="  - ", subsequent_indent="    "))

@@ -39,7 +39,12 @@ SHARE, ABOVE_0, FROM_0 = (
 @click.option("--accumulate", type=click.IntRange(1), help="Forward passes of a step.")
 @click.option("--optimizer", metavar="SPEC", help="adamw, adam, lamb or sgd:momentum=0.9.")
 @click.option("--lr", type=ABOVE_0, help="Learning rate.")
-@click.option("--weight-decay", type=FROM_0, help="Of matrices, not of norms and neurons.")
+@click.option("--weight-decay", type=FROM_0, help="Weight decay.")
+@click.option(
+    "--decay-all/--decay-matrices",
+    default=None,
+    help="Weight decay of norms, biases and neurons too.  [default: of matrices]",
+)
 @click.option(
     "--schedule", metavar="SPEC", help="cosine, step:epochs=64, onecycle, plateau or constant."
 )
@@ -52,6 +57,11 @@ SHARE, ABOVE_0, FROM_0 = (
     "--augment", multiple=True, metavar="SPEC", help="As flip or shift:share=0.1; more; or none."
 )
 @click.option("--mixup", type=FROM_0, help="Alpha of mixup; 0: none.")
+@click.option("--cutmix", type=FROM_0, help="Alpha of cutmix; 0: none.")
+@click.option("--mix-share", type=SHARE, help="Share of the batches that are mixed.  [default: 1]")
+@click.option(
+    "--mix-until", type=SHARE, help="Share of the training with mixed batches.  [default: 1]"
+)
 @click.option("--teacher", type=PATH, metavar="RUN", help="A trained net to distil from.")
 @click.option("--distill", type=SHARE, help="Share of the teacher in the loss.")
 @click.option("--temperature", type=ABOVE_0, help="Of both nets' answers when distilling.")

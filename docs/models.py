@@ -75,11 +75,36 @@ def recipes(models: list[dict[str, Any]]) -> str:
     for m in models:
         if r := m["paper"]:
             loss = r["loss"] + (f", smoothing {r['smoothing']:g}" if r["smoothing"] else "")
+            decay = f"{r['weight_decay']:g}" + (" of all" if r["decay_all"] else "")
             lines.append(
                 f"| `{m['name']}` | {r['epochs'] or ''} | {r['batch']} | {r['optimizer']} "
-                f"| {r['lr']:g} | {r['weight_decay']:g} | {r['schedule']} | {loss} "
-                f"| {', '.join(r['augment'])} |"
+                f"| {r['lr']:g} | {decay} | {r['schedule']} | {loss} "
+                f"| {', '.join([*r['augment'], *mixing(r)])} |"
             )
+    return "\n".join(lines)
+
+
+def mixing(recipe: dict[str, Any]) -> list[str]:
+    """How batches are mixed: mixup 0.5 of 50 % of the batches in the first 71 %."""
+    kinds = [f"{kind} {recipe[kind]:g}" for kind in ("mixup", "cutmix") if recipe[kind]]
+    if not kinds:
+        return []
+    part = f" of {recipe['mix_share']:.0%} of the batches" if recipe["mix_share"] < 1 else ""
+    part += f" in the first {recipe['mix_until']:.0%}" if recipe["mix_until"] < 1 else ""
+    return [" or ".join(kinds) + part]
+
+
+def differences(models: list[dict[str, Any]]) -> str:
+    """One line for each difference from the authors' training, with the networks it is of."""
+    own: dict[str, list[str]] = {}
+    for m in models:
+        for text in m["differences"]:
+            own.setdefault(text, []).append(m["name"])
+    everywhere = sum(m["paper"] is not None for m in models)
+    lines = []
+    for text, names in sorted(own.items(), key=lambda item: -len(item[1])):
+        names = ["all"] if len(names) == everywhere else [f"`{name}`" for name in names]
+        lines.append(f"- {', '.join(names)}: {text}")
     return "\n".join(lines)
 
 
@@ -102,6 +127,8 @@ def page(models: list[dict[str, Any]]) -> str:
         "`eventkit train STORE --model NAME --recipe paper` takes them; the default is a recipe of",
         "ours for two CPU cores.\n",
         recipes(models),
+        "\nThey differ from how the authors train in this:\n",
+        differences(models),
         "\n## Papers\n",
         cited(models),
         "",

@@ -70,7 +70,13 @@ def test_the_page_of_networks_is_current():
         assert f"| `{name}` | " in text, "run python docs/models.py"
     # Counting all of them takes seconds; the deep ones share their code with the others.
     some = [describe(name) for name in known if "resnet" not in name]
-    for lines in (models_page.table(some), models_page.published(some), models_page.recipes(some)):
+    pages = (
+        models_page.table,
+        models_page.published,
+        models_page.recipes,
+        models_page.differences,
+    )
+    for lines in (page(some) for page in pages):
         for line in lines.splitlines():
             assert line in text, "run python docs/models.py"
 

@@ -18,8 +18,8 @@ from eventkit.train.checkpoint import read
 
 OPTIONS = {
     "model": "csnn_tiny:width=8,dropout=0.3", "epochs": 3, "batch": 4, "accumulate": 2,
-    "augment": ["shift:share=0.1"], "mixup": 0.2, "ema": 0.9, "schedule": "plateau:patience=0",
-    "seed": 5, "page": False,
+    "augment": ["shift:share=0.1"], "mixup": 0.2, "cutmix": 1.0, "ema": 0.9,
+    "schedule": "plateau:patience=0", "seed": 5, "page": False,
 }  # fmt: skip
 # What the processes of these tests run: the same task, stopped or not.
 SCRIPT = """

@@ -63,6 +63,8 @@ def test_schedules_by_hand():
     assert factors("cosine") == pytest.approx([1, 0.853553, 0.5, 0])
     assert factors("cosine", warmup=0.5) == pytest.approx([0, 0.5, 1, 0])
     assert factors("cosine:epochs=5") == pytest.approx([1, 0.5, 0, 1])  # rises again
+    held = factors("cosine:epochs=5,floor=0.2,hold=true")
+    assert held == pytest.approx([1, 0.6, 0.2, 0.2])
     assert factors("step:epochs=5,factor=0.1") == pytest.approx([1, 1, 0.1, 0.01])
     assert factors("onecycle:peak=0.25") == pytest.approx([0.04, 1, 0.75, 0.0001], rel=0.01)
     falling = [3, 2, 2.5, 2.2, 1]
@@ -77,6 +79,17 @@ def test_norms_and_neurons_do_not_decay_and_some_parameters_go_faster():
     found = groups(net, lr=0.1, decay=0.5)
     by_rate = {(g["full"], g["weight_decay"]): len(g["params"]) for g in found}
     assert by_rate == {(0.1, 0.5): 1, (0.1, 0.0): 4, (10.0, 0.0): 1}  # as delays
+    found = groups(net, lr=0.1, decay=0.5, decay_all=True)
+    by_rate = {(g["full"], g["weight_decay"]): len(g["params"]) for g in found}
+    assert by_rate == {(0.1, 0.5): 5, (10.0, 0.0): 1}  # delays are no weights
+
+
+def test_weight_decay_of_all_parameters_reaches_the_optimizer():
+    net = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    made = optimizer("sgd", net, lr=0.1, decay=0.5, decay_all=settle({"decay_all": True}).decay_all)
+    assert [group["weight_decay"] for group in made.param_groups] == [0.5]
+    paper = settle({"model": "spiking_vgg11", "recipe": "paper"})
+    assert (paper.weight_decay, paper.decay_all) == (1e-4, True)
 
 
 @pytest.mark.parametrize("spec", ["sgd:momentum=0.5", "adam", "adamw", "lamb"])

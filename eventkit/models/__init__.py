@@ -58,6 +58,11 @@ class Recipe:
     loss: str = "ce_mean"
     smoothing: float = 0.0  # of the labels
     augment: tuple[str, ...] = ()
+    mixup: float = 0.0  # alpha of the Beta distribution, 0: none
+    cutmix: float = 0.0  # the same; with both, each batch is mixed by one of them
+    mix_share: float = 1.0  # share of the batches that are mixed
+    mix_until: float = 1.0  # share of the training with mixed batches
+    decay_all: bool = False  # weight decay of norms, biases and neurons too
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,15 @@ class Model:
     cite: str = ""
     paper: Recipe | None = None
     published: tuple[Published, ...] = ()
+    differences: tuple[str, ...] = ()  # what `paper` and the net leave out or do otherwise
 
+
+DIFFERENCES = (  # of all recipes of papers from how their authors train
+    "samples are held out for validation, where authors train on all: as they do, --validation 0",
+    "the learning rate follows its schedule in every step; most authors change it once an epoch",
+    "batch norms average the first steps evenly, and an epoch's last batch may be smaller",
+    "products are float32 or bfloat16 (--precision); most authors multiply in float16 on a GPU",
+)
 
 MODELS: Registry[Model] = Registry("model", __name__, options=lambda entry: entry.build)
 
@@ -159,4 +172,5 @@ def describe(
         "options": {key: value for key, value in known.items() if key != "T"},
         "recipe": asdict(entry.recipe),
         "paper": asdict(entry.paper) if entry.paper else None,
+        "differences": [*entry.differences, *(DIFFERENCES if entry.paper else ())],
     }

@@ -62,6 +62,10 @@ PAPER = Recipe(
     epochs=1024, batch=16, optimizer="adam", lr=1e-3, weight_decay=0.0, warmup=0.0, clip=0.0,
     schedule="cosine:epochs=64", loss="rate_mse", shift=0.0,
 )  # fmt: skip
+STEPS = (
+    "in training, batch norm takes its statistics over all time steps; the authors' nets run step "
+    "by step, so theirs are of one step"
+)
 README = "authors' README"
 TEST, SPLIT = "best of all test epochs", "best on a validation split, then tested once"
 
@@ -69,6 +73,7 @@ MODELS.register(
     Model(
         "plif_dvsgesture", plif, "PLIF net of DVS128 Gesture: 5 x conv 128", Recipe(lr=1e-3),
         {"blocks": 5}, in_shape=(2, 128, 128), T=20, classes=11, cite=CITE, paper=PAPER,
+        differences=(STEPS,),
         published=(
             Published("DVS128 Gesture", 97.57, README, TEST),
             Published("DVS128 Gesture", 96.53, README, SPLIT),
@@ -79,6 +84,7 @@ MODELS.register(
     Model(
         "plif_cifar10dvs", plif, "PLIF net of CIFAR10-DVS: 4 x conv 128", Recipe(lr=1e-3),
         {"blocks": 4}, in_shape=(2, 128, 128), T=20, classes=10, cite=CITE, paper=PAPER,
+        differences=(STEPS,),
         published=(
             Published("CIFAR10-DVS", 74.80, README, TEST),
             Published("CIFAR10-DVS", 69.00, README, SPLIT),
@@ -89,6 +95,7 @@ MODELS.register(
     Model(
         "plif_nmnist", plif, "PLIF net of N-MNIST: 2 x conv 128", Recipe(lr=1e-3),
         {"blocks": 2}, in_shape=(2, 34, 34), T=10, classes=10, cite=CITE, paper=PAPER,
+        differences=(STEPS,),
         published=(
             Published("N-MNIST", 99.61, README, TEST),
             Published("N-MNIST", 99.57, README, SPLIT),

@@ -57,17 +57,29 @@ CITE = (
 LOG = "authors' training log"
 
 
-def paper(epochs: int) -> Recipe:
+def paper(epochs: int, augment: tuple[str, ...] = (), cutmix: float = 0.0) -> Recipe:
     return Recipe(
         epochs=epochs, batch=128, optimizer="sgd:momentum=0.9", lr=0.1, weight_decay=0.0,
-        warmup=0.0, clip=0.0, smoothing=0.1, shift=0.0, augment=("flip",),
+        warmup=0.0, clip=0.0, smoothing=0.1, shift=0.0, augment=augment,
+        mixup=0.2, cutmix=cutmix, mix_share=1.0 if cutmix else 0.5,
     )  # fmt: skip
+
+
+IMAGES = (
+    "TrivialAugmentWide, random erasing of a tenth of the images, and the normalisation of "
+    "colours are left out"
+)
+COLUMNS = (
+    "the authors flip, erase and cutmix images before they become sequences of columns, which is "
+    "left out, so that half of the batches are not mixed"
+)
 
 
 MODELS.register(
     Model(
         "psn_cifar10", psn, "PSN net of CIFAR-10: 6 x conv 256", Recipe(lr=1e-3), {"width": 256},
-        in_shape=(3, 32, 32), T=4, classes=10, cite=CITE, paper=paper(1024),
+        in_shape=(3, 32, 32), T=4, classes=10, cite=CITE, paper=paper(1024, ("flip",), 1.0),
+        differences=(IMAGES,),
         published=(
             Published("CIFAR-10", 95.32, LOG, "best of all test epochs"),
             Published("CIFAR-10", 94.96, LOG, "after the last epoch"),
@@ -78,7 +90,7 @@ MODELS.register(
     Model(
         "psn_seqcifar", psn, "PSN net of sequential CIFAR, a column a step: 6 x conv 128",
         Recipe(lr=1e-3), {"width": 128, "column": True}, in_shape=(3, 32, 1), T=32, classes=10,
-        cite=CITE, paper=paper(256),
+        cite=CITE, paper=paper(256), differences=(IMAGES, COLUMNS),
         published=(
             Published("sequential CIFAR-10", 88.45, LOG, "best of all test epochs"),
             Published("sequential CIFAR-100", 62.21, LOG, "best of all test epochs"),

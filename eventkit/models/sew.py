@@ -79,6 +79,9 @@ MODELS.register(
         "sew7b_dvsgesture", sew, "SEW 7B-Net of DVS128 Gesture: 7 residual blocks of 32", Recipe(),
         {"width": 32, "narrow": 7, "wide": 0}, in_shape=(2, 128, 128), T=16, classes=11,
         cite=CITE, paper=GESTURE,
+        differences=(
+            "temporal_delete draws other frames for each sample; the authors the same for a batch",
+        ),
         published=(
             Published("DVS128 Gesture", 97.92, LOG, "best of all test epochs, with add"),
             Published("DVS128 Gesture", 96.88, LOG, "after the last epoch, with add"),
@@ -88,8 +91,8 @@ MODELS.register(
 MODELS.register(
     Model(
         "wide7b_cifar10dvs", sew, "SEW Wide-7B-Net of CIFAR10-DVS: 4 blocks of 64, 3 of 128",
-        Recipe(), {"width": 64, "narrow": 4, "wide": 3}, in_shape=(2, 128, 128), T=16, classes=10,
-        cite=CITE, paper=CIFAR,
+        Recipe(), {"width": 64, "narrow": 4, "wide": 3, "zero_init": False},
+        in_shape=(2, 128, 128), T=16, classes=10, cite=CITE, paper=CIFAR,
         published=(
             Published("CIFAR10-DVS", 74.40, LOG, "best of all test epochs"),
             Published("CIFAR10-DVS", 72.80, LOG, "after the last epoch"),

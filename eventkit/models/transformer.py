@@ -1,9 +1,11 @@
 """Spiking transformers of event data: Spikformer, spike-driven transformer (SDT) and QKFormer.
 
 The tokens are the pixels of a map that a convolutional stem makes of any H x W. Heads and layers
-are those of the authors' nets for CIFAR10-DVS; what these define and never use (position
+are those of the authors' nets for event data; what these define and never use (position
 embeddings, layer norms, talking heads) is left out.
 """
+
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -48,10 +50,20 @@ def perceptron(
 
 def read_out(width: int, num_classes: int) -> list[nn.Module]:
     """The mean over the tokens and a linear layer, in every step."""
-    head = nn.Linear(width, num_classes)
-    nn.init.trunc_normal_(head.weight, std=0.02)
-    nn.init.zeros_(head.bias)
-    return [Fold(nn.AdaptiveAvgPool2d(1)), nn.Flatten(2), head]
+    return [Fold(nn.AdaptiveAvgPool2d(1)), nn.Flatten(2), nn.Linear(width, num_classes)]
+
+
+def start_small(net: nn.Module, kind: type[nn.Conv2d | nn.Linear]) -> nn.Module:
+    """Weights of a standard deviation of 0.02 and biases of 0 for all layers of a kind.
+
+    So start linear layers in the code of Spikformer and QKFormer, convolutions in that of SDT.
+    """
+    for module in net.modules():
+        if isinstance(module, kind):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    return net
 
 
 def _check(model: str, width: int, depth: int, heads: int, expansion: int) -> None:
@@ -71,17 +83,17 @@ def spikformer(
     depth: int = 2,
     heads: int = 16,
     expansion: int = 4,
-    pools: int = 4,
+    pools: str = "1111",
     neurons: str = LIF,
     T: int | None = None,
 ) -> nn.Module:
-    """(T, N, C, H, W) -> (T, N, classes); `pools` of four stages of the stem halve the sides."""
+    """(T, N, C, H, W) -> (T, N, classes); `pools` says which stages of the stem halve the sides."""
     _check("spikformer", width, depth, heads, expansion)
     layers: list[nn.Module] = [Patches(in_shape[0], width, pools=pools, neurons=neurons, T=T)]
     for _ in range(depth):
         layers.append(Residual(SelfAttention(width, heads=heads, neurons=neurons, T=T)))
         layers.append(perceptron(width, expansion, neurons, T))
-    return nn.Sequential(*layers, *read_out(width, num_classes))
+    return start_small(nn.Sequential(*layers, *read_out(width, num_classes)), nn.Linear)
 
 
 def sdt(
@@ -92,12 +104,16 @@ def sdt(
     depth: int = 2,
     heads: int = 8,
     expansion: int = 4,
-    pools: int = 4,
-    spread: bool = True,
+    pools: str = "0111",
+    spread: bool = False,
     neurons: str = LIF,
     T: int | None = None,
 ) -> nn.Module:
-    """(T, N, C, H, W) -> (T, N, classes); shortcuts carry membranes, no matrices are multiplied."""
+    """(T, N, C, H, W) -> (T, N, classes); shortcuts carry membranes, no matrices are multiplied.
+
+    `pools` says which of the four stages of the stem halve the sides. The authors' net of
+    CIFAR10-DVS has pools=0011,spread=true.
+    """
     _check("sdt", width, depth, heads, expansion)
     layers: list[nn.Module] = [
         Patches(in_shape[0], width, pools=pools, membrane=True, neurons=neurons, T=T)
@@ -106,7 +122,8 @@ def sdt(
         layers.append(DrivenAttention(width, heads=heads, spread=spread, neurons=neurons, T=T))
         layers.append(perceptron(width, expansion, neurons, T, first=True))
     mean, flat, head = read_out(width, num_classes)
-    return nn.Sequential(*layers, mean, flat, neuron(neurons, T=T), head)
+    net = nn.Sequential(*layers, mean, flat, neuron(neurons, T=T), head)
+    return start_small(net, nn.Conv2d)
 
 
 class Stage(nn.Module):
@@ -149,7 +166,7 @@ def qkformer(
     before = [*part(channels, half // 8, halve=False), *part(half // 8, half // 4, halve=True)]
     branch = [*part(half // 4, half // 2, halve=True), *part(half // 2, half, halve=True)]
     second = [*part(half, width, halve=False), *part(width, width, halve=True)]
-    return nn.Sequential(
+    net = nn.Sequential(
         Stage(nn.Sequential(*before), nn.Sequential(*branch), shortcut(half // 4, half, 4)),
         Residual(TokenAttention(half, heads=heads, neurons=neurons, T=T)),
         perceptron(half, expansion, neurons, T),
@@ -158,15 +175,31 @@ def qkformer(
         perceptron(width, expansion, neurons, T),
         *read_out(width, num_classes),
     )
+    return start_small(net, nn.Linear)
 
 
-def paper(lr: float, epochs: int, optimizer: str = "adamw", weight_decay: float = 0.06) -> Recipe:
+def paper(lr: float, *, lowest: float = 1e-5, epochs: int = 96, **settings: Any) -> Recipe:
+    """As timm trains: 10 epochs of warm-up, which count as cosine, and 10 more at the lowest rate.
+
+    In the first 75 epochs half of the batches are mixed.
+    """
+    whole = epochs + 10
+    known: dict[str, Any] = {
+        "optimizer": "adamw", "clip": 0.0, "augment": ("flip", "wide"),
+        "mixup": 0.5, "mix_share": 0.5, "mix_until": round(75 / whole, 4),
+    }  # fmt: skip
     return Recipe(
-        epochs=epochs, batch=16, optimizer=optimizer, lr=lr, weight_decay=weight_decay,
-        warmup=10 / epochs, clip=0.0, smoothing=0.1, shift=0.0, augment=("flip", "wide"),
+        epochs=whole, batch=16, lr=lr, weight_decay=0.06, warmup=round(10 / whole, 4),
+        schedule=f"cosine:epochs={epochs},floor={lowest / lr:.4g},hold=true", smoothing=0.1,
+        shift=0.0, **{**known, **settings},
     )  # fmt: skip
 
 
+WIDE = (
+    "wide changes every sample and cuts out squares of 1 to 8 pixels; the authors' leaves one of "
+    "six as it is, and cuts out 0.1 to 11 % of the area"
+)
+WARMUP = "the warm-up begins at a rate of 0; the authors' at 1e-5, or 1e-6 for sdt_2_256"
 MODELS.register(
     Model(
         "spikformer_2_256", spikformer, "Spikformer of CIFAR10-DVS: 2 blocks of 256",
@@ -175,7 +208,7 @@ MODELS.register(
             "Zhou, Zhu, He, Wang, Yan, Tian, Yuan: Spikformer: When Spiking Neural Network Meets "
             "Transformer, ICLR 2023"
         ),
-        paper=paper(1e-3, 106),
+        paper=paper(1e-3), differences=(WIDE, WARMUP),
         published=(
             Published("CIFAR10-DVS", 78.90, "comparison in the README of STEP", "T = 10"),
         ),
@@ -186,7 +219,15 @@ MODELS.register(
         "sdt_2_256", sdt, "Spike-driven transformer of DVS128 Gesture: 2 blocks of 256",
         Recipe(lr=1e-3), in_shape=(2, 128, 128), T=16, classes=11,
         cite="Yao, Hu, Zhou, Yuan, Tian, Xu, Li: Spike-driven Transformer, NeurIPS 2023",
-        paper=paper(3e-4, 200, "lamb"),
+        # timm's LAMB clips the gradient itself.
+        paper=paper(
+            3e-4, epochs=200, optimizer="lamb", clip=1.0, augment=(), mixup=0.0, mix_share=1.0,
+            mix_until=1.0,
+        ),
+        differences=(
+            "lamb scales the steps of all parameters; timm's those of parameters that decay",
+            WARMUP,
+        ),
     )
 )  # fmt: skip
 MODELS.register(
@@ -197,7 +238,7 @@ MODELS.register(
             "Zhou, Zhang, Zhou, Yu, Huang, Fan, Yuan, Ma, Zhou, Tian: QKFormer: Hierarchical "
             "Spiking Transformer using Q-K Attention, NeurIPS 2024"
         ),
-        paper=paper(5e-3, 96),
+        paper=paper(5e-3), differences=(WIDE, WARMUP),
         published=(
             Published("CIFAR10-DVS", 84.1, "authors' training log", "best of all test epochs"),
             Published("CIFAR10-DVS", 83.3, "authors' training log", "after the last epoch"),

@@ -97,6 +97,14 @@ def vgg11(
     return nn.Sequential(*layers)
 
 
+PSN = (
+    "the recipe and the accuracies are those of the PSN paper: take "
+    "vggsnn:neurons=sliding_psn,dropout=0.25; with neurons=lif the TET paper uses Adam"
+)
+NDA = (
+    "nda may also flip and cut out, and shears by up to 0.3; the authors' code rolls, rotates or "
+    "shears, by up to 30 degrees"
+)
 LOG = "authors' training log"
 MODELS.register(
     Model(
@@ -107,10 +115,11 @@ MODELS.register(
             "Gradient Re-weighting, ICLR 2022"
         ),
         paper=Recipe(
-            epochs=200, batch=64, optimizer="sgd:momentum=0.9", lr=0.1, weight_decay=5e-4,
-            warmup=0.0, clip=0.0, loss="tet:weight=0.001", shift=0.0,
-            augment=("shift:share=0.083", "flip"),
+            epochs=200, batch=32, optimizer="sgd:momentum=0.9", lr=0.1, weight_decay=5e-4,
+            decay_all=True, warmup=0.0, clip=0.0, loss="tet:weight=0.001", shift=0.0,
+            augment=("shift:share=0.084", "flip"),  # four of 48 pixels
         ),
+        differences=(PSN, "dropout draws one mask for all time steps; the PSN paper one for each"),
         published=(
             Published("CIFAR10-DVS", 85.90, LOG, "neurons=sliding_psn, best of all test epochs"),
             Published("CIFAR10-DVS", 85.50, LOG, "neurons=sliding_psn, after the last epoch"),
@@ -126,8 +135,9 @@ MODELS.register(
             "Neural Networks, ECCV 2022"
         ),
         paper=Recipe(
-            epochs=200, batch=256, optimizer="adam", lr=1e-3, weight_decay=1e-4, warmup=0.0,
-            clip=0.0, shift=0.0, augment=("nda",),
+            epochs=200, batch=256, optimizer="adam", lr=1e-3, weight_decay=1e-4, decay_all=True,
+            warmup=0.0, clip=0.0, shift=0.0, augment=("nda",),
         ),
+        differences=(NDA,),
     )
 )  # fmt: skip

@@ -20,26 +20,29 @@ LIF = "lif:surrogate=sigmoid"  # tau 2, as in the authors' code of all three
 
 
 class Patches(nn.Module):
-    """The stem of a spiking transformer, for any H and W: `pools` times halved, `width` channels.
+    """The stem of a spiking transformer, for any H and W: `width` channels, sides halved by pools.
 
-    Four {conv 3x3, batch norm, neuron, max-pool 3 of stride 2} of width/8, /4, /2 and 1, of which
-    the first `pools` pool, and a conv branch for the position. `membrane` adds the branch to what
-    the last neuron receives, as the spike-driven transformer does, instead of to its spikes.
+    Four stages {conv 3x3, batch norm, neuron, max-pool 3 of stride 2} of width/8, /4, /2 and 1
+    channels, and a conv branch for the position. `pools` has a digit for each stage, 1 where it
+    pools: "0111" leaves the first stage at full size. `membrane` adds the branch to what the last
+    neuron receives, as the spike-driven transformer does, instead of to its spikes.
     """
 
     def __init__(
-        self, channels: int, width: int, *, pools: int = 4, membrane: bool = False,
+        self, channels: int, width: int, *, pools: str = "1111", membrane: bool = False,
         neurons: str = LIF, T: int | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        if width < 8 or width % 8 or not 0 <= pools <= 4:
+        if width < 8 or width % 8:
+            raise OptionError(f"found a width of {width} channels, expected a multiple of 8")
+        if len(pools) != 4 or set(pools) - {"0", "1"}:
             raise OptionError(
-                f"found a width of {width} channels and {pools} pools, expected a multiple of 8 "
-                "and 0 to 4 pools"
+                f"pools is {pools!r}, expected a digit for each of the four stages, 1 where it "
+                "pools, such as 0111"
             )
         layers: list[nn.Module] = []
-        for i, share in enumerate((8, 4, 2, 1)):
-            pool = [Fold(nn.MaxPool2d(3, 2, 1))] if i < pools else []
+        for digit, share in zip(pools, (8, 4, 2, 1), strict=True):
+            pool = [Fold(nn.MaxPool2d(3, 2, 1))] if digit == "1" else []
             fire = [] if membrane and share == 1 else [neuron(neurons, T=T)]
             layers += [conv_norm(channels, width // share), *fire, *pool]
             channels = width // share
@@ -48,7 +51,7 @@ class Patches(nn.Module):
         self.position = nn.Sequential(fires, branch) if membrane else nn.Sequential(branch, fires)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(T, N, C, H, W) -> (T, N, width, ceil(H / 2^pools), ceil(W / 2^pools))."""
+        """(T, N, C, H, W) -> (T, N, width, ceil(H / 2^n), ceil(W / 2^n)) after n pools."""
         y = self.body(x)
         z: Tensor = y + self.position(y)
         return z
@@ -126,11 +129,11 @@ class DrivenAttention(nn.Module):
     """Spike-driven self-attention (SDSA) with the shortcut of membranes: x -> x + attention.
 
     `spread` takes the maximum over 3 x 3 neighbours of keys and values, and of both later products
-    over tokens and channels of a head, as the authors' nets for event data do.
+    over tokens and channels of a head, as the authors' net of CIFAR10-DVS does.
     """
 
     def __init__(
-        self, width: int, *, heads: int = 8, spread: bool = True, neurons: str = LIF,
+        self, width: int, *, heads: int = 8, spread: bool = False, neurons: str = LIF,
         T: int | None = None,
     ) -> None:  # fmt: skip
         super().__init__()

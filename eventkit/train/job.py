@@ -134,7 +134,9 @@ class Job:
         self.world.same(net)
         return Training(
             net=net,
-            optimizer=optimizer(s.optimizer, net, lr=s.lr, decay=s.weight_decay),
+            optimizer=optimizer(
+                s.optimizer, net, lr=s.lr, decay=s.weight_decay, decay_all=s.decay_all
+            ),
             average=Average(net, s.ema),
             settings=s,
             classes=len(self.classes),

@@ -26,6 +26,7 @@ from .data import Batch, Part, StepPlan, ahead, plan
 from .distributed import World
 from .losses import loss
 from .method import Step, method
+from .mixing import Mixing
 from .schedule import Now, schedule
 from .settings import Settings
 
@@ -91,7 +92,7 @@ class Training:
                     group["lr"] = group["full"] * self.factor
                 anneal(self.net, done)
                 statistics.follow(self.taken)
-                self._learn(step, batches, run)
+                self._learn(step, batches, run, done)
                 began = min(began, time.monotonic())
                 expected = round(self.taken / done) if done else total
                 told = {"done": self.taken, "of": min(total, max(self.taken, expected))}
@@ -109,9 +110,11 @@ class Training:
             if self.seconds >= limit:  # measuring took the rest of it
                 return
 
-    def _learn(self, step: StepPlan, batches: Iterator[Batch], run: Any) -> None:
+    def _learn(self, step: StepPlan, batches: Iterator[Batch], run: Any, done: float) -> None:
         """One step: gradients of all batches of all processes, then new weights."""
         self.whole = False
+        s = self.settings
+        mixing = Mixing(s.mixup, s.cutmix, s.mix_share, s.mix_until)
         key = [self.settings.seed, self.taken, self.world.rank]
         torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
         started, waited, total = time.perf_counter(), 0.0, 0.0
@@ -124,8 +127,7 @@ class Training:
             if not _is_finite(frames):
                 raise OptionError(f"samples of epoch {self.epoch} hold values that are not finite")
             target = targets(labels, self.classes, self.settings.smoothing).to(device)
-            if self.settings.mixup:
-                frames, lengths, target = _mix(frames, lengths, target, self.settings.mixup)
+            frames, lengths, target = mixing(frames, lengths, target, done)
             share = len(labels) / step.samples
             criterion = self._criterion(frames, target, lengths, share)
             found = run(Step(self.net, criterion, self.bf16, self.update), frames.transpose(0, 1))
@@ -193,17 +195,3 @@ def _is_finite(tensor: Tensor | None) -> bool:
 def targets(labels: Tensor, classes: int, smoothing: float = 0.0) -> Tensor:
     """The probability of each class, float32 (N, classes)."""
     return functional.one_hot(labels, classes) * (1 - smoothing) + smoothing / classes
-
-
-def _mix(
-    frames: Tensor, lengths: Tensor, target: Tensor, alpha: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """mixup, Zhang et al., ICLR 2018: each sample with another, one share for the batch."""
-    share = float(torch.distributions.Beta(alpha, alpha).sample())
-    other = torch.randperm(len(target)).to(target.device)
-    mixed = share * frames + (1 - share) * frames[other]
-    return (
-        mixed,
-        torch.maximum(lengths, lengths[other]),
-        share * target + (1 - share) * target[other],
-    )

@@ -28,12 +28,14 @@ class Now:
 Rate = Callable[[Now], float]
 
 
-def cosine(now: Now, *, floor: float = 0.0, epochs: int | None = None) -> float:
+def cosine(now: Now, *, floor: float = 0.0, epochs: int | None = None, hold: bool = False) -> float:
     """From 1 down to `floor` on half a cosine, over the training or over so many epochs.
 
-    After those it rises again, as torch's CosineAnnealingLR does.
+    After those it rises again, as torch's CosineAnnealingLR does; with `hold` it stays at `floor`,
+    as timm's scheduler does in its cooldown.
     """
     phase = now.done if epochs is None else now.epoch / epochs
+    phase = min(phase, 1.0) if hold else phase
     return floor + (1 - floor) * (1 + math.cos(math.pi * phase)) / 2
 
 
@@ -118,7 +120,9 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 }
 
 
-def optimizer(spec: str, net: nn.Module, *, lr: float, decay: float) -> torch.optim.Optimizer:
+def optimizer(
+    spec: str, net: nn.Module, *, lr: float, decay: float, decay_all: bool = False
+) -> torch.optim.Optimizer:
     """The optimizer of a net. Each group's `full` is its learning rate before the schedule."""
     name, options = parse_spec(spec)
     if name not in OPTIMIZERS:
@@ -128,7 +132,7 @@ def optimizer(spec: str, net: nn.Module, *, lr: float, decay: float) -> torch.op
         if not 0 <= value < 1 and value is not True:
             raise OptionError(f"{name}: {key} is {value:g}, expected from 0 to below 1")
     try:
-        made = OPTIMIZERS[name](groups(net, lr=lr, decay=decay), **bound)
+        made = OPTIMIZERS[name](groups(net, lr=lr, decay=decay, decay_all=decay_all), **bound)
     except ValueError as error:
         raise OptionError(f"{name}: {error}") from None
     for group in made.param_groups:
@@ -136,17 +140,21 @@ def optimizer(spec: str, net: nn.Module, *, lr: float, decay: float) -> torch.op
     return made
 
 
-def groups(net: nn.Module, *, lr: float, decay: float) -> list[dict[str, Any]]:
-    """Parameter groups: weight decay on matrices only, never on norms, neurons, biases and delays.
+def groups(
+    net: nn.Module, *, lr: float, decay: float, decay_all: bool = False
+) -> list[dict[str, Any]]:
+    """Parameter groups: weight decay on matrices only, not on norms, neurons and biases.
 
-    A parameter with an attribute `lr_scale` is changed at so many times the rate, as delays are.
+    With `decay_all` these decay too, as torch's optimizers let them; delays never do. A parameter
+    with an attribute `lr_scale` is changed at so many times the rate, as delays are.
     """
     plain = {id(p) for module in net.modules() if _is_plain(module) for p in module.parameters()}
     sorted_: dict[tuple[float, float], list[nn.Parameter]] = {}
     for parameter in net.parameters():
         if parameter.requires_grad:
             scale = getattr(parameter, "lr_scale", None)  # of delays, which are no weights
-            decays = parameter.ndim > 1 and id(parameter) not in plain and scale is None
+            is_matrix = parameter.ndim > 1 and id(parameter) not in plain
+            decays = scale is None and (decay_all or is_matrix)
             key = (lr * (scale or 1.0), decay if decays else 0.0)
             sorted_.setdefault(key, []).append(parameter)
     return [

@@ -30,6 +30,7 @@ class Settings:
     optimizer: str = "adamw"
     lr: float = 3e-3
     weight_decay: float = 0.05  # of matrices only
+    decay_all: bool = False  # of norms, biases and neurons too
     schedule: str = "cosine"
     warmup: float = 0.05  # share of the training
     clip: float = 1.0  # norm of the gradient, 0: as it is
@@ -38,6 +39,9 @@ class Settings:
     smoothing: float = 0.0  # of labels
     augment: tuple[str, ...] = ()
     mixup: float = 0.0  # alpha of the Beta distribution, 0: none
+    cutmix: float = 0.0  # the same; with both, each batch is mixed by one of them
+    mix_share: float = 1.0  # share of the batches that are mixed
+    mix_until: float = 1.0  # share of the training with mixed batches
     teacher: str | None = None  # run folder or weights of a net to distil from
     distill: float = 0.5  # share of the teacher in the loss
     temperature: float = 2.0
@@ -66,7 +70,8 @@ _MANY, _TINY = 1e12, 1e-12
 _RANGES = [
     ("epochs", 1, _MANY), ("minutes", _TINY, _MANY), ("batch", 1, _MANY), ("accumulate", 1, _MANY),
     ("lr", _TINY, _MANY), ("weight_decay", 0, _MANY), ("warmup", 0, 1), ("clip", 0, _MANY),
-    ("ema", 0, 1), ("smoothing", 0, 1), ("mixup", 0, _MANY), ("distill", 0, 1),
+    ("ema", 0, 1), ("smoothing", 0, 1), ("mixup", 0, _MANY), ("cutmix", 0, _MANY),
+    ("mix_share", 0, 1), ("mix_until", 0, 1), ("distill", 0, 1),
     ("temperature", _TINY, _MANY), ("validation", 0, 1), ("patience", 0, _MANY),
     ("seed", 0, 2**32), ("seeds", 1, 1000), ("save_minutes", 0, _MANY),
 ]  # fmt: skip

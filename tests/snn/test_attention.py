@@ -96,11 +96,24 @@ def test_the_stem_makes_tokens_of_any_size(size, channels, membrane):
     stem = Patches(channels, 16, membrane=membrane)
     y = stem(torch.rand(2, 1, channels, *size))
     assert y.shape == (2, 1, 16, *(-(-side // 16) for side in size))
-    assert Patches(channels, 16, pools=0)(torch.rand(2, 1, channels, 5, 3)).shape[-2:] == (5, 3)
+    whole = Patches(channels, 16, pools="0000", membrane=membrane)
+    assert whole(torch.rand(2, 1, channels, 5, 3)).shape[-2:] == (5, 3)
+
+
+def test_pools_name_the_stages_that_halve_the_sides():
+    sizes = []
+    stem = Patches(2, 16, pools="0110")
+    for layer in stem.body:
+        layer.register_forward_hook(lambda _, __, y: sizes.append((y.shape[2], y.shape[-1])))
+    assert stem(torch.rand(1, 1, 2, 32, 32)).shape[-1] == 8
+    assert dict(sizes) == {2: 32, 4: 16, 8: 8, 16: 8}  # the last size of each number of channels
 
 
 def test_impossible_widths_are_told():
-    with pytest.raises(OptionError, match=r"12 channels.*multiple of 8"):
+    for pools in ("4", "01111", "0120"):
+        with pytest.raises(OptionError, match=f"pools is '{pools}'.*such as 0111"):
+            Patches(2, 16, pools=pools)
+    with pytest.raises(OptionError, match="12 channels, expected a multiple of 8"):
         Patches(2, 12)
     with pytest.raises(OptionError, match="8 channels and 3 heads"):
         SelfAttention(8, heads=3)
