@@ -145,7 +145,7 @@ def _finish(
         np.maximum(state[k], state[k - 1], out=state[k])
     for k, moment in enumerate(moments):
         # As float32 only after the division: its 24 bits hold an age in units of tau well enough,
-        # and NumPy's exponential of float32 takes a tenth of the time of the one of float64.
+        # and NumPy computes the exponential of float32 many at a time.
         age = ((moment - state[k]) / tau).astype(np.float32)
         if decay == "linear":
             np.maximum(1 - age, 0, out=out[k])

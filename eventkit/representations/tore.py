@@ -77,8 +77,8 @@ def _add(
 def _finish(
     out: np.ndarray, state: np.ndarray, whole: Whole, *, k: int, cap: int, **options: object
 ) -> None:
-    # Ages up to the cap are whole numbers that float32 holds exactly up to 2^24, and its logarithm
-    # takes a tenth of the time.
+    # Ages up to the cap are whole numbers that float32 holds exactly up to 2^24, and NumPy computes
+    # its logarithm many at a time.
     values = np.minimum(whole.t1 - state, cap).astype(np.float32)
     values += 1
     np.log(values, out=values)
