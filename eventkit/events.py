@@ -236,6 +236,9 @@ def _polarity(values: Any) -> np.ndarray:
         return np.ascontiguousarray(array)
     if not np.isin(array, (-1, 0, 1)).all():
         raise OptionError("column p has values other than 0/1 or -1/+1")
+    if (array == -1).any() and (array == 0).any():
+        reason = "where -1 is OFF, 0 is no event; leave out the rows of 0"
+        raise OptionError(f"column p has both -1 and 0: {reason}")
     return np.ascontiguousarray(array > 0).view(np.uint8)
 
 

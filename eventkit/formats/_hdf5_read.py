@@ -15,12 +15,14 @@ from eventkit.formats._columns import (
     ROWS,
     WIDEST,
     Block,
+    Unit,
     block_of,
     by_name,
     check_lengths,
     check_numbers,
     guess_columns,
     parse_columns,
+    unit_in,
 )
 
 LARGEST_CHUNK = 1 << 28  # bytes; the library takes memory for a whole one
@@ -29,11 +31,15 @@ Part = tuple[int, int]  # rows from the first to before the second
 
 @dataclass(frozen=True)
 class Rows:
-    """`length` rows, in chunks of `step`; read gives a part of them."""
+    """`length` rows, in chunks of `step`; read gives a part of them.
+
+    unit is that of the times, if the name of their column states it.
+    """
 
     read: Callable[[Part], Block]
     length: int
     step: int
+    unit: Unit | None = None
 
 
 def read_rows(path: Path, place: Any, columns: str | None) -> Rows:
@@ -49,7 +55,8 @@ def read_rows(path: Path, place: Any, columns: str | None) -> Rows:
         read = _of_compound(path, place)
     else:
         read = _of_table(path, place, columns)
-    return Rows(read, len(place), (place.chunks or (1,))[0])
+    unit = unit_in(by_name(place.dtype.names)["t"]) if place.dtype.names else None
+    return Rows(read, len(place), (place.chunks or (1,))[0], unit)
 
 
 def get(path: Path, group: Any, name: str) -> Any:
@@ -103,7 +110,8 @@ def _filters(path: Path, dataset: Any) -> None:
 def _of_group(path: Path, place: Any) -> Rows:
     import h5py
 
-    known = {column: get(path, place, name) for column, name in by_name(place).items()}
+    names = by_name(place)
+    known = {column: get(path, place, name) for column, name in names.items()}
     if not {"t", "x"} <= set(known):
         raise FormatError(path, None, f"{place.name} has no columns t, x, y, p")
     for dataset in known.values():
@@ -115,7 +123,8 @@ def _of_group(path: Path, place: Any) -> Rows:
     def read(part: Part) -> Block:
         return block_of({name: dataset[slice(*part)] for name, dataset in known.items()})
 
-    return Rows(read, check_lengths(path, known), (known["t"].chunks or (1,))[0])
+    length, step = check_lengths(path, known), (known["t"].chunks or (1,))[0]
+    return Rows(read, length, step, unit_in(names["t"]))
 
 
 def _of_compound(path: Path, place: Any) -> Callable[[Part], Block]:

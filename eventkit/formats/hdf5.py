@@ -17,6 +17,7 @@ https://docs.prophesee.ai/stable/data/file_formats/hdf5.html, https://zenkelab.o
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,6 +40,7 @@ from eventkit.formats._columns import (
 )
 from eventkit.formats._hdf5_read import Part, Rows, check, get, read_rows
 from eventkit.formats._hdf5_write import write
+from eventkit.formats._polarity import Polarity
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 DAMAGE = (OSError, KeyError, ValueError, TypeError, RuntimeError, OverflowError, AttributeError)
@@ -55,6 +57,7 @@ class Found:
     size: Size | None = None
     unit: Unit | None = None
     offset: int = 0
+    polarity: Polarity | None = None
     index: tuple[Any, int, int] | None = None  # rows by time, its step and its first time (µs)
 
 
@@ -73,14 +76,17 @@ def stream(
     camera: Literal["left", "right"] = "left",
     group: str | None = None,
     recording: int | None = None,
+    polarity: Polarity | None = None,
+    round: bool = False,
 ) -> Iterator[Events]:
     """Events of an HDF5 file; those of a window without the others, where the file has an index.
 
     camera is that of M3ED and MVSEC; group (as a/b) is where the events are, if they are somewhere
     else; columns (as xytp) are those of a table without names; recording is one of SHD or SSC,
-    from 0. Their events have y = 0 and are ON. Counts: invalid.
+    from 0. Their events have y = 0 and are ON. `polarity` is as in `_polarity`, found from the
+    first rows by default; round rounds coordinates. Counts: invalid.
     """
-    asked = Asked(chunk, start, stop, strict, size, unit)
+    asked = Asked(chunk, start, stop, strict, size, unit, polarity, round)
     with _opened(path) as file:
         found = _find(path, file, group, camera)
         if found.layout == "shd":
@@ -118,7 +124,7 @@ def _find(path: Path, file: Any, group: str | None, camera: str) -> Found:
         index = None if rows is None else (rows, 1000, 0)
         return Found("m3ed", place, (1280, 720), "us", index=index)
     if (place := get(path, file, f"davis/{camera}/events")) is not None:
-        return Found("mvsec", place, (346, 260), "s")
+        return Found("mvsec", place, (346, 260), "s", polarity="-1/+1")
     place = get(path, file, "events")
     if isinstance(place, h5py.Group) and get(path, file, "t_offset") is not None:
         return _dsec(path, file, place)
@@ -161,25 +167,31 @@ def _metavision(path: Path, file: Any, place: Any) -> Found:
     size = _size(path, file, place)
     index = get(path, file, "CD/indexes")
     if index is None or not {"id", "ts"} <= set(index.dtype.names or ()) or len(index) < 2:
-        return Found("metavision", place, size, "us")
+        return Found("metavision", place, size, "us", polarity="0/1")
     check(path, index)
     begin = -int(_text(index.attrs.get("offset", 0)) or 0)
-    return Found("metavision", place, size, "us", index=(index.fields("id"), 2000, begin))
+    rows = (index.fields("id"), 2000, begin)
+    return Found("metavision", place, size, "us", polarity="0/1", index=rows)
 
 
 def _dsec(path: Path, file: Any, place: Any) -> Found:
     offset = _number(path, file, "t_offset")
     index = get(path, file, "ms_to_idx")
     size = _size(path, file, place) or (640, 480)
-    return Found(
-        "dsec", place, size, "us", offset, None if index is None else (index, 1000, offset)
-    )
+    rows = None if index is None else (index, 1000, offset)
+    return Found("dsec", place, size, "us", offset, "0/1", rows)
 
 
 def _number(path: Path, file: Any, name: str) -> int:
-    value = np.asarray(get(path, file, name)[()])
-    if value.size != 1 or value.dtype.kind not in "iuf" or abs(float(value.item())) >= 2**61:
-        raise FormatError(path, None, f"{name} is {value!r:.60}, expected one time in µs")
+    import h5py
+
+    place = get(path, file, name)
+    if not isinstance(place, h5py.Dataset) or place.size != 1:
+        raise FormatError(path, None, f"{name} is not one number")
+    check(path, place)
+    value = np.asarray(place[()])
+    if value.dtype.kind not in "iuf" or not abs(float(value.item())) < 2**61:
+        raise FormatError(path, None, f"{name} is {value!r:.60}, expected one whole number")
     return int(value.item())
 
 
@@ -188,7 +200,10 @@ def _text(value: Any) -> str:
 
 
 def _size(path: Path, file: Any, place: Any) -> Size | None:
-    """The sensor's size that attributes tell: geometry, width and height, or sensor_resolution."""
+    """The sensor's size: attributes geometry, width and height, or sensor_resolution, or numbers
+    width and height beside the columns."""
+    import h5py
+
     for attributes in (place.attrs, file.attrs):
         if "geometry" in attributes:
             return _parsed(path, _text(attributes["geometry"]))
@@ -198,6 +213,10 @@ def _size(path: Path, file: Any, place: Any) -> Size | None:
             sides = np.ravel(attributes["sensor_resolution"])
             if len(sides) >= 2:
                 return _parsed(path, f"{sides[1]}x{sides[0]}")
+    for group in (place, file):
+        if isinstance(group, h5py.Group) and {"width", "height"} <= set(group):
+            width, height = (_number(path, group, name) for name in ("width", "height"))
+            return _parsed(path, f"{width}x{height}")
     return None
 
 
@@ -205,7 +224,7 @@ def _parsed(path: Path, text: str) -> Size:
     try:
         return parse_size(text)
     except OptionError as error:
-        raise FormatError(path, None, f"an attribute says that the {error}") from error
+        raise FormatError(path, None, f"the file says that the {error}") from error
 
 
 def _table(path: Path, found: Found, columns: str | None, asked: Asked) -> Table:
@@ -216,14 +235,22 @@ def _table(path: Path, found: Found, columns: str | None, asked: Asked) -> Table
         part = _window(found, found.index, rows, asked)
     step = max(1, ROWS // rows.step) * rows.step
 
-    def blocks() -> Iterator[Block]:
-        at = part[0]
-        while at < part[1]:
-            end = min(part[1], (at // step + 1) * step)
+    def blocks(at: int, stop: int) -> Iterator[Block]:
+        while at < stop:
+            end = min(stop, (at // step + 1) * step)
             yield rows.read((at, end))
             at = end
 
-    return Table(blocks, part[1] - part[0], found.size, found.unit, found.offset)
+    whole = (0, rows.length)
+    return Table(
+        partial(blocks, *part),
+        part[1] - part[0],
+        found.size,
+        found.unit or rows.unit,
+        found.offset,
+        polarity=found.polarity,
+        whole=None if part == whole else partial(blocks, *whole),
+    )
 
 
 def _window(found: Found, index: tuple[Any, int, int], rows: Rows, asked: Asked) -> Part:

@@ -44,7 +44,9 @@ from eventkit.formats._columns import (
     events,
     guess_columns,
     parse_columns,
+    unit_in,
 )
+from eventkit.formats._polarity import Polarity
 
 MAGIC = b"\x93NUMPY"
 ZIP = b"PK\x03\x04"
@@ -114,13 +116,17 @@ def stream(
     size: str | None = None,
     unit: Unit | None = None,
     columns: str | None = None,
+    polarity: Polarity | None = None,
+    round: bool = False,
 ) -> Iterator[Events]:
     """Events of a .npy or .npz file; columns (as txyp) are those of a table without names.
 
-    Without `unit`, times with fractions are seconds and others µs. Counts: invalid; with
-    strict=False also missing rows and trailing bytes of an array that is cut or too long.
+    Without `unit`, times are in the unit that their name states (as t_us); else those with
+    fractions are seconds and others µs. `polarity` is as in `_polarity`, found from the first rows
+    by default; round rounds coordinates. Counts: invalid; with strict=False also missing rows and
+    trailing bytes of an array that is cut or too long.
     """
-    asked = Asked(chunk, start, stop, strict, size, unit)
+    asked = Asked(chunk, start, stop, strict, size, unit, polarity, round)
     with damaged(path, DAMAGE), _arrays(path, report, strict) as arrays:
         yield from events(path, report, into, _table(path, arrays, columns), asked)
 
@@ -222,7 +228,8 @@ def _table(path: Path, arrays: dict[str, Array], columns: str | None) -> Table:
     """The layout that fits."""
     known = by_name(arrays)
     if {"t", "x"} <= set(known):
-        return _separate(path, {c: arrays[name] for c, name in known.items()}, _size(arrays))
+        named = {c: arrays[name] for c, name in known.items()}
+        return _separate(path, named, _size(arrays), unit_in(known["t"]))
     if {"pos", "neg"} <= set(arrays):
         return _pos_and_neg(path, arrays["pos"], arrays["neg"])
     for array in arrays.values():
@@ -237,7 +244,7 @@ def _table(path: Path, arrays: dict[str, Array], columns: str | None) -> Table:
     raise FormatError(path, None, f"holds {found or 'no arrays'}; {expected}")
 
 
-def _separate(path: Path, known: dict[str, Array], size: Size | None) -> Table:
+def _separate(path: Path, known: dict[str, Array], size: Size | None, unit: Unit | None) -> Table:
     known = {name: array.flat() for name, array in known.items()}
     for name, array in known.items():
         check_numbers(path, name, array.dtype)
@@ -249,7 +256,7 @@ def _separate(path: Path, known: dict[str, Array], size: Size | None) -> Table:
         for columns in zip(*(array.blocks() for array in known.values()), strict=True):
             yield block_of(dict(zip(known, columns, strict=True)))
 
-    return Table(blocks, rows, size)
+    return Table(blocks, rows, size, unit)
 
 
 def _structured(path: Path, array: Array, fields: dict[str, str], size: Size | None) -> Table:
@@ -260,7 +267,7 @@ def _structured(path: Path, array: Array, fields: dict[str, str], size: Size | N
         for rows in array.blocks():
             yield block_of({column: rows[name] for column, name in fields.items()})
 
-    return Table(blocks, array.stored, size)
+    return Table(blocks, array.stored, size, unit_in(fields["t"]))
 
 
 def _unnamed(path: Path, array: Array, columns: str | None, size: Size | None) -> Table:

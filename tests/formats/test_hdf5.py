@@ -430,3 +430,22 @@ def test_what_ECF_cannot_hold_is_refused(events, options, reason, tmp_path):
     with pytest.raises(OptionError, match=reason):
         write(tmp_path / "a.hdf5", Events(*events), compression="ecf", **options)
     assert not list(tmp_path.iterdir())
+
+
+def test_numbers_beside_the_columns_are_the_size(new):
+    file = new()
+    path = dsec(file)
+    file["events/height"], file["events/width"] = np.int64(720), np.uint32(1280)
+    file.flush()
+    assert read(path).size == (1280, 720)
+    other = new("other.h5")
+    for name, values in (("t", T), ("x", X), ("y", Y), ("p", P)):
+        other[f"events/{name}"] = values
+    other["events/height"], other["events/width"] = np.array([720]), np.array([1280.0])
+    other.flush()
+    assert read(other.filename).size == (1280, 720)
+    del other["events/width"]
+    other["events/width"] = -1
+    other.flush()
+    with pytest.raises(FormatError, match="the file says that the size is '-1x720'"):
+        read(other.filename)
