@@ -8,14 +8,16 @@ import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from eventkit.errors import EventkitError, FormatError, OptionError
-from eventkit.events import Columns, Events
+from eventkit.events import RECORD, Columns, Events
 from eventkit.formats import LOWEST, Report, limits, parse_size
+from eventkit.formats._limits import DEFAULT_EXPANSION, check_expansion
 from eventkit.formats._polarity import (
     Polarity,
     contradiction,
@@ -58,7 +60,8 @@ class Asked:
 
     size is that of the sensor (as 346x260), unit that of the times (s, ms, us or ns) and polarity
     the convention of the polarities (see `_polarity`), if the file does not tell them. round
-    rounds coordinates that have fractions.
+    rounds coordinates that have fractions. expansion limits the bytes of the events to so many
+    times those of the file.
     """
 
     chunk: int
@@ -69,6 +72,7 @@ class Asked:
     unit: Unit | None = None
     polarity: Polarity | None = None
     round: bool = False
+    expansion: int = DEFAULT_EXPANSION
 
 
 @dataclass(frozen=True)
@@ -101,14 +105,15 @@ def events(
     comes before all others). Times are rounded to the nearest µs; those of fractions are in
     seconds, others in µs, unless the file or the option `unit` states another.
     """
+    check_expansion(path, "its events", table.rows * RECORD.itemsize, asked.expansion)
     low, high = limits(asked.start, asked.stop)
-    unit, meaning = _first_look(table, asked)
+    unit, meaning, blocks = _first_look(table, asked)
     size = parse_size(asked.size) if asked.size else table.size
     size = size or _survey(path, table, report, asked.round, meaning)
     room = max(1, min(asked.chunk, table.rows))
     n, row, empty, odd = 0, 0, True, False
     into.reserve(room)
-    for block in table.blocks():
+    for block in blocks:
         if meaning is None and block[3] is not None:
             meaning = convention(block[3])
             if meaning == "1/2" and row:
@@ -296,20 +301,28 @@ def _fits(rows: np.ndarray, order: str) -> bool:
     return bool(3 * back <= len(rows) and column["t"].max() >= column["t"].min())
 
 
-def _first_look(table: Table, asked: Asked) -> tuple[Unit, Polarity | None]:
+def _first_look(table: Table, asked: Asked) -> tuple[Unit, Polarity | None, Iterable[Block]]:
     """Unit and polarities: as asked, as the file states them, or as its first block tells them.
 
     The unit is s if the first times have fractions, else µs. A window looks on until the
-    polarities are clear, as reading the whole file does.
+    polarities are clear, as reading the whole file does. Third are the blocks to read, of which
+    the first is not read twice.
     """
     unit, meaning = asked.unit or table.unit, asked.polarity or table.polarity
-    if unit is None or meaning is None:
-        for t, _, _, p in (table.whole or table.blocks)():
-            unit = unit or _unit(t)
-            meaning = meaning or ("0/1" if p is None else convention(p))
-            if meaning is not None or table.whole is None:
-                break
-    return unit or "us", meaning
+    if unit is not None and meaning is not None:
+        return unit, meaning, table.blocks()
+    looked = iter((table.whole or table.blocks)())
+    first: list[Block] = []
+    for block in looked:
+        t, _, _, p = block
+        unit = unit or _unit(t)
+        meaning = meaning or ("0/1" if p is None else convention(p))
+        if table.whole is None:
+            first = [block]
+            break
+        if meaning is not None:
+            break
+    return unit or "us", meaning, chain(first, looked) if table.whole is None else table.blocks()
 
 
 def _unit(t: np.ndarray) -> Unit:

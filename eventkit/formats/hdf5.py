@@ -38,8 +38,9 @@ from eventkit.formats._columns import (
     damaged,
     events,
 )
-from eventkit.formats._hdf5_read import Part, Rows, check, get, read_rows
+from eventkit.formats._hdf5_read import CHUNKS_READ, Part, Rows, check, get, is_table, read_rows
 from eventkit.formats._hdf5_write import write
+from eventkit.formats._limits import DEFAULT_EXPANSION
 from eventkit.formats._polarity import Polarity
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -78,15 +79,17 @@ def stream(
     recording: int | None = None,
     polarity: Polarity | None = None,
     round: bool = False,
+    expansion: int = DEFAULT_EXPANSION,
 ) -> Iterator[Events]:
     """Events of an HDF5 file; those of a window without the others, where the file has an index.
 
     camera is that of M3ED and MVSEC; group (as a/b) is where the events are, if they are somewhere
-    else; columns (as xytp) are those of a table without names; recording is one of SHD or SSC,
-    from 0. Their events have y = 0 and are ON. `polarity` is as in `_polarity`, found from the
-    first rows by default; round rounds coordinates. Counts: invalid.
+    else; columns (as xytp) are those of a table without names; recording is one of SHD or SSC, from
+    0. Their events have y = 0 and are ON. polarity=-1/+1 means that 0 is no event, 1/2 that 1 is
+    OFF; it is found from the first rows by default; round rounds coordinates; a dataset may have
+    `expansion` times the bytes of the file. Counts: invalid.
     """
-    asked = Asked(chunk, start, stop, strict, size, unit, polarity, round)
+    asked = Asked(chunk, start, stop, strict, size, unit, polarity, round, expansion)
     with _opened(path) as file:
         found = _find(path, file, group, camera)
         if found.layout == "shd":
@@ -129,9 +132,10 @@ def _find(path: Path, file: Any, group: str | None, camera: str) -> Found:
     if isinstance(place, h5py.Group) and get(path, file, "t_offset") is not None:
         return _dsec(path, file, place)
     if place is None or (isinstance(place, h5py.Group) and not _has_columns(place)):
-        places = [file] if _has_columns(file) else _groups(file)
+        places = [file] if _has_columns(file) else _places(file)
         if len(places) != 1:
-            many = f"events may be in {', '.join(p.name for p in places)}; group= says where"
+            names = ", ".join(place.name for place in places)
+            many = f"events may be in {names:.300}; group= says where"
             reason = many if places else f"no known layout of events; {_listed(file)}"
             raise FormatError(path, None, reason)
         place = places[0]
@@ -142,25 +146,31 @@ def _has_columns(group: Any) -> bool:
     return {"t", "x"} <= set(by_name(group))
 
 
-def _groups(file: Any) -> list[Any]:
-    """All groups, wherever, that have columns of events."""
+def _places(file: Any) -> list[Any]:
+    """All groups, wherever, that have columns of events; if there are none, all tables."""
     import h5py
 
-    found: list[Any] = []
+    groups: list[Any] = []
+    tables: list[Any] = []
 
     def visit(_: str, item: Any) -> None:
         if isinstance(item, h5py.Group) and _has_columns(item):
-            found.append(item)
+            groups.append(item)
+        if isinstance(item, h5py.Dataset) and not item.is_virtual:
+            named = {"t", "x"} <= set(by_name(item.dtype.names or ()))
+            if named or (is_table(item.shape or ()) and item.dtype.kind in "iuf"):
+                tables.append(item)
 
     file.visititems(visit)
-    return found
+    return groups or tables
 
 
 def _listed(file: Any) -> str:
     """What is in a file, for a message."""
     names: list[str] = []
     file.visit(lambda name: names.append(name) if len(names) < 9 else None)
-    return f"it holds {', '.join(names[:8]) or 'nothing'}{' ...' if len(names) > 8 else ''}"
+    more = " ..." if len(names) > 8 else ""
+    return f"it holds {', '.join(name[:40] for name in names[:8]) or 'nothing'}{more}"
 
 
 def _metavision(path: Path, file: Any, place: Any) -> Found:
@@ -229,11 +239,11 @@ def _parsed(path: Path, text: str) -> Size:
 
 def _table(path: Path, found: Found, columns: str | None, asked: Asked) -> Table:
     """The rows of all layouts but SHD's."""
-    rows = read_rows(path, found.place, columns)
+    rows = read_rows(path, found.place, columns, asked.expansion)
     part = (0, rows.length)
     if found.index is not None and rows.length and asked.unit is None:
         part = _window(found, found.index, rows, asked)
-    step = max(1, ROWS // rows.step) * rows.step
+    step = min(max(1, ROWS // rows.step), CHUNKS_READ) * rows.step
 
     def blocks(at: int, stop: int) -> Iterator[Block]:
         while at < stop:
@@ -310,12 +320,12 @@ def bound(path: Path) -> int:
 
     def visit(_: str, item: Any) -> None:
         nonlocal most
-        if isinstance(item, h5py.Dataset) and item.shape:
-            most = max(most, item.shape[0])
+        if isinstance(item, h5py.Dataset) and not item.is_virtual and item.shape:
+            most = max(most, *item.shape)
 
     with _opened(path) as file:
         file.visititems(visit)
-        if "spikes" in file:
+        if get(path, file, "spikes") is not None:
             return path.stat().st_size
     return most
 
@@ -324,8 +334,8 @@ def header(path: Path) -> dict[str, Any]:
     """The layout, the root's attributes, and of SHD and SSC the number of recordings."""
     with _opened(path) as file:
         said = {name: _text(value) for name, value in file.attrs.items()}
-        if "spikes/times" in file:
-            return {"layout": "shd", "recordings": len(file["spikes/times"]), **said}
+        if (times := get(path, file, "spikes/times")) is not None:
+            return {"layout": "shd", "recordings": len(times), **said}
         return {"layout": _find(path, file, None, "left").layout, **said}
 
 

@@ -36,6 +36,7 @@ from eventkit.formats._columns import (
     parse_columns,
     unit_in,
 )
+from eventkit.formats._limits import DEFAULT_EXPANSION, check_expansion, largest
 from eventkit.formats._polarity import Polarity
 
 MAGIC = b"MATLAB 5.0 MAT-file"
@@ -71,16 +72,18 @@ def stream(
     lowest: int = 0,
     polarity: Polarity | None = None,
     round: bool = False,
+    expansion: int = DEFAULT_EXPANSION,
 ) -> Iterator[Events]:
     """Events of a .mat file; recording chooses one of many, from 0.
 
     columns (as txyp) are those of a table; lowest is the coordinate of the first pixel. Of
-    ST-MNIST, taxel i is x = i % 10, y = i // 10. `polarity` is as in `_polarity`, found from the
-    events by default; round rounds coordinates. Counts: invalid.
+    ST-MNIST, taxel i is x = i % 10, y = i // 10. polarity=-1/+1 means that 0 is no event, 1/2 that
+    1 is OFF; it is found from the events by default; round rounds coordinates; the variables may
+    have `expansion` times the bytes of the file. Counts: invalid.
     """
-    asked = Asked(chunk, start, stop, strict, size, unit, polarity, round)
+    asked = Asked(chunk, start, stop, strict, size, unit, polarity, round, expansion)
     with damaged(path, DAMAGE):
-        found = _recordings(path, _load(path), columns)
+        found = _recordings(path, _load(path, expansion), columns)
         if recording is None and len(found) > 1:
             names = ", ".join(f"{i} {one.name}" for i, one in enumerate(found[:SHOWN]))
             names += ", ..." if len(found) > SHOWN else ""
@@ -96,12 +99,19 @@ def stream(
         yield from events(path, report, into, table, asked)
 
 
-def _load(path: Path) -> dict[str, Any]:
-    """The variables of a file."""
+def _load(path: Path, expansion: int = DEFAULT_EXPANSION) -> dict[str, Any]:
+    """The variables of a file, which may have so many times its bytes."""
     data = path.read_bytes()
     if not data.startswith(MAGIC):
         raise FormatError(path, 0, f"starts with {data[:19]!r}, expected {MAGIC!r}")
-    return _mat5.variables(data)
+    total = 0
+
+    def spend(size: int) -> None:
+        nonlocal total
+        total += size
+        check_expansion(path, "its variables", total, expansion)
+
+    return _mat5.variables(data, spend, largest(path, expansion))
 
 
 def _recordings(path: Path, variables: dict[str, Any], columns: str | None) -> list[Found]:

@@ -46,6 +46,7 @@ from eventkit.formats._columns import (
     parse_columns,
     unit_in,
 )
+from eventkit.formats._limits import DEFAULT_EXPANSION
 from eventkit.formats._polarity import Polarity
 
 MAGIC = b"\x93NUMPY"
@@ -118,15 +119,17 @@ def stream(
     columns: str | None = None,
     polarity: Polarity | None = None,
     round: bool = False,
+    expansion: int = DEFAULT_EXPANSION,
 ) -> Iterator[Events]:
     """Events of a .npy or .npz file; columns (as txyp) are those of a table without names.
 
     Without `unit`, times are in the unit that their name states (as t_us); else those with
-    fractions are seconds and others µs. `polarity` is as in `_polarity`, found from the first rows
-    by default; round rounds coordinates. Counts: invalid; with strict=False also missing rows and
-    trailing bytes of an array that is cut or too long.
+    fractions are seconds and others µs. polarity=-1/+1 means that 0 is no event, 1/2 that 1 is OFF;
+    it is found from the first rows by default; round rounds coordinates; the events may have
+    `expansion` times the bytes of the file. Counts: invalid; with strict=False also missing rows
+    and trailing bytes of an array that is cut or too long.
     """
-    asked = Asked(chunk, start, stop, strict, size, unit, polarity, round)
+    asked = Asked(chunk, start, stop, strict, size, unit, polarity, round, expansion)
     with damaged(path, DAMAGE), _arrays(path, report, strict) as arrays:
         yield from events(path, report, into, _table(path, arrays, columns), asked)
 

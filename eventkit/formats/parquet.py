@@ -32,6 +32,7 @@ from eventkit.formats._columns import (
     unit_in,
 )
 from eventkit.formats._hdf5_write import pieces
+from eventkit.formats._limits import DEFAULT_EXPANSION
 from eventkit.formats._polarity import Polarity
 
 MAGIC = b"PAR1"
@@ -53,14 +54,17 @@ def stream(
     unit: Unit | None = None,
     polarity: Polarity | None = None,
     round: bool = False,
+    expansion: int = DEFAULT_EXPANSION,
 ) -> Iterator[Events]:
     """Events of a .parquet file, read batch by batch. MissingExtra without pyarrow.
 
     Without `unit`, times are in the unit of their type or name (as t_us); else numbers with
-    fractions are seconds and others µs. `polarity` is as in `_polarity`, found from the first rows
-    by default; round rounds coordinates. Counts: invalid, also of values that are missing (null).
+    fractions are seconds and others µs. polarity=-1/+1 means that 0 is no event, 1/2 that 1 is OFF;
+    it is found from the first rows by default; round rounds coordinates; the events may have
+    `expansion` times the bytes of the file. Counts: invalid, also of values that are missing
+    (null).
     """
-    asked = Asked(chunk, start, stop, strict, size, unit, polarity, round)
+    asked = Asked(chunk, start, stop, strict, size, unit, polarity, round, expansion)
     with _opened(path) as file:
         yield from events(path, report, into, _table(path, file), asked)
 

@@ -73,9 +73,9 @@ def stream(
     """Events of a text file; columns (as xytp, - for one to leave out) are those of each line.
 
     Without `unit`, the times are in the unit that their name or a comment states, else in seconds
-    if one of the first 1,000 has a fraction, else in µs. `polarity` is as in `_polarity`, found
-    from the first 64 kB by default; round rounds coordinates. Counts: sentinel lines; invalid
-    (lines that are no events); with strict=False damaged lines.
+    if one of the first 1,000 has a fraction, else in µs. polarity=-1/+1 means that 0 is no event,
+    1/2 that 1 is OFF; it is found from the first 64 kB by default; round rounds coordinates.
+    Counts: sentinel lines; invalid (lines that are no events); with strict=False damaged lines.
     """
     window = limits(start, stop)
     with path.open("rb", buffering=0) as file:

@@ -6,7 +6,7 @@ from scipy.io import savemat
 from test_format_laws import mutant
 
 from eventkit import Events, FormatError, OptionError
-from eventkit.formats import FORMATS, guess, read, stream
+from eventkit.formats import FORMATS, _limits, guess, read, stream
 
 N = 400
 RNG = np.random.default_rng(5)
@@ -155,3 +155,23 @@ def test_many_variables_do_not_make_a_long_message(save):
     with pytest.raises(FormatError, match="expected ts, x, y, pol") as caught:
         read(save(**many))
     assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("stored", ["u1", "f8"])
+def test_a_small_file_that_unpacks_to_much_is_read_on_request_only(save, monkeypatch, stored):
+    monkeypatch.setattr(_limits, "ALWAYS", 100_000)
+    zeros = np.zeros(50_000, stored)
+    path = save(ts=zeros, x=zeros, y=zeros)
+    if stored == "u1":  # one byte is stored for each double, as MATLAB does
+        data = path.read_bytes()
+        path = save(packed=False, ts=zeros, x=zeros, y=zeros)
+        data = bytearray(path.read_bytes())
+        at = data.find(b"\x06\x00\x00\x00\x08\x00\x00\x00")
+        while at >= 0:
+            data[at + 8] = 6  # the class double
+            at = data.find(b"\x06\x00\x00\x00\x08\x00\x00\x00", at + 8)
+        path.write_bytes(data)
+        monkeypatch.setattr(_limits, "largest", lambda path, expansion: expansion * 10_000)
+    with pytest.raises(FormatError, match=r"its variables would unpack to .* expansion=\d+ reads"):
+        read(path, size="9x9")
+    assert len(read(path, size="9x9", expansion=10_000)) == 50_000
