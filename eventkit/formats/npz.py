@@ -65,7 +65,8 @@ class Array:
     """One array of a file: `open` gives its bytes, of which its values begin at `begin`.
 
     shape is (rows,) or (rows, columns), of which `stored` rows are in the file. by_column says
-    that a whole column follows the other; fields have names instead.
+    that a whole column follows the other; fields have names instead. refused is why the array
+    cannot hold events, as a picture beside them.
     """
 
     open: Callable[[], IO[bytes]]
@@ -74,6 +75,7 @@ class Array:
     by_column: bool
     begin: int
     stored: int
+    refused: str | None = None
 
     def flat(self) -> "Array":
         """A table of one row or one column as a column; others as they are."""
@@ -178,8 +180,12 @@ def _array(
     with opened() as file:
         dtype, shape, by_column, begin = _header(path, name, file)
     if dtype.hasobject:
-        reason = f"{name} holds Python objects, a pickle, which may run any code; write it anew"
-        raise FormatError(path, None, f"{reason} as columns t, x, y, p where you trust it")
+        reason = f"{name} holds Python objects, a pickle, which may run any code; where you trust "
+        reason += "it, load it with NumPy and save it again as columns t, x, y, p"
+        return Array(opened, dtype, shape, by_column, begin, 0, reason)
+    if len(shape) > 2:
+        reason = f"{name} has the shape {shape}, expected (n,) or (n, 4)"
+        return Array(opened, dtype, shape, by_column, begin, 0, reason)
     if len(shape) == 2 and shape[0] in (3, 4) and shape[1] not in (3, 4):
         shape, by_column = (shape[1], shape[0]), not by_column
     width = shape[1] if len(shape) == 2 else 1
@@ -222,7 +228,7 @@ def _header(path: Path, name: str, file: IO[bytes]) -> tuple[np.dtype, tuple[int
         reason = f"the header of {name} cannot be understood: {text[:80]!r}"
         raise FormatError(path, None, reason) from error
     sound = type(shape) is tuple and all(type(n) is int and 0 <= n < 1 << 48 for n in shape)
-    if not sound or len(shape) > 2 or type(by_column) is not bool or len(text) < length:
+    if not sound or type(by_column) is not bool or len(text) < length:
         raise FormatError(path, None, f"{name} has the shape {shape}, expected (n,) or (n, 4)")
     return dtype, shape, by_column, (12 if wide else 10) + length
 
@@ -231,8 +237,12 @@ def _table(path: Path, arrays: dict[str, Array], columns: str | None) -> Table:
     """The layout that fits."""
     known = by_name(arrays)
     if {"t", "x"} <= set(known):
+        if refused := [a.refused for n, a in arrays.items() if n in known.values() and a.refused]:
+            raise FormatError(path, None, refused[0])
         named = {c: arrays[name] for c, name in known.items()}
         return _separate(path, named, _size(arrays), unit_in(known["t"]))
+    refused = [array.refused for array in arrays.values() if array.refused]
+    arrays = {name: array for name, array in arrays.items() if not array.refused}
     if {"pos", "neg"} <= set(arrays):
         return _pos_and_neg(path, arrays["pos"], arrays["neg"])
     for array in arrays.values():
@@ -240,9 +250,14 @@ def _table(path: Path, arrays: dict[str, Array], columns: str | None) -> Table:
         if {"t", "x"} <= set(fields) and len(array.shape) == 1:
             return _structured(path, array, fields, _size(arrays))
     tables = [a for a in arrays.values() if len(a.shape) == 2 and not a.dtype.names]
+    if len(tables) > 1:  # beside a picture or the like
+        tables = [a for a in tables if a.shape[1] in (3, 4)]
     if len(tables) == 1:
         return _unnamed(path, tables[0], columns, _size(arrays))
+    if refused:
+        raise FormatError(path, None, refused[0])
     found = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in arrays.items())
+    found = found if len(found) < 300 else found[:300] + " ..."
     expected = "expected arrays or fields t, x, y, p, tables pos and neg, or one table (n, 4)"
     raise FormatError(path, None, f"holds {found or 'no arrays'}; {expected}")
 
