@@ -31,7 +31,7 @@ Size = tuple[int, int]
 Block = tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]  # t, x, y, p
 
 ROWS = 1 << 17  # of a block
-WIDEST = 64  # columns of a table
+WIDEST, SHOWN = 64, 8  # columns of a table, and of its first row in a message
 FAR = 1 << 62  # µs: greater times than this are only read from int64 that are µs already
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 NAMES = {
@@ -280,7 +280,8 @@ def guess_columns(path: Path, rows: np.ndarray) -> str:
     if len(fitting) == 1:
         return fitting[0]
     seen = "nothing tells which column is which" if not fitting else " or ".join(fitting) + " fit"
-    first = " ".join(f"{value:g}" for value in rows[0]) if len(rows) else "no rows"
+    first = " ".join(f"{value:g}" for value in rows[0][:SHOWN]) if len(rows) else "no rows"
+    first += " ..." if rows.shape[1] > SHOWN else ""
     reason = f"{seen} (first row: {first}); columns= says what they are, as columns=txyp"
     raise FormatError(path, None, reason)
 

@@ -233,3 +233,15 @@ def test_coordinates_with_fractions_are_rounded_on_request(save, kind):
     found = read(path, size="9x9", round=True)
     assert (found.x.tolist(), found.y.tolist()) == ([2, 2, 2], [0, 8, 4])
     assert read(path, round=True).size == (3, 9)
+
+
+def test_what_a_file_holds_never_makes_a_long_message(tmp_path):
+    text, packed, fields = (tmp_path / name for name in ("a.csv", "a.npz", "a.npy"))
+    np.savez(packed, **{f"array_{i}": [1] for i in range(3000)})
+    np.save(fields, np.zeros(3, [(f"field_{i}", "u1") for i in range(300)]))
+    text.write_text("".join(" ".join(["1.25"] * 6000) + "\n" for _ in range(3)))
+    for path in (text, packed, fields):
+        with pytest.raises(FormatError) as caught:
+            read(path, size="9x9")
+        assert len(str(caught.value)) < 600 + len(str(path))
+    assert len(str(FormatError("a", None, "x" * 139_000))) < 1100
