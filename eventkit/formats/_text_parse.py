@@ -203,9 +203,10 @@ def _plain(
             if not good or count < 1 or count > 18:
                 return n, np.int64(begin)
             at += one
-        if column > 65535 or row > 65535 or (polarity != on and polarity != off):
+        is_on = polarity == on
+        if (column > 65535) | (row > 65535) | (not is_on and polarity != off):
             return n, np.int64(begin)
-        t[n], x[n], y[n], p[n] = time, column, row, polarity == on
+        t[n], x[n], y[n], p[n] = time, column, row, is_on
         n += (time >= low) & (time < high)
     return n, np.int64(at)
 

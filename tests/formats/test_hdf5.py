@@ -7,7 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from fuzzing import lost
+from fuzzing import invented, lost
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -584,3 +584,16 @@ def test_long_names_do_not_make_a_long_message(new):
     with pytest.raises(FormatError, match="no known layout of events") as caught:
         read(file.filename)
     assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("step", [101, pytest.param(1, marks=pytest.mark.slow)])
+def test_flipped_bits_of_a_file_with_checksums_give_no_other_events(new, step):
+    file = new(libver="latest")  # with checksums in all that describes the data
+    options = {"chunks": (20,), "fletcher32": True}
+    columns = (("t", T, "u4"), ("x", X, "u2"), ("y", Y, "u2"), ("p", P, "u1"))
+    for name, values, kind in columns:
+        file.create_dataset(f"events/{name}", data=values[:40].astype(kind), **options)
+    file["events"].attrs["width"], file["events"].attrs["height"] = 320, 240
+    path = Path(file.filename)
+    file.close()
+    assert invented(path, step, "hdf5") == ""
