@@ -126,15 +126,20 @@ def _recordings(path: Path, variables: dict[str, Any], columns: str | None) -> l
     structs = [s for name, value in variables.items() for s in _structs(value, name)]
     if structs:
         return [_columns(path, name, fields) for name, fields in structs]
-    tables = {n: a for n, a in arrays.items() if a.ndim == 2 and min(a.shape) > 2}
-    if len(tables) > 1:  # beside pictures and the like
-        tables = {n: a for n, a in tables.items() if {3, 4} & {*a.shape}} or tables
+    tables = _tables(arrays)
     if not tables:
         there = ", ".join(f"{name} {_shape(value)}" for name, value in variables.items())
         expected = "expected ts, x, y, pol, structs of them, or tables (n, 4)"
         reason = f"it holds {there[:LISTED] or 'no variables'}; {expected}"
         raise FormatError(path, None, reason)
     return [_table(path, name, table, columns) for name, table in tables.items()]
+
+
+def _tables(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The tables; where there are several, those of 3 or 4 columns, as others are pictures."""
+    tables = {n: a for n, a in arrays.items() if a.ndim == 2 and min(a.shape) > 2}
+    narrow = {n: a for n, a in tables.items() if {3, 4} & {*a.shape}}
+    return narrow if len(tables) > 1 and narrow else tables
 
 
 def _has_columns(arrays: dict[str, Any]) -> bool:
@@ -200,7 +205,10 @@ def header(path: Path) -> dict[str, Any]:
     """The variables and their shapes, and how many recordings there are."""
     with damaged(path, DAMAGE):
         variables = _load(path)
+        arrays = {n: value for n, value in variables.items() if isinstance(value, np.ndarray)}
         count = sum(1 for name, value in variables.items() for _ in _structs(value, name))
+        if not _has_columns(arrays):
+            count = count or len(_tables(arrays))
         shapes = {name: _shape(value) for name, value in variables.items()}
         return {"variables": shapes, "recordings": count or 1}
 

@@ -6,7 +6,7 @@ import pytest
 from scipy.io import savemat
 
 from eventkit import Events, FormatError, OptionError
-from eventkit.formats import Report, info, read, stream
+from eventkit.formats import Report, _limits, info, read, stream
 
 LATER = 140_000  # rows: more than the first look takes in
 
@@ -245,3 +245,17 @@ def test_what_a_file_holds_never_makes_a_long_message(tmp_path):
             read(path, size="9x9")
         assert len(str(caught.value)) < 600 + len(str(path))
     assert len(str(FormatError("a", None, "x" * 139_000))) < 1100
+
+
+@pytest.mark.parametrize("kind", ["npz", "parquet"])
+def test_a_small_file_that_unpacks_to_much_is_read_on_request_only(tmp_path, kind, monkeypatch):
+    monkeypatch.setattr(_limits, "ALWAYS", 100_000)
+    columns = {name: np.zeros(3_000_000, "u1") for name in "txyp"}
+    path = tmp_path / f"file.{kind}"
+    if kind == "npz":
+        np.savez_compressed(path, **columns)
+    else:
+        parquet(path, columns)
+    with pytest.raises(FormatError, match=r"its events would unpack to 39,000,000 .*expansion=\d+"):
+        read(path, size="9x9")
+    assert len(read(path, size="9x9", expansion=1_000_000)) == 3_000_000

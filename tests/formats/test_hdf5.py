@@ -597,3 +597,18 @@ def test_flipped_bits_of_a_file_with_checksums_give_no_other_events(new, step):
     path = Path(file.filename)
     file.close()
     assert invented(path, step, "hdf5") == ""
+
+
+def test_the_size_of_a_window_is_that_of_the_file(new):
+    file = new()
+    rows = np.zeros(N, [("x", "u2"), ("y", "u2"), ("p", "i2"), ("t", "i8")])
+    rows["t"], rows["x"], rows["y"], rows["p"] = T, X, Y, P
+    file["CD/events"] = rows
+    edges = np.searchsorted(T, np.arange(0, T[-1] + 2000, 2000))
+    file["CD/indexes"] = np.array([(0, -1), *((e, 0) for e in edges)], [("id", "u8"), ("ts", "i8")])
+    file.flush()
+    whole = read(file.filename)
+    window = read(file.filename, start=30_000, stop=30_100)
+    assert 0 < len(window) < 50
+    assert window == whole.between(30_000, 30_100)
+    assert (window.size, whole.size) == ((300, 200), (300, 200))

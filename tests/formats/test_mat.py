@@ -145,6 +145,7 @@ def test_several_recordings_are_named(save):
     with pytest.raises(OptionError, match=r"2 recordings \(0 left, 1 right\): recording=0 to 1"):
         read(path)
     assert read(path, recording=1, size="240x180") == EVENTS[:9]
+    assert FORMATS["mat"].header(path)["recordings"] == 2
     td = {"x": X, "y": Y, "p": P, "ts": T}
     with pytest.raises(OptionError, match=r"2 recordings \(0 TD_a, 1 data.TD\)"):
         read(save(TD_a=td, data={"TD": td}))
