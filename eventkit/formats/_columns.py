@@ -16,8 +16,9 @@ import numpy as np
 
 from eventkit.errors import EventkitError, FormatError, OptionError
 from eventkit.events import RECORD, Columns, Events
-from eventkit.formats import LOWEST, Report, limits, parse_size
+from eventkit.formats import Report, limits, parse_size
 from eventkit.formats._limits import DEFAULT_EXPANSION, check_expansion
+from eventkit.formats._numbers import PER_SECOND, coordinates, times
 from eventkit.formats._polarity import (
     Polarity,
     contradiction,
@@ -32,8 +33,6 @@ Block = tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]  # t
 
 ROWS = 1 << 17  # of a block
 WIDEST, SHOWN = 64, 8  # columns of a table, and of its first row in a message
-FAR = 1 << 62  # µs: greater times than this are only read from int64 that are µs already
-PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 NAMES = {
     "t": ("t", "ts", "time", "times", "timestamp", "timestamps"),  # and these with a unit
     "x": ("x", "xs", "x_pos", "col", "column"),
@@ -363,57 +362,20 @@ def _normal(
     A bad time is the lowest.
     """
     t, x, y, p = block
-    times, good = _times(t, unit, table.offset)
-    columns, fine = _coordinates(x, table.lowest, rounded)
+    us, good = times(t, PER_SECOND[unit], table.offset)
+    columns, fine = coordinates(x, table.lowest, rounded)
     good &= fine
     if y is None:
         rows = np.zeros(len(t), np.uint16)
     else:
-        rows, fine = _coordinates(y, table.lowest, rounded)
+        rows, fine = coordinates(y, table.lowest, rounded)
         good &= fine
     if p is None:
-        return times, columns, rows, np.ones(len(t), np.uint8), good, None
+        return us, columns, rows, np.ones(len(t), np.uint8), good, None
     polarities, valid, none = decoded(p, meaning)
     if valid is not None:
         good &= valid
-    return times, columns, rows, polarities, good, none
-
-
-def _coordinates(values: np.ndarray, lowest: int, rounded: bool) -> tuple[np.ndarray, np.ndarray]:
-    """uint16, and which of them are so."""
-    if values.dtype == np.uint16 and not lowest:
-        return values, np.ones(len(values), bool)
-    if values.dtype == bool:
-        values = values.view(np.uint8)
-    if values.dtype == np.float16:  # which has no 65535
-        values = values.astype(np.float32)
-    if rounded and values.dtype.kind == "f":
-        values = np.floor(values + 0.5)
-    good = (values >= lowest) & (values <= 65535 + lowest)
-    if values.dtype.kind == "f":
-        good &= values == np.floor(values)
-    if not good.all():
-        values = np.where(good, values, lowest)
-    return (values.astype(np.int64) - lowest).astype(np.uint16), good
-
-
-def _times(t: np.ndarray, unit: Unit, offset: int) -> tuple[np.ndarray, np.ndarray]:
-    """int64 µs, rounded to the nearest, and which of them are so; LOWEST where not."""
-    if t.dtype == np.int64 and unit == "us" and not offset:
-        return t, np.ones(len(t), bool)
-    per_second = PER_SECOND[unit]
-    if t.dtype.kind == "f":
-        wide = t.astype(np.float64) * (10**6 / per_second)
-        good = np.abs(wide) < FAR
-        us = np.rint(np.where(good, wide, 0)).astype(np.int64)
-    else:
-        scale = max(1, 10**6 // per_second)
-        good = (t >= -(FAR // scale)) & (t <= FAR // scale)
-        us = np.where(good, t, 0).astype(np.int64) * scale
-        if unit == "ns":
-            us = (us + 500) // 1000
-    us += offset
-    return us if good.all() else np.where(good, us, LOWEST), good
+    return us, columns, rows, polarities, good, none
 
 
 def _complain(block: Block, i: int, row: int, meaning: Polarity | None, rounded: bool) -> str:
