@@ -17,7 +17,7 @@ import numpy as np
 from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
 from eventkit.formats import _packed
-from eventkit.formats._packed import is_packed, plain_file, suffix_within
+from eventkit.formats._packed import is_packed, plain_file, refuse_packed, suffix_within
 from eventkit.registry import Registry, bind, unknown
 
 CHUNK = 1_000_000
@@ -191,6 +191,7 @@ def write(
         parts = _of_one_size([events] if isinstance(events, Events) else events)
         return _live.send(path, parts, format, options)
     path = Path(path)
+    refuse_packed(path)
     fmt = FORMATS[format] if format else _by_suffix(path)
     if fmt.write is None:
         raise OptionError(f"{fmt.name} can be read but not written")

@@ -110,7 +110,8 @@ def events(
     size = parse_size(asked.size) if asked.size else table.size
     size = size or _survey(path, table, report, asked.round, meaning)
     room = max(1, min(asked.chunk, table.rows))
-    n, row, empty, odd = 0, 0, True, False
+    clock = Clock(report)
+    n, row, empty = 0, 0, True
     into.reserve(room)
     for block in blocks:
         if meaning is None and block[3] is not None:
@@ -142,30 +143,36 @@ def events(
                 target[n : n + m] = values[k : k + m]
             n, k = n + m, k + m
             if n == room:
-                odd = odd or note_odd_times(report, into.arrays[0][:n])
+                clock.look(into.arrays[0][:n])
                 yield into.events(n, size)
                 n, empty = 0, False
     if n or empty:
-        odd = odd or note_odd_times(report, into.arrays[0][:n])
+        clock.look(into.arrays[0][:n])
         yield into.events(n, size)
 
 
-def note_odd_times(report: Report, t: np.ndarray) -> bool:
-    """Add a note, and return True, if times cannot be µs: after 2100 or over more than a year.
+class Clock:
+    """Adds one note to a report if times cannot be µs: after 2100, or over more than a year."""
 
-    Only the first and the last of the times (µs) are looked at.
-    """
-    if not len(t):
-        return False
-    first, last = int(t[0]), int(t[-1])
-    if max(abs(first), abs(last)) > LATEST * YEAR:
-        found = f"a time is {max(first, last, key=abs):,} µs, which is after the year 2100"
-    elif abs(last - first) > YEAR:
-        found = f"the times go from {first:,} to {last:,} µs, which is more than a year"
-    else:
-        return False
-    report.notes.append(f"{found}; unit= (s, ms, us or ns) sets the unit of the times")
-    return True
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._first: int | None = None
+        self._noted = False
+
+    def look(self, t: np.ndarray) -> None:
+        """See the next times (µs), of which only the first and the last are looked at."""
+        if self._noted or not len(t):
+            return
+        first, last = int(t[0]), int(t[-1])
+        self._first = first if self._first is None else self._first
+        if max(abs(first), abs(last)) > LATEST * YEAR:
+            found = f"a time is {max(first, last, key=abs):,} µs, which is after the year 2100"
+        elif abs(last - self._first) > YEAR:
+            found = f"times go from {self._first:,} to {last:,} µs, which is more than a year"
+        else:
+            return
+        self._noted = True
+        self._report.notes.append(f"{found}; unit= (s, ms, us or ns) sets the unit of the times")
 
 
 def _count(rows: np.ndarray, inside: np.ndarray | None) -> int:

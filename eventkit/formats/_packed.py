@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
-from eventkit.errors import FormatError
+from eventkit.errors import FormatError, OptionError
 from eventkit.formats._limits import DEFAULT_EXPANSION, check_expansion
 from eventkit.registry import bind
 
@@ -28,6 +28,13 @@ def is_packed(path: Path) -> bool:
         return False
     with path.open("rb", buffering=0) as file:
         return file.read(len(magic)) == magic
+
+
+def refuse_packed(path: Path) -> None:
+    """OptionError if a file that is to be written has the suffix of a packed one."""
+    if path.suffix.lower() in MAGIC:
+        reason = "packed files are read but not written"
+        raise OptionError(f"{path}: {reason}; leave out {path.suffix} and pack it afterwards")
 
 
 def suffix_within(name: str | PurePath) -> str:

@@ -34,11 +34,11 @@ from eventkit.formats import (
     parse_size,
 )
 from eventkit.formats._columns import (
+    Clock,
     Size,
     Unit,
     by_name,
     guess_columns,
-    note_odd_times,
     parse_columns,
     unit_in,
 )
@@ -86,7 +86,8 @@ def stream(
         sensor = parse_size(size) if size else layout.size or _survey(fd, lines_of)
         room = max(1, min(chunk, os.fstat(fd).st_size // 4 + 1))
         counted = report if report.checksum else Report(report.counts, checksum=False)
-        n, empty, odd = 0, True, False
+        clock = Clock(report)
+        n, empty = 0, True
         into.reserve(room)
         for lines, at in _lines(path, fd, layout.begin, counted):
             k = 0
@@ -95,11 +96,11 @@ def stream(
                     into.reserve(room)
                 n, k = lines_of.parse(lines, k, at, into, n, room)
                 if n == room:
-                    odd = odd or note_odd_times(report, into.arrays[0][:n])
+                    clock.look(into.arrays[0][:n])
                     yield into.events(n, sensor)
                     n, empty = 0, False
     if n or empty:
-        odd = odd or note_odd_times(report, into.arrays[0][:n])
+        clock.look(into.arrays[0][:n])
         yield into.events(n, sensor)
 
 

@@ -221,6 +221,11 @@ def test_times_that_cannot_be_us_are_noted(save, kind):
         assert len(warnings) == 1
         assert reason in warnings[0]
         assert "unit=" in warnings[0]
+    path = timed(save, kind, "t", [0, 10**13, 2 * 10**13, 4 * 10**13])
+    report = Report()
+    for _ in stream(path, 1, report=report, size="9x9"):
+        pass
+    assert "from 0 to 40,000,000,000,000 µs" in report.notes[0]
     assert not info(timed(save, kind, "t", [15 * 10**14, 15 * 10**14 + 5]), size="9x9")["warnings"]
     assert not info(timed(save, kind, "t_ns", odd["after the year 2100"]), size="9x9")["warnings"]
 

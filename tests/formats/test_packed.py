@@ -9,7 +9,8 @@ import zstandard
 from test_format_laws import example, written
 
 from eventkit import Events, FormatError, OptionError
-from eventkit.formats import FORMATS, Report, _limits, guess, info, read, stream
+from eventkit.doctor import mend
+from eventkit.formats import FORMATS, Report, _limits, guess, info, read, stream, write
 
 PACK = {".gz": gzip.compress, ".zst": zstandard.ZstdCompressor(write_checksum=True).compress}
 each_kind = pytest.mark.parametrize("kind", PACK)
@@ -122,3 +123,13 @@ def test_class_folders_may_hold_packed_files(kind, tmp_path):
         (folder / "file.csv").unlink()
     convert(tmp_path / "data", represent="frames:n=2", out=tmp_path / "out.zarr")
     assert FORMATS["text"] is guess(tmp_path / "data" / "a" / f"file.csv{kind}")
+
+
+@each_kind
+def test_packed_files_are_not_written(kind, tmp_path):
+    out = tmp_path / f"out.csv{kind}"
+    with pytest.raises(OptionError, match=f"read but not written; leave out {kind}"):
+        write(out, example("text"))
+    path = packed(written("text", tmp_path), kind)
+    with pytest.raises(OptionError, match="read but not written"):
+        mend.refuse(path, out, overwrite=False)
