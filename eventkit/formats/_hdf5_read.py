@@ -37,13 +37,15 @@ Part = tuple[int, int]  # rows from the first to before the second
 class Rows:
     """`length` rows; read gives a part of them, best of whole chunks, of which one has `step`.
 
-    unit is that of the times, if the name of their column states it.
+    unit is that of the times, if the name of their column states it; unsigned says that
+    polarities cannot be negative.
     """
 
     read: Callable[[Part], Block]
     length: int
     step: int
     unit: Unit | None = None
+    unsigned: bool = False
 
 
 def read_rows(path: Path, place: Any, columns: str | None, expansion: int) -> Rows:
@@ -59,8 +61,10 @@ def read_rows(path: Path, place: Any, columns: str | None, expansion: int) -> Ro
         read: Callable[[Part], Block] = partial(_read_ecf, path, place)
     else:
         read = _of_compound(path, place)
-    unit = unit_in(by_name(place.dtype.names)["t"])
-    return Rows(read, len(place), (place.chunks or (ROWS,))[0], unit)
+    fields = by_name(place.dtype.names)
+    unsigned = _is_ecf(place) or ("p" in fields and place.dtype[fields["p"]].kind in "ub")
+    step = (place.chunks or (ROWS,))[0]
+    return Rows(read, len(place), step, unit_in(fields["t"]), unsigned)
 
 
 def get(path: Path, group: Any, name: str, depth: int = 0) -> Any:
@@ -180,7 +184,9 @@ def _of_group(path: Path, place: Any, expansion: int) -> Rows:
     def read(part: Part) -> Block:
         return block_of({name: column.read(part) for name, column in known.items()})
 
-    return Rows(read, check_lengths(path, known), known["t"].step, unit_in(names["t"]))
+    unsigned = "p" in known and known["p"].dataset.dtype.kind in "ub"
+    length = check_lengths(path, known)
+    return Rows(read, length, known["t"].step, unit_in(names["t"]), unsigned)
 
 
 def _of_compound(path: Path, place: Any) -> Callable[[Part], Block]:

@@ -177,11 +177,11 @@ def _metavision(path: Path, file: Any, place: Any) -> Found:
     size = _size(path, file, place)
     index = get(path, file, "CD/indexes")
     if index is None or not {"id", "ts"} <= set(index.dtype.names or ()) or len(index) < 2:
-        return Found("metavision", place, size, "us", polarity="0/1")
+        return Found("metavision", place, size, "us")
     check(path, index)
     begin = -int(_text(index.attrs.get("offset", 0)) or 0)
     rows = (index.fields("id"), 2000, begin)
-    return Found("metavision", place, size, "us", polarity="0/1", index=rows)
+    return Found("metavision", place, size, "us", index=rows)
 
 
 def _dsec(path: Path, file: Any, place: Any) -> Found:
@@ -189,7 +189,7 @@ def _dsec(path: Path, file: Any, place: Any) -> Found:
     index = get(path, file, "ms_to_idx")
     size = _size(path, file, place) or (640, 480)
     rows = None if index is None else (index, 1000, offset)
-    return Found("dsec", place, size, "us", offset, "0/1", rows)
+    return Found("dsec", place, size, "us", offset, index=rows)
 
 
 def _number(path: Path, file: Any, name: str) -> int:
@@ -252,13 +252,16 @@ def _table(path: Path, found: Found, columns: str | None, asked: Asked) -> Table
             at = end
 
     whole = (0, rows.length)
+    polarity = found.polarity
+    if polarity is None and rows.unsigned and found.layout in ("dsec", "metavision"):
+        polarity = "0/1"  # so that a window need not look at the first rows
     return Table(
         partial(blocks, *part),
         part[1] - part[0],
         found.size,
         found.unit or rows.unit,
         found.offset,
-        polarity=found.polarity,
+        polarity=polarity,
         whole=None if part == whole else partial(blocks, *whole),
     )
 

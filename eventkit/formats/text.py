@@ -127,6 +127,7 @@ def live(
     lines_of = Lines(path, layout, window, report, where, polarity is not None, round)
     sensor = sensor_of(feed, parse_size(size) if size else layout.size)
     feed.use(layout.begin)
+    clock = Clock(report)
     yield Events.empty(sensor)
     for _, ended in feed.to_the_end():
         lines, used = _whole(feed, ended)
@@ -134,6 +135,7 @@ def live(
         while k < len(lines):
             into.reserve(ROOM)
             n, k = lines_of.parse(lines, k, feed.offset, into, 0, ROOM)
+            clock.look(into.arrays[0][:n])
             yield into.events(n, sensor)
         feed.use(used)
 

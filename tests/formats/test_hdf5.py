@@ -612,3 +612,24 @@ def test_the_size_of_a_window_is_that_of_the_file(new):
     assert 0 < len(window) < 50
     assert window == whole.between(30_000, 30_100)
     assert (window.size, whole.size) == ((300, 200), (300, 200))
+
+
+@pytest.mark.parametrize("layout", ["dsec", "metavision"])
+def test_known_layouts_may_hold_signed_polarities(new, layout):
+    file = new()
+    p = np.where(np.arange(N) % 5 == 0, 0, 2 * P - 1)
+    if layout == "dsec":
+        dsec(file)
+        del file["events/p"]
+        file["events/p"] = p.astype("i1")
+    else:
+        rows = np.zeros(N, [("x", "u2"), ("y", "u2"), ("p", "i2"), ("t", "i8")])
+        rows["t"], rows["x"], rows["y"], rows["p"] = T, X, Y, p
+        file["CD/events"] = rows
+    file.flush()
+    report = Report()
+    found = read(file.filename, size="640x480", report=report)
+    assert report.counts == {"invalid": N // 5}
+    assert np.array_equal(found.p, P[p != 0])
+    start = int(found.t[100])
+    assert read(file.filename, size="640x480", start=start) == found.between(start)
