@@ -15,6 +15,8 @@ A message is one sentence: where, what was found, what was expected, what to do.
 
 from pathlib import Path
 
+LONGEST = 1000  # letters of a reason
+
 
 class EventkitError(Exception):
     """Root of all errors that eventkit raises on purpose."""
@@ -26,6 +28,8 @@ class FormatError(EventkitError, ValueError):
     """A recording is not what its format says: the file, the byte offset if known, the reason."""
 
     def __init__(self, path: str | Path, offset: int | None, reason: str) -> None:
+        if len(reason) > LONGEST:  # what a damaged file says of itself may have any length
+            reason = f"{reason[: LONGEST // 2]} ... {reason[-LONGEST // 2 :]}"
         super().__init__(str(path), offset, reason)
         self.path, self.offset, self.reason = str(path), offset, reason
 

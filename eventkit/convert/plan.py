@@ -12,6 +12,7 @@ from eventkit import __version__, formats, representations, transforms
 from eventkit.datasets import Dataset
 from eventkit.errors import FormatError, OptionError
 from eventkit.events import Events
+from eventkit.formats._packed import is_packed
 from eventkit.layouts import Listing, Sample
 from eventkit.registry import bind, format_spec, parse_spec
 from eventkit.representations import Whole
@@ -299,7 +300,8 @@ def _typical(listing: Listing, sources: dict[str, int], format: str | None) -> i
     path = listing.root / listing.samples[0].source
     reader = formats.FORMATS[format] if format else formats.guess(path)
     size = max(sources[listing.samples[0].source], 1)
-    density = 0.25 if reader.bound is None else min(reader.bound(path) / size, 2)
+    bound = None if is_packed(path) else reader.bound
+    density = 0.25 if bound is None else min(bound(path) / size, 2)
     return int(sum(sources.values()) * density / len(listing.samples))
 
 

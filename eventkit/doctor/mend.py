@@ -12,6 +12,7 @@ from eventkit.doctor.survey import FAR
 from eventkit.errors import OptionError
 from eventkit.events import Events, chunks
 from eventkit.formats import CHUNK, FORMATS, Report
+from eventkit.formats._packed import refuse_packed
 from eventkit.registry import bind
 
 WAITING = 1 << 25  # events that may wait to be sorted: about 1.2 GB while they are
@@ -86,6 +87,7 @@ def refuse(path: Path, out: Path, overwrite: bool) -> None:
     """OptionError if `out` is not to be written: it exists, or is the recording itself."""
     if out.exists() and path.exists() and out.samefile(path):
         raise OptionError(f"{out} is the recording itself; write to another file")
+    refuse_packed(out)
     if out.is_dir():
         raise OptionError(f"{out} is a folder; expected the name of a file")
     if out.exists() and not overwrite:

@@ -1,5 +1,6 @@
 """Bytes <-> chunks of Events: one module per file format, found by scanning this folder."""
 
+import inspect
 import os
 import re
 import secrets
@@ -15,6 +16,8 @@ import numpy as np
 
 from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
+from eventkit.formats import _packed
+from eventkit.formats._packed import is_packed, plain_file, refuse_packed, suffix_within
 from eventkit.registry import Registry, bind, unknown
 
 CHUNK = 1_000_000
@@ -80,14 +83,17 @@ FORMATS: Registry[Format] = Registry("file format", __name__, options=lambda ent
 
 
 def guess(path: str | Path) -> Format:
-    """The format of a file: by its first bytes, then by its suffix.
+    """The format of a file, or of what is packed in it: by its first bytes, then by its suffix.
 
     Raises FormatError for an unknown file, OSError when it cannot be opened.
     """
     path = Path(path)
-    with path.open("rb", buffering=0) as file:
-        head = file.read(HEAD)
-    return known_by(head, path.suffix.lower()) or unknown_format(path, head)
+    if is_packed(path):
+        head = _packed.head(path, HEAD)
+    else:
+        with path.open("rb", buffering=0) as file:
+            head = file.read(HEAD)
+    return known_by(head, suffix_within(path)) or unknown_format(path, head)
 
 
 def known_by(head: bytes, suffix: str) -> Format | None:
@@ -128,9 +134,11 @@ def stream(
     select start <= t < stop; strict=False returns what is sound in a damaged file; `report` is
     filled with counts.
 
-    A path may also be - (standard input) or udp://HOST:PORT (words of `spif`), and follow=True
-    goes on at the end of a file that grows. Such a recording ends after `seconds`, after `idle_s`
-    seconds without a byte, or once the function `ended` says so; a chunk of it has what is there.
+    A .gz or .zst file is unpacked to a temporary file first, of at most `expansion` (100) times its
+    bytes. A path may also be - (standard input) or udp://HOST:PORT (words of `spif`), and
+    follow=True goes on at the end of a file that grows. Such a recording ends after `seconds`,
+    after `idle_s` seconds without a byte, or once the function `ended` says so; a chunk of it has
+    what is there.
 
     Raises FormatError (file, byte, reason) when the file is not what it claims to be.
     """
@@ -155,7 +163,7 @@ def read(
     Sorting is stable. The other arguments are those of `stream`.
     """
     asked = {"chunk": CHUNK, "start": start, "stop": stop, "strict": strict}
-    if _is_live(path, options):
+    if _is_live(path, options) or is_packed(Path(path)):
         parts = [part.copy() for part in _stream(path, format, {**options, **asked}, report, None)]
     else:
         fmt = _format(Path(path), format)
@@ -183,6 +191,7 @@ def write(
         parts = _of_one_size([events] if isinstance(events, Events) else events)
         return _live.send(path, parts, format, options)
     path = Path(path)
+    refuse_packed(path)
     fmt = FORMATS[format] if format else _by_suffix(path)
     if fmt.write is None:
         raise OptionError(f"{fmt.name} can be read but not written")
@@ -236,6 +245,10 @@ def info(
         warnings.append(f"backward steps of time: {backward:,}; read(sort=True) sorts")
     seconds = 0.0 if t0 is None or t1 is None else (t1 - t0) / 1e6
     fmt = None if _is_live(path, options) else _format(Path(path), format)
+    about = {}
+    if fmt and fmt.header:
+        with plain_file(Path(path), options, strict) as (plain, _):
+            about = fmt.header(plain)
     return {
         "path": str(path),
         "format": fmt.name if fmt else report.format,
@@ -254,7 +267,7 @@ def info(
         "out_of_bounds": outside,
         "counts": dict(report.counts),
         "warnings": warnings,
-        "header": fmt.header(Path(path)) if fmt and fmt.header else {},
+        "header": about,
     }
 
 
@@ -267,7 +280,8 @@ def extra(path: str | Path, name: str, *, format: str | None = None) -> np.ndarr
     fmt = _format(path, format)
     if name not in fmt.extras:
         raise unknown(f"extra of {fmt.name}", name, list(fmt.extras))
-    return fmt.extras[name](path)
+    with plain_file(path, {}, True) as (plain, _):
+        return fmt.extras[name](plain)
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -301,6 +315,19 @@ def fill(fd: int, buffer: np.ndarray, offset: int) -> int:
     return n
 
 
+def _unpacked_stream(
+    path: Path, format: str | None, asked: dict[str, Any], report: Report, into: Columns | None
+) -> Iterator[Events]:
+    fmt = _format(path, format)
+    with plain_file(path, asked, asked["strict"]) as (plain, damage):
+        if damage:
+            report.notes.append(damage)
+        if "expansion" not in inspect.signature(fmt.stream).parameters:
+            asked.pop("expansion", None)
+        yield from _stream(plain, fmt.name, asked, report, into)
+    report.crc32c = None  # that of the unpacked file
+
+
 def _is_live(path: str | Path, options: Mapping[str, Any]) -> bool:
     if options.get("follow"):
         return True
@@ -319,6 +346,8 @@ def _stream(
 
         return _live.stream(path, asked, format, report or Report(checksum=False), into)
     path = Path(path)
+    if is_packed(path):
+        return _unpacked_stream(path, format, asked, report or Report(checksum=False), into)
     fmt = _format(path, format)
     asked.pop("follow", None)
     bound = bind(fmt.stream, asked, fmt.name)

@@ -244,3 +244,20 @@ def test_real_events(samples, name):
     with np.load(io.BytesIO(path.read_bytes())) as truth:
         for column in "txyp":
             assert np.array_equal(getattr(found, column), truth[column])
+
+
+def test_what_is_beside_the_events_is_left_alone(npz):
+    beside = {
+        "images": np.zeros((3, 4, 5), "u1"),
+        "image": np.zeros((6, 7)),
+        "about": np.array({"camera": 1}, object),
+        "name": np.array("davis"),
+    }
+    columns = {"t": T, "x": X, "y": Y, "p": P}
+    expected = Events(T, X, Y, P, (240, 180))
+    assert read(npz(**beside, **columns), size="240x180") == expected
+    assert read(npz(**beside, events=np.stack([T, X, Y, P], 1)), size="240x180") == expected
+    with pytest.raises(FormatError, match="t holds Python objects"):
+        read(npz(**{**columns, "t": np.array([None] * len(T))}))
+    with pytest.raises(FormatError, match=r"images has the shape \(3, 4, 5\)"):
+        read(npz(images=beside["images"]))
