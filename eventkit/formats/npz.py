@@ -13,7 +13,6 @@ https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 
 import ast
 import contextlib
-import os
 import re
 import struct
 import tempfile
@@ -46,11 +45,10 @@ from eventkit.formats._columns import (
     guess_columns,
     parse_columns,
 )
+from eventkit.formats._zip import check_directory, skip
 
 MAGIC = b"\x93NUMPY"
 ZIP = b"PK\x03\x04"
-ZIP_END = b"PK\x05\x06"
-LONGEST_END = 22 + 65_535  # bytes, with a comment
 LONGEST_HEADER = 10_000
 EXPANSION = 1032  # bytes that one byte of a deflated file can become
 DAMAGE = (
@@ -86,7 +84,7 @@ class Array:
         """The rows, or those of one column of a table that is stored by columns."""
         width = 1 if self.by_column or len(self.shape) == 1 else self.shape[1]
         with self.open() as file:
-            _skip(file, self.begin + column * self.shape[0] * self.dtype.itemsize)
+            skip(file, self.begin + column * self.shape[0] * self.dtype.itemsize)
             for row in range(0, self.stored, ROWS):
                 n = min(ROWS, self.stored - row)
                 data = file.read(n * width * self.dtype.itemsize)
@@ -103,21 +101,6 @@ class Array:
             yield from zip(*(self.blocks(i) for i in range(self.shape[1])), strict=True)
         else:
             yield from (tuple(rows.reshape(len(rows), -1).T) for rows in self.blocks())
-
-
-def _skip(file: IO[bytes], length: int) -> None:
-    """Pass over the first bytes of a file.
-
-    Those of a zip are read: since Python 3.12, seeking in one ends the check of its checksum.
-    """
-    if not isinstance(file, zipfile.ZipExtFile):
-        file.seek(length)
-        return
-    while length:
-        data = file.read(min(length, 1 << 20))
-        if not data:
-            raise EOFError("an array is shorter than the file says")
-        length -= len(data)
 
 
 def stream(
@@ -155,7 +138,7 @@ def _arrays(path: Path, report: Report, strict: bool) -> Iterator[dict[str, Arra
     if not head.startswith(ZIP):
         raise FormatError(path, 0, f"starts with {head!r}, expected {MAGIC!r} or {ZIP!r}")
     with zipfile.ZipFile(path) as archive:
-        _check_directory(archive)
+        check_directory(archive)
         arrays = {}
         for info in archive.infolist():
             if not info.filename.endswith(".npy"):
@@ -171,22 +154,6 @@ def _arrays(path: Path, report: Report, strict: bool) -> Iterator[dict[str, Arra
                 raise FormatError(path, None, f"two arrays are called {name!r}")
             arrays[name] = _array(path, name, opened, length, report, strict)
         yield arrays
-
-
-def _check_directory(archive: zipfile.ZipFile) -> None:
-    """BadZipFile unless the directory lists as many files as the end of the zip says.
-
-    The directory has no checksum: one flipped bit in a length hides the files that follow.
-    """
-    file = archive.fp
-    assert file is not None  # for types: it is open
-    length = file.seek(0, os.SEEK_END)
-    file.seek(max(0, length - LONGEST_END))
-    end = file.read()
-    said = int.from_bytes(end[end.rfind(ZIP_END) :][10:12], "little")  # 65,535: it is elsewhere
-    if len(archive.infolist()) != said != 0xFFFF:
-        told = f"the directory lists {len(archive.infolist()):,} files, its end says {said:,}"
-        raise zipfile.BadZipFile(told)
 
 
 def _opener(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[], IO[bytes]]:
