@@ -103,6 +103,8 @@ class Table(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
+        if not hasattr(os, "pread"):
+            raise EventkitError("eventkit runs on Linux and macOS; on Windows, run it inside WSL")
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()

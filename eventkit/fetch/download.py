@@ -5,7 +5,6 @@ file gets its name only when its size and its checksums are right.
 """
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from eventkit._platform import lock
 from eventkit.datasets import SourceFile
 from eventkit.errors import FetchError, FetchFailed, FetchLocked
 from eventkit.fetch.http import LONGEST_WAIT, Answer, Broken, Refused, ask
@@ -50,7 +50,7 @@ def locked(path: Path) -> Iterator[None]:
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(handle)
         except BlockingIOError:
             holder = os.pread(handle, 100, 0).decode(errors="replace").strip()
             raise FetchLocked(

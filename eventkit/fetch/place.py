@@ -1,6 +1,5 @@
 """The folder of a dataset: what was put there, and how an archive's files get into it whole."""
 
-import fcntl
 import json
 import os
 import shutil
@@ -8,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from eventkit._platform import lock
 from eventkit.datasets import Dataset, SourceFile
 from eventkit.errors import FetchFailed
 from eventkit.fetch.download import Progress
@@ -94,7 +94,7 @@ class Place:
         """Add to the receipt, one process at a time."""
         handle = os.open(self.folder / "receipt.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            lock(handle, wait=True)
             temporary = self.folder / "receipt.json.part"
             temporary.write_text(json.dumps({**self.receipt(), name: entry}, indent=1) + "\n")
             temporary.replace(self.folder / "receipt.json")
