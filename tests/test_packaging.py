@@ -1,5 +1,6 @@
 """The wheel: what it owns, and that it works far from the checkout. Examples in docstrings."""
 
+import ast
 import doctest
 import os
 import shutil
@@ -116,3 +117,30 @@ def test_installed_wheel_works_outside_the_checkout(wheel, tmp_path):
     known = [path.stem for path in (ROOT / "datasets_meta").glob("*.toml")]
     assert known
     assert all(name in listed for name in known)
+
+
+def test_test_files_that_need_torch_skip_without_it():
+    """A file that imports torch, or what imports it, says so to pytest before it does."""
+    learning = tuple(f"eventkit.{room}" for room in LEARNING)
+    guilty = []
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        names = [
+            (node.lineno, name)
+            for node in tree.body
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for name in (
+                [node.module or ""]
+                if isinstance(node, ast.ImportFrom)
+                else [alias.name for alias in node.names]
+            )
+        ]
+        needing = [
+            line
+            for line, name in names
+            if name.split(".")[0] in ("torch", "directions") or name.startswith(learning)
+        ]
+        told = [node.lineno for node in tree.body if "importorskip('torch'" in ast.unparse(node)]
+        if needing and min(needing) < min(told, default=10**9):
+            guilty.append(f"{path.relative_to(ROOT)}:{min(needing)}")
+    assert not guilty, 'pytest.importorskip("torch") comes first in these'

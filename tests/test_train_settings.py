@@ -3,6 +3,9 @@
 from dataclasses import fields
 
 import pytest
+
+pytest.importorskip("torch")
+
 import torch
 from torch import nn
 

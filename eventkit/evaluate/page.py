@@ -167,7 +167,7 @@ def _pyplot() -> Any:
     try:
         import matplotlib
     except ImportError:
-        raise MissingExtra("pages need matplotlib: pip install 'eventkit[viz]'") from None
+        raise MissingExtra("pages need matplotlib", "viz") from None
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 

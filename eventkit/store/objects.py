@@ -200,7 +200,7 @@ def _client(bucket: str) -> tuple[Any, Any]:
         import obstore
         from obstore.store import MemoryStore, from_url
     except ImportError:
-        raise MissingExtra(f"{bucket}: stores there need pip install 'eventkit[cloud]'") from None
+        raise MissingExtra(f"{bucket}: stores there need obstore", "cloud") from None
     _owner[:] = [os.getpid()]
     if bucket.startswith("memory://"):
         return obstore, MemoryStore()
