@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from importlib import import_module
@@ -17,6 +18,7 @@ import eventkit
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("eventkit", "cli", "datasets_meta")
+BESIDE = ("tests", "docs", "benchmarks", ".ci")
 LEARNING = ("snn", "models", "loader", "train", "evaluate", "export")
 
 
@@ -58,24 +60,40 @@ def test_examples_in_docstrings_are_true(name):
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
-    """A wheel built, without the network, from a copy of the sources."""
+    """A wheel built from an sdist built from a copy of the sources, without the network."""
     pytest.importorskip("build")
     copy = tmp_path_factory.mktemp("sources")
-    for folder in FOLDERS:
-        shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, copy)
-    command = [
-        sys.executable,
-        "-m",
-        "build",
-        "--wheel",
-        "--no-isolation",
-        "--outdir",
-        copy / "dist",
-    ]
+    ignored = shutil.ignore_patterns("__pycache__", "*.nbi", "*.nbc")
+    for folder in (*FOLDERS, *BESIDE):
+        shutil.copytree(ROOT / folder, copy / folder, ignore=ignored)
+    for name in ROOT.iterdir():
+        if name.is_file():
+            shutil.copy(name, copy)
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", copy / "dist"]
     subprocess.run([*command, copy], check=True, capture_output=True)
     return next((copy / "dist").glob("*.whl"))
+
+
+def test_sdist_has_all_that_its_tests_need(wheel):
+    sources = wheel.parents[1]
+    with tarfile.open(next(wheel.parent.glob("*.tar.gz"))) as archive:
+        packed = {name.partition("/")[2] for name in archive.getnames()}
+    folders = [sources / folder for folder in (*FOLDERS, *BESIDE)]
+    wanted = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
+    wanted += [sources / name for name in ("Makefile", "README.md", "CHANGELOG.md", ".gitignore")]
+    assert not {str(file.relative_to(sources)) for file in wanted} - packed
+    assert not [name for name in packed if name.endswith((".pyc", ".nbi", ".nbc"))]
+
+
+@pytest.mark.slow
+def test_an_unpacked_sdist_passes_tests_that_read_the_sources(wheel, tmp_path):
+    with tarfile.open(next(wheel.parent.glob("*.tar.gz"))) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (home,) = tmp_path.iterdir()
+    quick = ["tests/test_architecture.py", "tests/test_readme.py", "tests/test_packaging.py"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *quick]
+    done = subprocess.run(command, cwd=home, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
 
 
 def test_wheel_owns_one_top_level_name_and_carries_everything(wheel):
