@@ -556,3 +556,19 @@ def test_a_wrong_description_is_said_before_the_download(text, match, tmp_path):
     toml.write_text(f'[[files]]\n{text}\n[layout]\nkind = "class_folders"\n')
     with pytest.raises(OptionError, match=match):
         datasets.load(toml)
+
+
+@pytest.mark.parametrize("name", [".fetch/receipt.json", ".FETCH/receipt.json", ".fetch"])
+def test_an_archive_does_not_write_where_fetch_keeps_its_own(name, tmp_path):
+    _, packed = archive(tmp_path)
+    with zipfile.ZipFile(packed, "a") as zipped:
+        zipped.writestr(name, '{"other.zip": {"md5": ""}}')
+    root = tmp_path / "data"
+    with serving(whole(packed.read_bytes())) as server:
+        toml = described(tmp_path, server.url, packed)
+        with pytest.raises(
+            FetchFailed, match=f"{packed.name}: holds '.(?i:fetch)', the folder in which"
+        ):
+            fetch(toml, root=root)
+    assert [p.name for p in root.iterdir()] == [".fetch"]
+    assert not (root / ".fetch/receipt.json").exists()

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
+from urllib.parse import urlsplit
 
 from eventkit._platform import lock
 from eventkit.datasets import SourceFile
@@ -172,14 +173,19 @@ def _once(
     url: str, source: SourceFile, part: Path, progress: Progress | None, manners: Manners
 ) -> None:
     have, known = _size(part), _remembered(part)
-    if have and not (source.md5 or source.sha256) and known.get("url") != url:
+    summed = bool(source.md5 or source.sha256)
+    if have and not summed and known.get("url") != url:
         have, known = 0, {}  # parts of two addresses are only joined where a checksum tells
     whole = source.bytes if source.bytes is not None else known.get("total")
     if have and have == whole:
         return
     if whole is not None and have > whole:
         have = 0
-    with ask(url, have, known.get("tag"), manners.timeout) as answer:
+    hosts = None if summed else {urlsplit(each).hostname or "" for each in source.urls}
+    with ask(url, have, known.get("tag"), manners.timeout, hosts) as answer:
+        if answer.encoding and not summed:  # some servers say so of a .tar.gz that is as asked
+            told = f"sends the file compressed with {answer.encoding}, which was not asked for"
+            raise Refused(f"{told}, and there is no checksum to tell whether it is the file")
         total = answer.total if answer.total is not None else source.bytes
         if source.bytes is not None and total != source.bytes:
             raise Refused(f"has a file of {total:,} bytes, expected {source.bytes:,}")

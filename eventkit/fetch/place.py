@@ -4,14 +4,14 @@ import json
 import os
 import shutil
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from eventkit._platform import lock
 from eventkit.datasets import Dataset, SourceFile
 from eventkit.errors import FetchFailed
 from eventkit.fetch.download import Progress
-from eventkit.fetch.unpack import is_archive, unpack
+from eventkit.fetch.unpack import folded, is_archive, unpack
 
 FOLDER = ".fetch"
 
@@ -86,6 +86,13 @@ class Place:
                 os.link(archive, fresh / source.name)
             except OSError:  # another disk, or one that has no links
                 shutil.copyfile(archive, fresh / source.name)
+        for top in fresh.iterdir():
+            if folded(PurePosixPath(source.into, top.name)) == FOLDER:
+                shutil.rmtree(fresh, ignore_errors=True)
+                raise FetchFailed(
+                    f"{archive}: holds {top.name!r}, the folder in which eventkit keeps what it "
+                    "fetched; not unpacked"
+                )
         _merge(fresh, self.root / source.into)
         shutil.rmtree(fresh, ignore_errors=True)
         self._note(source.name, entry)

@@ -273,7 +273,8 @@ def _name(archive: Path, text: str) -> PurePosixPath:
     return name
 
 
-def _fold(name: PurePosixPath) -> str:
+def folded(name: PurePosixPath) -> str:
+    """A name as file systems compare it that know neither case nor Unicode's ways to spell."""
     return unicodedata.normalize("NFC", str(name)).casefold()
 
 
@@ -285,7 +286,7 @@ def _write(archive: Path, member: Member, into: Path, below: PurePosixPath, limi
     name = below / member.name
     if not name.parts:
         raise FetchFailed(f"{archive}: holds a file without a name; not unpacked")
-    key, above = _fold(name), [_fold(parent) for parent in name.parents]
+    key, above = folded(name), [folded(parent) for parent in name.parents]
     if key in limits.names or key in limits.folders or limits.names.intersection(above):
         raise FetchFailed(
             f"{archive}: holds {str(member.name)!r} twice, or two names that some file systems "
