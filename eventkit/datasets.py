@@ -18,6 +18,9 @@ from typing import Any
 from eventkit.errors import OptionError
 from eventkit.registry import unknown
 
+FETCH_FOLDER = ".fetch"  # in the root of a dataset: what is on its way, and what was checked
+MOVING = ".moving"  # NAME.moving is there while the files of NAME go to their place
+
 
 @dataclass(frozen=True)
 class SourceFile:
@@ -96,6 +99,11 @@ def default_root(name: str | Path) -> Path:
     if path.suffix == ".toml":
         path = Path(path.stem)
     return Path(os.environ.get("EVENTKIT_DATA", "data")) / path
+
+
+def interrupted(root: Path) -> bool:
+    """Whether a fetch was killed while it moved files into `root`, so that some are missing."""
+    return any(root.glob(f"{FETCH_FOLDER}/*{MOVING}"))
 
 
 def names() -> list[str]:

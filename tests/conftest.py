@@ -16,6 +16,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # Syncing is for when the power fails, which no test can bring about: it is most of the time of a
 # conversion of a few samples. Commands in processes of their own, those that are killed too, sync.
 os.fsync = lambda _: None
+os.sync = lambda: None
 
 # A job that a script starts with & ignores Ctrl-C, and so would the commands that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -71,15 +71,20 @@ def download(
     progress: Progress | None = None,
     manners: Manners = PATIENT,
 ) -> Path:
-    """Fetch a file to `target` and check it; one that is there and right is kept.
+    """Fetch a file to `target` and check it; one that is there and right is kept, else replaced.
 
     Raises FetchError when no mirror gives it to a program, FetchFailed when connections break,
     bytes are wrong or the disk is full; what came is kept, and the next call continues there.
     """
-    if target.is_file():
-        check(source, target, progress)
-        return target
     part = target.with_name(target.name + ".part")
+    if target.is_file():
+        try:
+            check(source, target, progress)
+        except FetchFailed:  # damaged since, or of an earlier description
+            target.unlink()
+        else:
+            _forget(part)  # of a run that was killed after it had renamed the file
+            return target
     failures: list[str] = []
     refused = 0
     for url in source.urls:
@@ -97,6 +102,7 @@ def download(
             failures.append(f"{url}: {str(error).partition(': ')[2]}")
             _forget(part)
             continue
+        _sync(part)  # a name that survives a power failure stands for bytes that do
         part.replace(target)
         _forget(part)
         return target
@@ -233,6 +239,14 @@ def _pour(
         raise Broken(f"ended at byte {done:,} of {total:,}")
     if not done:
         raise Refused("sends an empty file")
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _size(path: Path) -> int:
