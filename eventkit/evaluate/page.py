@@ -84,7 +84,8 @@ def page(
         f"<style>{STYLE}</style><body>{''.join(parts)}</body></html>\n"
     )
     path = Path(path)
-    path.write_text(text, encoding="utf-8")
+    # Names of files may have bytes that are no text: they are written as they are.
+    path.write_text(text, encoding="utf-8", errors="surrogateescape")
     return path
 
 
