@@ -190,7 +190,7 @@ Place = Path | Remote
 def _reason(error: Exception) -> str:
     """What an object store says of an error, or the library's first line of it."""
     told = str(error)
-    said = re.search(r"<Code>([^<]*)</Code>\s*<Message>([^<]*)</Message>", told)
+    said = re.search(r"<Code>([^<]*)</Code>\s*<Message>(?:<!\[CDATA\[)?([^<\]]*)", told)
     return f"{said[1]}, {said[2]}" if said else told.strip().splitlines()[0]
 
 
