@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from eventkit.cli import main
+from hypothesis import HealthCheck, settings
 from making import ROOT, make_events, make_gestures
 
 from eventkit import Events
@@ -20,6 +21,10 @@ os.sync = lambda: None
 
 # A job that a script starts with & ignores Ctrl-C, and so would the commands that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes, on a machine that others use too, decides nothing.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 def pytest_collection_modifyitems(items):
