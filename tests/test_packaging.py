@@ -3,6 +3,7 @@
 import ast
 import doctest
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import eventkit
+from eventkit.errors import DISTRIBUTION
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("eventkit", "cli", "datasets_meta")
@@ -47,6 +49,19 @@ def test_pyproject_lists_the_packages_on_disk():
     with (ROOT / "pyproject.toml").open("rb") as file:
         listed = tomllib.load(file)["tool"]["setuptools"]["packages"]
     assert sorted(listed) == packages()
+
+
+def test_advice_to_install_is_written_in_one_place():
+    """On the package index the name eventkit is another project's."""
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert known["name"] == DISTRIBUTION
+    assert "`pip install eventkit` installs another project" in (ROOT / "README.md").read_text()
+    for folder in FOLDERS:
+        for path in (ROOT / folder).rglob("*.py"):
+            text = path.read_text(encoding="utf-8")
+            assert path.name == "errors.py" or "pip install" not in text, path
+            for call in re.findall(r'MissingExtra\([^)]*?,\s*"(\w+)"', text, re.DOTALL):
+                assert call in known["optional-dependencies"], path
 
 
 @pytest.mark.parametrize("name", modules())
