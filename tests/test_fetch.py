@@ -113,6 +113,20 @@ def test_without_a_checksum_parts_are_joined_only_with_the_same_file(tmp_path, w
     assert got(other, waits, whole(BODY), **facts)[0] == BODY
 
 
+def test_without_a_checksum_only_what_was_synced_is_continued(tmp_path, waits):
+    """After a power failure the end of a part may be zeros."""
+    facts = {"md5": None, "bytes": None}
+    with serving(cut(BODY, 10_000, ETag='"a"'), whole(BODY, ETag='"a"')) as server:
+        source = of(server.url, **facts)
+        with pytest.raises(FetchFailed):
+            download(source, tmp_path / "data.bin", manners=waits.manners(tries=1))
+        with (tmp_path / "data.bin.part").open("ab") as part:
+            part.write(bytes(5000))
+        download(source, tmp_path / "data.bin", manners=waits.manners())
+        assert server.asked[-1]["range"] == "bytes=10000-"
+    assert (tmp_path / "data.bin").read_bytes() == BODY
+
+
 def test_a_busy_server_does_not_cost_what_came(tmp_path, waits):
     """That it asks to wait 0 s says nothing of the part that is there."""
     busy = plain(503, b"", Retry_After="0")

@@ -102,7 +102,6 @@ def download(
             failures.append(f"{url}: {str(error).partition(': ')[2]}")
             _forget(part)
             continue
-        _sync(part)  # a name that survives a power failure stands for bytes that do
         part.replace(target)
         _forget(part)
         return target
@@ -180,8 +179,11 @@ def _once(
 ) -> None:
     have, known = _size(part), _remembered(part)
     summed = bool(source.md5 or source.sha256)
-    if have and not summed and known.get("url") != url:
-        have, known = 0, {}  # parts of two addresses are only joined where a checksum tells
+    if have and not summed:
+        # Only a checksum can tell whether parts of two addresses fit, or whether all that seems to
+        # be there survived a power failure.
+        known = known if known.get("url") == url else {}
+        have = min(have, known.get("synced", 0))
     whole = source.bytes if source.bytes is not None else known.get("total")
     if have and have == whole:
         return
@@ -200,11 +202,16 @@ def _once(
             raise Broken("has another file than before", wait=0)
         if total is not None:
             room(part.parent, total - answer.start, source.name)
-        _remember(part, {"url": url, "tag": answer.tag, "total": answer.total})
+        facts = {"url": url, "tag": answer.tag, "total": answer.total, "synced": answer.start}
+        _remember(part, facts)
         with part.open("r+b" if part.exists() else "wb", buffering=0) as file:
             file.truncate(answer.start)
             file.seek(answer.start)
-            _pour(answer, file, source, total, progress, manners)
+            try:
+                _pour(answer, file, source, total, progress, manners)
+            finally:
+                os.fsync(file.fileno())
+                _remember(part, facts | {"synced": file.tell()})
 
 
 def _pour(
@@ -239,14 +246,6 @@ def _pour(
         raise Broken(f"ended at byte {done:,} of {total:,}")
     if not done:
         raise Refused("sends an empty file")
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _size(path: Path) -> int:
