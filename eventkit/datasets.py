@@ -229,6 +229,8 @@ def _source(entry: Any, where: str) -> SourceFile:
     source = SourceFile(**{**entry, **sums, "urls": urls}) if "name" in entry else None
     if source is None or "/" in source.name or not _plain(source.name):
         raise OptionError(f"{where}: in [[files]]: a file needs a plain name, no path")
+    if source.name.casefold().startswith("receipt."):
+        raise OptionError(f"{where}: in [[files]]: {source.name} is a name that fetch keeps itself")
     if source.into and not _plain(source.into):
         raise OptionError(
             f"{where}: in [[files]]: into is {source.into!r}, expected a folder below"

@@ -558,6 +558,7 @@ def test_unpacking_on_a_full_disk_leaves_nothing_half(tmp_path):
     [
         ('name = "../x"', "a plain name"),
         ('name = "x"\ninto = "../up"', "expected a folder below"),
+        ('name = "receipt.json"', "a name that fetch keeps itself"),
         ('name = "x"\nurls = ["ftp://x"]', "must be http or https"),
         ('name = "x"\nmd5 = "abc"', "md5 of x is"),
         ('name = "x"\nsize = 3', "size; known are"),

@@ -202,7 +202,12 @@ def _once(
             raise Broken("has another file than before", wait=0)
         if total is not None:
             room(part.parent, total - answer.start, source.name)
-        facts = {"url": url, "tag": answer.tag, "total": answer.total, "synced": answer.start}
+        facts: dict[str, object] = {
+            "url": url,
+            "tag": answer.tag,
+            "total": answer.total,
+            "synced": answer.start,
+        }
         _remember(part, facts)
         with part.open("r+b" if part.exists() else "wb", buffering=0) as file:
             file.truncate(answer.start)
