@@ -1,6 +1,8 @@
 """fetch, unpack and adopt killed at every change of a file: the same command again ends it."""
 
+import hashlib
 import shutil
+import zipfile
 
 import pytest
 from killing import kills
@@ -130,3 +132,30 @@ def test_an_archive_damaged_after_it_was_checked_is_fetched_again(tmp_path):
         (root / ".fetch").mkdir(parents=True)
         (root / ".fetch/digits.zip").write_bytes(packed.read_bytes()[:100])
         assert fetch(toml, root=root)["samples"] == {"train": 2, "test": 2}
+
+
+def test_several_files_into_folders_with_archives_in_them_killed_anywhere(tmp_path):
+    """Two files: one holds an archive, one is none; each goes into a folder of its own."""
+    tree, packed = archive(tmp_path)
+    outer, plain = tmp_path / "outer.zip", tmp_path / "labels.bin"
+    with zipfile.ZipFile(outer, "w") as zipped:
+        zipped.write(packed, "digits.zip")
+    plain.write_bytes(b"plain" * 100)
+    sums = {path: hashlib.md5(path.read_bytes()).hexdigest() for path in (outer, plain)}
+    toml, root = tmp_path / "two.toml", tmp_path / "data"
+    toml.write_text(
+        'size = [34, 34]\nformat = "atis"\nclasses = ["0", "7"]\n'
+        f'[[files]]\nname = "outer.zip"\nmd5 = "{sums[outer]}"\nnested = "here"\n'
+        f'[[files]]\nname = "labels.bin"\nmd5 = "{sums[plain]}"\ninto = "more/labels"\n'
+        '[layout]\nkind = "class_folders"\nsplits = { train = "Train", test = "Test" }\n'
+    )
+
+    def run():
+        return adopt(toml, [outer, plain], root=root)
+
+    for n in kills(run, run):
+        assert tree_hash(root / "Train") == tree_hash(tree / "Train"), n
+        assert (root / "more/labels/labels.bin").read_bytes() == plain.read_bytes(), n
+        assert left(root) == ["receipt.json"], n
+        assert fetch(toml, root=root)["note"] == "nothing to do", n
+        shutil.rmtree(root)
