@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 
 CHANGES = {
@@ -24,7 +25,9 @@ def killed_at(n: int, work: Callable[[], object]) -> bool:
     An exception in `work` is one here, an AssertionError with its traceback.
     """
     read, write = os.pipe()
-    child = os.fork()
+    with warnings.catch_warnings():  # Python 3.12 warns of threads, which the child has no use for
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
     if child == 0:
         os.close(read)
         try:
