@@ -22,7 +22,7 @@ from typing import Any
 import click
 
 from eventkit import __version__
-from eventkit.errors import EventkitError
+from eventkit.errors import EventkitError, MissingExtra
 
 # In the order in which a new user needs them.
 SECTIONS = {
@@ -108,6 +108,8 @@ class Table(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
+        if not hasattr(os, "pread"):
+            raise EventkitError("eventkit runs on Linux and macOS; on Windows, run it inside WSL")
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
@@ -163,7 +165,7 @@ def _open_streams() -> None:
 
 def _sentence(error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
-        return f"this needs {error.name}: pip install 'eventkit[{EXTRAS[error.name]}]'"
+        return str(MissingExtra(f"this needs {error.name}", EXTRAS[error.name]))
     if isinstance(error, EventkitError) or not isinstance(error, OSError):
         return str(error)
     # What is not yet complete has a name of its own, which the user did not give.

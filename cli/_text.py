@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,8 @@ import click
 
 from eventkit.registry import parse_spec
 from eventkit.units import microseconds
+
+LEGIBLE = 12  # characters to which a column of a table may shrink
 
 
 class Duration(click.ParamType[int]):
@@ -247,19 +250,33 @@ def print_facts(facts: dict[str, Any]) -> None:
 def print_table(head: Sequence[str], rows: Sequence[Sequence[Any]], *, right: str = "") -> None:
     """Print a table, boxed on a terminal and in aligned columns elsewhere.
 
-    `right` names the columns to align right, separated by spaces.
+    `right` names the columns to align right, separated by spaces. On a terminal too narrow for its
+    columns each row becomes a block of lines, one for each cell.
     """
     texts = [[str(cell) for cell in row] for row in rows]
     numeric = [name in right.split() for name in head]
+    columns = list(zip(head, *texts, strict=True))
     if sys.stdout.isatty():
-        _print_rich(head, texts, numeric)
+        widths = [max(map(len, column)) for column in columns]
+        needed = widths[0] + sum(min(width, LEGIBLE) for width in widths[1:]) + 2 * len(widths)
+        if needed > shutil.get_terminal_size().columns:
+            _print_blocks(head, texts)
+        else:
+            _print_rich(head, texts, numeric)
         return
-    columns = zip(head, *texts, strict=True)
     widths = [max(map(len, column)) for column in columns]
     for row in [list(head), *texts]:
         cells = zip(row, widths, numeric, strict=True)
         line = (cell.rjust(width) if n else cell.ljust(width) for cell, width, n in cells)
         click.echo("  ".join(line).rstrip())
+
+
+def _print_blocks(head: Sequence[str], rows: list[list[str]]) -> None:
+    for first, *cells in rows:
+        click.echo(first)
+        for name, cell in zip(head[1:], cells, strict=True):
+            if cell:
+                click.echo(f"  {name} {cell}")
 
 
 def _print_rich(head: Sequence[str], rows: list[list[str]], numeric: list[bool]) -> None:
@@ -269,8 +286,10 @@ def _print_rich(head: Sequence[str], rows: list[list[str]], numeric: list[bool])
     from rich.table import Table
 
     table = Table(box=SIMPLE_HEAD)
-    for name, right in zip(head, numeric, strict=True):
-        table.add_column(name, justify="right" if right else "left", no_wrap=right)
+    for number, (name, right) in enumerate(zip(head, numeric, strict=True)):
+        whole = right or not number  # the first column has the names that one types
+        side: Any = "right" if right else "left"
+        table.add_column(name, justify=side, no_wrap=whole, overflow="fold")
     for row in rows:
         table.add_row(*map(escape, row))
     Console().print(table)

@@ -16,6 +16,7 @@ A message is one sentence: where, what was found, what was expected, what to do.
 from pathlib import Path
 
 LONGEST = 1000  # letters of a reason
+DISTRIBUTION = "eventkit-dvs"  # on the package index, `eventkit` is another project
 
 
 class EventkitError(Exception):
@@ -97,3 +98,11 @@ class PartlyDone(StoreError):
 
 class MissingExtra(EventkitError, ImportError):
     """An optional library is not installed; the message names the extra that brings it."""
+
+    def __init__(self, needs: str, extra: str) -> None:
+        super().__init__(needs, extra)
+
+    def __str__(self) -> str:
+        needs, extra = self.args
+        # Where eventkit-dvs is installed, from a clone too, pip adds only what the extra names.
+        return f"{needs}: pip install '{DISTRIBUTION}[{extra}]'"

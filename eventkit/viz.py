@@ -215,5 +215,5 @@ def _pillow() -> Any:
         import PIL.ImageDraw
         import PIL.ImageFont
     except ImportError as error:
-        raise MissingExtra("pictures need pillow: pip install 'eventkit[viz]'") from error
+        raise MissingExtra("pictures need pillow", "viz") from error
     return PIL

@@ -10,7 +10,7 @@ import pytest
 import eventkit
 
 ROOT = Path(__file__).parents[1]
-BASE = {"errors", "plugins", "registry", "units", "_jit"}
+BASE = {"errors", "plugins", "registry", "units", "_jit", "_platform"}
 DATA = {"events", "formats", "transforms", "representations"}
 
 # Room of the house -> the rooms it may import, beside BASE and itself.
@@ -29,6 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "registry": set(),
     "units": set(),
     "_jit": set(),
+    "_platform": set(),
     "events": set(),
     "formats": {"events"},
     "boxes": set(),
@@ -72,7 +73,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 # Library -> the rooms that may import it; a library that is not here may not be used.
 LEARNING = {"snn", "models", "loader", "train", "evaluate", "export"}
 MAY_USE: dict[str, set[str]] = {
-    "numpy": set(MAY_IMPORT) - {"__init__", "__main__", "errors", "plugins", "registry", "_jit"},
+    "numpy": set(MAY_IMPORT) - {"__init__", "__main__", *BASE},
     "numba": {"_jit"},
     "zarr": {"store"},
     "numcodecs": {"store"},
@@ -226,6 +227,17 @@ def test_optional_libraries_are_imported_where_they_are_used():
         if name.partition(".")[0] in LAZY
     ]
     assert not early
+
+
+def test_what_only_some_systems_have_is_used_in_one_place():
+    lacking = ("sched_getaffinity", "posix_fadvise", "posix_fallocate", "copy_file_range", "fcntl")
+    found = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for module, path in SOURCES
+        for name in lacking
+        if module != "eventkit._platform" and name in path.read_text(encoding="utf-8")
+    ]
+    assert not found
 
 
 def test_commands_name_their_siblings_relatively():

@@ -1,6 +1,5 @@
 """Conversions that meet: locks that end in between, workers that die, jobs that left something."""
 
-import fcntl
 from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from types import SimpleNamespace
@@ -12,6 +11,7 @@ from making import make_events, tree_hash
 import eventkit as ek
 from eventkit.convert import convert, engine, finalize
 from eventkit.errors import OptionError, StoreError, StoreLocked
+from eventkit.store import building
 from eventkit.store.building import Building
 from eventkit.store.merge import merge, subset
 from eventkit.store.verify import verify
@@ -23,7 +23,7 @@ def to(path, gestures, **options):
 
 
 def test_a_lock_in_a_folder_that_is_gone_is_none(tmp_path, monkeypatch):
-    out, flock, first = tmp_path / "x.zarr", fcntl.flock, ExitStack()
+    out, flock, first = tmp_path / "x.zarr", building.lock, ExitStack()
     first.enter_context(Building(out).locked())
 
     def late(handle, kind):
@@ -32,7 +32,7 @@ def test_a_lock_in_a_folder_that_is_gone_is_none(tmp_path, monkeypatch):
         first.close()
         flock(handle, kind)
 
-    monkeypatch.setattr(fcntl, "flock", late)
+    monkeypatch.setattr(building, "lock", late)
     with Building(out).locked():
         assert (tmp_path / "x.zarr.building/lock").exists()
         with pytest.raises(StoreLocked), Building(out).locked():

@@ -20,7 +20,7 @@ from eventkit.store.files import sizes
 from eventkit.store.objects import Remote, at
 from eventkit.store.verify import verify
 
-pytest.importorskip("obstore", reason="stores on object stores need eventkit[cloud]")
+pytest.importorskip("obstore", reason="needs the extra cloud")
 
 
 @pytest.fixture(scope="session")
@@ -460,4 +460,4 @@ def test_a_missing_library_is_said(run, gestures):
     command = [sys.executable, "-c", program]
     told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert told.returncode == 1
-    assert "pip install 'eventkit[cloud]'" in told.stderr
+    assert "pip install 'eventkit-dvs[cloud]'" in told.stderr

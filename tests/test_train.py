@@ -6,6 +6,9 @@ import pickle
 
 import numpy as np
 import pytest
+
+pytest.importorskip("torch")
+
 import torch
 from directions import SMALL, Directions
 from making import ROOT

@@ -3,12 +3,16 @@
 from dataclasses import fields
 
 import pytest
+
+pytest.importorskip("torch")
+
 import torch
 from torch import nn
 
 from eventkit.errors import OptionError, UnknownName
 from eventkit.snn import PLIF
 from eventkit.train.average import Average
+from eventkit.train.run import Run, read_json
 from eventkit.train.schedule import Now, groups, optimizer, schedule
 from eventkit.train.settings import Settings, settle, to_toml
 
@@ -29,6 +33,15 @@ def test_a_run_toml_gives_the_same_settings_again(tmp_path):
     made = settle({"epochs": 3, "augment": ["flip", "nda:m=1,n=2"], "teacher": 'a "b"', "ema": 0.9})
     (tmp_path / "run.toml").write_text(to_toml(made))
     assert settle({}, tmp_path / "run.toml") == made
+
+
+def test_a_name_that_is_no_text_is_written_to_a_run_and_read_again(tmp_path):
+    """Of bytes that are not UTF-8, or not of the language that the terminal is set to."""
+    made = settle({"teacher": "run-\udcff"})
+    Run(tmp_path / "run", {"store": "data-\udcff.zarr"}).create(to_toml(made))
+    assert b"run-\xff" in (tmp_path / "run/run.toml").read_bytes()
+    assert settle({}, tmp_path / "run/run.toml") == made
+    assert read_json(tmp_path / "run/config.json")["store"] == "data-\udcff.zarr"
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from eventkit import datasets, layouts
+from eventkit._platform import cpus
 from eventkit.convert import plan
-from eventkit.convert.engine import Crew, cpus, crew, run
+from eventkit.convert.engine import Crew, crew, run
 from eventkit.convert.finish import finish
 from eventkit.convert.plan import Job, Plan
 from eventkit.convert.summary import command_of, default_out, describe, estimate, summary

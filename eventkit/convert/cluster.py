@@ -96,7 +96,7 @@ def _report(path: Path, stack: ExitStack) -> None:
     try:
         import bokeh  # noqa: F401
     except ImportError:
-        raise MissingExtra("--report needs bokeh: pip install 'eventkit[cluster]'") from None
+        raise MissingExtra("--report needs bokeh", "cluster") from None
     stack.enter_context(performance_report(filename=str(path)))
 
 

@@ -28,11 +28,6 @@ from eventkit.registry import unknown
 from eventkit.store.objects import Place
 
 
-def cpus() -> int:
-    """The processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _processes(workers: int) -> ProcessPoolExecutor:
     # Spawned, not forked: the parent has threads, and a worker must not inherit the store's lock.
     context = multiprocessing.get_context("spawn")

@@ -48,8 +48,7 @@ class Profile:
             import dask_jobqueue
         except ImportError:
             raise MissingExtra(
-                f"a profile of kind {self.kind!r} needs dask-jobqueue: "
-                "pip install 'eventkit[cluster]'"
+                f"a profile of kind {self.kind!r} needs dask-jobqueue", "cluster"
             ) from None
         options: dict[str, Any] = {
             "cores": self.cores,

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from eventkit import datasets, layouts
-from eventkit.convert.engine import cpus, run
+from eventkit._platform import cpus
+from eventkit.convert.engine import run
 from eventkit.convert.finish import source_arrays, split_arrays
 from eventkit.convert.plan import Job, Plan, Segments, make
 from eventkit.errors import FetchError, StoreError, UnknownName

@@ -84,7 +84,8 @@ def page(
         f"<style>{STYLE}</style><body>{''.join(parts)}</body></html>\n"
     )
     path = Path(path)
-    path.write_text(text, encoding="utf-8")
+    # Names of files may have bytes that are no text: they are written as they are.
+    path.write_text(text, encoding="utf-8", errors="surrogateescape")
     return path
 
 
@@ -167,7 +168,7 @@ def _pyplot() -> Any:
     try:
         import matplotlib
     except ImportError:
-        raise MissingExtra("pages need matplotlib: pip install 'eventkit[viz]'") from None
+        raise MissingExtra("pages need matplotlib", "viz") from None
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 

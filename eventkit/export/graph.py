@@ -195,5 +195,5 @@ def _nir() -> Any:
     try:
         import nir
     except ImportError:
-        raise MissingExtra("NIR needs nir: pip install 'eventkit[export]'") from None
+        raise MissingExtra("NIR needs nir", "export") from None
     return nir

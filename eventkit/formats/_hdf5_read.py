@@ -131,7 +131,7 @@ def _filters(path: Path, dataset: Any) -> None:
         importlib.import_module("hdf5plugin")
     except ImportError as error:
         needs = f"{path}: {dataset.name} is compressed with the HDF5 filter {missing[0]}"
-        raise MissingExtra(f"{needs}: pip install 'eventkit[formats]'") from error
+        raise MissingExtra(needs, "formats") from error
     if missing := [n for n in missing if not h5py.h5z.filter_avail(n)]:
         reason = f"{dataset.name} is compressed with the HDF5 filter {missing[0]}, not known here"
         raise FormatError(path, None, reason)

@@ -48,6 +48,7 @@ from eventkit.formats._columns import (
 )
 from eventkit.formats._limits import DEFAULT_EXPANSION
 from eventkit.formats._polarity import Polarity
+from eventkit.formats._zip import check_directory, skip
 
 MAGIC = b"\x93NUMPY"
 ZIP = b"PK\x03\x04"
@@ -88,7 +89,7 @@ class Array:
         """The rows, or those of one column of a table that is stored by columns."""
         width = 1 if self.by_column or len(self.shape) == 1 else self.shape[1]
         with self.open() as file:
-            file.seek(self.begin + column * self.shape[0] * self.dtype.itemsize)
+            skip(file, self.begin + column * self.shape[0] * self.dtype.itemsize)
             for row in range(0, self.stored, ROWS):
                 n = min(ROWS, self.stored - row)
                 data = file.read(n * width * self.dtype.itemsize)
@@ -148,9 +149,11 @@ def _arrays(path: Path, report: Report, strict: bool) -> Iterator[dict[str, Arra
     if not head.startswith(ZIP):
         raise FormatError(path, 0, f"starts with {head!r}, expected {MAGIC!r} or {ZIP!r}")
     with zipfile.ZipFile(path) as archive:
+        check_directory(archive)
         arrays = {}
         for info in archive.infolist():
             if not info.filename.endswith(".npy"):
+                archive.open(info).close()  # compares its two names, of which one may be damaged
                 continue
             if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise FormatError(path, None, f"{info.filename} has an unknown compression")

@@ -3,7 +3,7 @@
 Times may be integers (µs), timestamps and durations of any unit, or floats. This writer adds the
 sensor's size to the file's metadata (size = 346x260), compresses with Zstandard, codes times as
 differences, and sums up every page; the footer has no sum in this format, so that only what it says
-twice is checked. pyarrow reads and writes, an extra: pip install 'eventkit[parquet]'. Format:
+twice is checked. pyarrow, of the extra `parquet`, reads and writes. Format:
 https://parquet.apache.org/docs/file-format/
 """
 
@@ -87,7 +87,7 @@ def _pyarrow() -> Any:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        raise MissingExtra("Parquet needs pyarrow: pip install 'eventkit[parquet]'") from None
+        raise MissingExtra("Parquet needs pyarrow", "parquet") from None
     return pyarrow
 
 

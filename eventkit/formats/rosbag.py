@@ -292,7 +292,7 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         from rosbags import rosbag1, rosbag2
     except ImportError as error:
-        raise MissingExtra(f"{path}: ROS bags need pip install 'eventkit[formats]'") from error
+        raise MissingExtra(f"{path}: ROS bags need rosbags", "formats") from error
     kinds = (rosbag1.ReaderError, rosbag2.ReaderError)
     with damaged(path, kinds), (_reader(path, rosbag1, rosbag2))(path) as bag:
         yield bag

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from eventkit.datasets import Dataset
+from eventkit.datasets import Dataset, interrupted
 from eventkit.errors import FormatError
 from eventkit.formats import FORMATS
 from eventkit.registry import Registry, bind
@@ -68,7 +68,10 @@ def find(dataset: Dataset, root: Path) -> Path | None:
     """The folder below `root` that holds the dataset's files, or None.
 
     Tried are root itself, the archive's top folder in it, and both below SpikingJelly's extract/.
+    A folder that a killed fetch has filled in part holds nothing yet.
     """
+    if interrupted(root):
+        return None
     folder: str | None = dataset.layout.get("folder")
     expected = marks(dataset)
     for base in (root, root / "extract"):

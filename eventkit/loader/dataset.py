@@ -18,7 +18,7 @@ try:
     import torch
     from torch.utils.data import Dataset
 except ImportError:
-    raise MissingExtra("eventkit.loader needs torch: pip install 'eventkit[torch]'") from None
+    raise MissingExtra("eventkit.loader needs torch", "torch") from None
 
 
 class EventDataset(Dataset[tuple[torch.Tensor, int]]):

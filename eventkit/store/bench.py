@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numcodecs import blosc
 
+from eventkit._platform import cpus, drop_cached
 from eventkit.errors import OptionError, StoreError
 from eventkit.store import Split, Store
 from eventkit.store.objects import Remote
@@ -43,7 +44,7 @@ def bench(
         raise StoreError(f"{store.path}: is on an object store; bench times what is on a disk")
     part = store[split or store.splits[0]]
     run = _Run(store, part, batch_size, seconds)
-    cores = len(os.sched_getaffinity(0))
+    cores = cpus()
     counts = sorted({1, *(2**n for n in range(1, 8) if 2**n < cores), cores})
     done, total = 0, len(counts) + 3
 
@@ -203,13 +204,14 @@ class _Run:
         """Reading shard files from the disk and from memory, and cold batches: MB/s, samples/s.
 
         The system is asked to forget the files; it may keep them, so this is an upper bound.
+        `cache_dropped` is false where it cannot be asked: nothing is cold there.
         """
         files = [
             Path(str(self.store.path), name)
             for array in self.arrays
             for name, _, _ in array.sums(self.store)
         ][:256]
-        _forget(files)
+        dropped = _forget(files)
         disk, warm = (_sequential(files) for _ in "ab")
         _forget(files)
         fresh = Store(str(self.store.path))[self.part.name]
@@ -219,7 +221,12 @@ class _Run:
             batch = rows[first : first + self.batch_size]
             fresh.read_events(batch) if fresh.kind == "events" else fresh.read(batch)
         rate = len(rows) / (time.perf_counter() - started)
-        return {"disk_mb_per_s": disk, "memory_mb_per_s": warm, "cold_samples_per_s": rate}
+        return {
+            "disk_mb_per_s": disk,
+            "memory_mb_per_s": warm,
+            "cold_samples_per_s": rate,
+            "cache_dropped": dropped,
+        }
 
     def limits(self, cores: int, stages: dict[str, float]) -> dict[str, float]:
         """Samples/s of decompression alone, by one and by all processors."""
@@ -257,13 +264,16 @@ class _Cast:
         return frames.astype(np.float32)
 
 
-def _forget(files: list[Path]) -> None:
+def _forget(files: list[Path]) -> bool:
+    """Drop files from the page cache; whether this system can be asked to."""
+    dropped = True
     for file in files:
         handle = os.open(file, os.O_RDONLY)
         try:
-            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+            dropped &= drop_cached(handle)
         finally:
             os.close(handle)
+    return dropped
 
 
 def _sequential(files: list[Path]) -> float:
@@ -301,6 +311,11 @@ def _advice(report: dict[str, Any]) -> list[str]:
     if report["disk"]["network"]:
         advice.append(
             f"the store is on a network disk ({report['disk']['type']}): copy it to a local one"
+        )
+    if not limits["cache_dropped"]:
+        advice.append(
+            "this system cannot drop files from its cache, so the numbers called cold may be those "
+            "of memory"
         )
     if limits["cold_samples_per_s"] < 0.5 * threads[0]["samples_per_s"]:
         advice.append(

@@ -8,7 +8,6 @@ finished tree is the same bytes. The tree takes the store's name in one rename.
 """
 
 import errno
-import fcntl
 import json
 import os
 import secrets
@@ -20,6 +19,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from eventkit._platform import Lock, lock
 from eventkit.errors import StoreError, StoreLocked
 from eventkit.store import metadata
 from eventkit.store.files import sizes
@@ -144,10 +144,10 @@ class Building:
         """
         with ExitStack() as stack:
             if self.part is None:
-                stack.enter_context(self._lock("lock", fcntl.LOCK_EX))
+                stack.enter_context(self._lock("lock", Lock.EXCLUSIVE))
             else:
-                stack.enter_context(self._lock("lock", fcntl.LOCK_SH))
-                stack.enter_context(self._lock(f"lock{self._suffix}", fcntl.LOCK_EX))
+                stack.enter_context(self._lock("lock", Lock.SHARED))
+                stack.enter_context(self._lock(f"lock{self._suffix}", Lock.EXCLUSIVE))
             yield
 
     @property
@@ -155,7 +155,7 @@ class Building:
         return "" if self.part is None else "-{}-of-{}".format(*self.part)
 
     @contextmanager
-    def _lock(self, name: str, kind: int) -> Iterator[None]:
+    def _lock(self, name: str, kind: Lock) -> Iterator[None]:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.folder / name, os.O_RDWR | os.O_CREAT, 0o644)
@@ -165,7 +165,7 @@ class Building:
             ) from None
         try:
             try:
-                fcntl.flock(handle, kind | fcntl.LOCK_NB)
+                lock(handle, kind)
                 gone = os.fstat(handle).st_nlink == 0  # removed, by a holder that has ended
             except BlockingIOError:
                 holder = os.pread(handle, 200, 0).decode(errors="replace").strip()

@@ -190,7 +190,7 @@ Place = Path | Remote
 def _reason(error: Exception) -> str:
     """What an object store says of an error, or the library's first line of it."""
     told = str(error)
-    said = re.search(r"<Code>([^<]*)</Code>\s*<Message>([^<]*)</Message>", told)
+    said = re.search(r"<Code>([^<]*)</Code>\s*<Message>(?:<!\[CDATA\[)?([^<\]]*)", told)
     return f"{said[1]}, {said[2]}" if said else told.strip().splitlines()[0]
 
 
@@ -200,7 +200,7 @@ def _client(bucket: str) -> tuple[Any, Any]:
         import obstore
         from obstore.store import MemoryStore, from_url
     except ImportError:
-        raise MissingExtra(f"{bucket}: stores there need pip install 'eventkit[cloud]'") from None
+        raise MissingExtra(f"{bucket}: stores there need obstore", "cloud") from None
     _owner[:] = [os.getpid()]
     if bucket.startswith("memory://"):
         return obstore, MemoryStore()

@@ -169,5 +169,5 @@ def _safetensors() -> Any:
         import safetensors
         import safetensors.torch
     except ImportError:
-        raise MissingExtra("weights need safetensors: pip install 'eventkit[torch]'") from None
+        raise MissingExtra("weights need safetensors", "torch") from None
     return safetensors

@@ -64,7 +64,7 @@ def tensorboard(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise MissingExtra("curves need tensorboard: pip install 'eventkit[torch]'") from None
+        raise MissingExtra("curves need tensorboard", "torch") from None
     for old in folder.glob("events.out.tfevents.*"):
         old.unlink()
     with SummaryWriter(str(folder)) as writer:  # type: ignore[no-untyped-call]

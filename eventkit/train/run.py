@@ -124,7 +124,7 @@ class Run:
     def write(self, name: str, text: str) -> None:
         """Replace a file of the folder as a whole."""
         if self.writes:
-            replace(self.folder / name, text.encode())
+            replace(self.folder / name, text.encode(errors="surrogateescape"))
 
 
 def _mean(values: list[float | None]) -> float | None:
