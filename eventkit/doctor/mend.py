@@ -12,7 +12,6 @@ from eventkit.doctor.survey import FAR
 from eventkit.errors import OptionError
 from eventkit.events import Events, chunks
 from eventkit.formats import CHUNK, FORMATS, Report
-from eventkit.registry import bind
 
 WAITING = 1 << 25  # events that may wait to be sorted: about 1.2 GB while they are
 
@@ -45,12 +44,11 @@ def repair(
     report = Report()
     parts = formats.stream(path, strict=False, format=format, report=report, **options)
     name = to or _suited(path, out, format or formats.guess(path).name)
-    write = FORMATS[name].write
-    if write is None:
+    if FORMATS[name].write is None:
         raise OptionError(
             f"{name} can be read but not written; name a format for the copy: --format NAME"
         )
-    bind(write, writing or {}, name)
+    formats.writer(name, writing or {})
     before = examine(path, format=format, **options)
     ledger: Counter[str] = Counter()
     inside = _inside(parts, ledger, progress)

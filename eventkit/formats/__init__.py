@@ -6,10 +6,10 @@ import secrets
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from eventkit.registry import Registry, bind, unknown
 CHUNK = 1_000_000
 HEAD = 65536
 LOWEST, HIGHEST = -(1 << 63), (1 << 63) - 1
+# What writers advise where a format cannot hold the events.
+FIRST = "t0=first subtracts the first time"
+CROP = "the transform crop:width=W,height=H makes the sensor smaller"
 
 
 @dataclass
@@ -173,6 +176,8 @@ def write(
 ) -> None:
     """Write events, or chunks of them, in the format named or that of the suffix.
 
+    t0="first" subtracts the time of the first event from all times, for formats that cannot hold
+    those of a clock; the other options are those of the format.
     The file appears under its name only when it is complete. A path udp://HOST:PORT sends them as
     words of `spif`, with speed=1 at the pace of their times, with times=False without them. Raises
     OptionError when the format cannot hold the events.
@@ -181,12 +186,11 @@ def write(
         from eventkit.formats import _live
 
         parts = _of_one_size([events] if isinstance(events, Events) else events)
-        return _live.send(path, parts, format, options)
+        origin = bind(_any_writer, {"t0": options.pop("t0", "sensor")}, "spif by udp")
+        return _live.send(path, _from_zero(parts, **origin), format, options)
     path = Path(path)
     fmt = FORMATS[format] if format else _by_suffix(path)
-    if fmt.write is None:
-        raise OptionError(f"{fmt.name} can be read but not written")
-    bound = bind(fmt.write, options, fmt.name)
+    encode = writer(fmt.name, options)
     parts = iter([events] if isinstance(events, Events) else events)
     first = next(parts, None)
     if first is None:
@@ -194,11 +198,39 @@ def write(
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         with temporary.open("xb") as file:
-            fmt.write(file, _of_one_size(chain([first], parts)), **bound)
+            encode(file, _of_one_size(chain([first], parts)))
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def writer(name: str, options: Mapping[str, Any]) -> Callable[[Any, Iterable[Events]], None]:
+    """The writer of a format with all its options: call it with an open binary file and chunks.
+
+    Raises OptionError for a format that cannot be written and for a wrong option.
+    """
+    fmt = FORMATS[name]
+    if fmt.write is None:
+        raise OptionError(f"{fmt.name} can be read but not written")
+    own = {key: value for key, value in options.items() if key != "t0"}
+    shared = {key: value for key, value in options.items() if key == "t0"}
+    bound, origin = bind(fmt.write, own, fmt.name), bind(_any_writer, shared, fmt.name)
+    encode = fmt.write
+    return lambda file, chunks: encode(file, _from_zero(chunks, **origin), **bound)
+
+
+def _any_writer(*, t0: Literal["sensor", "first"] = "sensor") -> None:
+    """The options that every writer takes."""
+
+
+def _from_zero(chunks: Iterable[Events], t0: str) -> Iterator[Events]:
+    """The chunks, for t0=first with the time of the first event as 0."""
+    first = 0 if t0 == "sensor" else None
+    for events in chunks:
+        if first is None and len(events):
+            first = int(events.t[0])
+        yield replace(events, t=events.t - first) if first else events
 
 
 def info(

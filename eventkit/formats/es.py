@@ -29,7 +29,7 @@ import numpy as np
 from eventkit._jit import jit
 from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
-from eventkit.formats import FORMATS, Format, Report, fill, limits
+from eventkit.formats import FIRST, FORMATS, Format, Report, fill, limits
 from eventkit.formats._live import Feed, cut_off
 
 MAGIC = b"Event Stream"
@@ -201,13 +201,11 @@ def write(file: BinaryIO, chunks: Iterable[Events]) -> None:
         if events.out_of_bounds:
             raise OptionError(
                 f"es cannot hold the {events.out_of_bounds:,} events outside {events.size}: "
-                "crop to the sensor first"
+                "the transform crop drops them"
             )
         steps = np.diff(events.t, prepend=last)
         if (first := int(events.t[0])) < 0:
-            raise OptionError(
-                f"es holds times from 0 on, found {first} µs: subtract the first time"
-            )
+            raise OptionError(f"es holds times from 0 on, found {first} µs: {FIRST}")
         if steps.min() < 0:
             i = int(steps.argmin())
             raise OptionError(
@@ -218,7 +216,7 @@ def write(file: BinaryIO, chunks: Iterable[Events]) -> None:
             i = int(steps.argmax())
             raise OptionError(
                 f"es holds steps of time below 2^32 µs, found one of {steps[i]:,} µs to "
-                f"t = {events.t[i]}: subtract the first time, or cut the recording"
+                f"t = {events.t[i]}: {FIRST}, or cut the recording"
             )
         last = int(events.t[-1])
         for part in _parts(steps):
