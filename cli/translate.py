@@ -65,6 +65,7 @@ def command(
     --format spif:speed=1 at the pace of the times.
     """
     from eventkit import formats
+    from eventkit.doctor.losses import losses
     from eventkit.doctor.mend import refuse
 
     in_order(start, stop)
@@ -76,7 +77,8 @@ def command(
         refuse(Path(source), target, overwrite)
     name, writing = parse_spec(to) if to else (None, {})
     how = {"strict": not tolerant, **format_options(spec)}
-    report, tally = formats.Report(checksum=False), {"read": 0, "written": 0}
+    report = formats.Report(checksum=False)
+    tally: dict[str, Any] = {"read": 0, "written": 0}
     with progress("events", "translate") as bar, live(source, **ends) as until:
         if until:
             parts = _part(formats.stream(source, report=report, **until, **how), start, stop)
@@ -88,19 +90,31 @@ def command(
         formats.write(target, _counted(parts, change, tally, bar, total), name, **writing)
     if not tally["read"] and (start is not None or stop is not None):
         report.notes.append(NOTHING)
+    to_format = name or ("spif" if sent else formats.guess(target).name)
+    beside: dict[str, int] = {}
+    if not (until or sent):
+        beside, notes = losses(source, target, to_format, tally["size"], _reading(how))
+        report.notes += notes
     ledger = {
         "path": str(source),
         "out": str(target),
-        "format": name or ("spif" if sent else formats.guess(target).name),
+        "format": to_format,
         "bytes": None if sent else target.stat().st_size,
-        **tally,
+        "read": tally["read"],
+        "written": tally["written"],
         "left_out": tally["read"] - tally["written"],
         "counts": dict(report.counts),
+        "beside": beside,
         "warnings": list(report.notes),
     }
     if as_json:
         return print_json(ledger)
     return _print(ledger)
+
+
+def _reading(how: dict[str, Any]) -> dict[str, Any]:
+    """The format and its options, without how strictly they are read."""
+    return {key: value for key, value in how.items() if key != "strict"}
 
 
 def _window(path: Path, start: int | None, stop: int | None, how: dict[str, Any]) -> dict[str, Any]:
@@ -146,7 +160,7 @@ def _change(specs: tuple[str, ...]) -> Callable[[Any], Any]:
 def _counted(
     parts: Iterable[Any],
     change: Callable[[Any], Any],
-    tally: dict[str, int],
+    tally: dict[str, Any],
     bar: Bar,
     total: int | None,
 ) -> Iterator[Any]:
@@ -154,6 +168,7 @@ def _counted(
     for whole in parts:
         tally["read"] += len(whole)
         events = change(whole)
+        tally["size"] = events.size
         yield events
         tally["written"] += len(events)
         bar.update(tally["read"], total)
@@ -170,6 +185,7 @@ def _print(ledger: dict[str, Any]) -> None:
             "events": f"{ledger['read']:,} read = {ledger['written']:,} written + "
             f"{ledger['left_out']:,} left out",
             **{f"not events, {name}": f"{n:,}" for name, n in ledger["counts"].items()},
+            **{f"not copied, {name}": f"{n:,}" for name, n in ledger["beside"].items()},
         }
     )
     for warning in ledger["warnings"]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from eventkit import formats
 from eventkit.doctor.exam import examine
+from eventkit.doctor.losses import losses
 from eventkit.doctor.survey import FAR
 from eventkit.errors import OptionError
 from eventkit.events import Events, chunks
@@ -33,8 +34,9 @@ def repair(
     the format that `to` names, with the options `writing`, or that its suffix tells, or in that of
     the recording; the other options are those of the reader. Keys: path, out, format, read,
     dropped (events by reason), written, sorted (how many steps back there were), counts (what the
-    reader left out), before and after: what `examine` says of both files, and clean: whether the
-    copy has just these events, in order.
+    reader left out), beside (what else the recording holds, which the copy has not, by name),
+    notes (sentences on that), before and after: what `examine` says of both files, and clean:
+    whether the copy has just these events, in order.
 
     Raises OptionError if `out` exists (unless `overwrite`) or is the recording itself, if the
     format cannot be written, or cannot hold the events, or if too many would have to wait.
@@ -55,6 +57,7 @@ def repair(
     late_by = before["order"]["late_by"]
     formats.write(out, _sorted(inside, late_by) if late_by else inside, name, **(writing or {}))
     after = examine(out, format=name, **_sized(name, before["size"]))
+    beside, notes = losses(path, out, name, before["size"], {"format": format, **options})
     sound = not (after["damage"] or after["order"]["backward_steps"] or after["out_of_bounds"])
     return {
         "path": str(path),
@@ -65,6 +68,8 @@ def repair(
         "written": ledger["inside"],
         "sorted": before["order"]["backward_steps"],
         "counts": dict(report.counts),
+        "beside": beside,
+        "notes": notes,
         "before": before,
         "after": after,
         "clean": sound and after["events"] == ledger["inside"],

@@ -1,5 +1,6 @@
 """Bytes <-> chunks of Events: one module per file format, found by scanning this folder."""
 
+import inspect
 import os
 import re
 import secrets
@@ -60,6 +61,9 @@ class Format:
     bound(path) is an upper limit of the number of events, for exact allocation.
     header(path) is what the file says of itself.
     extras has functions of a path that give what is beside the events, as triggers.
+    beside(path, **options) counts by name what is in the file and not among the events, as frames:
+    what the reader does not count in its report because it never looks at it.
+    sized says whether the format keeps the sensor's size.
     live(feed, report, into, *, strict, **options) yields the events of a recording that is still
     being made, as its bytes come (`_live.Feed`), an empty chunk first; a format without is read
     from standard input by way of a file.
@@ -77,6 +81,8 @@ class Format:
     extras: Mapping[str, Callable[[Path], np.ndarray]] = field(default_factory=dict)
     live: Callable[..., Iterator[Events]] | None = None
     folder: str | None = None
+    beside: Callable[..., dict[str, int]] | None = None
+    sized: bool = True
 
 
 FORMATS: Registry[Format] = Registry("file format", __name__, options=lambda entry: entry.stream)
@@ -239,8 +245,9 @@ def info(
     """What a recording holds, from one streamed pass.
 
     Keys: path, format, bytes, size, events, t0, t1 (µs), duration_s, rate_hz, on, off, x_max,
-    y_max, backward_steps, out_of_bounds, counts (what the reader left out), warnings, and header:
-    what the file says of itself. The options are those of `stream`.
+    y_max, backward_steps, out_of_bounds, counts (what the reader left out), beside (what else the
+    file holds, by name), warnings, and header: what the file says of itself. The options are those
+    of `stream`.
     """
     report = Report()
     events = on = outside = backward = x_max = y_max = 0
@@ -285,9 +292,23 @@ def info(
         "backward_steps": backward,
         "out_of_bounds": outside,
         "counts": dict(report.counts),
+        "beside": beside(path, format=fmt.name, **options) if fmt else {},
         "warnings": warnings,
         "header": fmt.header(Path(path)) if fmt and fmt.header else {},
     }
+
+
+def beside(path: str | Path, *, format: str | None = None, **options: Any) -> dict[str, int]:
+    """How much of what a recording holds is not among its events, by name: {"frames": 25}.
+
+    The options are those of the reader. What the reader meets and leaves out is in its report.
+    """
+    path = Path(path)
+    fmt = _format(path, format)
+    if fmt.beside is None:
+        return {}
+    own = {key: options[key] for key in options.keys() & inspect.signature(fmt.beside).parameters}
+    return {name: n for name, n in fmt.beside(path, **own).items() if n}
 
 
 def extra(path: str | Path, name: str, *, format: str | None = None) -> np.ndarray:

@@ -8,6 +8,7 @@ times must not go back.
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,11 +26,12 @@ from eventkit.formats._aedat4 import (
     promised,
     unpacked,
 )
-from eventkit.formats._aedat4_bytes import EVENT, i32
+from eventkit.formats._aedat4_bytes import EVENT, IMU, TRIGGER, i32, read_rows
 from eventkit.formats._aedat4_inflate import LIMIT
 from eventkit.formats._aedat4_walk import in_order, is_packet
 
 SHORTEST = 20  # bytes of a packet
+ROWS = {"IMUS": ("imu", IMU), "TRIG": ("triggers", TRIGGER)}  # streams of which elements count
 
 
 def sound(file: File, wanted: int, window: tuple[int, int], report: Report) -> Iterator[Block]:
@@ -103,6 +105,27 @@ def _size(file: File, at: int) -> int:
     if len(head) < SHORTEST or not is_packet(head, 0, file.known, file.magic):
         return -1
     return int(i32(head, 4))
+
+
+def others(file: File, wanted: int | None) -> Counter[str]:
+    """How many frames, samples and triggers, and packets of other streams, a file holds."""
+    counts: Counter[str] = Counter()
+    at = file.begin
+    while at < file.last:
+        end = at + 8 + _size(file, at)
+        if end < at + 8 or end > file.last:
+            at = file.find(at + 1)
+            continue
+        number = int.from_bytes(os.pread(file.fd, 4, at), "little", signed=True)
+        kind = file.streams[number].kind
+        if number != wanted and kind in ROWS:
+            data = file.inflate(os.pread(file.fd, end - at - 8, at + 8))
+            rows = None if data is None else read_rows(data, kind.encode(), ROWS[kind][1])
+            counts[ROWS[kind][0]] += 0 if rows is None else len(rows)
+        elif number != wanted:
+            counts["frames" if kind == "FRME" else f"packets of stream {number} ({kind})"] += 1
+        at = end
+    return counts
 
 
 def count(file: File) -> int:

@@ -34,7 +34,7 @@ from eventkit.formats._aedat4_bytes import (
     read_frame,
     read_rows,
 )
-from eventkit.formats._aedat4_sound import count, sound
+from eventkit.formats._aedat4_sound import count, others, sound
 from eventkit.formats._aedat4_write import write
 from eventkit.formats._live import Feed, cut_off
 from eventkit.formats._threads import Arrays, Team, Unit
@@ -222,6 +222,12 @@ def frames(path: Path) -> np.ndarray:
     return np.array(images, [*times, ("pixels", np.uint8, shape)])
 
 
+def beside(path: Path, *, stream: int | None = None) -> dict[str, int]:
+    """Frames, samples of the IMU, triggers, and packets of all other streams."""
+    with File.open(path, False, Report()) as file:
+        return dict(others(file, _choose(file, stream, Report())))
+
+
 def bound(path: Path) -> int:
     """At most so many events are in one stream of the file, if its table is right."""
     with File.open(path, False, Report()) as file:
@@ -318,5 +324,6 @@ FORMATS.register(
         header=header,
         extras={"frames": frames, "imu": imu, "triggers": triggers},
         live=live,
+        beside=beside,
     )
 )

@@ -309,5 +309,6 @@ FORMATS.register(
         write=write,
         bound=bound,
         live=live,
+        sized=False,
     )
 )

@@ -272,6 +272,7 @@ for _layout, _title, _write in (
             stream=_reader(_layout),
             write=_write,
             bound=_bound(_layout),
+            sized=False,
             live=_live(_layout),
         )
     )

@@ -202,5 +202,6 @@ FORMATS.register(
         write=write,
         bound=bound,
         live=live,
+        sized=False,
     )
 )

@@ -19,6 +19,7 @@ from eventkit.formats import (
     Report,
     _aedat4,
     _aedat4_inflate,
+    beside,
     extra,
     info,
     read,
@@ -327,6 +328,25 @@ def test_frames_samples_and_triggers_are_read_field_by_field(compression, file):
     damaged = made.add([], 1, COMPRESS[compression](IMUS.replace(b"IMUS", b"IMUT")))
     with pytest.raises(FormatError, match="the IMUS of a packet are damaged"):
         extra(file(damaged), "imu")
+
+
+@pytest.mark.parametrize("compression", [0, 1, 3])
+def test_what_is_beside_the_events_is_counted_also_in_a_damaged_file(compression, file):
+    kinds = {0: "EVTS", 1: "IMUS", 2: "TRIG", 3: "FRME", 4: "EVTS", 5: "BBOX"}
+    nodes = "".join(NODE.format(number, kind) for number, kind in kinds.items())
+    made = golden(compression, nodes=nodes)
+    boxes = prefixed(flat(b"BBOX"))
+    for number, payload in ((1, IMUS), (2, TRIG), (3, FRME), (4, evts(B)), (5, boxes), (1, IMUS)):
+        made.add([], number, COMPRESS[compression](payload))
+    path = file(made)
+    expected = {"imu": 4, "triggers": 2, "frames": 1}
+    expected |= {"packets of stream 4 (EVTS)": 1, "packets of stream 5 (BBOX)": 1}
+    assert beside(path) == info(path)["beside"] == expected
+    assert beside(path, stream=4)["packets of stream 0 (EVTS)"] == 3
+    whole = path.read_bytes()
+    begin = whole.index(b"</dv>") + 6
+    damaged = file(whole[:begin] + bytes(8) + whole[begin + 8 :])  # the header of a packet
+    assert beside(damaged) == expected
 
 
 def test_packets_that_inflate_beyond_the_limit_are_damaged(file, monkeypatch):
