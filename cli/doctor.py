@@ -182,5 +182,5 @@ def _print_ledger(ledger: dict[str, Any]) -> None:
     if ledger["clean"]:
         click.echo("the copy, examined: sound, in order, all events on the sensor")
         return
-    click.echo("the copy is not clean:")
+    click.echo("the copy is not clean")
     _print_findings([one for one in ledger["after"]["findings"] if one["level"] != "ok"])

@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eventkit import Events
-from eventkit.doctor import repair
-from eventkit.formats import read, write
+from eventkit import Events, FormatError
+from eventkit.doctor import examine, repair
+from eventkit.doctor.foreign import foreign
+from eventkit.formats import FORMATS, read, write
 
 BLOCKS = ("zeroed", "removed", "cut")
 
@@ -65,3 +66,66 @@ def test_a_repaired_aedat4_has_only_events_of_the_original(what, compression, ta
             if what != "cut":
                 assert ledger["written"] > len(events) // 4
     assert found_damage >= 34
+
+
+OURS = [n for n, fmt in FORMATS.items() if fmt.write and n not in ("hdf5", "parquet")]
+BLIND = ("aedat3", "es")  # where zeros within a packet, or all later times, are not told apart yet
+SENTENCES = {
+    "bytes": "every byte is as the format wants it",
+    "blocks": "changed bytes cannot be found",
+    "nothing": "neither changed bytes nor missing ones can be found for sure",
+}
+
+
+@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("what", BLOCKS)
+def test_a_repaired_copy_is_a_part_of_the_original_or_the_doctor_does_not_promise_it(
+    what, name, tmp_path
+):
+    fmt, out = FORMATS[name], tmp_path / "copy.aedat4"
+    events = recording(6000, (128, 128))
+    path = tmp_path / f"a{fmt.suffixes[0]}"
+    write(path, events, name, t0="first")
+    original = Events(events.t - events.t[0], events.x, events.y, events.p, events.size)
+    how = {"format": name, **({} if fmt.sized else {"size": "128x128"})}
+    sound = examine(path, **how)
+    assert (sound["level"], sound["damage"], sound["foreign"]) != ("damage", None, 0)
+    assert SENTENCES[fmt.reveals] in str(sound["findings"][0])
+    if (what == "removed" and fmt.reveals == "nothing") or (what == "zeroed" and name in BLIND):
+        return
+    whole, rng = path.read_bytes(), np.random.default_rng(2)
+    for at in rng.integers(len(whole) // 8, len(whole) - 4096, 8).tolist():
+        path.write_bytes(damaged(whole, what, at, 4096))
+        try:
+            ledger = repair(path, out, to="aedat4", overwrite=True, **how)
+        except FormatError:  # nothing can be read of it
+            continue
+        assert is_part(read(out), original)
+        assert what == "cut" or ledger["before"]["level"] == "damage"
+
+
+@pytest.mark.parametrize("name", ["aedat2", "dat", "atis", "spif"])
+def test_noise_is_found_and_its_copy_is_not_called_clean(name, tmp_path):
+    """Noise may make a clock of few bits wrap, which moves all later times."""
+    fmt, out = FORMATS[name], tmp_path / "copy.aedat4"
+    path = tmp_path / f"a{fmt.suffixes[0]}"
+    write(path, recording(30_000, (128, 128)), name, t0="first")
+    whole, noise = bytearray(path.read_bytes()), np.random.default_rng(3).bytes(4096)
+    at = len(whole) // 2
+    whole[at : at + 4096] = noise
+    path.write_bytes(whole)
+    how = {"format": name, **({} if fmt.sized else {"size": "128x128"})}
+    ledger = repair(path, out, to="aedat4", overwrite=True, **how)
+    assert ledger["before"]["level"] == "damage"
+    assert ledger["before"]["noise"] >= 8
+    assert not ledger["clean"]
+    assert "the copy is not clean" in ledger["notes"][-1]
+
+
+def test_clocks_that_are_set_back_and_recordings_without_order_are_not_foreign():
+    rng = np.random.default_rng(0)
+    n = 20_000
+    back = np.concatenate([np.arange(1000) * 100 + 10**7] * 20)
+    for t in (back, rng.permutation(n) * 10**4, np.repeat(np.arange(n // 16), 16)):
+        x, y, p = rng.integers(0, 99, n), rng.integers(0, 99, n), rng.integers(0, 2, n)
+        assert not foreign(Events(t, x, y, p, (99, 99)))[0].any()

@@ -24,7 +24,7 @@ def losses(
     size is that of the sensor; `how` are the reader's options and its format.
     """
     counts, notes = dict(formats.beside(path, **how)), []
-    before = FORMATS[how.get("format") or formats.guess(path).name]
+    before = formats.format_of(path, how.get("format"))
     fields = _lost_fields(_header(before, path), _header(FORMATS[name], out))
     if fields:
         counts["header fields"] = len(fields)

@@ -64,6 +64,8 @@ class Format:
     beside(path, **options) counts by name what is in the file and not among the events, as frames:
     what the reader does not count in its report because it never looks at it.
     sized says whether the format keeps the sensor's size.
+    reveals is what damage a reader is sure to find: that of single "bytes", by checksums; that of
+    "blocks" (zeroed, or missing), by lengths and tables; or "nothing", as any bytes are events.
     live(feed, report, into, *, strict, **options) yields the events of a recording that is still
     being made, as its bytes come (`_live.Feed`), an empty chunk first; a format without is read
     from standard input by way of a file.
@@ -83,6 +85,7 @@ class Format:
     folder: str | None = None
     beside: Callable[..., dict[str, int]] | None = None
     sized: bool = True
+    reveals: Literal["bytes", "blocks", "nothing"] = "nothing"
 
 
 FORMATS: Registry[Format] = Registry("file format", __name__, options=lambda entry: entry.stream)
@@ -167,7 +170,7 @@ def read(
     if _is_live(path, options):
         parts = [part.copy() for part in _stream(path, format, {**options, **asked}, report, None)]
     else:
-        fmt = _format(Path(path), format)
+        fmt = format_of(Path(path), format)
         asked["chunk"] = CHUNK if fmt.bound is None else max(1, fmt.bound(Path(path)))
         parts = list(_stream(path, fmt.name, {**options, **asked}, report, into))
     events = parts[0] if len(parts) == 1 else Events.concat(parts)
@@ -274,7 +277,7 @@ def info(
     if backward:
         warnings.append(f"backward steps of time: {backward:,}; read(sort=True) sorts")
     seconds = 0.0 if t0 is None or t1 is None else (t1 - t0) / 1e6
-    fmt = None if _is_live(path, options) else _format(Path(path), format)
+    fmt = None if _is_live(path, options) else format_of(Path(path), format)
     return {
         "path": str(path),
         "format": fmt.name if fmt else report.format,
@@ -304,7 +307,7 @@ def beside(path: str | Path, *, format: str | None = None, **options: Any) -> di
     The options are those of the reader. What the reader meets and leaves out is in its report.
     """
     path = Path(path)
-    fmt = _format(path, format)
+    fmt = format_of(path, format)
     if fmt.beside is None:
         return {}
     own = {key: options[key] for key in options.keys() & inspect.signature(fmt.beside).parameters}
@@ -317,7 +320,7 @@ def extra(path: str | Path, name: str, *, format: str | None = None) -> np.ndarr
     Raises UnknownName when the format has nothing of that name.
     """
     path = Path(path)
-    fmt = _format(path, format)
+    fmt = format_of(path, format)
     if name not in fmt.extras:
         raise unknown(f"extra of {fmt.name}", name, list(fmt.extras))
     return fmt.extras[name](path)
@@ -372,7 +375,7 @@ def _stream(
 
         return _live.stream(path, asked, format, report or Report(checksum=False), into)
     path = Path(path)
-    fmt = _format(path, format)
+    fmt = format_of(path, format)
     asked.pop("follow", None)
     bound = bind(fmt.stream, asked, fmt.name)
     if bound["chunk"] < 1:
@@ -381,7 +384,7 @@ def _stream(
     return fmt.stream(path, report, into or Columns(), **bound)
 
 
-def _format(path: Path, name: str | None) -> Format:
+def format_of(path: Path, name: str | None) -> Format:
     """The format named, or that of the file, which must be one and not be empty."""
     status = path.stat()
     if stat.S_ISDIR(status.st_mode):

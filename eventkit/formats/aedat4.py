@@ -325,5 +325,6 @@ FORMATS.register(
         extras={"frames": frames, "imu": imu, "triggers": triggers},
         live=live,
         beside=beside,
+        reveals="blocks",
     )
 )

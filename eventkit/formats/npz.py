@@ -382,6 +382,7 @@ NPZ = Format(
     detect=lambda head: head.startswith(ZIP),
     bound=bound,
     beside=beside,
+    reveals="bytes",
 )
 FORMATS.register(NPY)
 FORMATS.register(NPZ)

@@ -1,0 +1,25 @@
+"""Zeros in place of bytes: what a disk or an interrupted copy leaves where a block was lost.
+
+A sector of zeros is no events: the same pixel would have to fire dozens of times in one µs.
+"""
+
+import numpy as np
+
+from eventkit._jit import jit
+
+HOLE = 512  # bytes of a sector: so many zeros in a row are a hole
+
+
+@jit
+def find_hole(data: np.ndarray) -> tuple[int, int]:
+    """The first and the last + 1 of at least HOLE bytes in a row that are 0; -1, -1 if none are."""
+    for at in range(HOLE // 2, len(data), HOLE // 2):  # one of these lies in any hole
+        if data[at] == 0:
+            first, last = at, at + 1
+            while first > 0 and data[first - 1] == 0 and at - first < HOLE:
+                first -= 1
+            while last < len(data) and data[last] == 0:
+                last += 1
+            if last - first >= HOLE:
+                return first, last
+    return -1, -1
