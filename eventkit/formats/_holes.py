@@ -8,6 +8,7 @@ import numpy as np
 from eventkit._jit import jit
 
 HOLE = 512  # bytes of a sector: so many zeros in a row are a hole
+EDGE = 16  # zeros at an end of what belongs together are the rest of a hole
 
 
 @jit
@@ -23,3 +24,12 @@ def find_hole(data: np.ndarray) -> tuple[int, int]:
             if last - first >= HOLE:
                 return first, last
     return -1, -1
+
+
+@jit
+def in_hole(data: np.ndarray) -> bool:
+    """Whether bytes that belong together hold a hole, or end or begin in one."""
+    if len(data) < EDGE:
+        return False
+    edges = not data[:EDGE].any() or not data[-EDGE:].any()
+    return edges or find_hole(data)[0] >= 0
