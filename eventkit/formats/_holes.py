@@ -33,3 +33,15 @@ def in_hole(data: np.ndarray) -> bool:
         return False
     edges = not data[:EDGE].any() or not data[-EDGE:].any()
     return edges or find_hole(data)[0] >= 0
+
+
+@jit
+def first_zero(data: np.ndarray) -> int:
+    """Where a hole begins that is in a block, or goes on in the next one; -1 if none does."""
+    first = find_hole(data)[0]
+    if first >= 0:
+        return first
+    first = len(data)
+    while first > 0 and data[first - 1] == 0:
+        first -= 1
+    return first if len(data) - first >= EDGE else -1

@@ -30,6 +30,7 @@ from eventkit._jit import jit
 from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
 from eventkit.formats import FIRST, FORMATS, Format, Report, fill, limits
+from eventkit.formats._holes import first_zero
 from eventkit.formats._live import Feed, cut_off
 
 MAGIC = b"Event Stream"
@@ -66,7 +67,7 @@ def stream(
     with path.open("rb", buffering=0) as file:
         fd = file.fileno()
         kind, size, begin = _head(path, os.pread(fd, 20, 0))
-        end = os.fstat(fd).st_size
+        end = whole = os.fstat(fd).st_size
         room = max(1, min(chunk, (end - begin) // LEAST[kind]))
         state = np.zeros(1, STATE)
         buffer = np.empty(min(BLOCK, end), np.uint8)
@@ -76,6 +77,9 @@ def stream(
             block = buffer[: end - at]
             if (got := fill(fd, block, at)) < len(block):
                 raise FormatError(path, at + got, "the file became shorter while it was read")
+            if kind != GENERIC and (hole := first_zero(block)) >= 0:
+                end = _lost(path, at + hole, end, strict, report)
+                block = block[: end - at]
             used, why = 0, FULL
             while why == FULL:
                 if n == 0:
@@ -91,7 +95,7 @@ def stream(
             at += used
         if why in (CUT, DAMAGED):
             _stopped(path, fd, at, end, why, strict, report)
-        report.crc32c = crc if why == DONE else None
+        report.crc32c = crc if why == DONE and end == whole else None
     _tell(report, kind, state)
     if n or empty:
         yield into.events(n, size)
@@ -143,6 +147,17 @@ def _head(path: Path, head: bytes) -> tuple[int, tuple[int, int], int]:
     if not width or not height:
         raise FormatError(path, 16, f"the sensor's size is {width}x{height}, expected some pixels")
     return kind, (width, height), 20
+
+
+def _lost(path: Path, at: int, end: int, strict: bool, report: Report) -> int:
+    """Where events end that are sound, if zeros begin at a byte: all later times are unknown."""
+    reason = "bytes were replaced by zeros, and times are steps from event to event"
+    if strict:
+        raise FormatError(path, at, f"{reason}; strict=False reads what comes before")
+    report.counts["damaged places"] += 1
+    report.counts["skipped bytes"] += end - at
+    report.notes.append(f"at byte {at:,}: {reason}; what follows is left out")
+    return at
 
 
 def _stopped(
