@@ -127,6 +127,7 @@ def _readable(facts: dict[str, Any]) -> dict[str, Any]:
             "rate": facts["rate_hz"] and f"{number(facts['rate_hz'])} events/s",
             "x, y": f"up to {facts['x_max']}, {facts['y_max']}",
         }
-    counts = {name: f"{count:,}" for name, count in facts["counts"].items() if count}
+    left = {**facts["counts"], **{f"beside, {name}": n for name, n in facts["beside"].items()}}
+    counts = {name: f"{count:,}" for name, count in left.items() if count}
     header = facts.get("header", {})
     return shown | counts | {f"header {key}": value for key, value in header.items()}

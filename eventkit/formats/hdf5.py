@@ -46,6 +46,7 @@ from eventkit.formats._polarity import Polarity
 MAGIC = b"\x89HDF\r\n\x1a\n"
 DAMAGE = (OSError, KeyError, ValueError, TypeError, RuntimeError, OverflowError, AttributeError)
 CHANNELS = 700  # of the cochlea of SHD and SSC
+INDEXES = ("/ms_to_idx", "/ms_map_idx", "/t_offset", "/CD/indexes")
 TRIGGER = np.dtype([("t", np.int64), ("p", np.uint8), ("id", np.uint8)])
 
 
@@ -342,6 +343,24 @@ def header(path: Path) -> dict[str, Any]:
         return {"layout": _find(path, file, None, "left").layout, **said}
 
 
+def beside(
+    path: Path, *, camera: Literal["left", "right"] = "left", group: str | None = None
+) -> dict[str, int]:
+    """Datasets that are neither the events nor an index of them."""
+    import h5py
+
+    names: list[str] = []
+    with _opened(path) as file:
+        place = _find(path, file, group, camera).place
+        columns = place.dtype.names if isinstance(place, h5py.Dataset) else by_name(place).values()
+        used = {place.name, *(f"{place.name}/{name}".replace("//", "/") for name in columns or ())}
+        used |= {f"{place.name}/{name}" for name in ("times", "units")}
+        file.visititems(
+            lambda name, item: names.append(f"/{name}") if isinstance(item, h5py.Dataset) else None
+        )
+    return {"other datasets": sum(n not in used and not n.endswith(INDEXES) for n in names)}
+
+
 def triggers(path: Path) -> np.ndarray:
     """The external triggers of a Metavision file: (n,) with fields t (int64 µs), p, id (uint8)."""
     with _opened(path) as file:
@@ -387,5 +406,6 @@ FORMATS.register(
         bound=bound,
         header=header,
         extras={"triggers": triggers, "labels": labels, "keys": keys},
+        beside=beside,
     )
 )

@@ -330,6 +330,15 @@ def _size(arrays: dict[str, Array]) -> Size | None:
     return (width, height) if 0 < width <= 65536 and 0 < height <= 65536 else None
 
 
+def beside(path: Path) -> dict[str, int]:
+    """Arrays that are neither columns of the events nor their size."""
+    with damaged(path, DAMAGE), _arrays(path, Report(), strict=False) as arrays:
+        known = set(by_name(arrays).values()) | {"size"}
+        if not {"t", "x"} <= set(by_name(arrays)):  # pos and neg, or one table
+            known |= {"pos", "neg"} if {"pos", "neg"} <= set(arrays) else set(list(arrays)[:1])
+        return {"other arrays": len(set(arrays) - known)}
+
+
 def bound(path: Path) -> int:
     """At most so many events are in the file."""
     with damaged(path, DAMAGE), _arrays(path, Report(), strict=False) as arrays:
@@ -390,6 +399,7 @@ NPY = Format(
     write=write_npy,
     detect=lambda head: head.startswith(MAGIC),
     bound=bound,
+    sized=False,
 )
 NPZ = Format(
     name="npz",
@@ -399,6 +409,8 @@ NPZ = Format(
     write=write_npz,
     detect=lambda head: head.startswith(ZIP),
     bound=bound,
+    beside=beside,
+    reveals="bytes",
 )
 FORMATS.register(NPY)
 FORMATS.register(NPZ)

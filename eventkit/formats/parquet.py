@@ -114,6 +114,13 @@ def _table(path: Path, file: Any) -> Table:
     )
 
 
+def beside(path: Path) -> dict[str, int]:
+    """Columns that are not those of events."""
+    with _opened(path) as file:
+        names = file.schema_arrow.names
+        return {"other columns": len(names) - len(by_name(names))}
+
+
 def _rows(path: Path, file: Any) -> int:
     """The number of rows; FormatError unless the file says the same of its groups."""
     said = file.metadata
@@ -225,5 +232,6 @@ FORMATS.register(
         detect=lambda head: head.startswith(MAGIC),
         bound=bound,
         header=header,
+        beside=beside,
     )
 )

@@ -218,6 +218,13 @@ def header(path: Path) -> dict[str, Any]:
         return {"topics": dict(_access(path)[1](path))}
 
 
+def beside(path: Path, *, topic: str | None = None) -> dict[str, int]:
+    """Topics that are not that of the events."""
+    with damaged(path, DAMAGE):
+        read = _bag(path, topic).topic
+        return {"other topics": sum(name != read for name, _ in _access(path)[1](path))}
+
+
 def _bag(path: Path, topic: str | None) -> Bag:
     """The messages of the topic asked for, or of the only one with events."""
     version, topics, messages = _access(path)
@@ -326,5 +333,6 @@ FORMATS.register(
         detect=lambda head: head.startswith((BAG, SQLITE, MCAP)),
         header=header,
         folder="metadata.yaml",
+        beside=beside,
     )
 )

@@ -25,7 +25,7 @@ import numpy as np
 from eventkit._jit import jit
 from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
-from eventkit.formats import FORMATS, Format, Report, fill, limits, parse_size
+from eventkit.formats import FIRST, FORMATS, Format, Report, fill, limits, parse_size
 from eventkit.formats._live import Feed, cut_off, sensor_of
 
 WORD, BLOCK = 4, 1 << 19
@@ -140,12 +140,13 @@ def write(file: BinaryIO, chunks: Iterable[Events]) -> None:
             raise OptionError(f"spif holds coordinates below 32,768, found x {x}, y {y}")
         first = int(events.t[0])
         if last is None and not 0 <= first < WRAP:
-            raise OptionError(f"spif holds a first time from 0 to 2^32 - 1 µs, found {first}")
+            reason = f"spif holds a first time from 0 to 2^32 - 1 µs, found {first}"
+            raise OptionError(f"{reason}: {FIRST}")
         steps = np.diff(events.t, prepend=first if last is None else last)
         bad = np.flatnonzero((steps < -HALF) | (steps >= HALF))
         if len(bad):
             reason = f"spif holds steps of time below 2^31 µs, found one to {events.t[bad[0]]} µs"
-            raise OptionError(f"{reason}: subtract the first time, or cut the recording")
+            raise OptionError(f"{reason}: {FIRST}, or cut the recording")
         last = int(events.t[-1])
         words = np.empty((len(events), 2), "<u4")
         words[:, 0] = events.x.astype(np.uint32) << 16 | events.p.astype(np.uint32) << 15
@@ -201,5 +202,6 @@ FORMATS.register(
         write=write,
         bound=bound,
         live=live,
+        sized=False,
     )
 )
