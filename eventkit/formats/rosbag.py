@@ -14,9 +14,15 @@ each number at a multiple of its size from there):
         evt3      words as in evt3, whose state goes on from message to message
         mono      uint64: 0-31 ns after the base | 32-47 x | 48-62 y | 63 p
         trigger   like mono, of an external input: counted
+        libcaer   uint32: 0 valid | 1 p | 2-16 y | 17-31 x, then int32: the low 31 bits of the time
+                  [µs], which is added to the base and wraps within a message
+        libcaer_cmp  uint16, whose bits 12-15 are its type; the time [µs] counts from the base
+                  0 high part of the time, 1 its low 12 bits, 2 column: 0-10 x,
+                  3 event: 0-10 y | 11 p, 4 row of vectors: 0-10 y | 11 p,
+                  5 vector: bit i of 0-7 is an event at row + i; the row then moves on by 8
 
 Times are whole µs: a rest of ns is cut off. Sources: https://github.com/uzh-rpg/rpg_dvs_ros,
-https://github.com/ros-event-camera/event_camera_msgs
+https://github.com/ros-event-camera/event_camera_msgs and event_camera_codecs
 """
 
 import contextlib
@@ -34,15 +40,13 @@ from eventkit.errors import FormatError, MissingExtra, OptionError
 from eventkit.events import Columns, Events
 from eventkit.formats import FORMATS, Format, Report
 from eventkit.formats._columns import Asked, Block, Table, damaged, events
-from eventkit.formats._prophesee import SLACK, STATE, TRIGGER
-from eventkit.formats._prophesee_read import COUNTS
-from eventkit.formats.evt3 import CODE
+from eventkit.formats._rosbag_packets import Decoder, UnknownEncoding
 
 BAG, SQLITE, MCAP = b"#ROSBAG V2.0\n", b"SQLite format 3\0", b"\x89MCAP0\r\n"
 ZSTD, LARGEST = b"\x28\xb5\x2f\xfd", 1 << 28  # of a compressed message: magic, bytes in it
 LISTS = {"dvs_msgs/msg/EventArray", "prophesee_event_msgs/msg/EventArray"}
 PACKETS = {"event_camera_msgs/msg/EventPacket", "event_array_msgs/msg/EventArray"}
-DIRECT = ("mono", "trigger")
+UNKNOWN = "messages of an unknown encoding"
 FIELDS = ("x", "y", "s", "ns", "p")
 KINDS = ("<u2", "<u2", "<u4", "<u4", "u1")
 PACKED = np.dtype([*zip(FIELDS, KINDS, strict=True)])
@@ -112,23 +116,6 @@ class Bag:
         return Message.of(data, self.version)
 
 
-class Words:
-    """A decoder of EVT3 whose state goes on from message to message."""
-
-    def __init__(self) -> None:
-        self.states = np.zeros(1, STATE)
-
-    def decode(self, words: np.ndarray) -> Block:
-        """The events in words."""
-        n, _, _ = CODE.measure(words, self.states.copy())
-        block = tuple(np.empty(n + SLACK, kind) for kind in ("i8", "u2", "u2", "u1"))
-        self.states["marked"] = 0
-        marks = np.empty(len(words), TRIGGER)
-        CODE.decode(words, 0, self.states, *block, 0, n + 1, marks)
-        t, x, y, p = (column[:n] for column in block)
-        return t, x, y, p
-
-
 def stream(
     path: Path,
     report: Report,
@@ -141,9 +128,10 @@ def stream(
     size: str | None = None,
     topic: str | None = None,
 ) -> Iterator[Events]:
-    """Events of one topic, of the only one that has events unless told.
+    """Events of one topic, by default of the only one that has events.
 
-    Counts: what `evt3` counts, triggers; with strict=False also damaged messages.
+    Counts: what `evt3` counts, triggers, invalid events; with strict=False also damaged messages
+    and messages of an unknown encoding.
     """
     with damaged(path, DAMAGE):
         bag = _bag(path, topic)
@@ -156,25 +144,31 @@ def stream(
 
 def _blocks(bag: Bag, report: Report, strict: bool) -> Iterator[Block]:
     """The events of each message; what is left out is counted when all are read."""
-    words = Words()
+    decoder = Decoder()
     counts: Counter[str] = Counter()
+    number = -1
     for number, data in enumerate(bag.messages()):
         try:
             message = bag.open(data)
             message.head(bag.version)
-            block = _packet(message, words, counts) if bag.packets else _list(message)
+            block = _packet(message, decoder) if bag.packets else _list(message)
         except ValueError as error:
+            unknown = isinstance(error, UnknownEncoding)
             if strict:
-                reason = f"message {number:,} of {bag.topic} is damaged: {error}"
+                fault = str(error) if unknown else f"is damaged: {error}"
+                reason = f"message {number:,} of {bag.topic} {fault}"
                 raise FormatError(
                     bag.path, None, f"{reason}; strict=False leaves it out"
                 ) from error
-            counts["damaged messages"] += 1
+            counts[UNKNOWN if unknown else "damaged messages"] += 1
+            if unknown:
+                example = str(error)
             continue
         if block is not None:
             yield block
-    for field, name in COUNTS.items():
-        counts[name] += int(words.states[field][0])
+    if counts[UNKNOWN] == number + 1 > 0:
+        raise FormatError(bag.path, None, f"every message of {bag.topic} {example}")
+    counts.update(decoder.counted())
     report.counts.update({name: n - report.counts[name] for name, n in counts.items() if n})
 
 
@@ -192,24 +186,13 @@ def _list(message: Message) -> Block:
     return t, rows["x"], rows["y"], rows["p"]
 
 
-def _packet(message: Message, words: Words, counts: Counter[str]) -> Block | None:
+def _packet(message: Message, decoder: Decoder) -> Block | None:
     """The events of a coded message."""
     message.number(8)
     base = message.number(8)
     encoding, big = message.text(), message.number(1)
     data = message.bytes(message.number(4))
-    order = ">" if big else "<"
-    if encoding == "evt3":
-        return words.decode(np.frombuffer(data, f"{order}u2").astype("<u2"))
-    found = np.frombuffer(data, f"{order}u8").astype(np.uint64) if encoding in DIRECT else None
-    if found is None:
-        raise ValueError(f"its encoding is {encoding!r:.20}, expected evt3, mono or trigger")
-    if encoding == "trigger":
-        counts["triggers"] += len(found)
-        return None
-    t = (found & 0xFFFFFFFF).astype(np.int64)
-    t = base // 1000 + (t + base % 1000) // 1000
-    return t, found >> 32 & 0xFFFF, found >> 48 & 0x7FFF, found >> 63
+    return decoder.decode(encoding, data, base, ">" if big else "<")
 
 
 def header(path: Path) -> dict[str, Any]:
