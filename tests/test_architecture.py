@@ -74,6 +74,7 @@ MAY_USE: dict[str, set[str]] = {
     "bokeh": {"convert"},
     "lz4": {"formats"},
     "rosbags": {"formats"},
+    "ruamel": {"formats"},  # comes with rosbags
     "zstandard": {"formats"},
     "torch": LEARNING,
     "matplotlib": {"evaluate"},
@@ -100,6 +101,7 @@ LAZY = {
     "h5py",
     "pyarrow",
     "rosbags",
+    "ruamel",
     "obstore",
     "nir",
     "onnxscript",

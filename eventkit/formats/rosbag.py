@@ -1,5 +1,5 @@
 """ROS bags: version 1 (.bag), version 2 (.db3, .mcap, or a folder of such files with its
-metadata.yaml), through the library rosbags.
+metadata.yaml).
 
 Messages of one topic that hold events, little endian (in version 2 after 4 bytes that say so, and
 each number at a multiple of its size from there):
@@ -29,21 +29,20 @@ import contextlib
 import sqlite3
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from eventkit.errors import FormatError, MissingExtra, OptionError
+from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
 from eventkit.formats import FORMATS, Format, Report
 from eventkit.formats._columns import Asked, Block, Table, damaged, events
+from eventkit.formats._rosbag_files import MAGICS, METADATA, Reader, opened
 from eventkit.formats._rosbag_packets import Decoder, UnknownEncoding
 
-BAG, SQLITE, MCAP = b"#ROSBAG V2.0\n", b"SQLite format 3\0", b"\x89MCAP0\r\n"
-ZSTD, LARGEST = b"\x28\xb5\x2f\xfd", 1 << 28  # of a compressed message: magic, bytes in it
 LISTS = {"dvs_msgs/msg/EventArray", "prophesee_event_msgs/msg/EventArray"}
 PACKETS = {"event_camera_msgs/msg/EventPacket", "event_array_msgs/msg/EventArray"}
 UNKNOWN = "messages of an unknown encoding"
@@ -106,14 +105,17 @@ class Bag:
     """The messages of one topic: `packets` are coded, others list their events."""
 
     path: Path
-    version: int
+    reader: Reader
     topic: str
     packets: bool
-    messages: Callable[[], Iterable[bytes]]
+
+    def messages(self) -> Iterator[bytes]:
+        """All messages."""
+        return self.reader.messages(self.topic)
 
     def open(self, data: bytes) -> Message:
         """A message, to be read from its begin."""
-        return Message.of(data, self.version)
+        return Message.of(data, self.reader.version)
 
 
 def stream(
@@ -127,19 +129,29 @@ def stream(
     strict: bool,
     size: str | None = None,
     topic: str | None = None,
+    inflate: float | None = None,
 ) -> Iterator[Events]:
     """Events of one topic, by default of the only one that has events.
+
+    inflate is how many times its size a compressed bag may inflate to, beyond 256 MiB [100].
 
     Counts: what `evt3` counts, triggers, invalid events; with strict=False also damaged messages
     and messages of an unknown encoding.
     """
     with damaged(path, DAMAGE):
-        bag = _bag(path, topic)
-        first = next(iter(bag.messages()), None)
-        sides = (0, 0) if first is None else bag.open(first).head(bag.version)
-        seen = sides if all(0 < side <= 65536 for side in sides) else None
-        table = Table(lambda: _blocks(bag, report, strict), chunk, seen, "us")
+        reader = opened(path, strict, inflate)
+        bag = Bag(path, reader, *_chosen(path, reader.topics(), topic))
+        table = Table(lambda: _blocks(bag, report, strict), chunk, _size(bag), "us")
         yield from events(path, report, into, table, Asked(chunk, start, stop, strict, size))
+
+
+def _size(bag: Bag) -> tuple[int, int] | None:
+    """The sensor's size in the first sound message; None if it does not have it."""
+    for data in bag.messages():
+        with contextlib.suppress(ValueError):
+            sides = bag.open(data).head(bag.reader.version)
+            return sides if all(0 < side <= 65536 for side in sides) else None
+    return None
 
 
 def _blocks(bag: Bag, report: Report, strict: bool) -> Iterator[Block]:
@@ -150,7 +162,7 @@ def _blocks(bag: Bag, report: Report, strict: bool) -> Iterator[Block]:
     for number, data in enumerate(bag.messages()):
         try:
             message = bag.open(data)
-            message.head(bag.version)
+            message.head(bag.reader.version)
             block = _packet(message, decoder) if bag.packets else _list(message)
         except ValueError as error:
             unknown = isinstance(error, UnknownEncoding)
@@ -169,6 +181,7 @@ def _blocks(bag: Bag, report: Report, strict: bool) -> Iterator[Block]:
     if counts[UNKNOWN] == number + 1 > 0:
         raise FormatError(bag.path, None, f"every message of {bag.topic} {example}")
     counts.update(decoder.counted())
+    report.notes += [one for one in bag.reader.losses if one not in report.notes]
     report.counts.update({name: n - report.counts[name] for name, n in counts.items() if n})
 
 
@@ -198,13 +211,11 @@ def _packet(message: Message, decoder: Decoder) -> Block | None:
 def header(path: Path) -> dict[str, Any]:
     """The topics and the types of their messages."""
     with damaged(path, DAMAGE):
-        return {"topics": dict(_access(path)[1](path))}
+        return {"topics": dict(opened(path, strict=False).topics())}
 
 
-def _bag(path: Path, topic: str | None) -> Bag:
-    """The messages of the topic asked for, or of the only one with events."""
-    version, topics, messages = _access(path)
-    known = topics(path)
+def _chosen(path: Path, known: list[tuple[str, str]], topic: str | None) -> tuple[str, bool]:
+    """The topic asked for, or the only one with events, and whether its messages are packets."""
     fitting = [(name, kind) for name, kind in known if kind in LISTS | PACKETS]
     chosen = [pair for pair in fitting if topic in (None, pair[0])]
     there = ", ".join(f"{name} ({kind})" for name, kind in known) or "none"
@@ -216,88 +227,7 @@ def _bag(path: Path, topic: str | None) -> Bag:
     if len(chosen) > 1:
         names = ", ".join(name for name, _ in chosen)
         raise OptionError(f"{path} has events on several topics: topic= chooses one of {names}")
-    name, kind = chosen[0]
-    return Bag(path, version, name, kind in PACKETS, lambda: messages(path, name))
-
-
-def _access(path: Path) -> tuple[int, Callable[..., Any], Callable[..., Any]]:
-    """Version of a bag, and functions for its topics (names and types) and its messages."""
-    if path.is_dir():
-        return 2, _topics, _messages
-    with path.open("rb") as file:
-        head = file.read(16)
-    if head.startswith(SQLITE):
-        return 2, _topics_of_sqlite, _messages_of_sqlite
-    if head.startswith((BAG, MCAP)):
-        return 1 if head.startswith(BAG) else 2, _topics, _messages
-    raise FormatError(path, 0, f"starts with {head!r}, expected {BAG!r}, {SQLITE!r} or {MCAP!r}")
-
-
-@contextlib.contextmanager
-def _database(path: Path) -> Iterator[sqlite3.Connection]:
-    database = sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1&mode=ro", uri=True)
-    with contextlib.closing(database):
-        yield database
-
-
-def _topics_of_sqlite(path: Path) -> list[tuple[str, str]]:
-    with _database(path) as database:
-        return [(str(a), str(b)) for a, b in database.execute("SELECT name, type FROM topics")]
-
-
-def _messages_of_sqlite(path: Path, topic: str) -> Iterator[bytes]:
-    """Messages in order of time; in bags that compress each message, they are unpacked."""
-    query = (
-        "SELECT data FROM messages WHERE topic_id IN (SELECT id FROM topics WHERE name = ?) "
-        "ORDER BY timestamp, id"
-    )
-    with _database(path) as database:
-        for (data,) in database.execute(query, (topic,)):
-            if not isinstance(data, bytes):
-                raise ValueError("a message is no bytes")
-            yield _unpacked(data) if data.startswith(ZSTD) else data
-
-
-def _unpacked(data: bytes) -> bytes:
-    import zstandard
-
-    try:
-        if zstandard.frame_content_size(data) > LARGEST:
-            raise ValueError("a message is too large to be true")
-        return zstandard.ZstdDecompressor().decompress(data, max_output_size=LARGEST)
-    except zstandard.ZstdError as error:
-        raise ValueError(str(error)) from error
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """The bag as rosbags has it, whose errors become FormatError."""
-    try:
-        from rosbags import rosbag1, rosbag2
-    except ImportError as error:
-        raise MissingExtra(f"{path}: ROS bags need pip install 'eventkit[formats]'") from error
-    kinds = (rosbag1.ReaderError, rosbag2.ReaderError)
-    with damaged(path, kinds), (_reader(path, rosbag1, rosbag2))(path) as bag:
-        yield bag
-
-
-def _reader(path: Path, rosbag1: Any, rosbag2: Any) -> Any:
-    if path.is_dir():
-        return rosbag2.Reader
-    with path.open("rb") as file:
-        return rosbag1.Reader if file.read(len(BAG)) == BAG else rosbag2.Reader
-
-
-def _topics(path: Path) -> list[tuple[str, str]]:
-    with _opened(path) as bag:
-        return sorted({(c.topic, c.msgtype) for c in bag.connections})
-
-
-def _messages(path: Path, topic: str) -> Iterator[bytes]:
-    with _opened(path) as bag:
-        chosen = [c for c in bag.connections if c.topic == topic]
-        for _, _, data in bag.messages(chosen):
-            yield bytes(data)
+    return chosen[0][0], chosen[0][1] in PACKETS
 
 
 FORMATS.register(
@@ -306,8 +236,8 @@ FORMATS.register(
         title="ROS bags of version 1 and 2 (.bag, .db3, .mcap, folders)",
         suffixes=(".bag", ".db3", ".mcap"),
         stream=stream,
-        detect=lambda head: head.startswith((BAG, SQLITE, MCAP)),
+        detect=lambda head: head.startswith(MAGICS),
         header=header,
-        folder="metadata.yaml",
+        folder=METADATA,
     )
 )
