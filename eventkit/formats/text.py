@@ -35,7 +35,7 @@ from eventkit.formats import (
     parse_size,
 )
 from eventkit.formats._columns import Size, Unit, by_name, guess_columns, parse_columns
-from eventkit.formats._live import Feed, sensor_of
+from eventkit.formats._live import Feed, cut_off, sensor_of
 from eventkit.formats._text_parse import BAD, SCALE, parse
 from eventkit.formats._text_write import write
 
@@ -128,7 +128,8 @@ def live(
     feed.use(layout.begin)
     yield Events.empty(sensor)
     for _, ended in feed.to_the_end():
-        lines, used = _whole(feed, ended)
+        # Where we stopped while lines came, the last one may lack digits.
+        lines, used = _whole(feed, ended and feed.stop in (None, "idle"))
         k = 0
         while k < len(lines):
             into.reserve(ROOM)
@@ -141,6 +142,7 @@ def live(
                 k = _skip(path, lines, k, feed.offset, layout, report, number)
             yield into.events(n, sensor)
         feed.use(used)
+    cut_off(feed, report, strict, "a line")
 
 
 def _whole(feed: Feed, last: bool) -> tuple[np.ndarray, int]:
