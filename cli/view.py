@@ -9,6 +9,7 @@ import click
 import numpy as np
 
 from eventkit import formats, representations, viz
+from eventkit._write import check_target
 from eventkit.events import Events
 from eventkit.formats import Report
 from eventkit.registry import format_spec
@@ -41,6 +42,7 @@ class View:
 @click.option("--sample", type=click.IntRange(0), help="Number of the sample.  [default: 0]")
 @click.option("--fps", type=click.FloatRange(0.1, 50), default=10, show_default=True)
 @click.option("--light", is_flag=True, help="A white ground.")
+@click.option("--overwrite", is_flag=True, help="Replace the picture if it exists.")
 def command(
     path: Path,
     out: Path | None,
@@ -48,6 +50,7 @@ def command(
     sample: int | None,
     fps: float,
     light: bool,
+    overwrite: bool,
     **cut: Any,
 ) -> None:
     """Draw PATH, a recording or a store, as a PNG sheet of all frames or as a GIF.
@@ -63,6 +66,7 @@ def command(
         _refuse({"split": split, "sample": sample}, "a recording has no")
         view = _of_recording(path, **cut)
     out = out or Path(f"{view.name}.png")
+    check_target(out, overwrite)
     theme: viz.Theme = "light" if light else "dark"
     if out.suffix.lower() == ".gif":
         viz.animate(view.frames, out, fps=fps, theme=theme)

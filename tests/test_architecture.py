@@ -10,7 +10,7 @@ import pytest
 import eventkit
 
 ROOT = Path(__file__).parents[1]
-BASE = {"errors", "plugins", "registry", "_jit"}
+BASE = {"errors", "plugins", "registry", "_jit", "_write"}
 DATA = {"events", "formats", "transforms", "representations"}
 
 # Room of the house -> the rooms it may import, beside BASE and itself.
@@ -21,6 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "plugins": set(),
     "registry": set(),
     "_jit": set(),
+    "_write": set(),
     "events": set(),
     "formats": {"events"},
     "boxes": set(),

@@ -2,7 +2,6 @@
 
 import os
 import re
-import secrets
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,6 +12,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from eventkit._write import whole
 from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
 from eventkit.registry import Registry, bind, unknown
@@ -173,15 +173,17 @@ def write(
 ) -> None:
     """Write events, or chunks of them, in the format named or that of the suffix.
 
-    The file appears under its name only when it is complete. A path udp://HOST:PORT sends them as
-    words of `spif`, with speed=1 at the pace of their times, with times=False without them. Raises
-    OptionError when the format cannot hold the events.
+    The file appears under its name only when it is complete, in place of a regular file that was
+    there. A path udp://HOST:PORT sends them as words of `spif`, with speed=1 at the pace of their
+    times, with times=False without them. Raises OptionError when the format cannot hold the events
+    or something else than a file is there.
     """
     if isinstance(path, str) and path.startswith("udp://"):
         from eventkit.formats import _live
 
         parts = _of_one_size([events] if isinstance(events, Events) else events)
-        return _live.send(path, parts, format, options)
+        _live.send(path, parts, format, options)
+        return
     path = Path(path)
     fmt = FORMATS[format] if format else _by_suffix(path)
     if fmt.write is None:
@@ -191,14 +193,8 @@ def write(
     first = next(parts, None)
     if first is None:
         raise OptionError("no events to write: give at least one (maybe empty) chunk")
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with temporary.open("xb") as file:
-            fmt.write(file, _of_one_size(chain([first], parts)), **bound)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with whole(path) as temporary, temporary.open("xb") as file:
+        fmt.write(file, _of_one_size(chain([first], parts)), **bound)
 
 
 def info(
