@@ -15,6 +15,8 @@ import click
 
 from eventkit.registry import parse_spec
 
+from ._terminal import drawing, visible
+
 UNITS_US = {"us": 1, "µs": 1, "ms": 1_000, "s": 1_000_000, "min": 60_000_000, "": 1}
 
 
@@ -282,8 +284,8 @@ def _print_rich(head: Sequence[str], rows: list[list[str]], numeric: list[bool])
     for name, right in zip(head, numeric, strict=True):
         table.add_column(name, justify="right" if right else "left", no_wrap=right)
     for row in rows:
-        table.add_row(*map(escape, row))
-    Console().print(table)
+        table.add_row(*(escape(visible(cell)) for cell in row))
+    Console(file=drawing(sys.stdout)).print(table)
 
 
 class Bar(Protocol):
