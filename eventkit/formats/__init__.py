@@ -1,5 +1,6 @@
 """Bytes <-> chunks of Events: one module per file format, found by scanning this folder."""
 
+import inspect
 import os
 import re
 import stat
@@ -55,7 +56,8 @@ class Format:
     detect(head) says whether the first 64 KiB are of this format; a format without is known by
     its suffix.
     bound(path) is an upper limit of the number of events, for exact allocation.
-    header(path) is what the file says of itself.
+    header(path, **options) is what the file says of itself; its keyword arguments are those
+    options of the reader without which it could not be read.
     extras has functions of a path that give what is beside the events, as triggers.
     live(feed, report, into, *, strict, **options) yields the events of a recording that is still
     being made, as its bytes come (`_live.Feed`), an empty chunk first; a format without is read
@@ -70,7 +72,7 @@ class Format:
     write: Callable[..., None] | None = None
     detect: Callable[[bytes], bool] | None = None
     bound: Callable[[Path], int] | None = None
-    header: Callable[[Path], dict[str, Any]] | None = None
+    header: Callable[..., dict[str, Any]] | None = None
     extras: Mapping[str, Callable[[Path], np.ndarray]] = field(default_factory=dict)
     live: Callable[..., Iterator[Events]] | None = None
     folder: str | None = None
@@ -250,8 +252,17 @@ def info(
         "out_of_bounds": outside,
         "counts": dict(report.counts),
         "warnings": warnings,
-        "header": fmt.header(Path(path)) if fmt and fmt.header else {},
+        "header": _header(fmt, Path(path), options) if fmt else {},
     }
+
+
+def _header(fmt: Format, path: Path, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file says of itself, read with those of the reader's options that matter to it."""
+    if fmt.header is None:
+        return {}
+    taken = inspect.signature(fmt.header).parameters
+    chosen = {name: value for name, value in options.items() if name in taken}
+    return fmt.header(path, **(bind(fmt.header, chosen, fmt.name) if chosen else {}))
 
 
 def extra(path: str | Path, name: str, *, format: str | None = None) -> np.ndarray:

@@ -293,13 +293,15 @@ def bound(path: Path) -> int:
     return most
 
 
-def header(path: Path) -> dict[str, Any]:
+def header(
+    path: Path, *, camera: Literal["left", "right"] = "left", group: str | None = None
+) -> dict[str, Any]:
     """The layout, the root's attributes, and of SHD and SSC the number of recordings."""
     with _opened(path) as file:
         said = {name: _text(value) for name, value in file.attrs.items()}
         if "spikes/times" in file:
             return {"layout": "shd", "recordings": len(file["spikes/times"]), **said}
-        return {"layout": _find(path, file, None, "left").layout, **said}
+        return {"layout": _find(path, file, group, camera).layout, **said}
 
 
 def triggers(path: Path) -> np.ndarray:

@@ -328,10 +328,10 @@ def bound(path: Path) -> int:
     return lines
 
 
-def header(path: Path) -> dict[str, str]:
+def header(path: Path, *, unit: Unit | None = None, columns: str | None = None) -> dict[str, str]:
     """The columns and the unit of the times, as the reader takes them."""
     with path.open("rb", buffering=0) as file:
-        layout = _layout(path, os.pread(file.fileno(), HEAD, 0), None, None)
+        layout = _layout(path, os.pread(file.fileno(), HEAD, 0), unit, columns)
     return {"columns": layout.order, "unit": layout.unit}
 
 
