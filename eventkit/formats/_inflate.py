@@ -53,8 +53,12 @@ class Budget:
             if decoder.eof or (decoder.needs_input and not part):
                 return b"".join(parts)
 
-    def copy(self, source: BinaryIO, target: BinaryIO) -> None:
-        """Copy a stream that inflates as it is read."""
+    def copy(self, source: BinaryIO, target: BinaryIO, size: int | None = None) -> None:
+        """Copy a stream that inflates as it is read; ValueError if it has more than size bytes."""
+        n = 0
         while part := source.read(BLOCK):
             self.take(len(part))
+            n += len(part)
+            if size is not None and n > size:
+                raise ValueError(f"a chunk inflates to more than the {size:,} bytes it states")
             target.write(part)

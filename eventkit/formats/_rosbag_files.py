@@ -12,10 +12,11 @@ from eventkit.formats._columns import damaged
 from eventkit.formats._inflate import Budget
 from eventkit.formats._rosbag1 import MAGIC as BAG
 from eventkit.formats._rosbag1 import Bag1
+from eventkit.formats._rosbag_mcap import MAGIC as MCAP
+from eventkit.formats._rosbag_mcap import McapBag
 from eventkit.formats._rosbag_sqlite import MAGIC as SQLITE
 from eventkit.formats._rosbag_sqlite import ZSTD, SqliteBag
 
-MCAP = b"\x89MCAP0\r\n"
 MAGICS = (BAG, SQLITE, MCAP)
 METADATA = "metadata.yaml"
 
@@ -47,36 +48,6 @@ def opened(path: Path, strict: bool = True, times: float | None = None) -> Reade
             reader: Reader = kind(path, strict, Budget(path, path.stat().st_size, times))
             return reader
     raise FormatError(path, 0, f"starts with {head!r}, expected {BAG!r}, {SQLITE!r} or {MCAP!r}")
-
-
-class McapBag:
-    """The topics and messages of an .mcap file, through the library rosbags."""
-
-    version = 2
-
-    def __init__(self, path: Path, strict: bool, budget: Budget) -> None:
-        self.losses: list[str] = []
-        self._path = path
-
-    def topics(self) -> list[tuple[str, str]]:
-        with self._opened() as bag:
-            return sorted({(c.topic, c.msgtype) for c in bag.connections})
-
-    def messages(self, topic: str) -> Iterator[bytes]:
-        with self._opened() as bag:
-            chosen = [c for c in bag.connections if c.topic == topic]
-            for _, _, data in bag.messages(chosen):
-                yield bytes(data)
-
-    @contextlib.contextmanager
-    def _opened(self) -> Iterator[Any]:
-        try:
-            from rosbags import rosbag2
-        except ImportError as error:
-            reason = "bags in MCAP need pip install 'eventkit[formats]'"
-            raise MissingExtra(f"{self._path}: {reason}") from error
-        with damaged(self._path, (rosbag2.ReaderError,)), rosbag2.Reader(self._path) as bag:
-            yield bag
 
 
 class FolderBag:

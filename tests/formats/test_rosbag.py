@@ -279,23 +279,24 @@ def test_a_topic_is_chosen_when_there_are_several(tmp_path, version):
     assert FORMATS["rosbag"].header(path) == {"topics": {"/left": kind, "/right": kind}}
 
 
-def sources(folder, version):
-    bag = Bag(version)
+def sources(folder, kind):
+    bag = Bag(1 if kind == "bag" else 2)
     for part in PARTS[:3]:
         bag.events(part)
-    bag.save(folder).rename(folder / ("source.bag" if version == 1 else "source.db3"))
+    storage = rosbag2.StoragePlugin.MCAP if kind == "mcap" else None
+    bag.save(folder, storage=storage).rename(folder / f"source.{kind}")
 
 
-@pytest.mark.parametrize("version", [1, 2])
-def test_some_damaged_bags_are_refused_in_a_process_of_their_own(tmp_path, version):
-    sources(tmp_path, version)
+@pytest.mark.parametrize("kind", ["bag", "db3", "mcap"])
+def test_some_damaged_bags_are_refused_in_a_process_of_their_own(tmp_path, kind):
+    sources(tmp_path, kind)
     assert not lost(tmp_path, range(60), "rosbag")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("version", [1, 2])
-def test_many_damaged_bags_are_refused_in_a_process_of_their_own(tmp_path, version):
-    sources(tmp_path, version)
+@pytest.mark.parametrize("kind", ["bag", "db3", "mcap"])
+def test_many_damaged_bags_are_refused_in_a_process_of_their_own(tmp_path, kind):
+    sources(tmp_path, kind)
     assert not lost(tmp_path, range(60, 4000), "rosbag")
 
 

@@ -335,3 +335,76 @@ def test_doctor_repairs_a_bag_that_is_cut_off(tmp_path, run, version):
     found = read(copy)
     assert len(found) > N / 4
     assert is_part(found, EVENTS)
+
+
+def mcap(folder, compression=None):
+    """A bag in MCAP with several chunks."""
+    bag = Bag(2)
+    for i in range(0, N, 30):
+        bag.events(slice(i, i + 30))
+    folder = folder / "bag"
+    writer = rosbag2.Writer(folder, version=9, storage_plugin=rosbag2.StoragePlugin.MCAP)
+    if compression:
+        writer.set_compression(compression, rosbag2.CompressionFormat.ZSTD)
+    with writer:
+        topic, kind, _ = bag.messages[0]
+        known = writer.add_connection(topic, kind, typestore=bag.store)
+        for i, (_, _, message) in enumerate(bag.messages):
+            writer.write(known, i, bag.store.serialize_cdr(message, kind))
+            if i % 5 == 4:
+                writer.storage.close_chunk()
+    return next(folder.glob("*.mcap"))
+
+
+MODES = [None, rosbag2.CompressionMode.STORAGE]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_bag_in_mcap_that_is_cut_off_keeps_the_events_before_the_cut(tmp_path, mode):
+    path = mcap(tmp_path, mode)
+    data, most = path.read_bytes(), 0
+    assert read(path) == EVENTS
+    for cut in sorted(np.random.default_rng(0).integers(100, len(data), 60).tolist()):
+        path.write_bytes(data[:cut])
+        with pytest.raises(FormatError, match="not closed or is cut off"):
+            read(path)
+        try:
+            found = read(path, strict=False)
+        except FormatError:
+            assert most == 0  # not even a topic is there
+            continue
+        assert found == EVENTS[: len(found)]
+        assert len(found) >= most
+        most = len(found)
+    assert most == N
+
+
+def test_a_bag_in_mcap_with_a_hole_keeps_events_on_both_sides(tmp_path):
+    """Compressed: zeros in plain chunks, which are written without a checksum, are events too."""
+    path = mcap(tmp_path, rosbag2.CompressionMode.STORAGE)
+    data = path.read_bytes()
+    some = 0
+    for at in range(100, len(data) - 2500, 500):
+        path.write_bytes(data[:at] + bytes(300) + data[at + 300 :])
+        try:
+            report = Report()
+            found = read(path, strict=False, report=report)
+        except FormatError:
+            continue
+        assert is_part(found, EVENTS)
+        some += N / 2 < len(found) < N and any("at byte" in note for note in report.notes)
+    assert some > 3
+
+
+def test_a_bag_in_mcap_inflates_only_so_far(tmp_path, monkeypatch):
+    path = mcap(tmp_path, rosbag2.CompressionMode.STORAGE)
+    monkeypatch.setattr(_inflate, "FREE", 0)
+    for strict in (True, False):
+        with pytest.raises(FormatError, match=r"inflates to more than .* bomb"):
+            read(path, strict=strict, inflate=0.5)
+    assert read(path) == EVENTS
+    data = path.read_bytes()
+    at = data.index(b"\x04\0\0\0zstd") - 12  # of the size when inflated, in the first chunk
+    path.write_bytes(data[:at] + (10).to_bytes(8, "little") + data[at + 8 :])
+    with pytest.raises(FormatError, match="inflates to more than the 10 bytes it states"):
+        read(path)
