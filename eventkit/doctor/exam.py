@@ -41,7 +41,7 @@ def examine(
     told = {
         "path": str(path),
         "format": format or formats.guess(path).name,
-        "bytes": path.stat().st_size,
+        "bytes": formats.size_on_disk(path),
         **facts(survey),
         "counts": dict(report.counts),
         "notes": list(report.notes),

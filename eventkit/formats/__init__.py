@@ -82,11 +82,16 @@ FORMATS: Registry[Format] = Registry("file format", __name__, options=lambda ent
 
 
 def guess(path: str | Path) -> Format:
-    """The format of a file: by its first bytes, then by its suffix.
+    """The format of a file: by its first bytes, then by its suffix; or of a folder, if it is one
+    recording.
 
-    Raises FormatError for an unknown file, OSError when it cannot be opened.
+    Raises FormatError for an unknown file or folder, OSError when it cannot be opened.
     """
     path = Path(path)
+    if path.is_dir():
+        if fmt := folder_format(path):
+            return fmt
+        raise FormatError(path, None, "is a folder; expected one recording")
     with path.open("rb", buffering=0) as file:
         head = file.read(HEAD)
     return known_by(head, path.suffix.lower()) or unknown_format(path, head)
@@ -339,9 +344,7 @@ def _format(path: Path, name: str | None) -> Format:
     """The format named, or that of the file, which must be one and not be empty."""
     status = path.stat()
     if stat.S_ISDIR(status.st_mode):
-        if fmt := folder_format(path):
-            return fmt
-        raise FormatError(path, None, "is a folder; expected one recording")
+        return guess(path)
     if not stat.S_ISREG(status.st_mode):
         raise FormatError(path, None, "is a pipe or a device; expected a file")
     if not status.st_size:

@@ -323,6 +323,16 @@ def test_a_folder_whose_metadata_is_gone_is_read_by_the_names_of_its_files(tmp_p
     assert "metadata.yaml" in report.notes[0]
 
 
+def test_doctor_examines_and_repairs_a_bag_that_is_a_folder(tmp_path, run):
+    folder = bag_of(tmp_path, 2).parent
+    assert run("doctor", folder)[0] == 0
+    (folder / "metadata.yaml").write_text("- no: bag")
+    assert run("doctor", folder)[0] == 3
+    code, out, err = run("doctor", folder, "--repair", tmp_path / "copy.aedat4")
+    assert code == 0, out + err
+    assert is_part(EVENTS, read(tmp_path / "copy.aedat4"))
+
+
 @pytest.mark.parametrize("version", [1, 2])
 def test_doctor_repairs_a_bag_that_is_cut_off(tmp_path, run, version):
     path = many_chunks(tmp_path, None) if version == 1 else rows(tmp_path)
