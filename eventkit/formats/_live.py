@@ -170,6 +170,7 @@ def is_live(path: str | Path) -> bool:
 
 
 def is_address(path: str | Path) -> bool:
+    """Whether a path names a port: udp://HOST:PORT."""
     return isinstance(path, str) and path.startswith("udp://")
 
 

@@ -336,6 +336,18 @@ def test_a_datagram_that_ends_within_an_event_costs_no_other_event(port):
     assert counts == {"trailing bytes": 4 + 5}
 
 
+def test_a_stray_datagram_does_not_spoil_the_recording(port, tmp_path):
+    """Anybody may send to a port; no format of a sensor's size could hold what is not on it."""
+
+    def send(out):
+        for x, t in ((5, 70), (20_000, 71), (127, 72), (128, 73)):
+            out.send(np.array([x << 16, t], "<u4").tobytes())
+
+    events, counts = receive(port, send)
+    assert (events.x.tolist(), events.t.tolist()) == ([5, 127], [70, 72])
+    assert counts == {"outside the sensor": 2}
+
+
 def test_what_a_port_loses_after_the_last_datagram_is_counted(port, monkeypatch):
     """The queue is filled while nobody reads; no later datagram brings the count of the lost."""
     monkeypatch.setattr(_live_sources, "RECEIVED", 1)  # which Linux takes for its least
