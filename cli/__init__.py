@@ -14,7 +14,8 @@ import select
 import sys
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ import click
 
 from eventkit import __version__
 from eventkit.errors import EventkitError, MissingExtra
+
+from ._terminal import Filtered
 
 # In the order in which a new user needs them.
 SECTIONS = {
@@ -134,10 +137,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Before torch is loaded: its idle threads would otherwise spin on cores that others could use.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     _open_streams()
-    with warnings.catch_warnings():
+    with _filtered(), warnings.catch_warnings():
         warnings.showwarning = _show_warning  # type: ignore[assignment]
         try:
-            return int(group.main(argv, prog_name="eventkit", standalone_mode=False) or 0)
+            # With color, click removes nothing from names, so they are shown as they are.
+            code = group.main(argv, prog_name="eventkit", standalone_mode=False, color=True)
+            return int(code or 0)
         except click.ClickException as error:
             error.show()
             return error.exit_code
@@ -163,6 +168,17 @@ def _open_streams() -> None:
             stream.reconfigure(errors="backslashreplace")  # in JSON, an escape that reads back
 
 
+@contextmanager
+def _filtered() -> Iterator[None]:
+    """Let no control character of a name reach the terminal, whoever prints it."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = map(Filtered, before)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
 def _sentence(error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
         return str(MissingExtra(f"this needs {error.name}", EXTRAS[error.name]))
@@ -176,7 +192,7 @@ def _sentence(error: Exception) -> str:
 
 
 def _say(text: str) -> None:
-    click.echo(f"eventkit: {text}", err=True)
+    click.echo(f"eventkit: {text}", err=True, color=True)
 
 
 def _show_warning(message: Warning | str, *_: Any) -> None:

@@ -16,6 +16,8 @@ import click
 from eventkit.registry import parse_spec
 from eventkit.units import microseconds
 
+from ._terminal import drawing, visible
+
 LEGIBLE = 12  # characters to which a column of a table may shrink
 
 
@@ -82,7 +84,8 @@ def live(
 ) -> Iterator[dict[str, Any]]:
     """The keyword arguments for a reader of a live recording, which Ctrl-C ends in good order.
 
-    A second Ctrl-C interrupts as ever.
+    So do SIGTERM, by which systemd, Docker and SLURM stop processes, and SIGHUP of a terminal that
+    closes, unless it is ignored (nohup). A second signal has its usual effect.
     """
     if follow and isinstance(source, Path) and source.is_dir():
         raise click.UsageError(f"--follow goes with a file that grows; {source} is a folder")
@@ -96,18 +99,25 @@ def live(
 
     def stop(number: int, frame: Any) -> None:
         stopped.append(number)
-        signal.signal(signal.SIGINT, before)
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
+    ends = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        ends.append(signal.SIGHUP)
     how: dict[str, Any] = {"follow": follow, "ended": lambda: bool(stopped)}
-    before = signal.signal(signal.SIGINT, stop)
+    before = {number: signal.getsignal(number) for number in ends}
     try:
+        for number in ends:
+            signal.signal(number, stop)
         yield how | {
             name: value
             for name, value in (("seconds", seconds), ("idle_s", idle_s))
             if value is not None
         }
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def format_options(spec: str | None) -> dict[str, Any]:
@@ -291,8 +301,8 @@ def _print_rich(head: Sequence[str], rows: list[list[str]], numeric: list[bool])
         side: Any = "right" if right else "left"
         table.add_column(name, justify=side, no_wrap=whole, overflow="fold")
     for row in rows:
-        table.add_row(*map(escape, row))
-    Console().print(table)
+        table.add_row(*(escape(visible(cell)) for cell in row))
+    Console(file=drawing(sys.stdout)).print(table)
 
 
 class Bar(Protocol):

@@ -65,8 +65,8 @@ def command(
     --format spif:speed=1 at the pace of the times.
     """
     from eventkit import formats
+    from eventkit._write import check_target
     from eventkit.doctor.losses import losses
-    from eventkit.doctor.mend import refuse
 
     in_order(start, stop)
     sent = str(target).startswith("udp://")
@@ -74,7 +74,7 @@ def command(
         if target == "-":
             raise click.UsageError("OUT is a file or udp://HOST:PORT; standard output is for words")
         target = Path(target)
-        refuse(Path(source), target, overwrite)
+        check_target(target, overwrite, Path(source))
     name, writing = parse_spec(to) if to else (None, {})
     how = {"strict": not tolerant, **format_options(spec)}
     report = formats.Report(checksum=False)

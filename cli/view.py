@@ -1,6 +1,6 @@
 """eventkit view: a picture of a recording, or of a sample of a store."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,8 @@ import click
 import numpy as np
 
 from eventkit import formats, representations, viz
+from eventkit._write import check_target
+from eventkit.errors import OptionError
 from eventkit.events import Events
 from eventkit.formats import Report
 from eventkit.registry import format_spec
@@ -27,6 +29,20 @@ class View:
     captions: list[str] | None = None
 
 
+@dataclass(frozen=True)
+class Slices:
+    """How events are cut: into n frames by number or time, or into frames of a length (µs).
+
+    start and stop are µs after the first event.
+    """
+
+    n: int
+    by: str
+    length: int | None
+    start: int | None
+    stop: int | None
+
+
 @click.command("view")
 @click.argument("path", type=PATH)
 @click.option("--out", type=PATH, help="NAME.png (a sheet) or NAME.gif.")
@@ -41,6 +57,7 @@ class View:
 @click.option("--sample", type=click.IntRange(0), help="Number of the sample.  [default: 0]")
 @click.option("--fps", type=click.FloatRange(0.1, 50), default=10, show_default=True)
 @click.option("--light", is_flag=True, help="A white ground.")
+@click.option("--overwrite", is_flag=True, help="Replace the picture if it exists.")
 def command(
     path: Path,
     out: Path | None,
@@ -48,21 +65,23 @@ def command(
     sample: int | None,
     fps: float,
     light: bool,
+    overwrite: bool,
     **cut: Any,
 ) -> None:
-    """Draw PATH, a recording or a store, as a PNG sheet of all frames or as a GIF.
+    """Draw PATH, a recording or a sample of a store, as a PNG sheet of all frames or as a GIF.
 
-    OFF is blue and ON is orange. Without --out, a PNG is written in the current folder.
+    Recordings and stores of events are cut into frames as the options say; a store of frames has
+    its own. OFF is blue and ON is orange. Without --out, a PNG is written in the current folder.
     """
     if out is not None and out.suffix.lower() not in (".png", ".gif"):
         raise click.BadParameter(f"{out} must end in .png or .gif", param_hint="--out")
     if path.suffix == ".zarr" or (path / "zarr.json").is_file():
-        _refuse(cut, "a store's frames are as they were converted; it takes no")
-        view = _of_store(path, split, sample or 0)
+        view = _of_store(path, split, sample or 0, **cut)
     else:
         _refuse({"split": split, "sample": sample}, "a recording has no")
         view = _of_recording(path, **cut)
     out = out or Path(f"{view.name}.png")
+    check_target(out, overwrite)
     theme: viz.Theme = "light" if light else "dark"
     if out.suffix.lower() == ".gif":
         viz.animate(view.frames, out, fps=fps, theme=theme)
@@ -79,54 +98,74 @@ def _refuse(options: dict[str, Any], reason: str) -> None:
             raise click.UsageError(f"{reason} --{shown}")
 
 
-def _of_store(path: Path, split: str | None, sample: int) -> View:
+def _of_store(
+    path: Path, split: str | None, sample: int, *, spec: str | None, tolerant: bool, **cut: Any
+) -> View:
     from eventkit import store
 
+    _refuse({"spec": spec, "tolerant": tolerant}, "a store has no")
     opened = store.open(path)
     name = split or opened.splits[0]
-    part = opened[name]
-    frames = part.read([sample])[0]
+    part, captions = opened[name], None
+    if opened.kind == "events":
+        options = _slices(**cut)
+        if sample >= len(part):
+            raise OptionError(f"{path}: {name} has {len(part):,} samples, found no {sample:,}")
+        frames, whole, _, captions = _cut(lambda **window: [part.events(sample, **window)], options)
+        length = f", {whole.n:,} events in {duration((whole.t1 - whole.t0) / 1e6)}"
+    else:
+        _refuse(cut, "a store's frames are as they were converted; it takes no")
+        frames, length = part.read([sample])[0], ""
     label = int(part.labels[sample])
     known = opened.classes[label] if 0 <= label < len(opened.classes) else str(label)
-    title = f"{path.stem} {name} {sample}: {known}"
-    return View(frames, f"{path.stem}-{name}-{sample}", title)
+    title = f"{path.stem} {name} {sample}: {known}{length}"
+    return View(frames, f"{path.stem}-{name}-{sample}", title, captions)
 
 
-def _of_recording(
-    path: Path,
-    *,
-    n: int | None,
-    by: str | None,
-    length: int | None,
-    start: int | None,
-    stop: int | None,
-    spec: str | None,
-    tolerant: bool,
-) -> View:
+def _of_recording(path: Path, *, spec: str | None, tolerant: bool, **cut: Any) -> View:
+    options, report = _slices(**cut), Report()
+    how = {"strict": not tolerant, **format_options(spec)}
+    frames, whole, placed, captions = _cut(
+        lambda **window: formats.stream(path, report=report, **window, **how),
+        options,
+    )
+    for note in dict.fromkeys(report.notes):  # of several passes
+        click.echo(f"eventkit: warning: {note}", err=True)
+    title = f"{path.name}: {placed:,} events in {duration((whole.t1 - whole.t0) / 1e6)}"
+    return View(frames, f"{path.stem}-view", title, captions)
+
+
+def _slices(
+    *, n: int | None, by: str | None, length: int | None, start: int | None, stop: int | None
+) -> Slices:
+    """How events are cut into frames, checked."""
     if length is not None and (n or by):
         raise click.UsageError("--duration goes without --frames and --by")
     in_order(start, stop)
-    slices = {"duration": length} if length is not None else {"n": n or 16, "by": by or "number"}
-    entry, options = representations.parse(format_spec("frames", {**slices, "bounds": "drop"}))
-    report = Report()
-    how = {"strict": not tolerant, **format_options(spec)}
-    part: dict[str, Any] = {}
-    if start is not None or stop is not None:
-        first = next(formats.stream(path, 1, **how))
+    return Slices(n or 16, by or "number", length, start, stop)
+
+
+def _cut(read: Callable[..., Iterable[Events]], how: Slices) -> tuple[Any, Whole, int, Any]:
+    """Frames of the events that `read` streams, all of them, how many are drawn, and captions.
+
+    `read` takes start and stop (µs), and is called anew for each pass.
+    """
+    by = {"duration": how.length} if how.length is not None else {"n": how.n, "by": how.by}
+    entry, options = representations.parse(format_spec("frames", {**by, "bounds": "drop"}))
+    part: dict[str, int] = {}
+    if how.start is not None or how.stop is not None:
+        first = next(iter(read()))
         origin = int(first.t[0]) if len(first) else 0
-        part["start"] = None if start is None else origin + start
-        part["stop"] = None if stop is None else origin + stop
-    whole, size = _survey(formats.stream(path, report=report, **part, **how))
-    frames, placed = representations.accumulate(
-        formats.stream(path, **part, **how), whole, size, entry, options
-    )
+        limits = {"start": how.start, "stop": how.stop}
+        part = {name: origin + limit for name, limit in limits.items() if limit is not None}
+    whole, size = _survey(read(**part))
+    frames, placed = representations.accumulate(read(**part), whole, size, entry, options)
     outside = whole.n - placed
     lost = [f"{outside:,} events outside {size[0]}x{size[1]} are not drawn"] if outside else []
     lost += [NOTHING] if part and not whole.n else []
-    for note in [*report.notes, *lost]:
+    for note in lost:
         click.echo(f"eventkit: warning: {note}", err=True)
-    title = f"{path.name}: {placed:,} events in {duration((whole.t1 - whole.t0) / 1e6)}"
-    return View(frames, f"{path.stem}-view", title, _times(len(frames), whole, by, length))
+    return frames, whole, placed, _times(len(frames), whole, how.by, how.length)
 
 
 def _survey(chunks: Iterable[Events]) -> tuple[Whole, tuple[int, int]]:

@@ -10,7 +10,7 @@ import pytest
 import eventkit
 
 ROOT = Path(__file__).parents[1]
-BASE = {"errors", "plugins", "registry", "units", "_jit", "_platform"}
+BASE = {"errors", "plugins", "registry", "units", "_jit", "_platform", "_write"}
 DATA = {"events", "formats", "transforms", "representations"}
 
 # Room of the house -> the rooms it may import, beside BASE and itself.
@@ -30,6 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "units": set(),
     "_jit": set(),
     "_platform": set(),
+    "_write": set(),
     "events": set(),
     "formats": {"events"},
     "boxes": set(),
@@ -85,6 +86,7 @@ MAY_USE: dict[str, set[str]] = {
     "bokeh": {"convert"},
     "lz4": {"formats"},
     "rosbags": {"formats"},
+    "ruamel": {"formats"},  # comes with rosbags
     "zstandard": {"formats"},
     "torch": LEARNING,
     "matplotlib": {"evaluate"},
@@ -111,6 +113,7 @@ LAZY = {
     "h5py",
     "pyarrow",
     "rosbags",
+    "ruamel",
     "obstore",
     "nir",
     "onnxscript",

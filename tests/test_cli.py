@@ -154,7 +154,6 @@ def test_unknown_command_suggests_the_near_one(run):
         ("view a --out a.jpg", "a.jpg must end in .png or .gif"),
         ("view a --frames 3 --duration 5ms", "--duration goes without --frames and --by"),
         ("view a --sample 0", "a recording has no --sample"),
-        ("view a.zarr --start 0", "it takes no --start"),
         ("simulate dvsgesture", "Missing option '--root'"),
         ("simulate dvsgesture --root x --subjects 1", "1 is not in the range x>=2"),
         ("train a --epochs 0", "0 is not in the range x>=1"),
@@ -448,6 +447,36 @@ def test_view_draws_a_sample_of_a_store(run, store):
     assert code == 0
     assert out == "pets-train-4.png: 4 frames of 34x34, pets train 4: dog\n"
     assert run("view", store)[1].startswith("pets-test-0.png: ")
+
+
+@pytest.mark.parametrize(("option", "value"), [("--start", 0), ("--frames", 3), ("--by", "time")])
+def test_view_does_not_cut_frames_that_are_cut_already(run, store, option, value):
+    code, _, err = run("view", store, option, value)
+    assert code == 2
+    assert f"it takes no {option}" in err
+
+
+def test_view_cuts_a_sample_of_an_events_store_as_a_recording(run, here):
+    """A store of events has no frames of its own; view said that they should be made elsewhere."""
+    ek.write("a.aedat", make_events(2000))
+    for label in ("cat", "dog"):
+        Path("raw/train", label).mkdir(parents=True)
+        ek.write(f"raw/train/{label}/0.aedat", make_events(2000))
+    assert run("convert", "raw", "--events", "--out", "e.zarr", "--json")[0] == 0
+    cuts = (["--frames", 3], ["--duration", "9ms"], ["--by", "time"], ["--start", "2ms"], [])
+    for i, cut in enumerate(cuts):
+        name = f"{i}.png"
+        code, out, err = run("view", "e.zarr", "--sample", 1, *cut, "--out", name)
+        assert (code, err) == (0, "")
+        assert out.startswith(f"{name}: ")
+        assert "e train 1: dog, " in out
+        frames = out.split(": ")[1].split(" frames")[0]
+        _, out, _ = run("view", "a.aedat", *cut, "--out", f"same{i}.png")
+        assert out.startswith(f"same{i}.png: {frames} frames of 34x34")
+    assert "has 2 samples" in error_of(run("view", "e.zarr", "--sample", 2))
+    code, _, err = run("view", "e.zarr", "--tolerant")
+    assert code == 2
+    assert "a store has no --tolerant" in err
 
 
 def test_view_of_a_sample_that_is_not_there_says_so(run, store):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from eventkit import formats
+from eventkit._write import check_target
 from eventkit.doctor.exam import examine
 from eventkit.doctor.foreign import foreign
 from eventkit.doctor.losses import losses
@@ -14,7 +15,6 @@ from eventkit.doctor.survey import FAR
 from eventkit.errors import OptionError
 from eventkit.events import Events, chunks
 from eventkit.formats import CHUNK, FORMATS, Report
-from eventkit.formats._packed import refuse_packed
 
 NOISE = "noise may have made the clock wrap: later times may be wrong, so the copy is not clean"
 WAITING = 1 << 25  # events that may wait to be sorted: about 1.2 GB while they are
@@ -45,7 +45,7 @@ def repair(
     format cannot be written, or cannot hold the events, or if too many would have to wait.
     """
     path, out = Path(path), Path(out)
-    refuse(path, out, overwrite)
+    check_target(out, overwrite, path)
     report = Report()
     parts = formats.stream(path, strict=False, format=format, report=report, **options)
     name = to or _suited(path, out, formats.format_of(path, format).name)
@@ -89,17 +89,6 @@ def _suited(path: Path, out: Path, name: str) -> str:
         return name
     known = [n for n, entry in FORMATS.items() if suffix in entry.suffixes and entry.write]
     return known[0] if known and name not in known else name
-
-
-def refuse(path: Path, out: Path, overwrite: bool) -> None:
-    """OptionError if `out` is not to be written: it exists, or is the recording itself."""
-    if out.exists() and path.exists() and out.samefile(path):
-        raise OptionError(f"{out} is the recording itself; write to another file")
-    refuse_packed(out)
-    if out.is_dir():
-        raise OptionError(f"{out} is a folder; expected the name of a file")
-    if out.exists() and not overwrite:
-        raise OptionError(f"{out} exists; --overwrite replaces it")
 
 
 def _sized(name: str, size: tuple[int, int]) -> dict[str, Any]:

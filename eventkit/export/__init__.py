@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from eventkit._write import whole
 from eventkit.errors import OptionError
 from eventkit.registry import unknown
 
@@ -70,7 +71,8 @@ def export(
     if not path.parent.is_dir():
         raise OptionError(f"there is no folder {path.parent} to write {path.name} to")
     layers, _ = chain(net, in_shape)
-    facts = target.write(layers, path, steps)
+    with whole(path) as part:
+        facts = target.write(layers, part, steps)
     frames, wanted = _heard(net, (steps, 8, *in_shape))
     with torch.no_grad():
         found = target.run(path, frames)

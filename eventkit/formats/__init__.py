@@ -3,7 +3,6 @@
 import inspect
 import os
 import re
-import secrets
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,6 +13,7 @@ from typing import Any, Literal, NoReturn
 
 import numpy as np
 
+from eventkit._write import whole
 from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
 from eventkit.formats import _packed
@@ -61,7 +61,8 @@ class Format:
     detect(head) says whether the first 64 KiB are of this format; a format without is known by
     its suffix.
     bound(path) is an upper limit of the number of events, for exact allocation.
-    header(path) is what the file says of itself.
+    header(path, **options) is what the file says of itself; its keyword arguments are those
+    options of the reader without which it could not be read.
     extras has functions of a path that give what is beside the events, as triggers.
     beside(path, **options) counts by name what is in the file and not among the events, as frames:
     what the reader does not count in its report because it never looks at it.
@@ -81,7 +82,7 @@ class Format:
     write: Callable[..., None] | None = None
     detect: Callable[[bytes], bool] | None = None
     bound: Callable[[Path], int] | None = None
-    header: Callable[[Path], dict[str, Any]] | None = None
+    header: Callable[..., dict[str, Any]] | None = None
     extras: Mapping[str, Callable[[Path], np.ndarray]] = field(default_factory=dict)
     live: Callable[..., Iterator[Events]] | None = None
     folder: str | None = None
@@ -94,11 +95,16 @@ FORMATS: Registry[Format] = Registry("file format", __name__, options=lambda ent
 
 
 def guess(path: str | Path) -> Format:
-    """The format of a file, or of what is packed in it: by its first bytes, then by its suffix.
+    """The format of a file, or of what is packed in it, by its first bytes, then by its suffix; or
+    of a folder, if it is one recording.
 
-    Raises FormatError for an unknown file, OSError when it cannot be opened.
+    Raises FormatError for an unknown file or folder, OSError when it cannot be opened.
     """
     path = Path(path)
+    if path.is_dir():
+        if fmt := folder_format(path):
+            return fmt
+        raise FormatError(path, None, "is a folder; expected one recording")
     if is_packed(path):
         head = _packed.head(path, HEAD)
     else:
@@ -194,16 +200,18 @@ def write(
 
     t0="first" subtracts the time of the first event from all times, for formats that cannot hold
     those of a clock; the other options are those of the format.
-    The file appears under its name only when it is complete. A path udp://HOST:PORT sends them as
-    words of `spif`, with speed=1 at the pace of their times, with times=False without them. Raises
-    OptionError when the format cannot hold the events.
+    The file appears under its name only when it is complete, in place of a regular file that was
+    there. A path udp://HOST:PORT sends them as words of `spif`, with speed=1 at the pace of their
+    times, with times=False without them. Raises OptionError when the format cannot hold the events
+    or something else than a file is there.
     """
     if isinstance(path, str) and path.startswith("udp://"):
         from eventkit.formats import _live
 
         parts = _of_one_size([events] if isinstance(events, Events) else events)
         origin = bind(_any_writer, {"t0": options.pop("t0", "sensor")}, "spif by udp")
-        return _live.send(path, _from_zero(parts, **origin), format, options)
+        _live.send(path, _from_zero(parts, **origin), format, options)
+        return
     path = Path(path)
     refuse_packed(path)
     fmt = FORMATS[format] if format else _by_suffix(path)
@@ -212,14 +220,8 @@ def write(
     first = next(parts, None)
     if first is None:
         raise OptionError("no events to write: give at least one (maybe empty) chunk")
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with temporary.open("xb") as file:
-            encode(file, _of_one_size(chain([first], parts)))
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with whole(path) as temporary, temporary.open("xb") as file:
+        encode(file, _of_one_size(chain([first], parts)))
 
 
 def writer(name: str, options: Mapping[str, Any]) -> Callable[[Any, Iterable[Events]], None]:
@@ -286,10 +288,10 @@ def info(
         warnings.append(f"backward steps of time: {backward:,}; read(sort=True) sorts")
     seconds = 0.0 if t0 is None or t1 is None else (t1 - t0) / 1e6
     fmt = None if _is_live(path, options) else format_of(Path(path), format)
-    about = {}
-    if fmt and fmt.header:
+    about: dict[str, Any] = {}
+    if fmt is not None:
         with plain_file(Path(path), options, strict) as (plain, _):
-            about = fmt.header(plain)
+            about = _header(fmt, plain, options)
     return {
         "path": str(path),
         "format": fmt.name if fmt else report.format,
@@ -325,6 +327,15 @@ def beside(path: str | Path, *, format: str | None = None, **options: Any) -> di
     own = {key: options[key] for key in options.keys() & inspect.signature(fmt.beside).parameters}
     with plain_file(path, options, True) as (plain, _):
         return {name: n for name, n in fmt.beside(plain, **own).items() if n}
+
+
+def _header(fmt: Format, path: Path, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file says of itself, read with those of the reader's options that matter to it."""
+    if fmt.header is None:
+        return {}
+    taken = inspect.signature(fmt.header).parameters
+    chosen = {name: value for name, value in options.items() if name in taken}
+    return fmt.header(path, **(bind(fmt.header, chosen, fmt.name) if chosen else {}))
 
 
 def extra(path: str | Path, name: str, *, format: str | None = None) -> np.ndarray:
@@ -417,9 +428,7 @@ def format_of(path: Path, name: str | None) -> Format:
     """The format named, or that of the file, which must be one and not be empty."""
     status = path.stat()
     if stat.S_ISDIR(status.st_mode):
-        if fmt := folder_format(path):
-            return fmt
-        raise FormatError(path, None, "is a folder; expected one recording")
+        return guess(path)
     if not stat.S_ISREG(status.st_mode):
         raise FormatError(path, None, "is a pipe or a device; expected a file")
     if not status.st_size:

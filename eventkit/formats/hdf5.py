@@ -334,13 +334,15 @@ def bound(path: Path) -> int:
     return most
 
 
-def header(path: Path) -> dict[str, Any]:
+def header(
+    path: Path, *, camera: Literal["left", "right"] = "left", group: str | None = None
+) -> dict[str, Any]:
     """The layout, the root's attributes, and of SHD and SSC the number of recordings."""
     with _opened(path) as file:
         said = {name: _text(value) for name, value in file.attrs.items()}
         if (times := get(path, file, "spikes/times")) is not None:
             return {"layout": "shd", "recordings": len(times), **said}
-        return {"layout": _find(path, file, None, "left").layout, **said}
+        return {"layout": _find(path, file, group, camera).layout, **said}
 
 
 def beside(

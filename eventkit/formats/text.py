@@ -42,7 +42,7 @@ from eventkit.formats._columns import (
     parse_columns,
     unit_in,
 )
-from eventkit.formats._live import Feed, sensor_of
+from eventkit.formats._live import Feed, cut_off, sensor_of
 from eventkit.formats._polarity import Polarity, convention
 from eventkit.formats._text_lines import LINE, NUMBER, Layout, Lines, words_of
 from eventkit.formats._text_write import write
@@ -130,7 +130,8 @@ def live(
     clock = Clock(report)
     yield Events.empty(sensor)
     for _, ended in feed.to_the_end():
-        lines, used = _whole(feed, ended)
+        # Where we stopped while lines came, the last one may lack digits.
+        lines, used = _whole(feed, ended and feed.stop in (None, "idle"))
         k = 0
         while k < len(lines):
             into.reserve(ROOM)
@@ -138,6 +139,7 @@ def live(
             clock.look(into.arrays[0][:n])
             yield into.events(n, sensor)
         feed.use(used)
+    cut_off(feed, report, strict, "a line")
 
 
 def _whole(feed: Feed, last: bool) -> tuple[np.ndarray, int]:
@@ -324,10 +326,10 @@ def bound(path: Path) -> int:
     return lines
 
 
-def header(path: Path) -> dict[str, str]:
+def header(path: Path, *, unit: Unit | None = None, columns: str | None = None) -> dict[str, str]:
     """The columns and the unit of the times, as the reader takes them."""
     with path.open("rb", buffering=0) as file:
-        layout = _layout(path, os.pread(file.fileno(), HEAD, 0), None, None)
+        layout = _layout(path, os.pread(file.fileno(), HEAD, 0), unit, columns)
     return {"columns": layout.order, "unit": layout.unit}
 
 
