@@ -8,8 +8,9 @@ from eventkit.errors import EventkitError
 
 try:
     import fcntl
+    import termios
 except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+    fcntl = termios = None  # type: ignore[assignment]
 
 
 class Lock(Enum):
@@ -46,3 +47,10 @@ def drop_cached(handle: int) -> bool:
         return False
     os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
     return True
+
+
+def unread(handle: int) -> int:
+    """How many bytes wait in a pipe or a terminal; 0 where the system does not say."""
+    if termios is None:
+        return 0
+    return int.from_bytes(fcntl.ioctl(handle, termios.FIONREAD, bytes(4)), sys.byteorder)

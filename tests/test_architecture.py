@@ -79,7 +79,7 @@ MAY_USE: dict[str, set[str]] = {
     "zarr": {"store"},
     "numcodecs": {"store"},
     "google_crc32c": {"formats", "store"},  # readers sum up the file while they decode it
-    "h5py": {"formats"},
+    "h5py": {"formats", "transforms"},
     "pyarrow": {"formats"},
     "distributed": {"convert"},
     "dask_jobqueue": {"convert"},

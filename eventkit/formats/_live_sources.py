@@ -1,12 +1,10 @@
 """Where the bytes of a live recording come from: a pipe, a file that grows, a port."""
 
 import contextlib
-import fcntl
 import os
 import select
 import socket
 import sys
-import termios
 import time
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +12,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from eventkit import _platform
 from eventkit._jit import jit
 from eventkit.errors import FormatError, OptionError
 from eventkit.formats import Report
@@ -49,7 +48,7 @@ class Pipe:
         return os.readv(self._fd, [buffer.data]) or None
 
     def waiting(self) -> int:
-        return int.from_bytes(fcntl.ioctl(self._fd, termios.FIONREAD, bytes(4)), sys.byteorder)
+        return _platform.unread(self._fd)
 
 
 class Growing:

@@ -132,4 +132,4 @@ def test_packed_files_are_not_written(kind, tmp_path):
         write(out, example("text"))
     path = packed(written("text", tmp_path), kind)
     with pytest.raises(OptionError, match="read but not written"):
-        mend.refuse(path, out, overwrite=False)
+        mend.repair(path, out)
