@@ -17,7 +17,7 @@ from eventkit.convert import convert  # noqa: E402
 from eventkit.errors import OptionError  # noqa: E402
 from eventkit.loader import EventDataset, Sequences, loader  # noqa: E402
 from eventkit.loader.sequences import lay_out  # noqa: E402
-from eventkit.snn import LIF  # noqa: E402
+from eventkit.snn import neuron as make_neuron  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -88,9 +88,10 @@ def test_every_frame_comes_once_with_what_is_known_of_it(dataset, time_first):
         found[epoch] = parts
 
 
-def test_carried_state_and_cut_gradients_equal_the_whole_sequence(dataset):
+@pytest.mark.parametrize("spec", ["lif", "lif:v_reset=0.5", "gn", "cuba:v_reset=-0.5"])
+def test_carried_state_and_cut_gradients_equal_the_whole_sequence(dataset, spec):
     torch.manual_seed(0)
-    layer, neuron, lanes = torch.nn.Conv2d(2, 3, 3).double(), LIF().double(), 2
+    layer, neuron, lanes = torch.nn.Conv2d(2, 3, 3).double(), make_neuron(spec).double(), 2
 
     def run(frames, state):  # (N, L, C, H, W) -> (L, N, ...)
         x = torch.stack([layer(step.double()) for step in frames.transpose(0, 1)])
@@ -99,8 +100,7 @@ def test_carried_state_and_cut_gradients_equal_the_whole_sequence(dataset):
     spikes = {i: [] for i in range(9)}
     state, total = None, 0.0
     for w in Sequences(dataset, lanes=lanes, length=5, shuffle=True):
-        if state is not None:
-            state = state.detach() * w.keep_state.view(-1, 1, 1, 1)
+        state = neuron.carry_over(state, w.keep_state)
         out, state = run(w.frames, state)
         total = total + (out.transpose(0, 1)[w.is_frame]).sum().detach()
         for lane in range(lanes):

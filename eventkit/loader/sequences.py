@@ -25,7 +25,8 @@ class Window(NamedTuple):
     frames         (N, L, C, H, W), or (L, N, C, H, W) if the dataset is `time_first`
     labels         int64 (N,), the recording's label; -1 in a lane that has none left
     keep_state     bool (N,): the window goes on where the one before ended; where it is False, a
-                   new recording begins and the network's state must begin anew
+                   new recording begins and the network's state must start from rest
+                   (`eventkit.snn.carry_over`)
     is_frame       bool (N, L): the frame is one of the recording; others are zeros at its end
     is_labeled     bool (N, L): something is known of the frame: `targets` has it, or without
                    targets, it is the last one of its recording
@@ -58,12 +59,12 @@ class Sequences(Position):
     are as in `loader`.
 
     >>> data = EventDataset("long.zarr", represent="frames:duration=50000")      # doctest: +SKIP
-    >>> state = None
+    >>> states = None
     >>> for w in Sequences(data, lanes=8, length=20, shuffle=True):               # doctest: +SKIP
-    ...     if state is not None:  # cut the gradient; recordings that begin here start from rest
-    ...         state = state.detach() * w.keep_state.view(-1, 1, 1, 1)
-    ...     spikes, state = neuron.run(layer(w.frames.transpose(0, 1)), state)    # (L, N, ...)
-    ...     scores = readout(spikes).transpose(0, 1)[w.is_labeled]
+    ...     if states is not None:  # cut the gradient; recordings that begin here start from rest
+    ...         states = snn.carry_over(net, states, w.keep_state)
+    ...     votes, states = snn.run(net, w.frames.transpose(0, 1), states)        # (L, N, classes)
+    ...     scores = votes.transpose(0, 1)[w.is_labeled]
     ...     loss = cross_entropy(scores, torch.tensor(w.targets))
     ...     optimizer.zero_grad()
     ...     loss.backward()

@@ -26,6 +26,7 @@ from eventkit.evaluate.activity import SYNAPSES
 from eventkit.evaluate.score import mixed, votes
 from eventkit.registry import bind, parse_spec, unknown
 from eventkit.snn import DelayedLinear, Neuron, carry, run
+from eventkit.snn.neurons import detached
 
 
 @dataclass(frozen=True)
@@ -170,13 +171,7 @@ def _check(net: nn.Module) -> None:
 def _detach(net: nn.Module) -> None:
     for module in net.modules():
         if isinstance(module, Neuron):
-            module._state = _constant(module._state)
-
-
-def _constant(state: Any) -> Any:
-    if isinstance(state, tuple | list):
-        return type(state)(map(_constant, state))
-    return state.detach() if isinstance(state, Tensor) else state
+            module._state = detached(module._state)
 
 
 class _Seen(torch.autograd.Function):
