@@ -229,9 +229,9 @@ def test_compile_makes_one_graph_with_the_same_gradients(name):
     x = inputs(T, 3, 4)
     compiled = torch.compile(net, backend="aot_eager", fullgraph=True)
     grads = []
-    for run in (net, compiled):
+    for each in (net, compiled):
         net.zero_grad()
-        run(x).sum().backward()
+        each(x).sum().backward()
         grads.append([p.grad.clone() for p in net.parameters()])
     same(compiled(x), net(x))
     for a, b in zip(*grads, strict=True):
