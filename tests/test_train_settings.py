@@ -9,6 +9,7 @@ from torch import nn
 from eventkit.errors import OptionError, UnknownName
 from eventkit.snn import PLIF
 from eventkit.train.average import Average
+from eventkit.train.job import multiplies_bf16
 from eventkit.train.schedule import Now, groups, optimizer, schedule
 from eventkit.train.settings import Settings, settle, to_toml
 
@@ -105,3 +106,15 @@ def test_a_moving_average_follows_and_gives_back_what_was():
     with average.applied(net):
         assert float(net.weight.detach()) == pytest.approx(9 / 11)
     assert float(net.weight.detach()) == 1
+
+
+def test_auto_precision_asks_the_device_that_trains(monkeypatch):
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: False, raising=False)
+    for capability, able in (((9, 0), True), ((8, 0), True), ((7, 5), False)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, c=capability: c)
+        assert multiplies_bf16(torch.device("cuda", 0)) == able
+    assert not multiplies_bf16(torch.device("cpu"))
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
+    assert multiplies_bf16(torch.device("cpu"))
+    assert not multiplies_bf16(torch.device("meta"))

@@ -140,7 +140,8 @@ class Job:
             classes=len(self.classes),
             world=self.world,
             teacher=self._teacher(),
-            bf16=s.precision == "bfloat16" or (s.precision == "auto" and _multiplies_bf16()),
+            bf16=s.precision == "bfloat16"
+            or (s.precision == "auto" and multiplies_bf16(device(s.device))),
         )
 
     def _teacher(self) -> nn.Module | None:
@@ -389,7 +390,11 @@ def keep_memory() -> None:
             libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
 
 
-def _multiplies_bf16() -> bool:
-    """Whether this CPU multiplies bfloat16 itself; elsewhere it is slower than float32."""
+def multiplies_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 itself; elsewhere it is slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)  # Ampere and later
+    if device.type != "cpu":
+        return False
     names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, name, bool)() for name in names)
