@@ -1,5 +1,6 @@
 """Tables of named things, filled by modules and plug-ins, and the spec `name:key=value`."""
 
+import copyreg
 import difflib
 import functools
 import importlib
@@ -32,6 +33,8 @@ class Registry(Mapping[str, T]):
     A module joins by calling `register`, so adding an entry means adding one file. A package of
     None is a table that its own module fills. `options` gives the callable of an entry whose
     keyword-only parameters are the entry's options (default: the entry itself).
+
+    A registry and its entries are pickled by name, so they may hold what cannot be pickled.
     """
 
     def __init__(
@@ -63,7 +66,19 @@ class Registry(Mapping[str, T]):
             raise ValueError(f"two {self.kind}s are called {name!r}")
         if self._loaded and table is self._added:
             self._include(name)
+        if type(entry).__module__ == self._package:  # not a function or a class
+            copyreg.pickle(type(entry), self._reduce)  # type: ignore[arg-type]
         return entry
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _registry, (self._package, self.kind)
+
+    def _reduce(self, entry: T) -> Any:
+        """How to pickle an object of the type of the entries: by its name, if it is one of them."""
+        name = getattr(entry, "name", None)
+        if name is None or self._load().get(name) is not entry:
+            return object.__reduce_ex__(entry, 2)
+        return _entry, (self, self._module(entry), name)
 
     def parse(
         self, spec: str, options: Mapping[str, Any] | None = None
@@ -138,6 +153,16 @@ class Registry(Mapping[str, T]):
 
     def __len__(self) -> int:
         return len(self._load())
+
+
+def _registry(package: str, kind: str) -> Registry[Any]:
+    tables = vars(importlib.import_module(package)).values()
+    return next(table for table in tables if isinstance(table, Registry) and table.kind == kind)
+
+
+def _entry(table: Registry[T], module: str, name: str) -> T:
+    importlib.import_module(module)  # another package's joins by being imported
+    return table[name]
 
 
 def parse_spec(text: str) -> tuple[str, dict[str, str]]:
