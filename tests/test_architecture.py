@@ -40,7 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "loader": {"augment", "datasets", "events", "representations", "store", "transforms"},
     "train": {"augment", "evaluate", "loader", "models", "snn", "store"},
     "evaluate": {"snn", "viz"},
-    "export": {"snn"},
+    "export": {"snn", "store"},
     "cli": DATA
     | {
         "convert",

@@ -9,7 +9,7 @@ from torch import nn
 from eventkit.errors import OptionError, UnknownName
 from eventkit.snn import PLIF
 from eventkit.train.average import Average
-from eventkit.train.job import multiplies_bf16
+from eventkit.train.machine import multiplies_bf16
 from eventkit.train.schedule import Now, groups, optimizer, schedule
 from eventkit.train.settings import Settings, settle, to_toml
 

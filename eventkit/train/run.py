@@ -23,6 +23,24 @@ from eventkit.errors import FormatError, OptionError
 
 from .checkpoint import ABOUT, LAST, WEIGHTS, replace, write
 
+STARTING = {"config.json", ".config.json.part", ".run.toml.part"}  # before a run has begun
+
+
+def has_begun(folder: Path) -> bool:
+    """Whether there is a run in the folder, which can be resumed."""
+    return all((folder / name).is_file() for name in ("config.json", "run.toml"))
+
+
+def _is_free(folder: Path) -> bool:
+    """Whether a folder is empty, or holds only what a start wrote that was killed."""
+    if not folder.is_dir() or not {path.name for path in folder.iterdir()} <= STARTING:
+        return False
+    config = folder / "config.json"
+    try:
+        return not config.is_file() or isinstance(read_json(config).get("data"), dict)
+    except FormatError:
+        return False
+
 
 class Run:
     """The folder of a run. Every file is replaced as a whole, so none is ever half written.
@@ -36,22 +54,36 @@ class Run:
         self.layers: list[dict[str, Any]] = []
 
     def create(self, settings: str) -> None:
-        """Make the folder, which must be new or empty, with what is known at the start."""
+        """Make the folder, which must be new or empty, with what is known at the start.
+
+        A folder whose making was cut short counts as empty: `has_begun` says so.
+        """
         if not self.writes:
             return
-        if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
-            raise OptionError(f"{self.folder} exists already; choose another folder for the run")
+        if self.folder.exists() and not _is_free(self.folder):
+            more = (
+                f", or go on with it: eventkit train --resume {self.folder}"
+                if has_begun(self.folder)
+                else ""
+            )
+            raise OptionError(
+                f"{self.folder} exists already; choose another folder for the run{more}"
+            )
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.write("run.toml", settings)
-        self.write("config.json", json.dumps(self.config, indent=2))
+        try:
+            self.write("config.json", json.dumps(self.config, indent=2))
+            self.write("run.toml", settings)  # last: with it the run has begun
+        except OSError:
+            self.discard()
+            raise
 
     def discard(self) -> None:
         """Take the folder away if it holds nothing but what `create` wrote."""
         if self.writes and self.folder.is_dir():
-            names = {path.name for path in self.folder.iterdir()}
-            if names <= {"run.toml", "config.json"}:
-                for name in names:
-                    (self.folder / name).unlink()
+            found = {path.name: path for path in self.folder.iterdir()}
+            if found.keys() <= {"run.toml", *STARTING}:
+                for name in sorted(found, reverse=True):  # run.toml first, as it came last
+                    found[name].unlink()
                 self.folder.rmdir()
 
     @property
