@@ -208,7 +208,9 @@ class EventDataset(Dataset[tuple[torch.Tensor, int]]):
         index = range(len(self))[index]  # negative indices and IndexError as a list has
         frames = np.empty((self.lengths[index], *self.shape[1:]), self.source.dtype)
         self.read(index, frames)
-        return torch.from_numpy(frames).to(self.batch_dtype), int(self.labels[index])
+        one = Sample((torch.from_numpy(frames).to(self.batch_dtype), int(self.labels[index])))
+        one.length, one.time_first = None if self.ragged else self.shape[0], self.time_first
+        return one
 
     def __getitems__(self, indices: Sequence[int]) -> "Samples | TimeFirst":
         """A whole batch read into one buffer, as DataLoader asks for it.
@@ -231,6 +233,13 @@ class EventDataset(Dataset[tuple[torch.Tensor, int]]):
         return Samples(zip(samples, batch[1].tolist(), strict=True), tuple(batch))
 
 
+class Sample(tuple[torch.Tensor, int]):
+    """A sample (frames, label), which knows how `collate` is to put it into a batch."""
+
+    length: int | None = None  # of all samples of its dataset; None where they differ
+    time_first: bool = False
+
+
 class Samples(list[tuple[torch.Tensor, int]]):
     """Samples, and the batch (frames, labels) or (frames, labels, lengths) that they view."""
 
@@ -251,16 +260,28 @@ class TimeFirst:
         )
 
 
-def collate(samples: Any) -> tuple[torch.Tensor, ...]:
+def collate(samples: Any, *, lengths: bool | None = None) -> tuple[torch.Tensor, ...]:
     """The `collate_fn` for EventDataset: (frames, labels), or (frames, labels, lengths) if ragged.
 
     Samples of different T are padded with zero frames at the end; lengths (N,) says how many
-    frames are real. A plain list of samples (frames, label) is padded too, and gives lengths.
+    frames are real. Samples of a ConcatDataset give what those of its datasets would. A plain list
+    of samples (frames, label) is padded too, and gives lengths. With lengths=True they are always
+    there, as where datasets of different T are concatenated: OptionError without it.
     """
     batch = getattr(samples, "batch", None)
     if batch is not None:
-        return tuple(batch)
+        full = batch[0].shape[0 if isinstance(samples, TimeFirst) else 1]
+        missing = lengths and len(batch) == 2
+        return (*batch, torch.full((len(batch[1]),), full)) if missing else tuple(batch)
+    kinds = {(getattr(s, "length", None), getattr(s, "time_first", False)) for s in samples}
+    if len(kinds) > 1 and not lengths:
+        raise OptionError(
+            "a batch has samples of datasets that differ in their number of frames or in "
+            "time_first; use collate_fn=functools.partial(collate, lengths=True)"
+        )
     frames, labels = zip(*samples, strict=True)
-    lengths = torch.tensor([len(part) for part in frames])
-    padded = torch.nn.utils.rnn.pad_sequence(list(frames), batch_first=True)
-    return padded, torch.tensor(labels), lengths
+    batch_first = not all(time_first for _, time_first in kinds)
+    padded = torch.nn.utils.rnn.pad_sequence(list(frames), batch_first=batch_first)
+    if len(kinds) == 1 and next(iter(kinds))[0] is not None and not lengths:
+        return padded, torch.tensor(labels)
+    return padded, torch.tensor(labels), torch.tensor([len(part) for part in frames])
