@@ -185,6 +185,28 @@ def test_geometry_is_that_of_the_whole_recording(dataset):
         Sequences(dataset, lanes=0, length=3)
 
 
+def test_boxes_move_with_their_windows(dataset):
+    options = {"represent": "frames:duration=1500", "augment": ["flip", "shift:share=0.4"]}
+    changed = EventDataset(dataset.store, **options)
+    boxes = np.array(
+        [(1, 2, 3, 2, 1), (0, 0, 1, 1, 2)], [*((n, "f4") for n in "xywh"), ("c", "u1")]
+    )
+    targets = {number: {0: boxes, 4: boxes} for number in range(9)}
+    seen = []
+    for epoch in range(2):
+        for w in Sequences(changed, lanes=2, length=3, targets=targets, seed=epoch):
+            lanes = np.nonzero(w.is_labeled.numpy())[0]
+            for lane, found in zip(lanes, w.targets, strict=True):
+                expected = changed.boxes(int(w.samples[lane]), boxes, epoch=0)
+                assert found.tolist() == expected.tolist()
+                seen.append(str(found.tolist()))
+    assert len(set(seen)) > 3
+    with pytest.raises(OptionError, match="is list, which flip"):
+        list(Sequences(changed, lanes=2, length=3, targets={0: {0: [1, 2, 3, 4]}}))
+    plain = Sequences(changed, lanes=2, length=3, targets={0: {0: "car"}})
+    assert [t for w in plain for t in w.targets] == ["car"]
+
+
 @pytest.mark.parametrize("indices", [[9], [-1], [[0]], [0.5]])
 def test_indices_that_are_none_are_refused(dataset, indices):
     with pytest.raises(OptionError, match=r"numbers of samples, 0\.\.8"):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from eventkit import representations
-from eventkit.augment import Augment
+from eventkit.augment import Augment, Draw
 from eventkit.errors import MissingExtra, OptionError
 from eventkit.loader.cache import InMemory, OnDisk
 from eventkit.loader.source import Augmented, FramesOfEvents, Scratch, Source, StoredFrames
@@ -167,10 +167,20 @@ class EventDataset(Dataset[tuple[torch.Tensor, int]]):
         self, index: int, out: np.ndarray, epoch: int | None = None, *, first: int = 0
     ) -> None:
         """Frames first..first + n of a sample, as stored, into `out`, contiguous (n, C, H, W)."""
-        rng = None
-        if self.augment.specs:
-            rng = self.augment.rng(self.epoch if epoch is None else epoch, index)
-        self.source.read(index, out, rng, first)
+        draw = self._draw(index, epoch) if self.augment.specs else None
+        self.source.read(index, out, draw, first)
+
+    def _draw(self, index: int, epoch: int | None) -> Draw:
+        return self.augment.draw(self.epoch if epoch is None else epoch, index)
+
+    def boxes(self, index: int, boxes: np.ndarray, epoch: int | None = None) -> np.ndarray:
+        """Bounding boxes of a sample, moved as its frames are by the augmentations of this epoch.
+
+        `boxes` is a structured array with x, y, w and h in pixels of the frames, as
+        `eventkit.boxes` reads them; what leaves the sensor is cut off or dropped.
+        """
+        size = (self.shape[-1], self.shape[-2])
+        return self.augment.boxes(boxes, self._draw(index, epoch), size=size)
 
     def fill(
         self,

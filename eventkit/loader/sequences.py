@@ -18,6 +18,8 @@ from eventkit.loader.batches import Pending, Ship, ahead, check_threads
 from eventkit.loader.dataset import EventDataset
 from eventkit.loader.sampler import Position, permutation
 
+PLACELESS = (int, float, str, bytes, np.number, np.bool_, type(None))  # targets without a place
+
 
 class Window(NamedTuple):
     """Some consecutive frames of each lane, N lanes and L frames.
@@ -55,7 +57,8 @@ class Sequences(Position):
     `lanes` of the lanes; another number of them goes on if all lanes together are as many.
 
     Geometric augmentations are drawn once per recording and epoch, so that all its windows change
-    alike; those of events or of the number of frames do not fit here. Memory, threads and `device`
+    alike, and targets that are boxes (structured arrays with x, y, w, h) with them; those of events
+    or of the number of frames do not fit here. Memory, threads and `device`
     are as in `loader`.
 
     >>> data = EventDataset("long.zarr", represent="frames:duration=50000")      # doctest: +SKIP
@@ -144,9 +147,24 @@ class Sequences(Position):
             frames = self._ship.finish(pending)
             del pending
             self.consumed += 1
-            yield self._window(frames, *step)
+            yield self._window(frames, *step, epoch)
 
-    def _window(self, frames: torch.Tensor, samples: np.ndarray, first: np.ndarray) -> Window:
+    def _placed(self, sample: int, target: Any, epoch: int) -> Any:
+        """A target where the augmentations of this epoch put what it is about."""
+        if not self.dataset.augment.in_space or isinstance(target, PLACELESS):
+            return target
+        names = getattr(getattr(target, "dtype", None), "names", None) or ()
+        if not {"x", "y", "w", "h"} <= set(names):
+            raise OptionError(
+                f"a target of recording {sample} is {type(target).__name__}, which "
+                f"{', '.join(self.dataset.augment.specs)} cannot move: use numbers, text or boxes "
+                "(a structured array with x, y, w and h), or leave the augmentations out"
+            )
+        return self.dataset.boxes(sample, target, epoch)
+
+    def _window(
+        self, frames: torch.Tensor, samples: np.ndarray, first: np.ndarray, epoch: int
+    ) -> Window:
         lengths = np.where(samples >= 0, self.dataset.lengths[samples], 0)
         numbers = first[:, None] + np.arange(self.length)
         is_frame = numbers < lengths[:, None]
@@ -161,7 +179,7 @@ class Sequences(Position):
                 for k in np.flatnonzero(is_frame[lane]).tolist():
                     if (frame := int(numbers[lane, k])) in known:
                         is_labeled[lane, k] = True
-                        targets.append(known[frame])
+                        targets.append(self._placed(sample, known[frame], epoch))
         labels = np.where(samples >= 0, self.dataset.labels[samples], -1)
         if self.targets is None:
             targets = labels[np.nonzero(is_labeled)[0]].tolist()
