@@ -6,18 +6,50 @@ import functools
 import importlib
 import inspect
 import json
+import math
 import pkgutil
 import threading
 import types
 import typing
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
 
 from eventkit import plugins
 from eventkit.errors import OptionError, UnknownName
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers that an option may be, as in `decay: Annotated[float, Range(0, 1)]`.
+
+    Ends belong to it, but with `above` the lower one does not; none of them is infinite.
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    above: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        inside = self.low < value if self.above else self.low <= value
+        return inside and value <= self.high and math.isfinite(value)
+
+    def __str__(self) -> str:
+        if self.low > -math.inf and self.high < math.inf:
+            return f"from {self.low:g} to {self.high:g}"
+        if self.high < math.inf:
+            return f"at most {self.high:g}"
+        if self.low == -math.inf:
+            return "a finite number"
+        return f"{'above' if self.above else 'at least'} {self.low:g}"
+
+
+Share = Annotated[float, Range(0, 1)]
+Positive = Annotated[float, Range(0, above=True)]
+NotNegative = Annotated[float, Range(0)]
 
 
 def unknown(kind: str, name: str, known: Mapping[str, Any] | list[str]) -> UnknownName:
@@ -232,7 +264,7 @@ def bind(function: Callable[..., Any], options: Mapping[str, Any], what: str) ->
     """The keyword arguments of `function`: `options` checked and converted, defaults filled in.
 
     Only keyword-only parameters without a leading underscore are options; text is converted by
-    the annotation (int, float, bool, str, Literal, with or without None).
+    the annotation (int, float, bool, str, Literal, with or without None), which may have a `Range`.
     """
     parameters, hints = _signature(function)
     for key in options:
@@ -259,8 +291,8 @@ def _signature(
     """The options of `function` and the types of its arguments; inspecting takes 50 µs."""
     options = _parameters(function)
     if isinstance(function, type):
-        return options, typing.get_type_hints(function.__init__)  # type: ignore[misc]
-    return options, typing.get_type_hints(function)
+        function = function.__init__  # type: ignore[misc]
+    return options, typing.get_type_hints(function, include_extras=True)
 
 
 def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -271,6 +303,13 @@ def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 
 def _convert(value: Any, kind: Any, what: str) -> Any:
     origin = typing.get_origin(kind)
+    if origin is Annotated:
+        kind, *marks = typing.get_args(kind)
+        found = _convert(value, kind, what)
+        for mark in marks:
+            if isinstance(mark, Range) and found is not None and found not in mark:
+                raise OptionError(f"{what} is {found:g}, expected {mark}")
+        return found
     if origin in (typing.Union, types.UnionType):
         kinds = [k for k in typing.get_args(kind) if k is not type(None)]
         if value is None or (isinstance(value, str) and value.lower() == "none"):
@@ -291,6 +330,8 @@ def _convert(value: Any, kind: Any, what: str) -> Any:
     try:
         converted = kind(value)
         if kind is int and not isinstance(value, str) and converted != value:
+            raise ValueError
+        if kind is float and math.isnan(converted):
             raise ValueError
     except (TypeError, ValueError, OverflowError):
         names = {int: "a whole number", float: "a number"}

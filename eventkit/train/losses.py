@@ -14,17 +14,19 @@ it, unless `gradient=times`: more input makes a spike earlier, so the sign is th
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from eventkit.errors import OptionError
-from eventkit.registry import bind, parse_spec, unknown
+from eventkit.registry import NotNegative, Range, Share, bind, parse_spec, unknown
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 Gradient = Literal["spikes", "times"]
+Count = Annotated[int, Range(0)]
+Finite = Annotated[float, Range()]
 
 LOSSES: dict[str, Callable[..., Tensor]] = {}
 
@@ -71,7 +73,7 @@ def rate_mse(votes: Tensor, target: Tensor, lengths: Tensor) -> Tensor:
 
 @_register
 def tet(
-    votes: Tensor, target: Tensor, lengths: Tensor, *, weight: float = 1e-3, level: float = 1.0
+    votes: Tensor, target: Tensor, lengths: Tensor, *, weight: Share = 1e-3, level: Finite = 1.0
 ) -> Tensor:
     """(1 - weight) mean_t CE(votes_t) + weight MSE(votes, level): Deng et al., TET, ICLR 2022."""
     steps = functional.cross_entropy(
@@ -143,7 +145,7 @@ def _wanted(votes: Tensor, target: Tensor, desired: float, undesired: float) -> 
 @_register
 def count(
     votes: Tensor, target: Tensor, lengths: Tensor, *,
-    desired: float = 10.0, undesired: float = 1.0, gradient: Gradient = "spikes",
+    desired: NotNegative = 10.0, undesired: NotNegative = 1.0, gradient: Gradient = "spikes",
 ) -> Tensor:  # fmt: skip
     """Squared distance of the spike counts to `desired` for the label, `undesired` for others.
 
@@ -171,7 +173,7 @@ def _delta(spikes: Tensor, target: Tensor, desired: float, undesired: float) -> 
 @_register
 def count_plus(
     votes: Tensor, target: Tensor, lengths: Tensor, *,
-    desired: float = 10.0, undesired: float = 1.0, zero_sum: bool = False,
+    desired: NotNegative = 10.0, undesired: NotNegative = 1.0, zero_sum: bool = False,
     gradient: Gradient = "spikes",
 ) -> Tensor:  # fmt: skip
     """`count` with delta/count on each spike, and more of it for labels that fire too little.
@@ -213,8 +215,8 @@ def ce_plus(
 @_register
 def kernel(
     votes: Tensor, target: Tensor, lengths: Tensor, *,
-    desired: float = 10.0, undesired: float = 1.0, tau: float = 4.0,
-    gradient: Gradient = "spikes",
+    desired: NotNegative = 10.0, undesired: NotNegative = 1.0,
+    tau: Annotated[float, Range(1)] = 4.0, gradient: Gradient = "spikes",
 ) -> Tensor:  # fmt: skip
     """Half the squared difference of filtered spikes and evenly spaced target spikes.
 
@@ -244,7 +246,7 @@ def _train(wanted: Tensor, votes: Tensor, lengths: Tensor) -> Tensor:
 @_register
 def timing(
     votes: Tensor, target: Tensor, lengths: Tensor, *,
-    desired: int = 10, undesired: int = 1, gradient: Gradient = "spikes",
+    desired: Count = 10, undesired: Count = 1, gradient: Gradient = "spikes",
 ) -> Tensor:  # fmt: skip
     """The i-th spike of a neuron against its i-th target time: (t - t_target + 1/2)/T, halved.
 
@@ -282,7 +284,7 @@ def _is_label(target: Tensor) -> Tensor:
 @_register
 def ttfs(
     votes: Tensor, target: Tensor, lengths: Tensor, *,
-    silent: float = -3.0, gradient: Gradient = "spikes",
+    silent: Annotated[float, Range(high=0)] = -3.0, gradient: Gradient = "spikes",
 ) -> Tensor:  # fmt: skip
     """Cross-entropy of the times to first spike: the score is 1 - t/T, `silent` without a spike.
 
