@@ -24,6 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "events": set(),
     "formats": {"events"},
     "boxes": set(),
+    "runs": set(),
     "transforms": {"events"},
     "representations": {"events"},
     "datasets": set(),
@@ -38,7 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": {"snn"},
     "augment": {"events"},
     "loader": {"augment", "datasets", "events", "representations", "store", "transforms"},
-    "train": {"augment", "evaluate", "loader", "models", "snn", "store"},
+    "train": {"augment", "evaluate", "loader", "models", "runs", "snn", "store"},
     "evaluate": {"snn", "viz"},
     "export": {"snn", "store"},
     "cli": DATA
@@ -55,7 +56,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "simulate",
         "snn",
     }
-    | {"__init__", "store", "train", "viz"},
+    | {"__init__", "augment", "runs", "store", "train", "viz"},
     "datasets_meta": set(),
 }
 

@@ -16,6 +16,7 @@ from eventkit.errors import EventkitError, FormatError, OptionError
 from eventkit.evaluate import evaluate
 from eventkit.loader import EventDataset
 from eventkit.registry import parse_spec, unknown
+from eventkit.runs import check_begun, has_begun, read_json
 from eventkit.store import Store
 
 from .checkpoint import LAST, load, load_with_facts
@@ -24,7 +25,7 @@ from .distributed import World, world
 from .job import Job
 from .loop import Progress
 from .machine import keep_memory
-from .run import Run, has_begun, read_json
+from .run import Run
 from .settings import Settings, settle, to_toml
 
 __all__ = [
@@ -86,8 +87,7 @@ def resume(
     that is finished is left as it is. Returns the content of metrics.json.
     """
     folder, all_ = Path(folder), world()
-    if not has_begun(folder):
-        raise OptionError(f"{folder} is no run folder; eventkit train makes one")
+    check_begun(folder)
     described, settings = _config(folder)["data"], settle({}, folder / "run.toml")
     if data is None:
         if "store" not in described:

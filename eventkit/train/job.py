@@ -18,6 +18,7 @@ from eventkit.errors import EventkitError, FormatError, MissingExtra, OptionErro
 from eventkit.evaluate.activity import Activity
 from eventkit.evaluate.score import Score, score
 from eventkit.models import create
+from eventkit.runs import read_json
 
 from .augmented import augmented
 from .average import Average
@@ -38,7 +39,7 @@ from .losses import loss
 from .machine import device, interruptible, keep_memory, multiplies_bf16
 from .method import method
 from .report import report, tensorboard
-from .run import Run, read_json
+from .run import Run
 from .schedule import optimizer, schedule
 from .settings import Settings, recipe_of, to_toml
 

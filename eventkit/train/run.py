@@ -19,27 +19,9 @@ from typing import Any
 
 from torch import nn
 
-from eventkit.errors import FormatError, OptionError
+from eventkit.runs import STARTING, check_free
 
 from .checkpoint import ABOUT, LAST, WEIGHTS, replace, write
-
-STARTING = {"config.json", ".config.json.part", ".run.toml.part"}  # before a run has begun
-
-
-def has_begun(folder: Path) -> bool:
-    """Whether there is a run in the folder, which can be resumed."""
-    return all((folder / name).is_file() for name in ("config.json", "run.toml"))
-
-
-def _is_free(folder: Path) -> bool:
-    """Whether a folder is empty, or holds only what a start wrote that was killed."""
-    if not folder.is_dir() or not {path.name for path in folder.iterdir()} <= STARTING:
-        return False
-    config = folder / "config.json"
-    try:
-        return not config.is_file() or isinstance(read_json(config).get("data"), dict)
-    except FormatError:
-        return False
 
 
 class Run:
@@ -60,15 +42,7 @@ class Run:
         """
         if not self.writes:
             return
-        if self.folder.exists() and not _is_free(self.folder):
-            more = (
-                f", or go on with it: eventkit train --resume {self.folder}"
-                if has_begun(self.folder)
-                else ""
-            )
-            raise OptionError(
-                f"{self.folder} exists already; choose another folder for the run{more}"
-            )
+        check_free(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             self.write("config.json", json.dumps(self.config, indent=2))
@@ -175,14 +149,3 @@ def csv(rows: list[dict[str, Any]]) -> str:
     names = list(dict.fromkeys(key for row in rows for key in row))
     lines = [",".join(names), *(",".join(str(row.get(n, "")) for n in names) for row in rows)]
     return "".join(line + "\n" for line in lines)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """An object that a run folder holds; FormatError if it is none."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise FormatError(path, None, f"no JSON ({error})") from error
-    if not isinstance(found, dict):
-        raise FormatError(path, None, "no JSON object")
-    return found
