@@ -226,12 +226,15 @@ def test_drop_on_frames_thins_counts():
         ("frame_drop:ratio=1.5", "ratio is 1.5"),
         ("roll:pixels=-1", "pixels is -1"),
         ("nda:n=0", "n is 0"),
+        ("event_drop:ratio=2", "ratio is 2.0"),
+        ("time_jitter:std=-1", "std is -1.0"),
+        ("event_noise:share=11", "share is 11.0"),
+        ("rotate:degrees=nan", "degrees is 'nan'"),
     ],
 )
-def test_wrong_options_are_named(spec, message):
-    augment = Augment([spec])
+def test_wrong_options_are_named_at_once(spec, message):
     with pytest.raises(OptionError, match=message):
-        augment.frames(make_frames(), augment.draw(0, 0))
+        Augment([spec])
 
 
 def test_wrong_specs_are_named():

@@ -69,7 +69,7 @@ class Draw(NamedTuple):
 class Augment:
     """Augmentations in turn, those on events first: Augment(["event_drop", "nda:m=1,n=2"]).
 
-    `specs` names them with all options, as text.
+    `specs` names them with all options, as text. Raises UnknownName or OptionError for wrong ones.
     """
 
     def __init__(self, specs: Sequence[str], *, seed: int = 0) -> None:
@@ -82,7 +82,10 @@ class Augment:
             name, options = parse_spec(spec)
             entry = AUGMENTATIONS[name]
             kind = "events" if entry.on == "events" else "frames"
-            self._steps[kind].append((entry, bind(entry.apply, options, name)))
+            bound = bind(entry.apply, options, name)
+            if AUGMENTATIONS.plugin(name) is None:
+                _try(entry, bound)
+            self._steps[kind].append((entry, bound))
         steps = [*self._steps["events"], *self._steps["frames"]]
         self.specs = [format_spec(entry.name, options) for entry, options in steps]
 
@@ -145,6 +148,19 @@ class Augment:
             if entry.length is not None:
                 n_frames = entry.length(n_frames, **options)
         return n_frames
+
+
+def _try(entry: Augmentation, options: dict[str, Any]) -> None:
+    """Raise OptionError for wrong options now, not with the first sample of a training."""
+    rng, none = np.random.default_rng(0), np.zeros(0, np.int64)
+    if entry.length is not None:
+        entry.length(1, **options)
+    if entry.on == "events":
+        entry.apply(Events(none, none, none, none, (1, 1)), rng, **options)
+    elif entry.on == "space":
+        entry.apply((1, 1), rng, **options)
+    else:
+        entry.apply(np.zeros((1, 1, 1, 1), np.uint8), rng, **options)
 
 
 def check_share(name: str, value: float | None, low: float = 0, high: float = 1) -> None:
