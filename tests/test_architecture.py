@@ -34,6 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "events": set(),
     "formats": {"events"},
     "boxes": set(),
+    "runs": set(),
     "transforms": {"events"},
     "representations": {"events"},
     "windowing": {"events"},
@@ -49,9 +50,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": {"snn"},
     "augment": {"events"},
     "loader": {"augment", "datasets", "events", "representations", "store", "transforms"},
-    "train": {"augment", "evaluate", "loader", "models", "snn", "store"},
+    "train": {"augment", "evaluate", "loader", "models", "runs", "snn", "store"},
     "evaluate": {"snn", "viz"},
-    "export": {"snn"},
+    "export": {"snn", "store"},
     "cli": DATA
     | {
         "augment",
@@ -67,7 +68,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "simulate",
         "snn",
     }
-    | {"__init__", "store", "train", "viz"},
+    | {"__init__", "augment", "runs", "store", "train", "viz"},
     "datasets_meta": set(),
 }
 

@@ -1,6 +1,7 @@
 """The command line: exit codes, sentences, JSON, pictures; each bad input gets its sentence."""
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -518,6 +519,52 @@ def test_train_names_what_it_cannot_use(run, here, store):
     Path("full/thesis.tex").write_text("x")
     assert "full exists already" in error_of(run("train", store, "--out", "full"))
     assert sorted(path.name for path in here.rglob("*")) == ["full", "thesis.tex"]
+
+
+def test_train_refuses_what_is_wrong_before_torch_is_loaded(here, store):
+    Path("full").mkdir()
+    Path("full/thesis.tex").write_text("x")
+    wrong = {
+        "no such store": ["nowhere.zarr"],
+        "is no run folder": ["--resume", "full"],
+        "full exists already": [str(store), "--out", "full"],
+        "expected key=value": [str(store), "--loss", "tet:0.5"],
+        "Did you mean 'rotate'": [str(store), "--augment", "rotat"],
+        "Did you mean 'frames'": [str(store), "--rep", "frame:n=3"],
+        "run.toml: No such file": [str(store), "--config", "run.toml"],
+        "teacher: No such file": [str(store), "--teacher", "teacher"],
+    }
+    code = (
+        "import sys\nfrom eventkit.cli import main\n"
+        f"for words in {list(wrong.values())!r}:\n    assert main(['train', *words]) == 1\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    for message, line in zip(wrong, done.stderr.splitlines(), strict=True):
+        assert message in line
+
+
+def test_a_full_disk_while_training_says_how_to_go_on(run, here, store, monkeypatch):
+    checkpoint = pytest.importorskip("eventkit.train.checkpoint")
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device", "run/metrics.csv")
+
+    def stop(*args):
+        monkeypatch.setattr("eventkit.train.run.replace", full)
+        return checkpoint.replace(*args)
+
+    written = iter([checkpoint.replace, stop])
+    monkeypatch.setattr("eventkit.train.run.replace", lambda *args: next(written)(*args))
+    options = ["--epochs", "1", "--out", "run", "--no-page"]
+    code, _, err = run("train", store, "--model", "csnn_tiny:width=4", *options)
+    assert code == 1
+    assert err.splitlines()[-1].startswith("eventkit: error: [Errno 28] No space left on device")
+    assert err.splitlines()[-1].endswith("go on with: eventkit train --resume run")
+    assert Path("run/run.toml").is_file()
 
 
 @pytest.mark.slow

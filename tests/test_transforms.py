@@ -544,7 +544,7 @@ def test_turning_and_mirroring_twice_change_nothing(recording):
         ("centre_crop:width=35", "35x34 does not fit into the sensor of 34x34"),
         ("crop_count:start=5,stop=5", "expected 0 <= start < stop"),
         ("scale_time:factor=0", "factor is 0.0"),
-        ("scale_time:factor=nan", "factor is nan"),
+        ("scale_time:factor=nan", "factor is .nan., expected a number"),
         ("limit_rate:rate=0", "rate is 0.0"),
         ("limit_rate:burst=0", "burst is 0"),
         ("decimate:n=0", "n is 0"),
