@@ -14,7 +14,17 @@ from eventkit.formats import Report
 from eventkit.registry import format_spec
 from eventkit.representations import Whole
 
-from ._text import DURATION, FROM_HELP, NOTHING, PATH, duration, format_options, in_order
+from ._text import (
+    DURATION,
+    FROM_HELP,
+    NOTHING,
+    PATH,
+    STORE,
+    duration,
+    format_options,
+    in_order,
+    is_store,
+)
 
 
 @dataclass(frozen=True)
@@ -28,7 +38,7 @@ class View:
 
 
 @click.command("view")
-@click.argument("path", type=PATH)
+@click.argument("path", type=STORE)
 @click.option("--out", type=PATH, help="NAME.png (a sheet) or NAME.gif.")
 @click.option("--frames", "n", type=click.IntRange(1), help="Cut into N frames.  [default: 16]")
 @click.option("--by", type=click.Choice(["number", "time"]), help="Equal parts of what.")
@@ -42,7 +52,7 @@ class View:
 @click.option("--fps", type=click.FloatRange(0.1, 50), default=10, show_default=True)
 @click.option("--light", is_flag=True, help="A white ground.")
 def command(
-    path: Path,
+    path: Any,
     out: Path | None,
     split: str | None,
     sample: int | None,
@@ -56,9 +66,11 @@ def command(
     """
     if out is not None and out.suffix.lower() not in (".png", ".gif"):
         raise click.BadParameter(f"{out} must end in .png or .gif", param_hint="--out")
-    if path.suffix == ".zarr" or (path / "zarr.json").is_file():
+    if is_store(path):
         _refuse(cut, "a store's frames are as they were converted; it takes no")
         view = _of_store(path, split, sample or 0)
+    elif isinstance(path, str):
+        raise click.BadParameter(f"{path} is no address of a store", param_hint="PATH")
     else:
         _refuse({"split": split, "sample": sample}, "a recording has no")
         view = _of_recording(path, **cut)
@@ -79,7 +91,7 @@ def _refuse(options: dict[str, Any], reason: str) -> None:
             raise click.UsageError(f"{reason} --{shown}")
 
 
-def _of_store(path: Path, split: str | None, sample: int) -> View:
+def _of_store(path: Any, split: str | None, sample: int) -> View:
     from eventkit import store
 
     opened = store.open(path)
@@ -88,8 +100,9 @@ def _of_store(path: Path, split: str | None, sample: int) -> View:
     frames = part.read([sample])[0]
     label = int(part.labels[sample])
     known = opened.classes[label] if 0 <= label < len(opened.classes) else str(label)
-    title = f"{path.stem} {name} {sample}: {known}"
-    return View(frames, f"{path.stem}-{name}-{sample}", title)
+    stem = Path(opened.path.name).stem
+    title = f"{stem} {name} {sample}: {known}"
+    return View(frames, f"{stem}-{name}-{sample}", title)
 
 
 def _of_recording(

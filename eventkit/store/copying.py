@@ -4,7 +4,6 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,8 @@ import numpy as np
 from eventkit.errors import StoreDamaged, StoreError
 from eventkit.store import Store
 from eventkit.store.building import link_file, write_file
+from eventkit.store.files import read_file
+from eventkit.store.objects import Place
 from eventkit.store.shard import Codec, Shard, crc32, crc32c, pack
 from eventkit.store.sharded import Sharded
 from eventkit.store.verify import file_sum
@@ -138,7 +139,7 @@ class Copier:
             "events/chunk_t": gathered if len(gathered) else np.zeros(1, np.int64),
         }
 
-    def write(self, tree: Path, number: int, rows: list[Row]) -> dict[str, dict[str, int]]:
+    def write(self, tree: Place, number: int, rows: list[Row]) -> dict[str, dict[str, int]]:
         """The files of one row of shards, with their bytes and checksums."""
         linked = self._whole(tree, number, rows)
         if linked is not None:
@@ -158,8 +159,8 @@ class Copier:
                 files[name] = {"bytes": len(data), "crc": crc32(data)}
         return files
 
-    def _whole(self, tree: Path, number: int, rows: list[Row]) -> dict[str, dict[str, int]] | None:
-        """Link the shards of a parent if the row of shards is just that; None if it is not."""
+    def _whole(self, tree: Place, number: int, rows: list[Row]) -> dict[str, dict[str, int]] | None:
+        """Link or copy the shards of a parent if the row of shards is just that, else None."""
         first = rows[0]
         arrays = self._arrays[id(first.store), first.split]
         part = first.store[first.split]
@@ -183,16 +184,24 @@ class Copier:
                 source = theirs.file(old * theirs.columns + j)
                 if source not in present:
                     continue
-                size, crc = file_sum(first.store.path / source)
-                if (size, crc) != present[source]:
-                    raise StoreDamaged(
-                        f"{first.store.path / source}: is damaged; run eventkit repair"
-                    )
+                size, crc = present[source]
                 name = mine.file(number * mine.columns + j)
-                link_file(Path(str(first.store.path), source), tree / name)
-                self.counts["linked"] += 1
+                self._put(first.store.path / source, tree / name, size, crc)
                 files[name] = {"bytes": size, "crc": crc}
         return files
+
+    def _put(self, source: Place, target: Place, size: int, crc: int) -> None:
+        """Link a shard of a parent, or copy it; compared with its entry either way."""
+        if file_sum(source, size) != (size, crc):
+            raise StoreDamaged(f"{source}: is damaged; run eventkit repair")
+        if link_file(source, target):
+            self.counts["linked"] += 1
+            return
+        data = read_file(source, size)
+        if crc32(data) != crc:  # what is copied, as it may have changed since
+            raise StoreDamaged(f"{source}: is damaged; run eventkit repair")
+        write_file(target, data)
+        self.counts["whole"] += 1
 
     def _sums(self, row: Row, array: Sharded) -> dict[str, tuple[int, int]]:
         key = (id(row.store), array.name)

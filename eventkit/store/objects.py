@@ -23,7 +23,12 @@ _owner: list[int] = []  # the process whose threads do obstore's work
 
 def is_remote(where: object) -> bool:
     """Whether this is the address of an object store."""
-    return str(where).startswith(SCHEMES)
+    return _text(where).startswith(SCHEMES)
+
+
+def _text(where: object) -> str:
+    """What a user gave, as text: a Path of an address has lost one of its two slashes."""
+    return re.sub(r"^([a-z][a-z0-9+.-]+):/(?=[^/])", r"\1://", str(where))
 
 
 def at(where: "str | Path | Remote", cache: str | Path | None = None) -> "Place":
@@ -34,10 +39,11 @@ def at(where: "str | Path | Remote", cache: str | Path | None = None) -> "Place"
     """
     if isinstance(where, Remote):
         return where
-    if is_remote(where):
+    text = _text(where)
+    if is_remote(text):
         kept = cache if cache is not None else os.environ.get("EVENTKIT_CACHE") or None
-        return Remote(str(where), None if kept is None else Path(kept))
-    if "://" in str(where):
+        return Remote(text, None if kept is None else Path(kept))
+    if "://" in text:
         known = ", ".join(SCHEMES[:3])
         raise StoreError(f"{where}: is no address of a store; known are paths, {known}")
     path = Path(where)
