@@ -14,7 +14,6 @@ from making import ROOT, eventkit, make_events, make_gestures, tree_hash
 import eventkit as ek
 from eventkit.convert import convert, task
 from eventkit.errors import FetchError, FormatError, OptionError, StoreError, StoreLocked
-from eventkit.store import read_small
 from eventkit.store.building import Building
 from eventkit.store.shard import crc32c
 
@@ -322,10 +321,7 @@ def test_other_representations_are_called_data(digits, tmp_path):
 
 def test_sources_are_recorded_with_their_checksums(gestures, undisturbed, tmp_path):
     store = ek.open(undisturbed)
-    found = {
-        name: read_small(undisturbed / f"sources/{name}", store.nodes[f"sources/{name}"])
-        for name in ("names", "bytes", "crc32c")
-    }
+    found = {name: store.small(f"sources/{name}") for name in ("names", "bytes", "crc32c")}
     for row, name in enumerate(bytes(found["names"]).decode().split("\n")):
         whole = (gestures / name).read_bytes()
         assert found["bytes"][row] == len(whole)

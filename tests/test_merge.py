@@ -131,7 +131,7 @@ def test_damage_in_a_parent_is_not_handed_on(pair, tmp_path):
     broken = tmp_path / "broken.zarr"
     subset(broken, pair[0])
     flip(sorted((broken / "train").rglob("c.*.*"))[0], 0.3)
-    with pytest.raises(StoreDamaged, match="run eventkit repair"):
+    with pytest.raises(StoreDamaged, match="run eventkit verify"):
         merge(tmp_path / "m.zarr", [broken, pair[1]])
     with pytest.raises(StoreDamaged, match="run eventkit"):
         subset(tmp_path / "s.zarr", broken, splits=["train"], indices=[0])

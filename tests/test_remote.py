@@ -365,6 +365,27 @@ def test_a_missing_or_changed_shard_is_said(stored):
         ek.open(str(stored))["train"].frames[1]
 
 
+def test_exchanged_objects_are_refused_with_and_without_a_cache(stored, local, tmp_path):
+    right = ek.open(local[0])["train"].frames[:]
+    names = [stored / f"train/frames/c.{i}.0.0.0.0" for i in (0, 1)]
+    first, second = (name.read_bytes() for name in names)
+    ek.open(str(stored), cache=tmp_path)["train"].frames[0:2]
+    kept = sorted(p for p in tmp_path.rglob("*") if p.is_file())
+    for file, data in zip(kept, (second, first), strict=True):
+        file.write_bytes(data)  # copies that are exchanged are fetched again
+    found = ek.open(str(stored), cache=tmp_path)["train"].frames[0:2]
+    np.testing.assert_array_equal(found, right[0:2])
+    names[0].write_bytes(second)
+    names[1].write_bytes(first)
+    for cache in (None, tmp_path / "another"):
+        with pytest.raises(StoreDamaged, match=r"belongs elsewhere|bytes, expected"):
+            ek.open(str(stored), cache=cache)["train"].frames[0]
+    labels = stored / "train/labels/c.0"
+    labels.write_bytes((stored / "train/source/c.0").read_bytes())
+    with pytest.raises(StoreDamaged, match=r"labels/c\.0"):
+        ek.open(str(stored))
+
+
 def test_verify_finds_every_kind_of_damage(stored):
     assert verify(str(stored)) == []
     changed = stored / "train/frames/c.1.0.0.0.0"

@@ -13,7 +13,7 @@ from eventkit.store import Store
 from eventkit.store.building import link_file, write_file
 from eventkit.store.files import read_file
 from eventkit.store.objects import Place
-from eventkit.store.shard import Codec, Shard, crc32, crc32c, pack
+from eventkit.store.shard import Codec, crc32, crc32c, pack
 from eventkit.store.sharded import Sharded
 from eventkit.store.verify import file_sum
 
@@ -39,7 +39,6 @@ class Copier:
         origins = {(id(row.store), row.split): row for row in samples}
         self._arrays = {key: Sharded.of(row.store, row.split) for key, row in origins.items()}
         self._present: dict[tuple[int, str], dict[str, tuple[int, int]]] = {}
-        self._open: dict[tuple[int, str, int], Shard] = {}
         largest = max(origins, key=lambda key: (self._arrays[key][0].shard, key[1]))
         self._check(origins)
         self.model = self._arrays[largest]
@@ -193,13 +192,13 @@ class Copier:
     def _put(self, source: Place, target: Place, size: int, crc: int) -> None:
         """Link a shard of a parent, or copy it; compared with its entry either way."""
         if file_sum(source, size) != (size, crc):
-            raise StoreDamaged(f"{source}: is damaged; run eventkit repair")
+            raise StoreDamaged(f"{source}: is not what was written there; run eventkit verify")
         if link_file(source, target):
             self.counts["linked"] += 1
             return
         data = read_file(source, size)
         if crc32(data) != crc:  # what is copied, as it may have changed since
-            raise StoreDamaged(f"{source}: is damaged; run eventkit repair")
+            raise StoreDamaged(f"{source}: is not what was written there; run eventkit verify")
         write_file(target, data)
         self.counts["whole"] += 1
 
@@ -258,16 +257,11 @@ class Copier:
         """One encoded chunk of a parent, compared with its checksum."""
         array = self._arrays[id(row.store), row.split][place]
         number, slot = array.place(i, j)
-        key = (id(row.store), array.name, number)
-        if key not in self._open:
-            if len(self._open) > 64:
-                self._open.pop(next(iter(self._open)))
-            self._open[key] = array.open(row.store, number)
-        data = self._open[key].encoded(slot)
+        data = array.open(row.store, number).encoded(slot)
         good = data is not None and len(data) >= 20
         if data is None or not good or struct.unpack("<I", data[-4:])[0] != crc32c(data[:-4]):
             where = row.store.path / array.file(number)
-            raise StoreDamaged(f"{where}: a chunk is damaged or absent; run eventkit repair")
+            raise StoreDamaged(f"{where}: a chunk is damaged or absent; run eventkit verify")
         return data
 
     def _frames(self, row: Row) -> int:

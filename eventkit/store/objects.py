@@ -9,6 +9,7 @@ import functools
 import os
 import re
 import secrets
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -218,8 +219,6 @@ def _client(bucket: str) -> tuple[Any, Any]:
 class Ranged:
     """An object of which parts are read, as `files.Opened` reads those of a file."""
 
-    fetched = True  # now, from the store that is there now
-
     def __init__(self, place: Remote) -> None:
         head = place.head()
         if head is None:
@@ -233,6 +232,13 @@ class Ranged:
         part = self.pread(len(data), offset)
         data[: len(part)] = part
         return len(part)
+
+    def crc32(self) -> int:
+        """The checksum of the whole object, for which all of it is fetched."""
+        crc = 0
+        for block in self.place.blocks():
+            crc = zlib.crc32(block, crc)
+        return crc
 
     def renewed(self) -> None:
         """Nothing that is kept could be wrong."""
