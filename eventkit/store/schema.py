@@ -29,6 +29,7 @@ COLUMNS = {
     "data": (*_ALL, "n_frames", "frames_crc"),
     "events": (*_ALL, "segment", "start", "count", "events_crc", "events/chunk_t"),
 }
+RESERVED = ("integrity", "sources")  # groups of every store, which no split can be called
 ATTRIBUTES: dict[str, type] = {
     "status": str,
     "kind": str,
@@ -139,7 +140,7 @@ def _splits(attributes: dict[str, Any], nodes: dict[str, dict[str, Any]]) -> str
     if not attributes["splits"]:
         return "it has no split"
     for split, entry in attributes["splits"].items():
-        if not safe_name(split) or "/" in split or not isinstance(entry, dict):
+        if not safe_name(split) or "/" in split or split in RESERVED or not isinstance(entry, dict):
             return f"a split is called {_shown(split)}"
         problem = _arrays(split, attributes["kind"], nodes)
         if problem is not None:
