@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from eventkit.errors import FormatError, OptionError
-from eventkit.events import Columns, Events
+from eventkit.events import Columns, Events, expect
 from eventkit.registry import Registry, bind, unknown
 
 CHUNK = 1_000_000
@@ -191,6 +191,7 @@ def write(
     first = next(parts, None)
     if first is None:
         raise OptionError("no events to write: give at least one (maybe empty) chunk")
+    expect(first)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         with temporary.open("xb") as file:
