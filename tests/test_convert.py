@@ -266,7 +266,7 @@ def test_label_windows_are_audited(tmp_path):
     text = "\n".join(summary["warnings"])
     assert "windows 1 (class 9) and 2 (class 10) overlap by 0.001 s" in text
     assert "window 3 (class 11) is empty: 20000..20000" in text
-    assert "user01_led.aedat, 99000000..99100000 µs: no events in this sample" in text
+    assert "train: 2 samples have no events; the first is user01_led.aedat, 20000..20000 µs" in text
     assert "user01_led.aedat: window 99000000..99100000 µs reaches outside the recording" in text
     assert summary["samples"] == {"train": 4, "test": 3}
     assert "train has 4 samples of the published 1,176" in text

@@ -8,7 +8,7 @@ named only when it is whole. It has no sources of its own to be repaired from bu
 
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 
 from eventkit import __version__
 from eventkit.errors import OptionError, StoreError
-from eventkit.store import Store, metadata
+from eventkit.store import Store, metadata, notes
 from eventkit.store.building import Building, difference
 from eventkit.store.copying import Copier, Row
 from eventkit.store.deep import split_rows
@@ -333,7 +333,7 @@ class _Work:
         )
 
     def _warnings(self) -> list[str]:
-        notes = [note for store in self.parents for note in store.attributes["warnings"]]
+        told = [note for store in self.parents for note in self._kept(store)]
         seen: dict[tuple[object, ...], str] = {}
         twice: list[str] = []
         for split, rows in self.rows.items():
@@ -343,9 +343,39 @@ class _Work:
                 if sample in seen:
                     twice.append(f"{row[0]} in {seen[sample]} and {split}")
                 seen[sample] = split
+            gaps = self._joined_column(split, "empty_frames")
+            told += notes.of_empty(split, rows, self._joined_column(split, "n_events"), gaps)
         if twice:
-            notes.append(f"{len(twice):,} samples are in it twice, the first is {twice[0]}")
-        return list(dict.fromkeys([*notes, *self.dropped]))
+            told.append(f"{len(twice):,} samples are in it twice, the first is {twice[0]}")
+        return notes.bounded([*told, *self.dropped])
+
+    def _kept(self, store: Store) -> Iterator[str]:
+        """What a parent warned of that is true of its samples here: of what was read of a source.
+
+        What it says of all of it, as a count, is handed on only if all of it is here.
+        """
+        picked = [p for parts in self.picks.values() for p in parts if p.store is store]
+        whole = sum(len(p.indices) for p in picked) >= sum(map(len, store.values()))
+        own = sources(store)
+        here = tuple(
+            own[number]["name"] + mark
+            for number in np.flatnonzero(self._numbers[id(store)] >= 0).tolist()
+            for mark in (":", ",")
+        )
+        for note in store.attributes["warnings"]:
+            if notes.is_of_empty(note):  # counted anew
+                continue
+            if note.startswith(here):
+                yield note
+            elif whole:
+                yield note if len(self.parents) == 1 else f"{_name(store.path.name)}: {note}"
+
+    def _joined_column(self, split: str, name: str) -> list[int]:
+        """A column of all samples of a split; empty if a parent has none of that name."""
+        parts = self.picks[split]
+        if any(name not in p.store[p.split].columns for p in parts):
+            return []
+        return [n for p in parts for n in p.store[p.split].column(name)[p.indices].tolist()]
 
 
 def _column(pick: Pick, name: str) -> np.ndarray:
