@@ -47,6 +47,15 @@ class Place(click.ParamType[Any]):
         return value if isinstance(value, Path) or "://" in value else Path(value)
 
 
+def is_store(where: Any) -> bool:
+    """Whether an argument names a store, not a recording: an address, NAME.zarr, a root in it."""
+    if isinstance(where, Path):
+        return where.suffix == ".zarr" or (where / "zarr.json").is_file()
+    from eventkit.store.objects import is_remote
+
+    return is_remote(where)
+
+
 DURATION = Duration()
 STORE = Place()
 # Whether a path can be read is for the library to say, in the same words as everywhere.

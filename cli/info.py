@@ -14,6 +14,7 @@ from ._text import (
     SOURCE,
     duration,
     format_options,
+    is_store,
     live,
     live_options,
     number,
@@ -45,7 +46,7 @@ def command(file: Any, spec: str | None, tolerant: bool, as_json: bool, **ends: 
 def _show(
     file: Any, spec: str | None, tolerant: bool, as_json: bool, until: dict[str, Any]
 ) -> None:
-    if isinstance(file, Path) and (file.suffix == ".zarr" or (file / "zarr.json").is_file()):
+    if is_store(file):
         raise OptionError(f"{file}: is a store, not a recording; run: eventkit inspect {file}")
     how = {"strict": not tolerant, **format_options(spec), **until}
     if isinstance(file, Path) and file.is_dir() and formats.folder_format(file) is None:

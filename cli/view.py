@@ -16,7 +16,17 @@ from eventkit.formats import Report
 from eventkit.registry import format_spec
 from eventkit.representations import Whole
 
-from ._text import DURATION, FROM_HELP, NOTHING, PATH, duration, format_options, in_order
+from ._text import (
+    DURATION,
+    FROM_HELP,
+    NOTHING,
+    PATH,
+    STORE,
+    duration,
+    format_options,
+    in_order,
+    is_store,
+)
 
 
 @dataclass(frozen=True)
@@ -44,7 +54,7 @@ class Slices:
 
 
 @click.command("view")
-@click.argument("path", type=PATH)
+@click.argument("path", type=STORE)
 @click.option("--out", type=PATH, help="NAME.png (a sheet) or NAME.gif.")
 @click.option("--frames", "n", type=click.IntRange(1), help="Cut into N frames.  [default: 16]")
 @click.option("--by", type=click.Choice(["number", "time"]), help="Equal parts of what.")
@@ -59,7 +69,7 @@ class Slices:
 @click.option("--light", is_flag=True, help="A white ground.")
 @click.option("--overwrite", is_flag=True, help="Replace the picture if it exists.")
 def command(
-    path: Path,
+    path: Any,
     out: Path | None,
     split: str | None,
     sample: int | None,
@@ -75,8 +85,10 @@ def command(
     """
     if out is not None and out.suffix.lower() not in (".png", ".gif"):
         raise click.BadParameter(f"{out} must end in .png or .gif", param_hint="--out")
-    if path.suffix == ".zarr" or (path / "zarr.json").is_file():
+    if is_store(path):
         view = _of_store(path, split, sample or 0, **cut)
+    elif isinstance(path, str):
+        raise click.BadParameter(f"{path} is not an address of a store", param_hint="PATH")
     else:
         _refuse({"split": split, "sample": sample}, "a recording has no")
         view = _of_recording(path, **cut)
@@ -99,7 +111,7 @@ def _refuse(options: dict[str, Any], reason: str) -> None:
 
 
 def _of_store(
-    path: Path, split: str | None, sample: int, *, spec: str | None, tolerant: bool, **cut: Any
+    path: Any, split: str | None, sample: int, *, spec: str | None, tolerant: bool, **cut: Any
 ) -> View:
     from eventkit import store
 
@@ -118,8 +130,9 @@ def _of_store(
         frames, length = part.read([sample])[0], ""
     label = int(part.labels[sample])
     known = opened.classes[label] if 0 <= label < len(opened.classes) else str(label)
-    title = f"{path.stem} {name} {sample}: {known}{length}"
-    return View(frames, f"{path.stem}-{name}-{sample}", title, captions)
+    stem = Path(opened.path.name).stem
+    title = f"{stem} {name} {sample}: {known}{length}"
+    return View(frames, f"{stem}-{name}-{sample}", title, captions)
 
 
 def _of_recording(path: Path, *, spec: str | None, tolerant: bool, **cut: Any) -> View:

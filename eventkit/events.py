@@ -195,6 +195,16 @@ def _references(arrays: tuple[np.ndarray, ...]) -> list[int]:
     return [sys.getrefcount(array) for array in arrays]
 
 
+def expect(events: object) -> Events:
+    """The argument, if it is events; OptionError, with how they are made, if it is an array."""
+    if isinstance(events, Events):
+        return events
+    raise OptionError(
+        f"expected Events, found {type(events).__name__}; make them with Events(t=t, x=x, y=y, "
+        "p=p, size=(width, height)) or, of a structured array, Events.from_structured(array, size)"
+    )
+
+
 def chunks(events: Events, chunk: int) -> Iterator[Events]:
     """Cut events into views of at most `chunk` events; at least one, so the size is known."""
     for start in range(0, max(len(events), 1), chunk):

@@ -280,7 +280,8 @@ def bind(function: Callable[..., Any], options: Mapping[str, Any], what: str) ->
         if key in options:
             bound[key] = _convert(options[key], hints.get(key, str), f"{what}: {key}")
         elif parameter.default is parameter.empty:
-            raise OptionError(f"{what} needs the option {key!r}, as in {what}:{key}=...")
+            how = "" if " " in what else f", as in {what}:{key}=..."
+            raise OptionError(f"{what} needs the option {key!r}{how}")
         else:
             bound[key] = parameter.default
     return bound
@@ -309,6 +310,10 @@ def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     return {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name[0] != "_"}
 
 
+def _named(kind: Any) -> str:
+    return {str: "texts", int: "whole numbers"}.get(kind, "values")
+
+
 def _convert(value: Any, kind: Any, what: str) -> Any:
     origin = typing.get_origin(kind)
     if origin is Annotated:
@@ -335,6 +340,15 @@ def _convert(value: Any, kind: Any, what: str) -> Any:
             raise OptionError(
                 f"{what} is {value!r}, expected one of {', '.join(map(str, allowed))}"
             )
+        return value
+    if origin in (list, dict):
+        inner = typing.get_args(kind)[-1]
+        values = value.values() if isinstance(value, dict) else value
+        if not isinstance(value, origin) or not all(
+            inner not in (str, int) or type(v) is inner for v in values
+        ):
+            name = "a table" if origin is dict else "a list"
+            raise OptionError(f"{what} is {value!r}, expected {name} of {_named(inner)}")
         return value
     if kind is bool:
         words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}

@@ -14,7 +14,6 @@ from making import ROOT, eventkit, make_events, make_gestures, tree_hash
 import eventkit as ek
 from eventkit.convert import convert, task
 from eventkit.errors import FetchError, FormatError, OptionError, StoreError, StoreLocked
-from eventkit.store import read_small
 from eventkit.store.building import Building
 from eventkit.store.shard import crc32c
 
@@ -267,7 +266,7 @@ def test_label_windows_are_audited(tmp_path):
     text = "\n".join(summary["warnings"])
     assert "windows 1 (class 9) and 2 (class 10) overlap by 0.001 s" in text
     assert "window 3 (class 11) is empty: 20000..20000" in text
-    assert "user01_led.aedat, 99000000..99100000 µs: no events in this sample" in text
+    assert "train: 2 samples have no events; the first is user01_led.aedat, 20000..20000 µs" in text
     assert "user01_led.aedat: window 99000000..99100000 µs reaches outside the recording" in text
     assert summary["samples"] == {"train": 4, "test": 3}
     assert "train has 4 samples of the published 1,176" in text
@@ -322,10 +321,7 @@ def test_other_representations_are_called_data(digits, tmp_path):
 
 def test_sources_are_recorded_with_their_checksums(gestures, undisturbed, tmp_path):
     store = ek.open(undisturbed)
-    found = {
-        name: read_small(undisturbed / f"sources/{name}", store.nodes[f"sources/{name}"])
-        for name in ("names", "bytes", "crc32c")
-    }
+    found = {name: store.small(f"sources/{name}") for name in ("names", "bytes", "crc32c")}
     for row, name in enumerate(bytes(found["names"]).decode().split("\n")):
         whole = (gestures / name).read_bytes()
         assert found["bytes"][row] == len(whole)

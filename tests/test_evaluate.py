@@ -195,7 +195,7 @@ def test_the_page_needs_nothing_else_and_trusts_no_name(tmp_path):
     net = create(SMALL, num_classes=4, in_shape=(2, 12, 12))
     samples = Directions(4)
     batch = (samples.frames, torch.as_tensor(samples.labels))
-    classes = ["<script>alert(1)</script>", "b", "c", "d"]
+    classes = ["<script>alert(1)</script>", "$x_{$ costs $5", "c\nd", "d"]
     measured = evaluate(net, [batch], classes=classes)
     rows = [{"epoch": 1, "loss": 1.0, "test_loss": 1.0, "test_accuracy": 0.5}]
     shown = [Sample(samples.frames[0].numpy(), classes[0], "b")]

@@ -143,7 +143,7 @@ def test_damage_is_told_by_the_batch_that_has_it(digits, tmp_path):
     data[50] ^= 1
     shard.write_bytes(data)
     seen = []
-    with pytest.raises(StoreDamaged, match=r"checksum differs; run eventkit verify"):
+    with pytest.raises(StoreDamaged, match=r"its checksum differs, .* run eventkit verify"):
         seen.extend(loader(EventDataset(store), 1))
     assert len(seen) == 7
     gc.collect()

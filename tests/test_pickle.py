@@ -110,7 +110,8 @@ def things(root):
         evaluate.score(net, loader(data, 2), classes=2)
     model = MODELS["csnn_tiny"]
     return [
-        make_events(5), ek.windows(make_events(5), every=20), data, data.store, data.split, data.augment, data[0], loader(data, 2),
+        make_events(5), ek.windows(make_events(5), every=20),
+        data, data.store, data.split, data.augment, data[0], loader(data, 2),
         data.__getitems__([0, 1]), EventDataset(root / "events.zarr", represent="frames:n=3",
         time_first=True).__getitems__([0]), ResumableSampler(6, batch_size=2),
         Sequences(data, lanes=2, length=2), next(iter(Sequences(data, lanes=2, length=2))),

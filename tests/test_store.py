@@ -182,13 +182,18 @@ def reader_of(path, name):
     """What reads the file `name` of a store, and nothing else of it but the root."""
     opened = ek.open(path)
     split, _, rest = name.partition("/")
+
+    def fresh():
+        opened._shards.clear()  # opened and compared anew
+        return Split(opened, split)
+
     if name.endswith("/zarr.json"):
         return lambda: None  # readers take what the root says of it
     if name.endswith("/c.0"):
         return lambda: opened.small(name.removesuffix("/c.0"))
     if rest.startswith("events/"):
-        return lambda: Split(opened, split).read_events(range(len(opened[split])), columns=rest[7])
-    return lambda: Split(opened, split).frames[:]
+        return lambda: fresh().read_events(range(len(opened[split])), columns=rest[7])
+    return lambda: fresh().frames[:]
 
 
 def outcome(read):

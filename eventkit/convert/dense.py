@@ -15,10 +15,9 @@ from eventkit.representations import (
     allocate,
     empty_bins,
 )
-from eventkit.store import shard_name
 from eventkit.store.building import write_file
 from eventkit.store.objects import at
-from eventkit.store.shard import crc32, crc32c, pack
+from eventkit.store.shard import crc32, crc32c, pack, shard_name
 
 
 class _Room(threading.local):

@@ -8,7 +8,7 @@ import numpy as np
 from eventkit.convert import ragged
 from eventkit.convert.plan import Grid, Plan, Segments
 from eventkit.errors import FormatError
-from eventkit.store import metadata
+from eventkit.store import metadata, notes
 from eventkit.store.building import Building
 from eventkit.store.tree import Tree, versions
 
@@ -54,7 +54,7 @@ def finish(plan: Plan, building: Building, command: str) -> None:
         "plan": plan.document(),
         "plan_digest": plan.digest(),
         "versions": versions(),
-        "warnings": [*plan.listing.warnings, *_notes(plan, building)],
+        "warnings": notes.bounded([*plan.listing.warnings, *_notes(plan, building)]),
         "files": dict(sorted(tree.files.items())),
     }
     building.hold()
@@ -151,20 +151,13 @@ def source_arrays(tree: Tree, plan: Plan, sums: dict[str, int]) -> None:
 
 
 def _notes(plan: Plan, building: Building) -> list[str]:
-    """What the tasks found odd, and the samples without events, in the order of the samples."""
-    notes: list[str] = []
+    """What the tasks found odd, and how many samples have no events."""
+    told: list[str] = []
     for split, grid in plan.grids.items():
-        samples = plan.samples(split)
-        gaps = 0
-        for number in range(grid.jobs):
-            entry = building.done[split, number]
-            notes += entry["notes"]
-            for row, n in enumerate(entry["rows"]["n_events"]):
-                gaps += n > 0 and any(entry["rows"].get("empty_frames", [])[row : row + 1])
-                if n == 0:
-                    sample = samples[number * grid.per_job + row]
-                    window = "" if sample.start is None else f", {sample.start}..{sample.stop} µs"
-                    notes.append(f"{sample.source}{window}: no events in this sample")
-        if gaps:
-            notes.append(f"{split}: {gaps:,} samples have frames without events; they are zero")
-    return list(dict.fromkeys(notes))
+        entries = [building.done[split, number] for number in range(grid.jobs)]
+        told += [note for entry in entries for note in entry["notes"]]
+        n_events = [n for entry in entries for n in entry["rows"]["n_events"]]
+        gaps = [n for entry in entries for n in entry["rows"].get("empty_frames", [])]
+        samples = [(sample.source, sample.start, sample.stop) for sample in plan.samples(split)]
+        told += notes.of_empty(split, samples, n_events, gaps)
+    return told

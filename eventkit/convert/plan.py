@@ -18,6 +18,7 @@ from eventkit.registry import bind, format_spec, parse_spec
 from eventkit.representations import Whole
 from eventkit.store.metadata import SCHEMA, digest, plan_digest, split_digest
 from eventkit.store.objects import Place
+from eventkit.store.schema import RESERVED, safe_name
 from eventkit.store.shard import CODECS, Codec
 
 MIB = 1 << 20
@@ -219,6 +220,15 @@ def make(
             raise OptionError(
                 f"{shown}: its name is not UTF-8, as the names in a store must be; rename it"
             )
+    for name in _names(listing):
+        if not safe_name(name) or "\n" in name:
+            raise OptionError(
+                f"{name!r}: its name has a line break or a backslash, which no name in a store can "
+                "have; rename it"
+            )
+    for split in listing.splits():
+        if not safe_name(split) or "/" in split or split in RESERVED:
+            raise OptionError(f"{split!r} cannot be the name of a split; rename its folder")
     sources = {name: _bytes(listing.root / name) for name in _names(listing)}
     sensor = dataset.size or _sensor(listing, dataset.format)
     steps = [transforms.parse(spec) for spec in transform]

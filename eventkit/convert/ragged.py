@@ -15,11 +15,11 @@ from eventkit.convert.plan import Job, Segments
 from eventkit.errors import OptionError
 from eventkit.events import Events
 from eventkit.representations import refuse_outside
-from eventkit.store import metadata, shard_name
+from eventkit.store import metadata
 from eventkit.store.building import write_file
 from eventkit.store.objects import at
 from eventkit.store.ragged import COLUMNS, Digest
-from eventkit.store.shard import Codec, crc32, pack
+from eventkit.store.shard import Codec, crc32, pack, shard_name
 
 MAX_STEP = (1 << 32) - 1
 

@@ -66,7 +66,7 @@ def repair(
         mender = _Mender(path, building.folder / "repair")
         try:
             repaired = restore_root(path, mender.put)
-            store = Store(path)
+            store = Store(path, check=False)
             found, _ = examine(store, workers or cpus())
             names = {problem.name for problem in found}
             repaired += restore_small(store, names, mender.put)

@@ -15,7 +15,7 @@ import numpy as np
 
 from eventkit._write import whole
 from eventkit.errors import FormatError, OptionError
-from eventkit.events import Columns, Events
+from eventkit.events import Columns, Events, expect
 from eventkit.formats import _packed
 from eventkit.formats._packed import is_packed, plain_file, refuse_packed, suffix_within
 from eventkit.registry import Registry, bind, unknown
@@ -220,6 +220,7 @@ def write(
     first = next(parts, None)
     if first is None:
         raise OptionError("no events to write: give at least one (maybe empty) chunk")
+    expect(first)
     with whole(path) as temporary, temporary.open("xb") as file:
         encode(file, _of_one_size(chain([first], parts)))
 

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from eventkit.datasets import Dataset, interrupted
-from eventkit.errors import FormatError
+from eventkit.errors import FormatError, OptionError
 from eventkit.formats import FORMATS
 from eventkit.registry import Registry, bind
 
@@ -72,8 +72,8 @@ def find(dataset: Dataset, root: Path) -> Path | None:
     """
     if interrupted(root):
         return None
-    folder: str | None = dataset.layout.get("folder")
     expected = marks(dataset)
+    folder: str | None = dataset.layout.get("folder")
     for base in (root, root / "extract"):
         for candidate in [base, base / folder] if folder else [base]:
             if candidate.is_dir() and (not expected or _any(candidate, expected)):
@@ -83,14 +83,13 @@ def find(dataset: Dataset, root: Path) -> Path | None:
 
 def marks(dataset: Dataset) -> list[str]:
     """Patterns of names of which at least one is in the dataset's folder."""
-    layout = LAYOUTS[dataset.layout["kind"]]
-    return layout.marks(dataset, **_options(dataset))
+    layout, options = _bound(dataset)
+    return layout.marks(dataset, **options)
 
 
 def listing(dataset: Dataset, folder: Path) -> Listing:
     """Every sample of the dataset in `folder`, in an order that no file system changes."""
-    layout = LAYOUTS[dataset.layout["kind"]]
-    options = bind(layout.samples, _options(dataset), f"[layout] {layout.name}")
+    layout, options = _bound(dataset)
     found = layout.samples(dataset, folder, **options)
     if not found.samples:
         raise FormatError(folder, None, f"no recordings of {dataset.name} in it")
@@ -104,8 +103,17 @@ def listing(dataset: Dataset, folder: Path) -> Listing:
     return found
 
 
-def _options(dataset: Dataset) -> dict[str, Any]:
-    return {k: v for k, v in dataset.layout.items() if k not in ("kind", "folder")}
+def _bound(dataset: Dataset) -> tuple[Layout, dict[str, Any]]:
+    """The layout of a dataset and all its options; OptionError for what is wrong or missing."""
+    told: Any = dataset.layout
+    if not isinstance(told, dict) or not isinstance(told.get("kind"), str):
+        raise OptionError(f"{dataset.name}: [layout] is {told!r}, expected a table with a kind")
+    if not isinstance(told.get("folder", ""), str):
+        raise OptionError(f"{dataset.name}: [layout] folder is {told['folder']!r}, expected a text")
+    layout = LAYOUTS[told["kind"]]
+    given = {k: v for k, v in told.items() if k not in ("kind", "folder")}
+    options = bind(layout.samples, given, f"{dataset.name}: [layout] {layout.name}")
+    return layout, options
 
 
 def _any(folder: Path, patterns: list[str]) -> bool:
@@ -121,14 +129,17 @@ def chosen(root: Path, splits: dict[str, Any]) -> dict[str, str]:
     """The name of each split below `root`: the first of its names that is there, or its first."""
     found = {}
     for split, names in splits.items():
-        several = [names] if isinstance(names, str) else names
+        several = every(names)
         found[split] = next((n for n in several if (root / n).exists()), several[0])
     return found
 
 
 def every(names: Any) -> list[str]:
-    """All names that a split may have."""
-    return [names] if isinstance(names, str) else list(names)
+    """All names that a split may have, at least one."""
+    several = [names] if isinstance(names, str) else names
+    if not (isinstance(several, list) and several and all(isinstance(n, str) for n in several)):
+        raise OptionError(f"[layout]: a split is {names!r}, expected a folder or a list of them")
+    return several
 
 
 def suffixes() -> set[str]:

@@ -63,7 +63,8 @@ class FramesOfEvents:
             self._options["like"] or self._options["stride"]
         )
         self._slice: int | None = self._options["duration"] if sliced else None
-        counts, starts, ends = (split.column(name) for name in ("count", "t_start", "t_end"))
+        # Of `ragged`, so that what workers share of it is there before they are forked.
+        counts, starts, ends = split.ragged.counts, split.column("t_start"), split.column("t_end")
         numbers = zip(counts.tolist(), starts.tolist(), ends.tolist(), strict=True)
         self._wholes = [Whole(n, t0, t1, ordered=True) for n, t0, t1 in numbers]
         shape = functools.partial(self._entry.shape, size=split.size, **self._options)

@@ -14,7 +14,7 @@ import numpy as np
 
 from eventkit._jit import jit
 from eventkit.errors import OptionError
-from eventkit.events import Events
+from eventkit.events import Events, expect
 from eventkit.registry import Registry, bind
 
 # What to do with events outside the sensor: refuse the sample, or leave them out and count them.
@@ -104,6 +104,7 @@ def represent(events: Events, spec: str, **options: Any) -> np.ndarray:
 def build(entry: Representation, events: Events, options: Mapping[str, Any]) -> np.ndarray:
     """The array of events held in memory; warns of bins that hold none, as they are legal zeros."""
     bound = bind(entry.shape, options, entry.name)
+    events = expect(events)
     out, _ = accumulate([events], Whole.of(events), events.size, entry, bound)
     if not len(events):
         warnings.warn(f"{entry.name}: there are no events; all is zero", stacklevel=3)

@@ -14,7 +14,7 @@ from eventkit._platform import cpus, drop_cached
 from eventkit.errors import OptionError, StoreError
 from eventkit.store import Split, Store
 from eventkit.store.objects import Remote
-from eventkit.store.shard import Shard, crc32c
+from eventkit.store.shard import crc32c
 from eventkit.store.sharded import Sharded
 
 NETWORK = ("nfs", "cifs", "smb", "fuse", "lustre", "gpfs", "ceph", "beegfs", "9p", "afs")
@@ -92,7 +92,6 @@ class _Run:
         mean = self._decoded(order) // len(order)
         self.order = order[: max(self.batch_size, MAX_BYTES // max(mean, 1))]
         self.sample_bytes = self._decoded(self.order) // len(self.order)
-        self._shards: dict[tuple[int, int], Shard] = {}
         self.chunks = {int(i): list(self._chunks(int(i))) for i in self.order[:256]}
         lengths = [len(self._encoded(c)) for chunks in self.chunks.values() for c in chunks]
         self.encoded_bytes = sum(lengths) // len(self.chunks)
@@ -123,12 +122,7 @@ class _Run:
         place, i, j = where
         array = self.arrays[place]
         number, slot = array.place(i, j)
-        shard = self._shards.get((place, number))
-        if shard is None:
-            if len(self._shards) > 128:
-                self._shards.clear()
-            shard = self._shards[place, number] = array.open(self.store, number)
-        return shard.encoded(slot) or b""
+        return array.open(self.store, number).encoded(slot) or b""
 
     def stages(self) -> dict[str, float]:
         """µs a sample of each step, on one thread, with the files in the page cache."""

@@ -84,8 +84,10 @@ def write_file(path: Place, data: bytes) -> None:
     failpoint("after_rename")
 
 
-def link_file(source: Path, target: Path) -> bool:
-    """Put a file at `target` by a hard link, or by a copy where that cannot be; whether linked."""
+def link_file(source: Place, target: Place) -> bool:
+    """Put a file at `target` by a hard link; False where that cannot be, as on another disk."""
+    if isinstance(source, Remote) or isinstance(target, Remote):
+        return False
     target.unlink(missing_ok=True)
     try:
         os.link(source, target)
@@ -93,7 +95,6 @@ def link_file(source: Path, target: Path) -> bool:
     except OSError as error:
         if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
             raise
-    write_file(target, source.read_bytes())
     return False
 
 

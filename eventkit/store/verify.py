@@ -48,7 +48,7 @@ def verify(
     """
     workers = workers or cpus()
     try:
-        store = Store(path)
+        store = Store(path, check=False)
     except StoreDamaged as error:
         return [str(error)]
     steps = 2 if deep else 1

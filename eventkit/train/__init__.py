@@ -18,6 +18,7 @@ from eventkit.loader import EventDataset
 from eventkit.registry import parse_spec, unknown
 from eventkit.runs import check_begun, has_begun, read_json
 from eventkit.store import Store
+from eventkit.store.objects import at
 
 from .checkpoint import LAST, load, load_with_facts
 from .data import Part, Samples
@@ -188,7 +189,8 @@ def describe(data: Data) -> dict[str, Any]:
         return {"splits": list(data)}
     attributes = Store(data).attributes
     keys = ("dataset", "represent", "transforms", "plan_digest")
-    store = str(data) if "://" in str(data) else str(Path(data).absolute())
+    place = at(data)
+    store = str(place.absolute() if isinstance(place, Path) else place)
     return {"store": store, **{key: attributes.get(key) for key in keys}}
 
 
