@@ -18,6 +18,11 @@ from eventkit.registry import parse_spec
 UNITS_US = {"us": 1, "µs": 1, "ms": 1_000, "s": 1_000_000, "min": 60_000_000, "": 1}
 
 
+def for_command(text: str) -> str:
+    """An error of the library, naming options of the command where it names Python's."""
+    return text.replace("strict=False", "--tolerant")
+
+
 class Duration(click.ParamType[int]):
     """A length of time in µs: 50ms, 1.5s, 50000us, or a plain number of µs."""
 
@@ -35,6 +40,19 @@ class Duration(click.ParamType[int]):
         return int(length)
 
 
+class FrameLength(Duration):
+    """A duration whose unit is written where it would be under a millisecond.
+
+    Whoever gives 50 means 50 ms more often than 50 µs, which are a thousand times as many frames.
+    """
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, str) and value.strip().isdecimal() and int(value) < 1000:
+            given = value.strip()
+            self.fail(f"{given} has no unit; write {given}ms, or {given}us if µs are meant")
+        return super().convert(value, param, ctx)
+
+
 class Place(click.ParamType[Any]):
     """A path, or an address such as s3://bucket/name.zarr, which is no path."""
 
@@ -45,6 +63,7 @@ class Place(click.ParamType[Any]):
 
 
 DURATION = Duration()
+FRAME_LENGTH = FrameLength()
 STORE = Place()
 # Whether a path can be read is for the library to say, in the same words as everywhere.
 PATH = click.Path(readable=False, path_type=Path)
