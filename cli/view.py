@@ -14,7 +14,16 @@ from eventkit.formats import Report
 from eventkit.registry import format_spec
 from eventkit.representations import Whole
 
-from ._text import DURATION, FRAME_LENGTH, FROM_HELP, NOTHING, PATH, duration, format_options, in_order
+from ._text import (
+    DURATION,
+    FRAME_LENGTH,
+    FROM_HELP,
+    NOTHING,
+    PATH,
+    duration,
+    format_options,
+    in_order,
+)
 
 
 @dataclass(frozen=True)

@@ -78,12 +78,14 @@ def test_killed_anywhere_and_run_again_is_the_same_store(point, gestures, undist
     killed_then_run_again(point, gestures, undisturbed, tmp_path)
 
 
+@pytest.mark.attack
 @pytest.mark.slow
 @pytest.mark.parametrize("point", MORE_POINTS)
 def test_killed_at_any_passage(point, gestures, undisturbed, tmp_path):
     killed_then_run_again(point, gestures, undisturbed, tmp_path)
 
 
+@pytest.mark.attack
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(34))
 def test_killed_at_random_times(seed, tmp_path_factory, tmp_path):

@@ -75,7 +75,7 @@ def killed_everywhere(way, root, tmp_path, step):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_killed_at_some_changes_and_run_again(way, raw, damaged, tmp_path):
-    killed_everywhere(way, damaged if way == "keep going" else raw, tmp_path, 43)
+    killed_everywhere(way, damaged if way == "keep going" else raw, tmp_path, 89)
 
 
 @pytest.mark.slow

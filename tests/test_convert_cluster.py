@@ -80,6 +80,7 @@ def test_dask_gives_the_same_bytes(gestures, undisturbed, cluster, tmp_path):
     assert tree_hash(tmp_path / "s.zarr") == tree_hash(undisturbed)
 
 
+@pytest.mark.attack
 @pytest.mark.slow
 def test_a_worker_killed_in_mid_shard_changes_nothing(gestures, undisturbed, cluster, tmp_path):
     doomed = cluster.worker(EVENTKIT_FAILPOINT="before_rename:1")
@@ -93,6 +94,7 @@ def test_a_worker_killed_in_mid_shard_changes_nothing(gestures, undisturbed, clu
     assert sorted(tmp_path.iterdir()) == [tmp_path / "s.zarr"]
 
 
+@pytest.mark.attack
 @pytest.mark.slow
 def test_a_coordinator_killed_and_run_again(gestures, undisturbed, cluster, tmp_path):
     out = tmp_path / "s.zarr"

@@ -129,6 +129,7 @@ MORE = [
 ]
 
 
+@pytest.mark.attack
 @pytest.mark.parametrize(
     "point", [*POINTS, *(pytest.param(point, marks=pytest.mark.slow) for point in MORE)]
 )

@@ -201,6 +201,7 @@ def test_some_damaged_bags_are_refused_in_a_process_of_their_own(tmp_path, versi
     assert not lost(tmp_path, range(60), "rosbag")
 
 
+@pytest.mark.attack
 @pytest.mark.slow
 @pytest.mark.parametrize("version", [1, 2])
 def test_many_damaged_bags_are_refused_in_a_process_of_their_own(tmp_path, version):
