@@ -122,7 +122,7 @@ def convert(
         }
     failed = resume.Failed(building, decided.listing.root)
     if keep_going:
-        failed.recall()
+        failed.recall(overwrite)
         decided = plan.without(decided, failed.why)
     crew_ = partial(crew, engine, scheduler=scheduler, report=Path(report) if report else None)
     for told in resume.gone(decided, building):

@@ -121,8 +121,11 @@ class Failed:
         self.why: dict[str, str] = {}
         self._stats: dict[str, Any] = {}
 
-    def recall(self) -> None:
-        """Those of an earlier run, but for those whose recording was changed since."""
+    def recall(self, overwrite: bool) -> None:
+        """Those of an earlier run, but for those whose recording was changed since.
+
+        Where a store was made without them, it says which they are; not to one that replaces it.
+        """
         try:
             kept = json.loads((self.building.folder / "failed.json").read_bytes())
         except (FileNotFoundError, ValueError):
@@ -131,7 +134,7 @@ class Failed:
             if _stat(self.root / source) == stat:
                 self.why[name], self._stats[name] = why, [source, stat]
         target = self.building.target
-        if not kept and is_store(target):  # made without them
+        if not kept and not overwrite and is_store(target):
             self.why = dict(Store(str(target)).attributes.get("failed", {}))
 
     def note(self, failed: dict[str, str], samples: Iterable[Sample]) -> None:
