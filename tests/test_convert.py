@@ -273,6 +273,30 @@ def test_time_that_goes_back_is_sorted_and_counted(tmp_path):
     np.testing.assert_array_equal(split.frames[0], expected)
 
 
+@pytest.mark.parametrize("represent", ["frames:n=4", "events", "frames:duration=5000"])
+@pytest.mark.parametrize("late", ["few", "all", "one time"])
+def test_late_events_of_a_recording_too_long_for_memory_are_sorted(
+    late, represent, tmp_path, monkeypatch
+):
+    """They were refused; now they are sorted on the disk, to what sorting in memory gives."""
+    (tmp_path / "raw/one").mkdir(parents=True)
+    for number in range(3):  # the second follows the first in one segment
+        events = make_events(3000, (34, 34), number, 20)
+        t = events.t.copy()
+        if number == 1:
+            t = {"few": t, "all": t[::-1].copy(), "one time": np.full(3000, 7)}[late]
+            t[[1500, 2999]] = [17, 3]
+        ek.write(
+            tmp_path / f"raw/one/{number}.npz", ek.Events(t, events.x, events.y, events.p, (34, 34))
+        )
+    options = {"represent": represent, "transform": ("crop:x=3,width=20,height=30",)}
+    convert(tmp_path / "raw", out=tmp_path / "whole.zarr", **options)
+    monkeypatch.setattr(task, "MAX_EVENTS", 100)
+    convert(tmp_path / "raw", out=tmp_path / "chunks.zarr", **options)
+    assert ek.open(tmp_path / "whole.zarr")["all"].ledger["backward_steps"][1] >= 2
+    assert tree_hash(tmp_path / "whole.zarr") == tree_hash(tmp_path / "chunks.zarr")
+
+
 def test_label_windows_are_audited(tmp_path):
     root = make_gestures(tmp_path / "raw", recordings=2, windows=3)
     table = root / "user01_led_labels.csv"

@@ -6,7 +6,7 @@ twice writes the same bytes twice.
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from inspect import signature
 from pathlib import Path
@@ -16,10 +16,12 @@ from eventkit import formats
 from eventkit.convert.dense import DenseWriter
 from eventkit.convert.plan import MAX_EVENTS, Job, named
 from eventkit.convert.ragged import RaggedWriter
+from eventkit.convert.sorting import sorted_on_disk
 from eventkit.errors import EventkitError, FormatError, OptionError
 from eventkit.events import Columns, Events
 from eventkit.formats import Report
 from eventkit.layouts import Sample
+from eventkit.store.objects import at
 from eventkit.store.shard import file_crc32c
 from eventkit.transforms import Step, begin
 
@@ -144,10 +146,7 @@ def convert_sample(
             del events, parts  # a hundred megabytes
             report.counts.clear()
             report.notes.clear()
-            ledgers = iter([(report, row)])  # the first time through counts
-            made = into.add(
-                lambda: _in_order(job, sample, *next(ledgers, (Report(checksum=False), {})))
-            )
+            made = _long(job, sample, into, report, row)
     except OptionError as error:
         window = "" if sample.start is None else f", {sample.start} <= t < {sample.stop}"
         raise OptionError(f"{path}{window}: {error}") from None
@@ -196,22 +195,58 @@ def _threads(job: Job, path: Path) -> dict[str, Any]:
     return {"threads": job.threads} if "threads" in signature(fmt.stream).parameters else {}
 
 
+class _Late(Exception):
+    """Time goes back within a long sample."""
+
+
+def _long(
+    job: Job, sample: Sample, into: Writer, report: Report, row: dict[str, int]
+) -> dict[str, int]:
+    """A sample that is not held at once, in chunks; what the writer says of it.
+
+    Its first time through fills `report` and `row`. Where time goes back, be it only once, it
+    begins anew with what is sorted on the disk.
+    """
+    before = into.mark()
+    ledgers = iter([(report, row)])
+    try:
+        return into.add(
+            lambda: _in_order(job, sample, *next(ledgers, (Report(checksum=False), {})))
+        )
+    except _Late:
+        into.undo(before)
+    for told in (report.counts, report.notes, row):
+        told.clear()
+    folder = at(job.folder)
+    with sorted_on_disk(
+        _read(job, sample, report), folder if isinstance(folder, Path) else None
+    ) as events:
+        row |= {"ledger/read": events.n, "ledger/backward_steps": events.backward_steps}
+        rows = iter([row])
+        return into.add(lambda: _transformed(job, events.chunks(MAX_EVENTS), next(rows, {})))
+
+
 def _in_order(job: Job, sample: Sample, report: Report, row: dict[str, int]) -> Iterator[Events]:
-    """The events of a long sample in chunks, transformed; FormatError where time goes back."""
-    last = None
+    """The events of a long sample in chunks, transformed; _Late where time goes back."""
+
+    def read() -> Iterator[Events]:
+        last = None
+        for events in _read(job, sample, report):
+            row["ledger/read"] = row.get("ledger/read", 0) + len(events)
+            if not len(events):
+                continue
+            if events.backward_steps or (last is not None and int(events.t[0]) < last):
+                raise _Late
+            last = int(events.t[-1])
+            yield events
+
+    return _transformed(job, read(), row)
+
+
+def _transformed(job: Job, chunks: Iterable[Events], row: dict[str, int]) -> Iterator[Events]:
+    """Chunks of one sample after its transforms, which begin anew."""
     steps = _steps(job)
-    for events in _read(job, sample, report):
-        row["ledger/read"] = row.get("ledger/read", 0) + len(events)
-        if not len(events):
-            continue
-        if events.backward_steps or (last is not None and int(events.t[0]) < last):
-            raise FormatError(
-                Path(job.root, sample.source),
-                None,
-                f"has more than {MAX_EVENTS:,} events and time goes back in them; such a recording "
-                "must be sorted before it is converted",
-            )
-        last = int(events.t[-1])
+    for events in chunks:
         yield _transform(steps, events, row)
 
 
