@@ -1,14 +1,18 @@
 """Attacks on conversions: killed at any change of a file, at a wrong time, beside each other."""
 
+import contextlib
+import os
 import shutil
 import time
 
+import numpy as np
 import pytest
 from killing import killed_at
 from making import link_tree, make_gestures, tree_hash
 
+import eventkit as ek
 from eventkit.convert import convert
-from eventkit.errors import PartlyDone
+from eventkit.errors import PartlyDone, StoreError, StoreLocked
 
 pytestmark = pytest.mark.attack
 
@@ -93,3 +97,47 @@ def test_a_clock_that_is_set_back_changes_nothing(raw, tmp_path, monkeypatch):
     monkeypatch.setattr(time, "time_ns", lambda: 0)
     to(out, raw)
     assert tree_hash(out) == tree_hash(tmp_path / "wanted.zarr")
+
+
+def test_a_reader_beside_a_converter_gets_one_store_or_is_told(raw, tmp_path):
+    """The store at a name is replaced again and again, while it is read."""
+    out = tmp_path / "s.zarr"
+    right = {}
+    for n in (2, 4):
+        to(tmp_path / f"{n}.zarr", raw, represent=f"frames:n={n}")
+        right[n] = ek.open(tmp_path / f"{n}.zarr")["train"].frames[:]
+    to(out, raw, represent="frames:n=2")
+    child = os.fork()
+    if child == 0:
+        for round in range(8):
+            to(out, raw, represent=f"frames:n={(4, 2)[round % 2]}", overwrite=True, workers=1)
+        os._exit(0)
+    read = told = 0
+    while os.waitpid(child, os.WNOHANG) == (0, 0):
+        try:
+            split = ek.open(out)["train"]
+            frames = np.concatenate([split.read([row]) for row in range(len(split))])
+            np.testing.assert_array_equal(frames, right[frames.shape[1]])
+            read += 1
+        except StoreError:
+            told += 1
+    assert read
+    assert tree_hash(out) == tree_hash(tmp_path / "2.zarr")
+
+
+def test_two_converters_of_one_store_leave_it_whole(raw, tmp_path):
+    """Each finishes, or is told that the other is at it; and it does not matter who."""
+    out = tmp_path / "s.zarr"
+    to(tmp_path / "wanted.zarr", raw)
+    children = []
+    for _ in range(3):
+        child = os.fork()
+        if child == 0:
+            for _ in range(3):
+                with contextlib.suppress(StoreLocked):
+                    to(out, raw, workers=1, overwrite=True)
+            os._exit(0)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
+    assert tree_hash(out) == tree_hash(tmp_path / "wanted.zarr")
+    assert {path.name for path in tmp_path.iterdir()} == {"s.zarr", "wanted.zarr"}

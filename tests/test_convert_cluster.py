@@ -37,11 +37,11 @@ def undisturbed(gestures, tmp_path_factory):
 class Cluster:
     """A scheduler and workers, each a process of its own, as on several machines."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, *options, **environment):
         self.folder, self.processes = folder, []
         self.file = folder / "scheduler.json"
-        options = ["--port", "0", "--no-dashboard", "--scheduler-file", str(self.file)]
-        self.start("scheduler", *options)
+        known = ["--port", "0", "--no-dashboard", "--scheduler-file", str(self.file)]
+        self.start("scheduler", *known, *options, **environment)
         pause = threading.Event()
         while not self.file.exists():
             pause.wait(0.05)
@@ -253,6 +253,36 @@ def test_facts_that_would_spoil_the_store(changed, message):
     assert re.search(message, unfit(told(**changed)))
     missing = cluster.unfit(ModuleNotFoundError("eventkit"), 1)
     assert "ModuleNotFoundError: eventkit; install eventkit" in missing
+
+
+@pytest.mark.slow
+def test_a_cluster_that_wants_certificates(gestures, undisturbed, tmp_path):
+    """As docs/cluster.md says; and whoever has none is refused."""
+    if shutil.which("openssl") is None:
+        pytest.skip("making a certificate needs openssl")
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=eventkit"
+    files = ["-keyout", str(tmp_path / "key.pem"), "-out", str(tmp_path / "ca.pem")]
+    subprocess.run([*command.split(), *files], check=True, capture_output=True)
+    told = {"CA_FILE": "ca.pem"} | {
+        f"{who}__{what}": f"{name}.pem"
+        for who in ("SCHEDULER", "WORKER", "CLIENT")
+        for what, name in (("CERT", "ca"), ("KEY", "key"))
+    }
+    tls = {f"DASK_DISTRIBUTED__COMM__TLS__{k}": str(tmp_path / v) for k, v in told.items()}
+    made = Cluster(tmp_path, "--protocol", "tls", **tls)
+    command = ["convert", "dvsgesture", "--frames", 4, "--root", gestures, "--engine", "dask"]
+    command += ["--scheduler", made.address, "--out", tmp_path / "s.zarr"]
+    try:
+        assert made.address.startswith("tls://")
+        made.worker(**tls)
+        done = eventkit(*command, **tls)
+        assert done.returncode == 0, done.stderr
+        assert tree_hash(tmp_path / "s.zarr") == tree_hash(undisturbed)
+        refused = eventkit(*command[:-1], tmp_path / "t.zarr")
+        assert refused.returncode == 1
+        assert "no Dask scheduler answers there" in refused.stderr
+    finally:
+        made.stop()
 
 
 # A worker that joins after all others were looked at.
