@@ -136,6 +136,23 @@ def test_overwriting_killed_and_run_again_ends(point, gestures, undisturbed, tmp
     assert sorted(tmp_path.iterdir()) == [out]
 
 
+def test_a_store_that_was_to_be_replaced_comes_back(gestures, undisturbed, tmp_path):
+    """Killed between two renames, no store has the name: the next run sees to it."""
+    out = tmp_path / "s.zarr"
+    to(out, gestures, represent="frames:n=2")
+    before = tree_hash(out)
+    command = ["convert", "dvsgesture", "--frames", 4, "--root", gestures, "--out", out]
+    killed = eventkit(*command, "--overwrite", EVENTKIT_FAILPOINT="in_publish:1")
+    assert killed.returncode == -signal.SIGKILL
+    assert not out.exists()
+    with pytest.raises(StoreError, match="finished store of another plan"):
+        to(out, gestures)  # nobody says --overwrite now
+    assert tree_hash(out) == before
+    assert to(out, gestures, overwrite=True)["resumed_shards"] == 12
+    assert tree_hash(out) == tree_hash(undisturbed)
+    assert sorted(tmp_path.iterdir()) == [out]
+
+
 def test_shards_that_are_done_are_not_made_again(gestures, tmp_path):
     out = tmp_path / "s.zarr"
     command = ["convert", "dvsgesture", "--frames", 4, "--root", gestures, "--out", out]
