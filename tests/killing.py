@@ -60,10 +60,19 @@ def kill_at(n: int, folder: Path) -> None:
 
 def killed_at(n: int, folder: Path, work: Callable[[], object]) -> bool:
     """Whether work in a process of its own was killed at its n-th change; it may fail otherwise."""
+    return _killed(lambda: kill_at(n, folder), work)
+
+
+def killed_by(failpoint: str, work: Callable[[], object]) -> bool:
+    """Whether work in a process of its own was killed at a failpoint, as before_root:1."""
+    return _killed(lambda: os.environ.update(EVENTKIT_FAILPOINT=failpoint), work)
+
+
+def _killed(prepare: Callable[[], object], work: Callable[[], object]) -> bool:
     child = os.fork()
     if child == 0:
         try:
-            kill_at(n, folder)
+            prepare()
             work()
         finally:
             os._exit(0)

@@ -6,13 +6,15 @@ import shutil
 from pathlib import Path
 
 import pytest
-from making import eventkit, flip, make_events, make_gestures, tree_hash
+from killing import killed_by
+from making import flip, make_events, make_gestures, tree_hash
 
 import eventkit as ek
-from eventkit.convert import convert, task
+from eventkit.convert import convert, finalize, task
 from eventkit.convert.repair import repair
 from eventkit.errors import FormatError, OptionError, PartlyDone, StoreError
 from eventkit.store.building import Building
+from eventkit.store.objects import at
 from eventkit.store.verify import verify
 
 SAMPLES = 40  # in jobs of two each
@@ -140,13 +142,12 @@ def test_samples_that_failed_are_known_after_a_kill(tmp_path):
     """The second time, those that are sound are not read again for what fails."""
     root = recordings(tmp_path / "raw", damaged=(30,))
     out = tmp_path / "s.zarr"
-    command = ["convert", "nmnist", "--frames", 20, "--root", root, "--out", out, "--keep-going"]
-    assert eventkit(*command, EVENTKIT_FAILPOINT="before_root:1").returncode < 0
+    begun(root, out, keep_going=True)
     with pytest.raises(PartlyDone) as error:
         to(out, root, keep_going=True)
     assert error.value.summary["resumed_shards"] == 20
     shutil.rmtree(out)
-    assert eventkit(*command, EVENTKIT_FAILPOINT="before_root:1").returncode < 0
+    begun(root, out, keep_going=True)
     ek.write(place(root, 30), make_events(130, seed=30))  # mended meanwhile: it is tried again
     with pytest.warns(UserWarning, match=r"00030.bin is new since"):
         assert to(out, root, keep_going=True)["samples"] == {"train": 40}
@@ -173,12 +174,32 @@ def test_a_job_of_an_array_leaves_it_to_the_end_to_go_without(tmp_path):
     root = recordings(tmp_path / "raw", damaged=(3,))
     out = tmp_path / "s.zarr"
     to(out, root, shard="1/2")
-    with pytest.raises(PartlyDone, match="same command without --shard") as error:
+    with pytest.raises(PartlyDone, match=r"1 of 20 samples failed.*same command without --shard"):
         to(out, root, shard="0/2", keep_going=True)
-    assert error.value.exit_code == 6
+    to(out, root, shard="1/2", keep_going=True)  # keeps to the plan of the array
     with pytest.raises(PartlyDone, match="made without 1 of 40") as error:
         to(out, root, keep_going=True)
     assert error.value.summary["samples"] == {"train": 39}
+
+
+def test_finalize_says_so_too(tmp_path):
+    root = recordings(tmp_path / "raw", damaged=(3,))
+    out = tmp_path / "s.zarr"
+    begun(root, out, keep_going=True)
+    with pytest.raises(PartlyDone, match="made without 1 of 40 samples"):
+        finalize(out)
+    assert list(ek.open(out).attributes["failed"]) == ["Train/3/00003.bin"]
+
+
+def test_on_an_object_store_too(tmp_path):
+    pytest.importorskip("obstore")
+    root = recordings(tmp_path / "raw", damaged=(3,))
+    out = f"memory://{tmp_path.name}/s.zarr"
+    with pytest.raises(PartlyDone, match="made without 1 of 40 samples"):
+        to(out, root, keep_going=True)
+    assert not verify(out)
+    assert len(ek.open(out)["train"]) == 39
+    assert not list(at(f"{out}.building").files())
 
 
 # Tolerance and exclusion.
@@ -217,6 +238,7 @@ def test_what_is_to_be_left_out_must_be_there(tmp_path):
     root = recordings(tmp_path / "raw")
     with pytest.raises(OptionError, match=r"no recording of that name.*did you mean Train/3/000"):
         to(tmp_path / "s.zarr", root, exclude=["Train/3/0003.bin"])
+    assert to(tmp_path / "t.zarr", root, exclude=["00003.bin"])["samples"] == {"train": 39}
     with pytest.raises(OptionError, match="all samples are left out"):
         to(tmp_path / "s.zarr", root, exclude=[place(root, n) for n in range(SAMPLES)])
 
@@ -224,10 +246,9 @@ def test_what_is_to_be_left_out_must_be_there(tmp_path):
 # What is done is used again, where it still holds.
 
 
-def begun(root: Path, out: Path, *options) -> None:
+def begun(root: Path, out: Path, **options) -> None:
     """A conversion that is killed when all its jobs are done."""
-    command = ["convert", "nmnist", "--frames", 20, "--root", root, "--out", out, *options]
-    assert eventkit(*command, EVENTKIT_FAILPOINT="before_root:1").returncode < 0
+    assert killed_by("before_root:1", lambda: to(out, root, **options))
 
 
 @pytest.mark.parametrize("way", ["remove", "mend", "exclude"])

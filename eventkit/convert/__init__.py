@@ -121,7 +121,7 @@ def convert(
             "seconds": estimate(decided, workers),
         }
     failed = resume.Failed(building, decided.listing.root)
-    if keep_going:
+    if keep_going and part is None:  # jobs of an array keep to one plan
         failed.recall(overwrite)
         decided = plan.without(decided, failed.why)
     crew_ = partial(crew, engine, scheduler=scheduler, report=Path(report) if report else None)
@@ -130,7 +130,7 @@ def convert(
     begun = building.begun(decided.document(), overwrite=overwrite, may_differ=resume.SAMPLES)
     with begun as finished:
         if finished:
-            return _told(summary(target, 0, started, note="nothing to do"), failed)
+            return _told(summary(target, 0, started, note="nothing to do"), failed.why)
         known = str(name) in datasets.names()
         where = {
             "name": str(name if known else Path(name).absolute()),
@@ -139,7 +139,8 @@ def convert(
         asked |= {**where, "command": command}
         resumed = None
         while True:
-            building.ask({**asked, "left_out": decided.left_out, "failed": failed.why})
+            left_out = {"exclude": (), "left_out": decided.left_out, "failed": failed.why}
+            building.ask({**asked, **left_out})
             resume.keep_sources(decided, building)
             jobs = _jobs(decided, building)
             resume.reuse(decided, jobs, building)
@@ -147,28 +148,28 @@ def convert(
             state = _produce(decided, jobs, building, crew_, workers, keep_going, progress)
             if not state["failed"]:
                 break
+            if part is not None or len(state["failed"]) == len(decided.listing.samples):
+                raise _partly(building, state["failed"], state["total"])
             failed.note(state["failed"], decided.listing.samples)
-            if part is not None or len(failed.why) == len(decided.listing.samples):
-                raise _partly(building, failed.why, decided)
             decided = plan.without(decided, failed.why)
             building.begin(decided.document(), may_differ=resume.SAMPLES)
         if part is not None:
             return {"out": str(target), "shard": shard, "note": "", **state}
         finish(decided, building, command, failed.why)
         building.finish(replace=overwrite)
-    return _told(summary(target, resumed, started), failed)
+    return _told(summary(target, resumed, started), failed.why)
 
 
-def _told(made: dict[str, Any], failed: resume.Failed) -> dict[str, Any]:
+def _told(made: dict[str, Any], failed: dict[str, str]) -> dict[str, Any]:
     """The summary of a store; PartlyDone if it was made without samples that failed."""
-    if not failed.why:
+    if not failed:
         return made
     samples = sum(made["samples"].values())
     raise PartlyDone(
-        f"{made['out']}: was made without {len(failed.why):,} of {samples + len(failed.why):,} "
-        f"samples, which failed: {few(failed.why, 3)}; when they are mended, --overwrite makes it "
+        f"{made['out']}: was made without {len(failed):,} of {samples + len(failed):,} "
+        f"samples, which failed: {few(failed, 3)}; when they are mended, --overwrite makes it "
         "with them",
-        list(failed.why.values()),
+        list(failed.values()),
         made,
     )
 
@@ -185,7 +186,7 @@ def finalize(out: str | Path) -> dict[str, Any]:
     if is_store(target) and not (building.folder / "request.json").exists():
         return summary(target, 0, started, note="nothing to do")
     request = building.asked()
-    why = request.pop("failed", {})
+    failed = request.pop("failed", {})
     decided = prepare(**{**request, "transform": tuple(request["transform"])})
     begun = building.begun(decided.document(), overwrite=False, may_differ=resume.SAMPLES)
     with begun as finished:
@@ -193,9 +194,9 @@ def finalize(out: str | Path) -> dict[str, Any]:
             return summary(target, 0, started, note="nothing to do")
         resume.reuse(decided, decided.jobs(building.tree), building)
         _complain_of_missing(decided, building)
-        finish(decided, building, request["command"], why)
+        finish(decided, building, request["command"], failed)
         building.finish(replace=False)
-    return summary(target, len(building.done), started)
+    return _told(summary(target, len(building.done), started), failed)
 
 
 def _part(shard: str | None, overwrite: bool) -> tuple[int, int] | None:
@@ -293,7 +294,7 @@ def _anywhere(job: Job) -> Job:
     return replace(job, folder=folder, root=str(Path(job.root).absolute()))
 
 
-def _partly(building: Building, failed: dict[str, str], decided: Plan) -> PartlyDone:
+def _partly(building: Building, failed: dict[str, str], samples: int) -> PartlyDone:
     """That samples failed, and that there is no store for it."""
     if building.part is None:
         told = "so there is nothing to make a store of"
@@ -303,7 +304,7 @@ def _partly(building: Building, failed: dict[str, str], decided: Plan) -> Partly
             "makes the store without them"
         )
     return PartlyDone(
-        f"{building.target}: {len(failed):,} of {len(decided.listing.samples):,} samples failed "
+        f"{building.target}: {len(failed):,} of {samples:,} samples failed "
         f"({few(failed, 3)}); {told}",
         list(failed.values()),
     )

@@ -94,8 +94,9 @@ def keep_sources(plan: Plan, building: Building) -> None:
 
 
 def excluded(samples: Iterable[Sample], root: Path, files: Sequence[str | Path]) -> set[str]:
-    """The names of the samples of these recordings, each given below the root or as a path.
+    """The names of the samples of these recordings.
 
+    Each is given as below the root, as a path, or by the end of its name if no other has it.
     Raises OptionError for one that is none of them.
     """
     samples = list(samples)
@@ -103,6 +104,8 @@ def excluded(samples: Iterable[Sample], root: Path, files: Sequence[str | Path])
     out: set[str] = set()
     for file in map(str, files):
         found = {n for n in names if file == n or Path(file).absolute() == (root / n).absolute()}
+        if not found and len(ends := [n for n in names if n.endswith(f"/{file}")]) == 1:
+            found = set(ends)
         if not found:
             near = difflib.get_close_matches(file, names, n=1)
             hint = (

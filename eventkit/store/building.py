@@ -180,9 +180,11 @@ class Building:
         Without this, what was replaced would lie in the way of the next store to be replaced.
         """
         replaced = self.folder / REPLACED
+        if self.part is not None:  # others are at it
+            return
         if is_store(replaced) and not self.target.exists():
             replaced.rename(self.target)
-        elif self.part is None:  # nobody else is at it
+        else:
             shutil.rmtree(replaced, ignore_errors=True)
 
     def already(self, plan: dict[str, Any], overwrite: bool) -> bool:
