@@ -49,7 +49,7 @@ def cluster(
     """
     with ExitStack() as stack:
         client, wait = _client(scheduler, workers, stack)
-        needs = Needs(str(folder), stack.enter_context(_token(folder)), str(source), memory)
+        needs = stack.enter_context(needing(folder, source, memory))
         for address, told in _facts_of_all(client, needs, wait).items():
             if problem := unfit(told, memory):
                 raise OptionError(f"worker {address}: {problem}")
@@ -70,12 +70,12 @@ class Needs:
 
 
 @contextmanager
-def _token(folder: Place) -> Iterator[str]:
-    """The name of a file that is in the folder for as long as there are workers."""
+def needing(folder: Place, source: Path, memory: int) -> Iterator[Needs]:
+    """What workers need, with the token in the folder for as long as there are any."""
     token = f"token-{secrets.token_hex(8)}"
     (folder / token).write_bytes(token.encode())
     try:
-        yield token
+        yield Needs(str(folder), token, str(source), memory)
     finally:
         (folder / token).unlink()
 
