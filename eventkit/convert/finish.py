@@ -13,6 +13,7 @@ from eventkit.store import metadata
 from eventkit.store.building import Building
 from eventkit.store.tree import Tree, versions
 
+MOST = 10  # samples that are named one by one
 # Columns that every sample has, with their types; the ledger is int64.
 COLUMNS = {
     "labels": np.int32,
@@ -93,7 +94,7 @@ def _told(failed: Mapping[str, str] | None) -> list[str]:
     return [f"{len(failed):,} samples failed and are left out: {few(failed)}"]
 
 
-def few(names: Iterable[str], most: int = 10) -> str:
+def few(names: Iterable[str], most: int = MOST) -> str:
     """Some names, and how many more there are."""
     listed = sorted(names)
     more = f" and {len(listed) - most:,} more" if len(listed) > most else ""
@@ -195,6 +196,7 @@ def _notes(plan: Plan, building: Building) -> list[str]:
     for split, grid in plan.grids.items():
         samples = plan.samples(split)
         gaps = 0
+        empty: list[str] = []
         for number in range(grid.jobs):
             entry = building.done[split, number]
             notes += entry["notes"]
@@ -202,7 +204,11 @@ def _notes(plan: Plan, building: Building) -> list[str]:
                 gaps += n > 0 and any(entry["rows"].get("empty_frames", [])[row : row + 1])
                 if n == 0:
                     sample = samples[number * grid.per_job + row]
-                    notes.append(f"{named(sample)}: no events in this sample")
+                    empty.append(named(sample))
+        if len(empty) > MOST:
+            notes.append(f"{split}: {len(empty):,} samples have no events: {few(empty, 3)}")
+        else:
+            notes += [f"{name}: no events in this sample" for name in empty]
         if gaps:
             notes.append(f"{split}: {gaps:,} samples have frames without events; they are zero")
     return list(dict.fromkeys(notes))
