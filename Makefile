@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test matrix slow fuzz lint format bench clean
+.PHONY: demo test matrix slow attack fuzz lint format bench clean
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -23,6 +23,9 @@ matrix: $(STAMP)        ## the tests without torch on every other Python, and on
 
 slow: $(STAMP)          ## the long tests: kills at random times, every bit flipped
 	$(BIN)/python -m pytest -m slow
+
+attack: $(STAMP)        ## what attacks on purpose: kills at every change, every bit flipped
+	$(BIN)/python -m pytest -m attack
 
 fuzz: $(STAMP)          ## every reader on damaged files, for SECONDS (900) in all
 	$(BIN)/python tests/formats/fuzz.py $(if $(SECONDS),--seconds $(SECONDS))

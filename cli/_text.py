@@ -21,6 +21,11 @@ from ._terminal import drawing, visible
 LEGIBLE = 12  # characters to which a column of a table may shrink
 
 
+def for_command(text: str) -> str:
+    """An error of the library, naming options of the command where it names Python's."""
+    return text.replace("strict=False", "--tolerant")
+
+
 class Duration(click.ParamType[int]):
     """A length of time in µs: 50ms, 1.5s, 50000us, or a plain number of µs."""
 
@@ -36,6 +41,19 @@ class Duration(click.ParamType[int]):
         if length < 0:
             self.fail(f"{value!r} is negative, expected a length of time", param, ctx)
         return length
+
+
+class FrameLength(Duration):
+    """A duration whose unit is written where it would be under a millisecond.
+
+    Whoever gives 50 means 50 ms more often than 50 µs, which are a thousand times as many frames.
+    """
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, str) and value.strip().isdecimal() and int(value) < 1000:
+            given = value.strip()
+            self.fail(f"{given} has no unit; write {given}ms, or {given}us if µs are meant")
+        return super().convert(value, param, ctx)
 
 
 class Place(click.ParamType[Any]):
@@ -57,6 +75,7 @@ def is_store(where: Any) -> bool:
 
 
 DURATION = Duration()
+FRAME_LENGTH = FrameLength()
 STORE = Place()
 # Whether a path can be read is for the library to say, in the same words as everywhere.
 PATH = click.Path(readable=False, path_type=Path)

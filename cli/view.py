@@ -18,6 +18,7 @@ from eventkit.representations import Whole
 
 from ._text import (
     DURATION,
+    FRAME_LENGTH,
     FROM_HELP,
     NOTHING,
     PATH,
@@ -58,7 +59,9 @@ class Slices:
 @click.option("--out", type=PATH, help="NAME.png (a sheet) or NAME.gif.")
 @click.option("--frames", "n", type=click.IntRange(1), help="Cut into N frames.  [default: 16]")
 @click.option("--by", type=click.Choice(["number", "time"]), help="Equal parts of what.")
-@click.option("--duration", "length", type=DURATION, help="Cut into frames of this length: 50ms.")
+@click.option(
+    "--duration", "length", type=FRAME_LENGTH, help="Cut into frames of this length: 50ms."
+)
 @click.option("--start", type=DURATION, help="Begin this long after the first event.")
 @click.option("--stop", type=DURATION, help="End this long after the first event.")
 @click.option("--from", "spec", metavar="SPEC", help=FROM_HELP)

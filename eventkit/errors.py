@@ -14,6 +14,7 @@ A message is one sentence: where, what was found, what was expected, what to do.
 """
 
 from pathlib import Path
+from typing import Any
 
 LONGEST = 1000  # letters of a reason
 DISTRIBUTION = "eventkit-dvs"  # on the package index, `eventkit` is another project
@@ -84,13 +85,18 @@ class StoreLocked(StoreError):
 
 
 class PartlyDone(StoreError):
-    """Some of a conversion is missing: what is done is kept, `failed` says what is not and why."""
+    """Some of a conversion is missing: what is done is kept, `failed` says what is not and why.
+
+    `summary` is that of the store, if one was made without it.
+    """
 
     exit_code = 6
 
-    def __init__(self, message: str, failed: list[str]) -> None:
-        super().__init__(message, failed)
-        self.failed = failed
+    def __init__(
+        self, message: str, failed: list[str], summary: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(message, failed, summary)
+        self.failed, self.summary = failed, summary
 
     def __str__(self) -> str:
         return str(self.args[0])

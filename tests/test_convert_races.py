@@ -1,5 +1,8 @@
 """Conversions that meet: locks that end in between, workers that die, jobs that left something."""
 
+import errno
+import fcntl
+import os
 from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from types import SimpleNamespace
@@ -157,3 +160,23 @@ def test_a_machine_with_another_byte_order_is_refused(gestures, tmp_path, monkey
     with pytest.raises(StoreError, match="little-endian machines only"):
         to(tmp_path / "y.zarr", gestures)
     assert not (tmp_path / "y.zarr.building").exists()
+
+
+@pytest.mark.parametrize("reason", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_one_sentence_with_a_way_out(
+    reason, run, gestures, tmp_path, monkeypatch
+):
+    def refuse(*_):
+        raise OSError(reason, os.strerror(reason))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    command = ["convert", "dvsgesture", "--frames", 4, "--root", gestures]
+    code, _, told = run(*command, "--out", tmp_path / "x.zarr")
+    assert code == 1
+    assert "this file system has no locks" in told
+    assert "EVENTKIT_LOCK=none" in told
+    monkeypatch.setenv("EVENTKIT_LOCK", "none")
+    assert run(*command, "--out", tmp_path / "x.zarr")[0] == 0
+    assert not verify(tmp_path / "x.zarr")
+    assert run(*command, "--out", tmp_path / "y.zarr", "--shard", "0/1")[0] == 0
+    assert run("finalize", tmp_path / "y.zarr")[0] == 0

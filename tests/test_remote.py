@@ -131,6 +131,7 @@ MORE = [
 ]
 
 
+@pytest.mark.attack
 @pytest.mark.parametrize(
     "point", [*POINTS, *(pytest.param(point, marks=pytest.mark.slow) for point in MORE)]
 )

@@ -207,6 +207,7 @@ def outcome(read):
     return pickle.dumps([np.array(part).tolist() for part in found]) if found is not None else b""
 
 
+@pytest.mark.attack
 @pytest.mark.slow
 @pytest.mark.parametrize("represent", ["frames:n=1", "events"])
 def test_every_bit_and_every_length_of_every_file(represent, tmp_path, capsys):
@@ -247,6 +248,7 @@ def test_every_bit_and_every_length_of_every_file(represent, tmp_path, capsys):
         )
 
 
+@pytest.mark.attack
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(8))
 def test_every_bit_and_every_length_of_the_root(part, store):

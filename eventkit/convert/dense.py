@@ -72,6 +72,12 @@ class DenseWriter:
             self._encode()
         return row
 
+    def mark(self) -> Any:
+        """Nothing has to be remembered for `undo`: a sample counts when it is whole."""
+
+    def undo(self, mark: Any) -> None:
+        """Be as before a sample of which only the first pass was made."""
+
     def finish(self) -> dict[str, Any]:
         """Write what is there; the files with their bytes and checksums."""
         if self.group:

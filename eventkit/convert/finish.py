@@ -1,5 +1,6 @@
 """The last step of a conversion: the small arrays and all metadata, from plan and journal."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +8,12 @@ import numpy as np
 
 from eventkit.convert import ragged
 from eventkit.convert.plan import Grid, Plan, Segments
-from eventkit.errors import FormatError
+from eventkit.errors import FormatError, StoreError
 from eventkit.store import metadata, notes
 from eventkit.store.building import Building
 from eventkit.store.tree import Tree, versions
 
+MOST = 10  # samples that are named one by one
 # Columns that every sample has, with their types; the ledger is int64.
 COLUMNS = {
     "labels": np.int32,
@@ -27,10 +29,15 @@ COLUMNS = {
 }
 
 
-def finish(plan: Plan, building: Building, command: str) -> None:
-    """Write everything but the shards; the root document, which says `complete`, comes last."""
+def finish(
+    plan: Plan, building: Building, command: str, failed: Mapping[str, str] | None = None
+) -> None:
+    """Write everything but the shards; the root document, which says `complete`, comes last.
+
+    `failed` says why samples that are left out could not be converted, by their names.
+    """
+    _complain_of_lost(building)
     tree = Tree(building)
-    building.strays(plan.folders())
     numbers = {name: i for i, name in enumerate(plan.sources)}
     for split in plan.grids:
         split_arrays(tree, plan, split, numbers)
@@ -54,11 +61,46 @@ def finish(plan: Plan, building: Building, command: str) -> None:
         "plan": plan.document(),
         "plan_digest": plan.digest(),
         "versions": versions(),
-        "warnings": notes.bounded([*plan.listing.warnings, *_notes(plan, building)]),
+        "warnings": notes.bounded(
+            [*plan.listing.warnings, *_notes(plan, building), *_told(failed)]
+        ),
         "files": dict(sorted(tree.files.items())),
     }
+    if failed:
+        attributes["failed"] = dict(sorted(failed.items()))
     building.hold()
+    shards = {name for entry in building.done.values() for name in entry["files"]}
+    building.strays(shards | tree.files.keys())
     tree.root(attributes)
+
+
+def _complain_of_lost(building: Building) -> None:
+    """Raise StoreError where a shard is not there of which a worker has told that it wrote it."""
+    lost = building.missing()
+    if not lost:
+        return
+    key, name = min(lost.items())
+    worker = building.done[key].get("worker")
+    raise StoreError(
+        f"{building.target}: {len(lost)} of {len(building.done)} jobs are told to be done, but "
+        f"their files are not there, as {name}{f' of worker {worker}' if worker else ''}; all "
+        "workers must write into the folder that is seen here; run the same command again, "
+        "it does them again"
+    )
+
+
+def _told(failed: Mapping[str, str] | None) -> list[str]:
+    """A sentence on the samples that failed."""
+    if not failed:
+        return []
+    return [f"{len(failed):,} samples failed and are left out: {few(failed)}"]
+
+
+def few(names: Iterable[str], most: int = MOST) -> str:
+    """Some names, and how many more there are."""
+    listed = sorted(names)
+    more = f" and {len(listed) - most:,} more" if len(listed) > most else ""
+    return "; ".join(listed[:most]) + more
 
 
 def split_arrays(tree: Tree, plan: Plan, split: str, sources: dict[str, int]) -> None:

@@ -1,10 +1,10 @@
 """What a conversion will do, decided before it starts: samples, shapes, shards, a digest."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -24,6 +24,8 @@ from eventkit.store.shard import CODECS, Codec
 MIB = 1 << 20
 # More events than this are not held at once: such a sample is read twice, in chunks.
 MAX_EVENTS = 4_000_000
+FEW = 100  # recordings that are tried for what the first should tell
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,20 @@ class Job:
     transforms: tuple[dict[str, Any], ...]
     grid: Grid | Segments
     codec: Codec
+    tolerant: bool = False  # takes what is sound in a damaged recording
     threads: int = 1  # to use for one recording, where there are fewer jobs than workers
+
+    def digest(self) -> str:
+        """The sha256 of all that decides its files: with the same, another plan's job made them."""
+        told = {
+            name: getattr(self, name)
+            for name in ("split", "number", "format", "reader", "sensor", "sensor_stated", "size")
+        }
+        told |= {"representation": self.representation, "transforms": self.transforms}
+        told |= {"codec": asdict(self.codec), "tolerant": self.tolerant, "version": __version__}
+        told["grid"] = {**asdict(self.grid), "samples": None}
+        told["samples"] = [(s.source, s.start, s.stop, s.recording) for s in self.samples]
+        return digest(told)
 
     @property
     def name(self) -> str:
@@ -101,6 +116,8 @@ class Plan:
     dtype: np.dtype
     grids: Mapping[str, Grid | Segments]
     codec: Codec
+    tolerant: bool = False
+    left_out: tuple[str, ...] = ()  # the names of samples that are not made, see `named`
 
     @property
     def array(self) -> str:
@@ -123,6 +140,8 @@ class Plan:
             "representation": self.representation,
             "transforms": list(self.transforms),
             "codec": asdict(self.codec),
+            **({"tolerant": True} if self.tolerant else {}),
+            **({"left_out": self.left_out} if self.left_out else {}),
             "sources": digest(sorted(self.sources.items())),
             "classes": self.listing.classes,
             "sensor": list(self.sensor),
@@ -175,6 +194,7 @@ class Plan:
                 transforms=self.transforms,
                 grid=grid,
                 codec=self.codec,
+                tolerant=self.tolerant,
             )
             for number in range(grid.jobs):
                 first = number * grid.per_job
@@ -208,13 +228,21 @@ def make(
     representation: str,
     transform: tuple[str, ...] = (),
     codec: str = "fast",
+    *,
+    tolerant: bool = False,
+    left_out: Collection[str] = (),
 ) -> Plan:
-    """Decide a conversion.
+    """Decide a conversion, of all samples but those whose names (see `named`) are `left_out`.
 
     Raises OptionError for options that do not fit the data, FormatError for unreadable sources.
     """
     if codec not in CODECS:
         raise OptionError(f"codec is {codec!r}, expected one of {', '.join(CODECS)}")
+    left_out = set(left_out) & {named(sample) for sample in listing.samples}
+    kept = [sample for sample in listing.samples if named(sample) not in left_out]
+    if not kept:
+        raise OptionError(f"{listing.root}: all samples are left out, so there is nothing to make")
+    listing = replace(listing, samples=kept)
     for name in (dataset.name, *_names(listing)):
         if (shown := name.encode(errors="replace").decode()) != name:
             raise OptionError(
@@ -264,7 +292,38 @@ def make(
         dtype=dtype,
         grids=grids,
         codec=CODECS[codec],
+        tolerant=tolerant,
+        left_out=tuple(sorted(left_out)),
     )
+
+
+def without(plan: Plan, names: Collection[str]) -> Plan:
+    """The same conversion, going also without the samples of these names."""
+    if not names:
+        return plan
+    steps = [
+        format_spec(step["name"], {k: v for k, v in step.items() if k != "name"})
+        for step in (plan.representation, *plan.transforms)
+    ]
+    codec = next(name for name, known in CODECS.items() if known == plan.codec)
+    made = make(
+        plan.dataset,
+        plan.listing,
+        steps[0],
+        tuple(steps[1:]),
+        codec,
+        tolerant=plan.tolerant,
+        left_out=names,
+    )
+    return replace(made, left_out=tuple(sorted({*made.left_out, *plan.left_out})))
+
+
+def named(sample: Sample) -> str:
+    """What tells a sample from all others of its dataset, in words."""
+    which = "" if sample.recording is None else f", recording {sample.recording}"
+    if sample.start is not None or sample.stop is not None:
+        which += f", {sample.start}..{sample.stop} µs"
+    return sample.source + which
 
 
 def _events(*, bounds: Literal["raise", "drop"] = "raise") -> None:
@@ -307,11 +366,14 @@ def segments(samples: int, typical: int) -> Segments:
 
 def _typical(listing: Listing, sources: dict[str, int], format: str | None) -> int:
     """About how many events a sample has, from the sizes of the files."""
-    path = listing.root / listing.samples[0].source
-    reader = formats.FORMATS[format] if format else formats.guess(path)
-    size = max(sources[listing.samples[0].source], 1)
-    bound = None if is_packed(path) else reader.bound
-    density = 0.25 if bound is None else min(bound(path) / size, 2)
+
+    def density_of(name: str) -> float:
+        path = listing.root / name
+        reader = formats.FORMATS[format] if format else formats.guess(path)
+        bound = None if is_packed(path) else reader.bound
+        return 0.25 if bound is None else min(bound(path) / max(sources[name], 1), 2)
+
+    density = _first(listing, density_of)
     return int(sum(sources.values()) * density / len(listing.samples))
 
 
@@ -336,5 +398,19 @@ def _bytes(path: Path) -> int:
 
 def _sensor(listing: Listing, format: str | None) -> tuple[int, int]:
     """The sensor size of a dataset that does not state one: that of its first recording."""
-    path = listing.root / listing.samples[0].source
-    return next(iter(formats.stream(path, 1, format=format))).size
+    return _first(
+        listing,
+        lambda name: next(iter(formats.stream(listing.root / name, 1, format=format))).size,
+    )
+
+
+def _first(listing: Listing, told: Callable[[str], T]) -> T:
+    """What the first recording tells, or the next where one is damaged, of a few."""
+    problem: FormatError | None = None
+    for name in _names(listing)[:FEW]:
+        try:
+            return told(name)
+        except FormatError as error:
+            problem = problem or error
+    assert problem is not None
+    raise problem

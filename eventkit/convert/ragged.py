@@ -91,6 +91,16 @@ class RaggedWriter:
             "ledger/binned": stored,
         }
 
+    def mark(self) -> Any:
+        """What `undo` needs to be as now again."""
+        encoded = {name: list(chunks) for name, chunks in self.encoded.items()}
+        return self.n_chunks, list(self.chunk_t), encoded, dict(self.files)
+
+    def undo(self, mark: Any) -> None:
+        """Forget what was added of a sample; shards that it filled are written again."""
+        self.n_chunks, self.chunk_t, self.encoded, self.files = mark
+        self.filled = 0
+
     def finish(self) -> dict[str, Any]:
         """Write the last shard; all files, and the time at which every chunk begins."""
         if self.encoded["t"]:

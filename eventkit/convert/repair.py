@@ -22,7 +22,8 @@ from eventkit.convert.plan import Job, Plan, Segments, make
 from eventkit.errors import FetchError, StoreError, UnknownName
 from eventkit.registry import format_spec
 from eventkit.store import Store
-from eventkit.store.building import Building, Key, difference, failpoint, sync_folder, write_file
+from eventkit.store.building import Building, difference, failpoint, sync_folder, write_file
+from eventkit.store.journal import Key
 from eventkit.store.objects import is_remote
 from eventkit.store.provenance import check_source, sources
 from eventkit.store.restore import restore_root, restore_small
@@ -172,7 +173,15 @@ class _Anew:
         names = [name for name, known in CODECS.items() if known == codec] or ["?"]
         listing = layouts.listing(dataset, folder)
         self._check_sizes(folder)
-        made = make(dataset, listing, specs[0], tuple(specs[1:]), names[0])
+        made = make(
+            dataset,
+            listing,
+            specs[0],
+            tuple(specs[1:]),
+            names[0],
+            tolerant=told["plan"].get("tolerant", False),
+            left_out=told["plan"].get("left_out", ()),
+        )
         if made.digest() != told["plan_digest"]:
             what = difference(told["plan"], made.document())
             raise StoreError(

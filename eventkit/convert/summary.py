@@ -2,6 +2,7 @@
 
 import shlex
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -60,7 +61,14 @@ def estimate(decided: Plan, workers: int) -> float:
     return 0.5 + seconds * sum(decided.sources.values()) / max(share, 1) / workers
 
 
-def command_of(name: str | Path, represent: str, transform: tuple[str, ...], codec: str) -> str:
+def command_of(
+    name: str | Path,
+    represent: str,
+    transform: tuple[str, ...],
+    codec: str,
+    tolerant: bool = False,
+    exclude: Sequence[str] = (),
+) -> str:
     """The command that makes this store, without the paths of one machine."""
     shown = Path(name).name if Path(name).suffix == ".toml" or Path(name).is_dir() else str(name)
     kind, options = parse_spec(represent)
@@ -77,6 +85,9 @@ def command_of(name: str | Path, represent: str, transform: tuple[str, ...], cod
         parts += ["--transform", spec]
     if codec != "fast":
         parts += ["--codec", codec]
+    parts += ["--tolerant"] if tolerant else []
+    for file in exclude:
+        parts += ["--exclude", Path(file).name if Path(file).is_absolute() else file]
     return shlex.join(parts)
 
 

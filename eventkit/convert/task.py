@@ -4,20 +4,24 @@ It runs in a thread, in a process or on another machine; what it returns is smal
 twice writes the same bytes twice.
 """
 
+import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
 from eventkit import formats
 from eventkit.convert.dense import DenseWriter
-from eventkit.convert.plan import MAX_EVENTS, Job
+from eventkit.convert.plan import MAX_EVENTS, Job, named
 from eventkit.convert.ragged import RaggedWriter
-from eventkit.errors import EventkitError, FormatError, OptionError, PartlyDone
+from eventkit.convert.sorting import sorted_on_disk
+from eventkit.errors import EventkitError, FormatError, OptionError
 from eventkit.events import Columns, Events
 from eventkit.formats import Report
 from eventkit.layouts import Sample
+from eventkit.store.objects import at
 from eventkit.store.shard import file_crc32c
 from eventkit.transforms import Step, begin
 
@@ -42,35 +46,70 @@ def produce(job: Job, every_failure: bool = False) -> dict[str, Any]:
     """Write the files of one job and say what is in them.
 
     The answer is JSON: `files` (name -> bytes and crc32), `rows` (one list per column, one entry
-    per sample), `sources` (name -> crc32c of the files read whole), `notes` (what was odd) and, of
-    an events store, `chunk_t`. With `every_failure`, the samples after one that fails are tried
-    too, and PartlyDone says what is wrong with each.
+    per sample), `sources` (name -> crc32c of the files read whole), `stats` (name -> what tells
+    whether such a file was changed since), `notes` (what was odd) and, of an events store,
+    `chunk_t`. With `every_failure`, the samples after one that is damaged are tried too, and the
+    answer is `failed` alone: the name of each such sample, and what is wrong with it.
     """
     rows: dict[str, list[int]] = {}
     sources: dict[str, int] = {}
+    stats: dict[str, list[int]] = {}
     notes: list[str] = []
-    failed: list[str] = []
+    failed: dict[str, str] = {}
     into = writer(job)
     for sample in job.samples:
         report = Report()
         try:
+            path = Path(job.root, sample.source)
+            found = stat_of(path)
             row = convert_sample(job, sample, into, report)
-        except EventkitError as error:
+            if sample.source not in sources:
+                sources[sample.source] = _sum(path) if report.crc32c is None else report.crc32c
+            if not found == stats.setdefault(sample.source, found) == stat_of(path):
+                raise FormatError(path, None, "changed while it was being converted")
+        except (FormatError, OptionError) as error:
             if not every_failure:
                 raise
-            failed.append(str(error))
+            failed[named(sample)] = str(error).replace(f"{job.root}{os.sep}", "")
             continue
         for name, value in row.items():
             rows.setdefault(name, []).append(value)
-        if sample.source not in sources:
-            crc = report.crc32c
-            sources[sample.source] = (
-                file_crc32c(Path(job.root, sample.source)) if crc is None else crc
-            )
-        notes += [*report.notes, *_outside(sample, report)]
+        notes += [*report.notes, *_outside(sample, report), *_damage(job, sample, report)]
     if failed:
-        raise PartlyDone(f"{len(failed)} of {len(job.samples)} samples failed", failed)
-    return {**into.finish(), "rows": rows, "sources": sources, "notes": notes}
+        return {"failed": failed}
+    return {**into.finish(), "rows": rows, "sources": sources, "stats": stats, "notes": notes}
+
+
+def stat_of(path: Path) -> list[int]:
+    """What of a recording is other when it is written anew: size, time and inode."""
+    with _of(path):
+        found = path.stat()
+    return [found.st_size, found.st_mtime_ns, found.st_ino]
+
+
+def _sum(path: Path) -> int:
+    with _of(path):
+        return file_crc32c(path)
+
+
+@contextmanager
+def _of(path: Path) -> Iterator[None]:
+    """Say of a recording that the system cannot read its name, and why, as a FormatError."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, EventkitError):
+            raise
+        raise FormatError(path, None, f"cannot be read: {error.strerror or error}") from None
+
+
+def _damage(job: Job, sample: Sample, report: Report) -> list[str]:
+    """A sentence on what a tolerant reader left out, if anything."""
+    words = ("damaged", "skipped", "missing", "trailing")
+    left = [f"{n:,} {name}" for name, n in report.counts.items() if name.startswith(words) and n]
+    if not left or not job.tolerant:
+        return []
+    return [f"{sample.source}: is damaged; taken is what is sound, without {', '.join(left)}"]
 
 
 def _outside(sample: Sample, report: Report) -> list[str]:
@@ -107,10 +146,7 @@ def convert_sample(
             del events, parts  # a hundred megabytes
             report.counts.clear()
             report.notes.clear()
-            ledgers = iter([(report, row)])  # the first time through counts
-            made = into.add(
-                lambda: _in_order(job, sample, *next(ledgers, (Report(checksum=False), {})))
-            )
+            made = _long(job, sample, into, report, row)
     except OptionError as error:
         window = "" if sample.start is None else f", {sample.start} <= t < {sample.stop}"
         raise OptionError(f"{path}{window}: {error}") from None
@@ -123,30 +159,32 @@ def convert_sample(
 def _read(job: Job, sample: Sample, report: Report) -> Iterator[Events]:
     path = Path(job.root, sample.source)
     which: dict[str, Any] = {} if sample.recording is None else {"recording": sample.recording}
-    for events in formats.stream(
-        path,
-        MAX_EVENTS,
-        start=sample.start,
-        stop=sample.stop,
-        format=job.format,
-        report=report,
-        into=_room.columns,
-        **job.reader,
-        **which,
-        **_threads(job, path),
-    ):
-        if events.size == job.sensor:
-            yield events
-        elif job.sensor_stated:
-            yield Events.trusted(events.t, events.x, events.y, events.p, job.sensor)
-        else:
-            width, height = events.size
-            raise FormatError(
-                path,
-                None,
-                f"is {width}x{height}, the first recording {job.sensor[0]}x{job.sensor[1]}; state "
-                "the size of all in a dataset description (TOML)",
-            )
+    with _of(path):
+        for events in formats.stream(
+            path,
+            MAX_EVENTS,
+            start=sample.start,
+            stop=sample.stop,
+            format=job.format,
+            report=report,
+            into=_room.columns,
+            strict=not job.tolerant,
+            **job.reader,
+            **which,
+            **_threads(job, path),
+        ):
+            if events.size == job.sensor:
+                yield events
+            elif job.sensor_stated:
+                yield Events.trusted(events.t, events.x, events.y, events.p, job.sensor)
+            else:
+                width, height = events.size
+                raise FormatError(
+                    path,
+                    None,
+                    f"is {width}x{height}, the first recording {job.sensor[0]}x{job.sensor[1]}; "
+                    "state the size of all in a dataset description (TOML)",
+                )
 
 
 def _threads(job: Job, path: Path) -> dict[str, Any]:
@@ -157,22 +195,58 @@ def _threads(job: Job, path: Path) -> dict[str, Any]:
     return {"threads": job.threads} if "threads" in signature(fmt.stream).parameters else {}
 
 
+class _Late(Exception):
+    """Time goes back within a long sample."""
+
+
+def _long(
+    job: Job, sample: Sample, into: Writer, report: Report, row: dict[str, int]
+) -> dict[str, int]:
+    """A sample that is not held at once, in chunks; what the writer says of it.
+
+    Its first time through fills `report` and `row`. Where time goes back, be it only once, it
+    begins anew with what is sorted on the disk.
+    """
+    before = into.mark()
+    ledgers = iter([(report, row)])
+    try:
+        return into.add(
+            lambda: _in_order(job, sample, *next(ledgers, (Report(checksum=False), {})))
+        )
+    except _Late:
+        into.undo(before)
+    for told in (report.counts, report.notes, row):
+        told.clear()
+    folder = at(job.folder)
+    with sorted_on_disk(
+        _read(job, sample, report), folder if isinstance(folder, Path) else None
+    ) as events:
+        row |= {"ledger/read": events.n, "ledger/backward_steps": events.backward_steps}
+        rows = iter([row])
+        return into.add(lambda: _transformed(job, events.chunks(MAX_EVENTS), next(rows, {})))
+
+
 def _in_order(job: Job, sample: Sample, report: Report, row: dict[str, int]) -> Iterator[Events]:
-    """The events of a long sample in chunks, transformed; FormatError where time goes back."""
-    last = None
+    """The events of a long sample in chunks, transformed; _Late where time goes back."""
+
+    def read() -> Iterator[Events]:
+        last = None
+        for events in _read(job, sample, report):
+            row["ledger/read"] = row.get("ledger/read", 0) + len(events)
+            if not len(events):
+                continue
+            if events.backward_steps or (last is not None and int(events.t[0]) < last):
+                raise _Late
+            last = int(events.t[-1])
+            yield events
+
+    return _transformed(job, read(), row)
+
+
+def _transformed(job: Job, chunks: Iterable[Events], row: dict[str, int]) -> Iterator[Events]:
+    """Chunks of one sample after its transforms, which begin anew."""
     steps = _steps(job)
-    for events in _read(job, sample, report):
-        row["ledger/read"] = row.get("ledger/read", 0) + len(events)
-        if not len(events):
-            continue
-        if events.backward_steps or (last is not None and int(events.t[0]) < last):
-            raise FormatError(
-                Path(job.root, sample.source),
-                None,
-                f"has more than {MAX_EVENTS:,} events and time goes back in them; such a recording "
-                "must be sorted before it is converted",
-            )
-        last = int(events.t[-1])
+    for events in chunks:
         yield _transform(steps, events, row)
 
 

@@ -55,6 +55,15 @@ def crc32(data: bytes) -> int:
     return zlib.crc32(data)
 
 
+def file_crc32(path: Path) -> int:
+    """The same of a file on the disk, in bounded memory."""
+    crc = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            crc = zlib.crc32(block, crc)
+    return crc
+
+
 @dataclass(frozen=True)
 class Codec:
     """How a chunk is compressed: Blosc with a compressor, a level and a shuffle, then crc32c."""

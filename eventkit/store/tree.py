@@ -8,7 +8,8 @@ import numpy as np
 
 from eventkit import __version__
 from eventkit.store import metadata
-from eventkit.store.building import Key, failpoint, write_file
+from eventkit.store.building import failpoint, write_file
+from eventkit.store.journal import Key
 from eventkit.store.shard import crc32, shard_name
 
 

@@ -585,11 +585,13 @@ def test_odd_numbers_anywhere_never_crash(tmp_path):
     fuzz(tmp_path, range(400))
 
 
+@pytest.mark.attack
 @pytest.mark.slow
 def test_many_odd_numbers_never_crash(tmp_path):
     fuzz(tmp_path, range(400, 20_000))
 
 
+@pytest.mark.attack
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["aedat2", "aedat4", "es", "slayer"])
 def test_no_kernel_looks_beyond_its_arrays(name, tmp_path):

@@ -387,6 +387,7 @@ def test_damaged_files_never_crash_and_read_the_same_in_every_way(name, tmp_path
     fuzz(name, tmp_path, range(250))
 
 
+@pytest.mark.attack
 @pytest.mark.slow
 @each_of_ours
 def test_many_damaged_files_never_crash(name, tmp_path):

@@ -329,6 +329,7 @@ def test_some_damaged_files_are_refused_in_a_process_of_their_own(tmp_path):
     assert not lost(tmp_path, range(60), "hdf5")
 
 
+@pytest.mark.attack
 @pytest.mark.slow
 def test_many_damaged_files_are_refused_in_a_process_of_their_own(tmp_path):
     sources(tmp_path)

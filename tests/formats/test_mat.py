@@ -91,6 +91,7 @@ def sources(folder):
     savemat(folder / "source3.mat", {"ROI": cells})
 
 
+@pytest.mark.attack
 @pytest.mark.parametrize(
     "seeds", [range(600), pytest.param(range(600, 20_000), marks=pytest.mark.slow)]
 )

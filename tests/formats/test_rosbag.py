@@ -293,6 +293,7 @@ def test_some_damaged_bags_are_refused_in_a_process_of_their_own(tmp_path, kind)
     assert not lost(tmp_path, range(60), "rosbag")
 
 
+@pytest.mark.attack
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["bag", "db3", "mcap"])
 def test_many_damaged_bags_are_refused_in_a_process_of_their_own(tmp_path, kind):
