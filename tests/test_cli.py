@@ -80,7 +80,7 @@ sys.exit(main(sys.argv[1:]))
 
 @pytest.mark.parametrize(
     "argv",
-    [["train", "s.zarr"], ["models"], ["evaluate", "r"], ["export", "r", "--to", "nir"], ["demo"]],
+    [["models"], ["evaluate", "r"], ["export", "r", "--to", "nir"], ["demo"]],
 )
 def test_what_needs_torch_says_so_in_one_sentence(here, argv):
     done = subprocess.run(

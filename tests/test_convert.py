@@ -335,7 +335,7 @@ def test_many_empty_samples_are_one_warning(tmp_path):
         (tmp_path / "raw/one").mkdir(parents=True, exist_ok=True)
         ek.write(tmp_path / f"raw/one/{number}.npz", make_events(50 * (number == 0)))
     summary = convert(tmp_path / "raw", represent="events", out=tmp_path / "s.zarr")
-    told = "all: 11 samples have no events: one/1.npz; one/10.npz; one/11.npz and 8 more"
+    told = "all: 11 samples have no events; the first is one/1.npz"
     assert [text for text in summary["warnings"] if "no events" in text] == [told]
 
 

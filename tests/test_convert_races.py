@@ -14,9 +14,9 @@ from making import make_events, tree_hash
 import eventkit as ek
 from eventkit.convert import convert, engine, finalize
 from eventkit.errors import OptionError, StoreError, StoreLocked
-from eventkit.store import building
+from eventkit.store import lock
 from eventkit.store.building import Building
-from eventkit.store.merge import merge, subset
+from eventkit.store.merge import subset
 from eventkit.store.verify import verify
 
 
@@ -26,7 +26,7 @@ def to(path, gestures, **options):
 
 
 def test_a_lock_in_a_folder_that_is_gone_is_none(tmp_path, monkeypatch):
-    out, flock, first = tmp_path / "x.zarr", building.lock, ExitStack()
+    out, flock, first = tmp_path / "x.zarr", lock.lock, ExitStack()
     first.enter_context(Building(out).locked())
 
     def late(handle, kind):
@@ -35,7 +35,7 @@ def test_a_lock_in_a_folder_that_is_gone_is_none(tmp_path, monkeypatch):
         first.close()
         flock(handle, kind)
 
-    monkeypatch.setattr(building, "lock", late)
+    monkeypatch.setattr(lock, "lock", late)
     with Building(out).locked():
         assert (tmp_path / "x.zarr.building/lock").exists()
         with pytest.raises(StoreLocked), Building(out).locked():
@@ -127,14 +127,6 @@ def test_a_store_can_be_named_by_a_dot(gestures, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "x.zarr")
     assert to(".", gestures)["note"] == "nothing to do"
     assert not verify(".")
-
-
-def test_merge_has_no_object_store_as_its_target(gestures, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    to("a.zarr", gestures)
-    with pytest.raises(StoreError, match="on an object store"):
-        merge("s3://bucket/x.zarr", ["a.zarr", "a.zarr"])
-    assert [p.name for p in tmp_path.iterdir()] == ["a.zarr"]
 
 
 def test_columns_of_long_numbers_are_names(tmp_path):

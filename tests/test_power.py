@@ -30,7 +30,7 @@ def published(synced, monkeypatch):
 
     def look(name):
         if name == "before_publish":
-            (tree,) = made[0].glob("*.building/store")
+            (tree,) = made[0].glob("*.building/store*")
             paths = [tree, *tree.rglob("*")]
             seen.append((len(synced), {path: path.stat().st_ino for path in paths}))
             folders.update(path for path in paths if path.is_dir())

@@ -36,7 +36,7 @@ def tore(
 
     >>> events = Events(t=[0, 900, 1000], x=[1, 1, 0], y=[0, 0, 2], p=[1, 1, 0], size=(4, 3))
     >>> tore(events, k=2)[0, 2:, 0, 1].round(3).tolist()
-    [0.0, 1.8919999599456787]
+    [0.0, 1.8910000324249268]
     """
     return build(TORE, events, {"k": k, "cap": cap, "bounds": bounds})
 
