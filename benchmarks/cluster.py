@@ -20,7 +20,7 @@ TASKS = 500
 SCRIPT = """
 import json, resource, sys, time
 from pathlib import Path
-from eventkit.convert import convert
+from eventkit.conversion import convert
 root, out, engine, workers = sys.argv[1:]
 if __name__ == "__main__":
     seen = []
@@ -66,7 +66,7 @@ def overhead() -> float:
 
     from distributed import Client
 
-    from eventkit.convert.cluster import DaskExecutor, needing
+    from eventkit.conversion.cluster import DaskExecutor, needing
 
     with (
         tempfile.TemporaryDirectory() as folder,

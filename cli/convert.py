@@ -153,7 +153,7 @@ def command(
     class folders. An interrupted conversion continues when the same command is run again.
     """
     represent = spec(frames, by, length, rep, like, events)
-    from eventkit.convert import convert
+    from eventkit.conversion import convert
 
     with progress("samples", "convert") as bar, resumable(), partly(as_json) as left, advised():
         summary = convert(

@@ -17,6 +17,7 @@ DATA = {"events", "formats", "transforms", "representations"}
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": {
         "events",
+        "conversion",
         "formats",
         "representations",
         "store",
@@ -42,8 +43,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "layouts": {"datasets", "events", "formats"},
     "fetch": {"datasets", "formats", "layouts"},
     "store": {"events"},
-    "convert": DATA | {"datasets", "layouts", "store"},
-    "doctor": DATA | {"augment", "convert", "store"},
+    "conversion": DATA | {"datasets", "layouts", "store"},
+    "doctor": DATA | {"augment", "conversion", "store"},
     "viz": {"events"},
     "simulate": {"datasets", "events", "formats"},
     "snn": set(),
@@ -56,7 +57,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": DATA
     | {
         "augment",
-        "convert",
+        "conversion",
         "datasets",
         "doctor",
         "evaluate",
@@ -82,9 +83,9 @@ MAY_USE: dict[str, set[str]] = {
     "google_crc32c": {"formats", "store"},  # readers sum up the file while they decode it
     "h5py": {"formats", "transforms"},
     "pyarrow": {"formats"},
-    "distributed": {"convert"},
-    "dask_jobqueue": {"convert"},
-    "bokeh": {"convert"},
+    "distributed": {"conversion"},
+    "dask_jobqueue": {"conversion"},
+    "bokeh": {"conversion"},
     "lz4": {"formats"},
     "rosbags": {"formats"},
     "ruamel": {"formats"},  # comes with rosbags

@@ -12,7 +12,7 @@ import pytest
 from making import ROOT, eventkit, make_events, make_gestures, tree_hash
 
 import eventkit as ek
-from eventkit.convert import convert, task
+from eventkit.conversion import convert, task
 from eventkit.errors import FetchError, FormatError, OptionError, StoreError, StoreLocked
 from eventkit.store.building import Building
 from eventkit.store.shard import crc32c

@@ -11,7 +11,7 @@ from killing import killed_at
 from making import link_tree, make_gestures, tree_hash
 
 import eventkit as ek
-from eventkit.convert import convert
+from eventkit.conversion import convert
 from eventkit.errors import PartlyDone, StoreError, StoreLocked
 
 pytestmark = pytest.mark.attack

@@ -15,7 +15,7 @@ from making import ROOT, eventkit, make_events, make_gestures, tree_hash
 
 import eventkit as ek
 from eventkit import Events
-from eventkit.convert import convert, finalize, profile, task
+from eventkit.conversion import convert, finalize, profile, task
 from eventkit.errors import OptionError, PartlyDone, StoreError, StoreLocked
 from eventkit.store.building import Building
 
@@ -226,7 +226,7 @@ def test_a_worker_of_another_version_is_refused(gestures, cluster, tmp_path):
 
 
 def told(**changed):
-    from eventkit.convert import cluster
+    from eventkit.conversion import cluster
 
     right = {"folder": True, "source": True, "memory": 4 << 30, "threads": 2}
     return {"tcp://10.0.0.1:1": {**cluster.VERSIONS, **right, **changed}}
@@ -243,7 +243,7 @@ def told(**changed):
     ],
 )
 def test_facts_that_would_spoil_the_store(changed, message):
-    from eventkit.convert import cluster
+    from eventkit.conversion import cluster
 
     def unfit(found, memory=10**9):
         return cluster.unfit(found["tcp://10.0.0.1:1"], memory)
@@ -289,7 +289,7 @@ def test_a_cluster_that_wants_certificates(gestures, undisturbed, tmp_path):
 
 ELSEWHERE = """
 from pathlib import Path
-from eventkit.convert import cluster, dense
+from eventkit.conversion import cluster, dense
 from eventkit.store import objects
 
 def at(where):
@@ -315,7 +315,7 @@ def test_a_late_worker_with_another_disk_is_retired(
     gestures, undisturbed, cluster, strange, tmp_path, monkeypatch
 ):
     """Its shards were told to be done, and were in no store."""
-    from eventkit.convert import cluster as module
+    from eventkit.conversion import cluster as module
 
     monkeypatch.setattr(module._Threads, "__call__", lambda self: 4)
     late = []
@@ -368,7 +368,7 @@ def test_what_a_worker_made_is_kept_with_its_name(gestures, cluster, tmp_path, m
 
 @pytest.mark.parametrize("scheduler", ["tcp://127.0.0.1:1", "no.json", "word"])
 def test_no_scheduler_is_one_sentence(scheduler, gestures, tmp_path, monkeypatch):
-    monkeypatch.setattr("eventkit.convert.cluster.ANSWERS", 0.2)
+    monkeypatch.setattr("eventkit.conversion.cluster.ANSWERS", 0.2)
     with pytest.raises(OptionError, match="--scheduler"):
         to(tmp_path / "s.zarr", gestures, engine="dask", scheduler=scheduler)
 

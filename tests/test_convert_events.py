@@ -13,7 +13,7 @@ from making import eventkit, make_events, make_gestures, tree_hash
 
 import eventkit as ek
 from eventkit import Events
-from eventkit.convert import convert, plan, task
+from eventkit.conversion import convert, plan, task
 from eventkit.errors import OptionError, StoreError
 from eventkit.store import Store, ragged
 from eventkit.store.ragged import Digest

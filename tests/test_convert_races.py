@@ -12,7 +12,7 @@ import pytest
 from making import make_events, tree_hash
 
 import eventkit as ek
-from eventkit.convert import convert, engine, finalize
+from eventkit.conversion import convert, engine, finalize
 from eventkit.errors import OptionError, StoreError, StoreLocked
 from eventkit.store import lock
 from eventkit.store.building import Building

@@ -10,8 +10,8 @@ from killing import killed_by
 from making import flip, make_events, make_gestures, tree_hash
 
 import eventkit as ek
-from eventkit.convert import convert, finalize, task
-from eventkit.convert.repair import repair
+from eventkit.conversion import convert, finalize, task
+from eventkit.conversion.repair import repair
 from eventkit.errors import FormatError, OptionError, PartlyDone, StoreError
 from eventkit.store.building import Building
 from eventkit.store.objects import at

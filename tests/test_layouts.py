@@ -9,7 +9,7 @@ from making import make_events, make_gestures
 
 import eventkit as ek
 from eventkit import datasets, layouts
-from eventkit.convert import convert
+from eventkit.conversion import convert
 from eventkit.errors import EventkitError, FormatError, OptionError, UnknownName
 
 # A tree's samples: split -> [(label, events)], in the order of the store.

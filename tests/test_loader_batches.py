@@ -15,7 +15,7 @@ from making import ROOT, make_events  # noqa: E402
 from torch.utils.data import DataLoader, Subset  # noqa: E402
 
 import eventkit as ek  # noqa: E402
-from eventkit.convert import convert  # noqa: E402
+from eventkit.conversion import convert  # noqa: E402
 from eventkit.errors import OptionError, StoreDamaged  # noqa: E402
 from eventkit.loader import EventDataset, ResumableSampler, collate, loader  # noqa: E402
 

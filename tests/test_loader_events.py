@@ -10,7 +10,7 @@ from making import make_events  # noqa: E402
 import eventkit as ek  # noqa: E402
 from eventkit import Events  # noqa: E402
 from eventkit.augment import Augment  # noqa: E402
-from eventkit.convert import convert  # noqa: E402
+from eventkit.conversion import convert  # noqa: E402
 from eventkit.errors import OptionError  # noqa: E402
 from eventkit.loader import EventDataset, loader  # noqa: E402
 

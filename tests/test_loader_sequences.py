@@ -13,7 +13,7 @@ from hypothesis import strategies as st  # noqa: E402
 from making import make_events  # noqa: E402
 
 import eventkit as ek  # noqa: E402
-from eventkit.convert import convert  # noqa: E402
+from eventkit.conversion import convert  # noqa: E402
 from eventkit.errors import OptionError  # noqa: E402
 from eventkit.loader import EventDataset, Sequences, loader  # noqa: E402
 from eventkit.loader.sequences import lay_out  # noqa: E402

@@ -8,8 +8,8 @@ import zarr
 from making import eventkit, flip, make_events, make_gestures, tree_hash
 
 import eventkit as ek
-from eventkit.convert import convert
-from eventkit.convert.repair import repair
+from eventkit.conversion import convert
+from eventkit.conversion.repair import repair
 from eventkit.errors import OptionError, StoreDamaged, StoreError, UnknownName
 from eventkit.store import notes
 from eventkit.store.merge import merge, subset

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader  # noqa: E402
 
 from eventkit import augment, evaluate, export, models, snn, train  # noqa: E402
 from eventkit.augment import AUGMENTATIONS, Augment  # noqa: E402
-from eventkit.convert import convert  # noqa: E402
+from eventkit.conversion import convert  # noqa: E402
 from eventkit.formats import FORMATS  # noqa: E402
 from eventkit.layouts import LAYOUTS  # noqa: E402
 from eventkit.loader import (  # noqa: E402

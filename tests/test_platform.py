@@ -6,7 +6,7 @@ import os
 import pytest
 
 from eventkit import _platform
-from eventkit.convert import convert
+from eventkit.conversion import convert
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import os
 import pytest
 from making import flip, make_gestures
 
-from eventkit.convert import convert
-from eventkit.convert.repair import repair
+from eventkit.conversion import convert
+from eventkit.conversion.repair import repair
 from eventkit.store import building
 from eventkit.store.merge import subset
 

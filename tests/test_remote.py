@@ -14,7 +14,7 @@ import pytest
 from making import ROOT, eventkit, make_gestures
 
 import eventkit as ek
-from eventkit.convert import convert
+from eventkit.conversion import convert
 from eventkit.errors import OptionError, StoreDamaged, StoreError, StoreLocked
 from eventkit.store import remote
 from eventkit.store.files import sizes

@@ -10,9 +10,9 @@ import pytest
 from making import eventkit, flip, link_tree, make_events, make_gestures, put, tree_hash
 
 import eventkit as ek
-from eventkit.convert import convert
-from eventkit.convert import repair as repairing
-from eventkit.convert.repair import repair
+from eventkit.conversion import convert
+from eventkit.conversion import repair as repairing
+from eventkit.conversion.repair import repair
 from eventkit.errors import FetchError, StoreDamaged, StoreError, StoreLocked, UnknownName
 from eventkit.store.building import Building
 from eventkit.store.verify import verify

@@ -12,7 +12,7 @@ import pytest
 from making import ROOT, link_tree, make_gestures, put
 
 import eventkit as ek
-from eventkit.convert import convert
+from eventkit.conversion import convert
 from eventkit.errors import StoreDamaged, StoreError
 from eventkit.store import Store, metadata
 from eventkit.store.shard import CODECS, Shard, crc32, crc32c, decode, pack

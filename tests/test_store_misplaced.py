@@ -9,8 +9,8 @@ import pytest
 from making import link_tree, make_events, make_gestures, tree_hash
 
 import eventkit as ek
-from eventkit.convert import convert
-from eventkit.convert.repair import repair
+from eventkit.conversion import convert
+from eventkit.conversion.repair import repair
 from eventkit.errors import StoreDamaged, StoreError
 from eventkit.store import Store
 from eventkit.store.merge import merge, subset

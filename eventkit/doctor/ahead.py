@@ -82,7 +82,7 @@ def _formats(events: Events, folder: Path) -> list[str]:
 
 def _convert(events: Events, folder: Path) -> None:
     """Stores of two recordings, of frames and of events."""
-    from eventkit.convert import convert
+    from eventkit.conversion import convert
     from eventkit.store import Store
 
     for label in ("a", "b"):

@@ -114,7 +114,7 @@ def test_an_error_names_the_packed_file_and_what_is_wrong_in_it(kind, tmp_path):
 
 @each_kind
 def test_class_folders_may_hold_packed_files(kind, tmp_path):
-    from eventkit.convert import convert
+    from eventkit.conversion import convert
 
     for name in ("a", "b"):
         folder = tmp_path / "data" / name

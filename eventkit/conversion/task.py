@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from eventkit import formats
-from eventkit.convert.dense import DenseWriter
-from eventkit.convert.plan import MAX_EVENTS, Job, named
-from eventkit.convert.ragged import RaggedWriter
-from eventkit.convert.sorting import sorted_on_disk
+from eventkit.conversion.dense import DenseWriter
+from eventkit.conversion.plan import MAX_EVENTS, Job, named
+from eventkit.conversion.ragged import RaggedWriter
+from eventkit.conversion.sorting import sorted_on_disk
 from eventkit.errors import EventkitError, FormatError, OptionError
 from eventkit.events import Columns, Events
 from eventkit.formats import Report

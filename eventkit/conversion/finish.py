@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from eventkit.convert import ragged
-from eventkit.convert.plan import Grid, Plan, Segments
+from eventkit.conversion import ragged
+from eventkit.conversion.plan import Grid, Plan, Segments
 from eventkit.errors import FormatError, StoreError
 from eventkit.store import metadata, notes
 from eventkit.store.building import Building

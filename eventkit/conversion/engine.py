@@ -21,8 +21,8 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
-from eventkit.convert.plan import Job
-from eventkit.convert.task import produce
+from eventkit.conversion.plan import Job
+from eventkit.conversion.task import produce
 from eventkit.errors import OptionError, StoreError
 from eventkit.registry import unknown
 from eventkit.store.objects import Place
@@ -90,7 +90,7 @@ def crew(
     if engine != "dask" and (scheduler or report):
         raise OptionError("--scheduler and --report go with --engine dask")
     if engine == "dask":
-        from eventkit.convert.cluster import cluster
+        from eventkit.conversion.cluster import cluster
 
         with cluster(
             scheduler, workers, folder=folder, source=source, memory=memory, report=report

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from eventkit.convert.plan import Grid, Job
+from eventkit.conversion.plan import Grid, Job
 from eventkit.events import Events
 from eventkit.representations import (
     REPRESENTATIONS,

@@ -19,11 +19,11 @@ from typing import Any
 
 from eventkit import datasets, layouts
 from eventkit._platform import cpus
-from eventkit.convert import plan, resume
-from eventkit.convert.engine import Crew, crew, run
-from eventkit.convert.finish import few, finish
-from eventkit.convert.plan import Job, Plan
-from eventkit.convert.summary import command_of, default_out, describe, estimate, summary
+from eventkit.conversion import plan, resume
+from eventkit.conversion.engine import Crew, crew, run
+from eventkit.conversion.finish import few, finish
+from eventkit.conversion.plan import Job, Plan
+from eventkit.conversion.summary import command_of, default_out, describe, estimate, summary
 from eventkit.errors import FetchError, OptionError, PartlyDone
 from eventkit.store.building import Building, is_store
 from eventkit.store.objects import Remote, at

@@ -16,9 +16,9 @@ from typing import Any
 
 from eventkit import datasets, layouts
 from eventkit._platform import cpus
-from eventkit.convert.engine import run
-from eventkit.convert.finish import source_arrays, split_arrays
-from eventkit.convert.plan import Job, Plan, Segments, make
+from eventkit.conversion.engine import run
+from eventkit.conversion.finish import source_arrays, split_arrays
+from eventkit.conversion.plan import Job, Plan, Segments, make
 from eventkit.errors import FetchError, StoreError, UnknownName
 from eventkit.registry import format_spec
 from eventkit.store import Store

@@ -7,8 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from eventkit.convert.plan import Plan
-from eventkit.convert.task import convert_sample, writer
+from eventkit.conversion.plan import Plan
+from eventkit.conversion.task import convert_sample, writer
 from eventkit.registry import parse_spec
 from eventkit.store import Store
 from eventkit.store.files import sizes

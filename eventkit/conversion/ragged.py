@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from eventkit.convert.plan import Job, Segments
+from eventkit.conversion.plan import Job, Segments
 from eventkit.errors import OptionError
 from eventkit.events import Events
 from eventkit.representations import refuse_outside

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from eventkit.convert.plan import Job, Plan, named
-from eventkit.convert.task import stat_of
+from eventkit.conversion.plan import Job, Plan, named
+from eventkit.conversion.task import stat_of
 from eventkit.errors import FormatError, OptionError
 from eventkit.layouts import Sample
 from eventkit.store import Store
