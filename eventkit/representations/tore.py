@@ -110,8 +110,20 @@ def _keep(state: np.ndarray, t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.
     return placed
 
 
+def _panels(array: np.ndarray, size: tuple[int, int], **options: object) -> np.ndarray:
+    """The k-th last events as OFF and ON, recent ones bright."""
+    recency = float(array.max(initial=0)) - array
+    return recency.reshape(2, -1, *array.shape[2:]).swapaxes(0, 1)
+
+
 TORE = REPRESENTATIONS.register(
     Representation(
-        name="tore", dtype=np.float32, shape=_shape, begin=_begin, add=_add, finish=_finish
+        name="tore",
+        dtype=np.float32,
+        shape=_shape,
+        begin=_begin,
+        add=_add,
+        finish=_finish,
+        panels=_panels,
     )
 )
