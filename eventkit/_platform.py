@@ -1,5 +1,6 @@
 """What only some systems have: the processors of a process, hints to the page cache, file locks."""
 
+import errno
 import os
 import sys
 from enum import Enum
@@ -11,6 +12,10 @@ try:
     import termios
 except ImportError:  # Windows
     fcntl = termios = None  # type: ignore[assignment]
+
+
+UNLOCKED = "EVENTKIT_LOCK"
+NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
 
 
 class Lock(Enum):
@@ -30,7 +35,8 @@ def cpus() -> int:
 def lock(handle: int, kind: Lock = Lock.EXCLUSIVE, *, wait: bool = False) -> None:
     """Lock an open file; BlockingIOError if another process holds it and `wait` is false.
 
-    Raises EventkitError on systems without flock.
+    Raises EventkitError on systems without flock and on file systems without locks, unless
+    EVENTKIT_LOCK=none says that no other process writes there.
     """
     if fcntl is None:
         raise EventkitError(
@@ -38,7 +44,17 @@ def lock(handle: int, kind: Lock = Lock.EXCLUSIVE, *, wait: bool = False) -> Non
             "run it on Linux or macOS, or on Windows inside WSL"
         )
     flag = fcntl.LOCK_EX if kind is Lock.EXCLUSIVE else fcntl.LOCK_SH
-    fcntl.flock(handle, flag if wait else flag | fcntl.LOCK_NB)
+    try:
+        fcntl.flock(handle, flag if wait else flag | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in NO_LOCKS or isinstance(error, BlockingIOError):
+            raise
+        if os.environ.get(UNLOCKED) != "none":
+            raise EventkitError(
+                f"this file system has no locks ({error.strerror}); mount it with them (Lustre: "
+                f"-o flock; NFS: version 4), choose a folder on another one, or set {UNLOCKED}=none "
+                "and see to it that only one process writes there"
+            ) from None
 
 
 def drop_cached(handle: int) -> bool:

@@ -1,5 +1,6 @@
 """Systems that lack something: processor sets and cache hints (macOS), file locks (Windows)."""
 
+import errno
 import json
 import os
 
@@ -7,6 +8,8 @@ import pytest
 
 from eventkit import _platform
 from eventkit.conversion import convert
+from eventkit.errors import EventkitError
+from eventkit.fetch.download import locked
 
 
 @pytest.fixture
@@ -69,3 +72,21 @@ def test_locks_exclude_and_share(tmp_path):
     finally:
         os.close(first)
         os.close(second)
+
+
+@pytest.mark.parametrize("reason", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_told_wherever_a_file_is_locked(
+    reason, tmp_path, monkeypatch
+):
+    def refuse(*_):
+        raise OSError(reason, os.strerror(reason))
+
+    monkeypatch.setattr(_platform.fcntl, "flock", refuse)
+    with (
+        pytest.raises(EventkitError, match=r"has no locks .*EVENTKIT_LOCK=none"),
+        locked(tmp_path / "a"),
+    ):
+        pass
+    monkeypatch.setenv("EVENTKIT_LOCK", "none")
+    with locked(tmp_path / "a.lock"):
+        pass

@@ -1,6 +1,5 @@
 """The kernel's lock on a file (flock): it ends with its holder, however that ends."""
 
-import errno
 import os
 import socket
 from collections.abc import Iterator
@@ -8,10 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from eventkit._platform import Lock, lock
-from eventkit.errors import StoreError, StoreLocked
-
-UNLOCKED = "EVENTKIT_LOCK"  # =none goes without locks, where the file system has none
-_NONE = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
+from eventkit.errors import EventkitError, StoreError, StoreLocked
 
 
 @contextmanager
@@ -32,15 +28,8 @@ def locked(folder: Path, name: str, *, shared: bool = False) -> Iterator[None]:
                 f"{target}: another conversion is writing it "
                 f"({holder or 'just started'}); wait for it or choose another --out"
             ) from None
-        except OSError as error:
-            if error.errno not in _NONE:
-                raise
-            if os.environ.get(UNLOCKED) != "none":
-                raise StoreError(
-                    f"{folder.parent}: this file system has no locks ({error.strerror}); mount it "
-                    "with them (Lustre: -o flock; NFS: version 4), choose an --out on another, or "
-                    f"set {UNLOCKED}=none and see to it that only one conversion writes {target}"
-                ) from None
+        except EventkitError as error:
+            raise StoreError(f"{folder.parent}: {error}") from None
         if os.fstat(handle).st_nlink == 0:  # removed, by a holder that has ended
             with locked(folder, name, shared=shared):
                 yield
