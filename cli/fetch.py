@@ -70,7 +70,8 @@ def print_summary(told: dict[str, Any]) -> None:
 
 def _print_plan(plan: dict[str, Any]) -> None:
     rows = [
-        [f["name"], f["size"], f["md5"] or f["sha256"] or "", f["action"]] for f in plan["files"]
+        [f["name"], f["size"], f["md5"] or f["sha256"] or f["crc32"] or "", f["action"]]
+        for f in plan["files"]
     ]
     print_table(["file", "size", "checksum", "action"], rows)
     click.echo()

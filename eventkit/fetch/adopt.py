@@ -64,7 +64,7 @@ def _archive(
     """Check and unpack one file of the dataset, known by its name or by its checksum."""
     source = _known(dataset, path, progress)
     check(source, path, progress)
-    if not (source.md5 or source.sha256):
+    if not source.sums:
         notes.append(f"{path.name}: its publisher gives no checksum, so it was not checked")
     place.begin()
     with locked(place.folder / f"{source.name}.lock"):
@@ -77,7 +77,7 @@ def _known(dataset: Dataset, path: Path, progress: Progress | None) -> SourceFil
         if source.name == path.name:
             return source
     for source in dataset.files:  # renamed, as by a browser: "Train (1).zip"
-        if source.md5 or source.sha256:
+        if source.sums:
             try:
                 check(source, path, progress)
             except FetchFailed:
@@ -128,7 +128,7 @@ def _unknown(dataset: Dataset, path: Path) -> str:
     """Why a folder is not the dataset's: what it is instead, if that can be told."""
     for other in map(datasets.load, datasets.names()):
         # Names that any dataset may have say nothing: train/, *.h5 anywhere below.
-        telling = not any(mark.startswith(("train", "test", "**")) for mark in layouts.marks(other))
+        telling = other.layout and not any(mark.startswith(("train", "test", "**")) for mark in layouts.marks(other))
         if other.name != dataset.name and telling and _recognised(other, path) is not None:
             return (
                 f"{path}: holds {other.title or other.name}, not {dataset.title}; "

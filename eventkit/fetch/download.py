@@ -12,6 +12,7 @@ import os
 import random
 import shutil
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -105,6 +106,19 @@ def download(
     raise FetchFailed(f"{source.name}: {told}; run the same command again, it continues")
 
 
+class Crc32:
+    """The checksum crc32 in the form of those of hashlib."""
+
+    def __init__(self) -> None:
+        self.value = 0
+
+    def update(self, data: bytes) -> None:
+        self.value = zlib.crc32(data, self.value)
+
+    def hexdigest(self) -> str:
+        return f"{self.value:08x}"
+
+
 def check(source: SourceFile, path: Path, progress: Progress | None = None) -> None:
     """FetchFailed unless a file has the size and the checksums that its publisher gave."""
     size = path.stat().st_size
@@ -113,9 +127,8 @@ def check(source: SourceFile, path: Path, progress: Progress | None = None) -> N
     if not size:
         raise FetchFailed(f"{path}: is empty")
     sums = {
-        name: hashlib.new(name, usedforsecurity=False)
-        for name in ("md5", "sha256")
-        if getattr(source, name)
+        name: Crc32() if name == "crc32" else hashlib.new(name, usedforsecurity=False)
+        for name in source.sums
     }
     done = 0
     with path.open("rb") as file:
@@ -172,7 +185,7 @@ def _once(
     url: str, source: SourceFile, part: Path, progress: Progress | None, manners: Manners
 ) -> None:
     have, known = _size(part), _remembered(part)
-    if have and not (source.md5 or source.sha256) and known.get("url") != url:
+    if have and not source.sums and known.get("url") != url:
         have, known = 0, {}  # parts of two addresses are only joined where a checksum tells
     whole = source.bytes if source.bytes is not None else known.get("total")
     if have and have == whole:

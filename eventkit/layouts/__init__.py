@@ -7,11 +7,12 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 from eventkit.datasets import Dataset
-from eventkit.errors import FormatError
+from eventkit.errors import FormatError, OptionError
 from eventkit.formats import FORMATS
+from eventkit.layouts import _division
 from eventkit.registry import Registry, bind
 
 UNLABELLED = -1
@@ -22,6 +23,7 @@ class Sample:
     """One training sample: a recording, or its part start <= t < stop (µs), and what it shows.
 
     `recording` is its number in a file of many; `label` is -1 where the dataset has no classes.
+    Where `by` is events, start and stop are numbers of events in the order of the file, from 0.
     """
 
     split: str
@@ -31,6 +33,7 @@ class Sample:
     stop: int | None = None
     columns: dict[str, str] = field(default_factory=dict)
     recording: int | None = None
+    by: Literal["time", "events"] = "time"
 
 
 @dataclass
@@ -67,9 +70,10 @@ LAYOUTS: Registry[Layout] = Registry("layout", __name__, options=lambda entry: e
 def find(dataset: Dataset, root: Path) -> Path | None:
     """The folder below `root` that holds the dataset's files, or None.
 
-    Tried are root itself, the archive's top folder in it, and both below SpikingJelly's extract/.
+    OptionError for a dataset that is known but has no layout. Tried are root itself, the archive's top folder in it, and both below SpikingJelly's extract/.
     """
     folder: str | None = dataset.layout.get("folder")
+    _convertible(dataset)
     expected = marks(dataset)
     for base in (root, root / "extract"):
         for candidate in [base, base / folder] if folder else [base]:
@@ -80,15 +84,33 @@ def find(dataset: Dataset, root: Path) -> Path | None:
 
 def marks(dataset: Dataset) -> list[str]:
     """Patterns of names of which at least one is in the dataset's folder."""
+    if not dataset.layout:
+        return []
     layout = LAYOUTS[dataset.layout["kind"]]
     return layout.marks(dataset, **_options(dataset))
 
 
+def _convertible(dataset: Dataset) -> None:
+    if not dataset.layout:
+        raise OptionError(
+            f"{dataset.name} is known, but cannot be converted yet: {dataset.missing}. A folder of "
+            "class folders, or a TOML that says how your files are laid out, can be"
+        )
+
+
 def listing(dataset: Dataset, folder: Path) -> Listing:
-    """Every sample of the dataset in `folder`, in an order that no file system changes."""
+    """Every sample of the dataset in `folder`, in an order that no file system changes.
+
+    Beside its own options each layout takes those of `_division.divide`. The known defects of the
+    dataset are among the warnings.
+    """
+    _convertible(dataset)
     layout = LAYOUTS[dataset.layout["kind"]]
-    options = bind(layout.samples, _options(dataset), f"[layout] {layout.name}")
-    found = layout.samples(dataset, folder, **options)
+    options = _options(dataset)
+    common = {key: options.pop(key) for key in _division.OPTIONS if key in options}
+    options = bind(layout.samples, options, f"[layout] {layout.name}")
+    found = _division.divide(layout.samples(dataset, folder, **options), **common)
+    found.warnings += [f"known defect of {dataset.name}: {told}" for told in dataset.defects]
     if not found.samples:
         raise FormatError(folder, None, f"no recordings of {dataset.name} in it")
     counts = dict.fromkeys((*dataset.samples, *found.splits()), 0)

@@ -12,26 +12,37 @@ def recordings(
     dataset: Dataset,
     root: Path,
     *,
-    pattern: str,
+    pattern: str | list[str],
     splits: dict[str, Any] | None = None,
     name: str | None = None,
     codes: list[str] | None = None,
+    first_label: int | None = None,
 ) -> Listing:
     """Every file of the pattern, which may name folders (*/events.h5), in the order of its name.
 
-    The named groups of the pattern `name`, matched against the path below the split, become
-    columns; a group `class` is the label by its place in `codes`, otherwise there are no labels.
+    The named groups of the expression `name`, matched against the path below the split, become
+    columns; a group `class` is the label by its place in `codes`, which are the names of the
+    classes unless told, or as a number that begins at `first_label`. Otherwise there are no labels.
+    Several patterns are different names of the same recordings, as *.dat and *.h5.
     """
+    patterns = every(pattern)
+    if first_label is not None:
+        codes = [str(first_label + i) for i in range(len(dataset.classes))]
+    elif codes is None and name is not None and "(?P<class>" in name:
+        codes = list(dataset.classes)
     samples: list[Sample] = []
     warnings: list[str] = []
     for split, place in chosen(root, splits or {"all": "."}).items():
         below = root / place
-        paths = [p.relative_to(below).as_posix() for p in below.glob(pattern) if p.is_file()]
+        there = (p for each in patterns for p in below.glob(each) if p.is_file())
+        paths = {p.relative_to(below).as_posix() for p in there}
         odd = 0
         for path in sorted(paths, key=natural):
             found = re.search(name, path) if name else None
             columns = found.groupdict() if found else {}
             code = columns.pop("class", None)
+            if first_label is not None and code is not None and code.isdecimal():
+                code = str(int(code))
             if codes is not None and code not in codes:
                 odd += 1
                 continue
@@ -43,10 +54,10 @@ def recordings(
 
 
 def _marks(
-    dataset: Dataset, *, pattern: str, splits: dict[str, Any] | None = None, **_: object
+    dataset: Dataset, *, pattern: str | list[str], splits: dict[str, Any] | None = None, **_: object
 ) -> list[str]:
     bases = [name for names in (splits or {"": "."}).values() for name in every(names)]
-    return [str(PurePosixPath(base, pattern)) for base in bases]
+    return [str(PurePosixPath(base, each)) for base in bases for each in every(pattern)]
 
 
 LAYOUTS.register(Layout("recordings", recordings, _marks))

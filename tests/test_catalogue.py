@@ -1,0 +1,119 @@
+"""Every entry of the catalogue: its card is whole, and its miniature becomes the right samples.
+
+A convertible entry has an [example] in its TOML (see `miniatures`) or a tree in test_layouts.
+"""
+
+import json
+import re
+import zipfile
+from importlib.resources import files as resource_files
+from pathlib import Path
+
+import numpy as np
+import pytest
+from miniatures import build
+from test_layouts import TREES
+
+import eventkit as ek
+from eventkit import datasets, layouts
+from eventkit.convert import convert
+from eventkit.errors import OptionError
+from eventkit.fetch import adopt
+from eventkit.loader import EventDataset
+
+KNOWN = {name: datasets.load(name) for name in datasets.names()}
+EXAMPLES = sorted(name for name, dataset in KNOWN.items() if dataset.example)
+IN_PART = sorted(name for name, dataset in KNOWN.items() if not dataset.layout)
+
+
+def test_the_catalogue_is_longer_than_that_of_any_peer():
+    assert len(KNOWN) >= 60
+    assert len(KNOWN) - len(IN_PART) >= 48
+
+
+@pytest.mark.parametrize("name", sorted(KNOWN))
+def test_a_card_is_whole(name):
+    dataset = KNOWN[name]
+    assert dataset.title
+    assert dataset.homepage.startswith("http")
+    assert dataset.task in datasets.TASKS
+    assert re.fullmatch(r"[A-Z0-9].*\.", dataset.about), dataset.about
+    assert re.match(r"@\w+\{", dataset.bibtex) or not dataset.bibtex
+    assert dataset.bibtex or dataset.cite or dataset.unverified
+    assert bool(dataset.layout) != bool(dataset.missing)
+    if dataset.layout:
+        assert dataset.size
+        assert dataset.example or name in TREES, f"{name}.toml needs an [example]: see miniatures.py"
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_miniature_is_adopted_and_converted(name, tmp_path):
+    dataset = KNOWN[name]
+    truth = build(dataset, tmp_path / "theirs")
+    folder = dataset.example.get("folder", ".")
+    adopted = adopt(name, [tmp_path / "theirs" / folder], root=tmp_path / "data")
+    convert(name, represent="events", root=tmp_path / "data", out=tmp_path / "s.zarr", workers=1)
+    store = ek.open(tmp_path / "s.zarr")
+    splits = dict.fromkeys(split for split, *_ in truth)
+    assert adopted["samples"] == {s: sum(row[0] == s for row in truth) for s in splits}
+    assert list(store.splits) == list(splits)
+    assert store.size == dataset.size
+    for split in splits:
+        mine = [row for row in truth if row[0] == split]
+        assert store[split].labels.tolist() == [label for _, label, *_ in mine]
+        opened = EventDataset(tmp_path / "s.zarr", split=split, represent="frames:n=2")
+        for row, (_, label, columns, events) in enumerate(mine):
+            found = store[split].events(row) if hasattr(store[split], "events") else None
+            expected = ek.frames(events.sort(), n=2)
+            frames, told = opened[row][:2]
+            assert int(told) == label
+            np.testing.assert_array_equal(np.asarray(frames), expected)
+            assert found is None or found == events.sort()
+            for key, value in columns.items():
+                if key not in ("start", "stop", "by", "recording"):
+                    assert _text(store[split], key, row) == str(value)
+    warnings = layouts.listing(dataset, layouts.find(dataset, tmp_path / "data")).warnings
+    assert all(any(defect in warning for warning in warnings) for defect in dataset.defects)
+
+
+def _text(part, key, row):
+    """The value of a column as text."""
+    column = part.column(key)
+    return str(column.tolist()[row])
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_its_archives_are_adopted(name, tmp_path):
+    """As one zip, whose checksum is not that of the original."""
+    dataset = KNOWN[name]
+    zips = [source for source in dataset.files if source.name.endswith(".zip")]
+    if len(dataset.files) != 1 or len(zips) != 1:
+        pytest.skip("it is not one zip")
+    truth = build(dataset, tmp_path / "tree")
+    archive = tmp_path / zips[0].name
+    with zipfile.ZipFile(archive, "w") as out:
+        for file in sorted(p for p in (tmp_path / "tree").rglob("*") if p.is_file()):
+            out.write(file, file.relative_to(tmp_path / "tree"))
+    toml = tmp_path / f"{name}.toml"
+    text = resource_files("eventkit.datasets_meta").joinpath(f"{name}.toml").read_text()
+    toml.write_text(re.sub(r"(?m)^(md5|sha256|crc32|bytes) *=.*\n", "", text))
+    told = adopt(toml, [archive], root=tmp_path / "data")
+    assert sum(told["samples"].values()) == len(truth)
+
+
+@pytest.mark.parametrize("name", IN_PART)
+def test_what_is_known_in_part_says_what_is_missing(name, tmp_path):
+    with pytest.raises(OptionError, match=f"{name} is known, but cannot be converted yet"):
+        convert(name, root=tmp_path, out=tmp_path / "s.zarr")
+
+
+@pytest.mark.parametrize("name", sorted(n for n, d in KNOWN.items() if d.splits))
+def test_named_splits_are_options_of_the_layout(name, tmp_path):
+    for split in KNOWN[name].splits:
+        divided = KNOWN[name].with_split(split)
+        if KNOWN[name].example:
+            build(divided, tmp_path / split)
+            whole = layouts.listing(KNOWN[name], layouts.find(divided, tmp_path / split)).samples
+            found = layouts.listing(divided, layouts.find(divided, tmp_path / split)).samples
+            assert {s.source for s in found} <= {s.source for s in whole}
+            assert [(s.split, s.source) for s in found] != [(s.split, s.source) for s in whole]
