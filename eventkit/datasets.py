@@ -19,7 +19,6 @@ from typing import Any
 from eventkit.errors import OptionError
 from eventkit.registry import format_spec, unknown
 
-
 TASKS = (
     *("classification", "detection", "tracking", "segmentation", "eye tracking", "pose"),
     *("reconstruction", "motion", "driving", "denoising", "audio", "touch"),
@@ -78,6 +77,7 @@ class Dataset:
     `reader` has options for the reader of its format, `note` what a user should know. A dataset
     without a layout is known but cannot be converted: `missing` says what is not known of it.
 
+    `terms` are conditions that a person must accept before its files are downloaded.
     `about` is one sentence, `task` one of TASKS, `sensor` the camera, `labels` the kinds of labels
     that are published with the events. `defects` are known faults of the data, told whenever it is
     listed; `unverified` are statements of the description that no source seen confirms. `splits`
@@ -93,6 +93,7 @@ class Dataset:
     homepage: str = ""
     cite: str = ""
     license: str = ""
+    terms: str = ""
     sensor: str = ""
     size: tuple[int, int] | None = None
     format: str | None = None
@@ -217,7 +218,7 @@ def _parse(name: str, text: bytes, where: str) -> Dataset:
         raise OptionError(f"{where}: task is {table['task']!r}, expected one of {', '.join(TASKS)}")
     for name, split in table.get("splits", {}).items():
         if not isinstance(split, dict) or not isinstance(split.get("about"), str):
-            raise OptionError(f"{where}: [splits.{name}] needs about = \"...\", who divides it so")
+            raise OptionError(f'{where}: [splits.{name}] needs about = "...", who divides it so')
     for key in LISTS:
         table[key] = _texts(table.get(key, []), key, where)
     size = table.pop("size", None)
@@ -235,7 +236,7 @@ def _parse(name: str, text: bytes, where: str) -> Dataset:
 LISTS = ("labels", "defects", "unverified")  # keys that are lists of texts
 KINDS: dict[str, Any] = {
     **dict.fromkeys(("title", "about", "task", "homepage", "cite", "license"), str),
-    **dict.fromkeys(("sensor", "note", "missing"), str),
+    **dict.fromkeys(("sensor", "note", "missing", "terms"), str),
     "size": list,
     "format": str,
     "reader": dict,

@@ -33,7 +33,8 @@ def sample(name, size, n=60) -> ek.Events:
     """Events that only the recording of that name has; times are whole ms."""
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
     events = make_events(n, size, seed, step=4)
-    return ek.Events(events.t * 1000, events.x, events.y, events.p, size)
+    p = np.ones(n) if size[1] == 1 else events.p  # spikes have no polarity
+    return ek.Events(events.t * 1000, events.x, events.y, p, size)
 
 
 def build(dataset: Dataset, root: Path) -> list[tuple[str, int, dict, ek.Events]]:
@@ -134,7 +135,9 @@ def h5_group(path, recordings, *, group="events", height=0, width=0):
             out[f"{group}/height"], out[f"{group}/width"] = height, width
 
 
-def h5_table(path, recordings, *, key="events", columns="txyp", dtype="u4", unit="us", signed=False):
+def h5_table(
+    path, recordings, *, key="events", columns="txyp", dtype="u4", unit="us", signed=False
+):
     """One dataset (n, columns) of an HDF5 file."""
     with h5py().File(path, "w") as out:
         table = np.stack(columns_of(recordings[0][1], columns, unit, signed), 1)
@@ -179,7 +182,12 @@ def mat_cells(path, recordings):
     io = pytest.importorskip("scipy.io", reason="writes MATLAB files")
     cells = np.empty((1, len(recordings)), object)
     for number, (_, events) in enumerate(recordings):
-        named = {"x": events.x + 1.0, "y": events.y + 1.0, "ts": events.t * 1.0, "p": events.p * 1.0}
+        named = {
+            "x": events.x + 1.0,
+            "y": events.y + 1.0,
+            "ts": events.t * 1.0,
+            "p": events.p * 1.0,
+        }
         cells[0, number] = {key: value[:, None] for key, value in named.items()}
     io.savemat(path, {"ROI": cells})
 
@@ -194,7 +202,8 @@ def mat_columns(path, recordings, *, names="ts x y pol"):
 
 def packets(path, recordings, *, length=16):
     """A pickled array of lists of tuples (t, x, y, p, more)."""
-    rows = list(zip(*(c.astype(int).tolist() for c in columns_of(recordings[0][1], "txyp-"))))
+    columns = columns_of(recordings[0][1], "txyp-")
+    rows = list(zip(*(column.astype(int).tolist() for column in columns), strict=True))
     lists = [rows[i : i + length] for i in range(0, len(rows), length)]
     array = np.empty(len(lists), object)
     array[:] = lists

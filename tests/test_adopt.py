@@ -8,6 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 from making import make_events, make_gestures, tree_hash
+from miniatures import build
 
 import eventkit as ek
 from eventkit import datasets
@@ -217,3 +218,10 @@ def test_every_description_says_how_to_get_the_data(tmp_path):
         told = datasets.steps(dataset, tmp_path)
         assert f"eventkit adopt {dataset.name}" in told
         assert all(source.name in told for source in dataset.files)
+
+
+@pytest.mark.parametrize("name", ["sl_animals_dvs", "poker_dvs", "roshambo17", "evimo2", "ebssa"])
+def test_another_dataset_is_told_by_its_names_or_classes(name, tmp_path):
+    build(datasets.load(name), tmp_path / "theirs")
+    with pytest.raises(FetchFailed, match=f"holds {datasets.load(name).title}, not DVS128 Gesture"):
+        adopt("dvsgesture", [tmp_path / "theirs"], root=tmp_path / "data")

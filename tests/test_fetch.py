@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import zipfile
+import zlib
 from email.utils import format_datetime
 
 import pytest
@@ -556,3 +557,32 @@ def test_a_wrong_description_is_said_before_the_download(text, match, tmp_path):
     toml.write_text(f'[[files]]\n{text}\n[layout]\nkind = "class_folders"\n')
     with pytest.raises(OptionError, match=match):
         datasets.load(toml)
+
+
+def test_crc32_is_a_checksum_too(tmp_path, waits):
+    told = {"md5": None, "crc32": f"{zlib.crc32(BODY):08x}"}
+    assert got(tmp_path, waits, whole(BODY), **told)[0] == BODY
+    (tmp_path / "data.bin").unlink()
+    told["crc32"] = "00000001"
+    refused(tmp_path, waits, whole(BODY), error=FetchFailed, match="crc32 is", **told)
+
+
+def test_terms_are_accepted_once_before_anything_is_asked_of_a_server(run, tmp_path):
+    ek.write(tmp_path / "1.bin", make_events(50))
+    with zipfile.ZipFile(tmp_path / "data.zip", "w") as out:
+        out.write(tmp_path / "1.bin", "a/1.bin")
+    with serving(whole((tmp_path / "data.zip").read_bytes())) as server:
+        toml = tmp_path / "ours.toml"
+        toml.write_text(
+            f'title = "Ours"\nhomepage = "https://example.org"\nterms = "read them"\n'
+            f'classes = ["a"]\n[[files]]\nname = "data.zip"\nurls = ["{server.url}"]\n'
+            '[layout]\nkind = "class_folders"\n'
+        )
+        code, _, err = run("fetch", toml, "--root", tmp_path / "data")
+        assert code == 4
+        assert "read them (https://example.org); then run eventkit fetch" in err
+        assert "--accept-license" in err
+        assert not server.asked
+        code, _, err = run("fetch", toml, "--root", tmp_path / "data", "--accept-license")
+        assert code == 0, err
+        assert fetch(toml, root=tmp_path / "data")["note"] == "nothing to do"

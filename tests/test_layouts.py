@@ -1,4 +1,7 @@
-"""Every described dataset: a tiny tree in its original's own layout becomes the right samples."""
+"""Layouts: trees of files become samples, and what is wrong with them is said.
+
+TREES are miniatures of datasets that need more than an [example] (see test_catalogue).
+"""
 
 import hashlib
 from pathlib import Path
@@ -222,19 +225,6 @@ def navgesture(root) -> Tree:
     return tree
 
 
-def detection(size):
-    def make(root) -> Tree:
-        tree: Tree = {}
-        for split in ("train", "val", "test"):
-            for name in ("17-03_a_0_60000000", "17-04_b_0_60000000"):
-                found = file(root, f"{split}/{name}_td.dat", size)
-                np.save(root / f"{split}/{name}_bbox.npy", np.zeros(3))
-                tree.setdefault(split, []).append((-1, found))
-        return tree
-
-    return make
-
-
 def dsec(root) -> Tree:
     return {
         split: [(-1, file(root, f"{split}/{name}/events/left/events.h5", (640, 480)))]
@@ -312,8 +302,6 @@ TREES = {
     "n_imagenet": n_imagenet,
     "navgesture_walk": navgesture,
     "navgesture_sit": navgesture,
-    "gen1": detection((304, 240)),
-    "one_mpx": detection((1280, 720)),
     "dsec": dsec,
     "davis240c": davis240c,
     "mvsec": mvsec,
@@ -321,31 +309,27 @@ TREES = {
 }
 
 
-def test_every_dataset_has_a_tree():
-    assert sorted(TREES) == datasets.names()
-
-
-@pytest.mark.parametrize("name", sorted(TREES))
-def test_a_tree_in_the_originals_own_layout_is_converted(name, tmp_path):
-    tree = TREES[name](tmp_path / "data")
-    dataset = datasets.load(name)
-    out = tmp_path / "s.zarr"
-    convert(name, represent="frames:n=2", root=tmp_path / "data", out=out, workers=1)
-    store = ek.open(out)
-    assert store.splits == list(tree)
-    assert store.size == dataset.size
-    for split, samples in tree.items():
-        assert store[split].labels.tolist() == [label for label, _ in samples]
-        for row, (_, events) in enumerate(samples):
-            expected = ek.frames(events.sort(), n=2)
-            np.testing.assert_array_equal(store[split].frames[row], expected)
-    found = layouts.listing(dataset, layouts.find(dataset, tmp_path / "data"))
-    assert not dataset.n_classes or dataset.n_classes == len(found.classes) or name == "n_imagenet"
-
-
 @pytest.mark.parametrize("name", sorted(TREES))
 def test_an_empty_folder_is_no_dataset(name, tmp_path):
     assert layouts.find(datasets.load(name), tmp_path) is None
+
+
+@pytest.mark.parametrize("suffix", [".dat", ".dat.h5"])
+def test_gen1_is_read_as_published_and_as_hdf5(suffix, tmp_path):
+    truth = {}
+    for split in ("train", "val", "test"):
+        name = f"{split}/17-03-30_a_0_60000000"
+        truth[split] = sample(name, (304, 240))
+        (tmp_path / split).mkdir()
+        np.save(tmp_path / f"{name}_bbox.npy", np.zeros(3))
+        format = "hdf5" if suffix.endswith("h5") else "dat"
+        ek.write(tmp_path / f"{name}_td{suffix}", truth[split], format=format)
+    convert("gen1", represent="events", root=tmp_path, out=tmp_path / "s.zarr", workers=1)
+    store = ek.open(tmp_path / "s.zarr")
+    assert store.splits == list(truth)
+    assert store.size == (304, 240)
+    for split, events in truth.items():
+        assert store[split].events(0) == events.sort()
 
 
 def test_the_user_of_a_gesture_becomes_a_column(tmp_path):

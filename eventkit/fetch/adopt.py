@@ -127,9 +127,7 @@ def _recognised(dataset: Dataset, path: Path) -> Path | None:
 def _unknown(dataset: Dataset, path: Path) -> str:
     """Why a folder is not the dataset's: what it is instead, if that can be told."""
     for other in map(datasets.load, datasets.names()):
-        # Names that any dataset may have say nothing: train/, *.h5 anywhere below.
-        telling = other.layout and not any(mark.startswith(("train", "test", "**")) for mark in layouts.marks(other))
-        if other.name != dataset.name and telling and _recognised(other, path) is not None:
+        if other.name != dataset.name and other.layout and _is(other, path):
             return (
                 f"{path}: holds {other.title or other.name}, not {dataset.title}; "
                 f"run eventkit adopt {other.name} {shlex.quote(str(path))}"
@@ -148,6 +146,24 @@ def _unknown(dataset: Dataset, path: Path) -> str:
     return f"{path}: no data of {dataset.name} there; expected {expected}" + (
         f", or {archives}" if archives else ""
     )
+
+
+def _is(dataset: Dataset, path: Path) -> bool:
+    """Whether a folder is that dataset beyond doubt: by a name of its own, or by its classes.
+
+    Names that any dataset may have say nothing: train, *.h5.
+    """
+    found = _recognised(dataset, path)
+    if found is None:
+        return False
+    names = [Path(mark).name for mark in layouts.marks(dataset)]
+    if not any(name.startswith(("*", ".", "train", "val", "test")) for name in names):
+        return True
+    try:
+        samples = layouts.listing(dataset, found).samples
+    except EventkitError:
+        return False
+    return bool(dataset.classes) and any(sample.label >= 0 for sample in samples)
 
 
 def _prove(dataset: Dataset, folder: Path) -> None:

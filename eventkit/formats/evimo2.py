@@ -59,7 +59,9 @@ def stream(
             array = array.flat() if width == 1 else array
             check_numbers(other, name, array.dtype)
             if array.shape[1:] != ((2,) if width == 2 else ()):
-                raise FormatError(other, None, f"has the shape {array.shape}, expected {width} wide")
+                raise FormatError(
+                    other, None, f"has the shape {array.shape}, expected {width} wide"
+                )
             found[name] = array
         n = check_lengths(path, {name: range(array.stored) for name, array in found.items()})
 

@@ -102,9 +102,7 @@ def _block(path: Path, file: Any, recording: _Recording) -> Block:
 def _recordings(path: Path, file: Any) -> list[_Recording]:
     """All recordings of a file in their order, by the names of its groups alone."""
     found = [
-        _Recording(
-            name, {"x": f"{part}_addresses/{name}", "t": f"{part}_timestamps/{name}"}, part
-        )
+        _Recording(name, {"x": f"{part}_addresses/{name}", "t": f"{part}_timestamps/{name}"}, part)
         for part in PARTS
         if f"{part}_labels" in file
         for name in _texts(path, get(path, file, f"{part}_labels"))
@@ -113,7 +111,7 @@ def _recordings(path: Path, file: Any) -> list[_Recording]:
         return found
     for name in sorted(file):
         group = get(path, file, f"{name}/TD") if hasattr(file[name], "keys") else None
-        columns = by_name(group) if hasattr(group, "keys") else {}
+        columns = {} if group is None or not hasattr(group, "keys") else by_name(group)
         if {"t", "x"} <= set(columns):
             found.append(_Recording(name, {c: f"{name}/TD/{k}" for c, k in columns.items()}))
     if not found:

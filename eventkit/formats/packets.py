@@ -11,7 +11,6 @@ https://github.com/python/cpython/blob/main/Lib/pickletools.py
 
 import io
 import pickle
-import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -124,7 +123,7 @@ def _walk(data: np.ndarray, lengths: np.ndarray) -> int:
             at = to
             continue
         if follow > 100:
-            n = 0
+            n = np.int64(0)
             if at + follow - 100 >= end:
                 return end + 1
             for i in range(min(follow - 100, 7)):
@@ -192,8 +191,8 @@ class _Array:
         if not isinstance(kind, _Type) or not isinstance(shape, tuple):
             raise TypeError("an array has no shape or no type")
         if isinstance(values, bytes):
-            order = "F" if by_column else "C"
-            self.values = np.frombuffer(values, kind.dtype).reshape(shape, order=order)
+            flat = np.frombuffer(values, kind.dtype)
+            self.values = flat.reshape(shape[::-1]).T if by_column else flat.reshape(shape)
         elif isinstance(values, list) and kind.dtype.hasobject and shape == (len(values),):
             self.values = values
         else:

@@ -70,7 +70,8 @@ LAYOUTS: Registry[Layout] = Registry("layout", __name__, options=lambda entry: e
 def find(dataset: Dataset, root: Path) -> Path | None:
     """The folder below `root` that holds the dataset's files, or None.
 
-    OptionError for a dataset that is known but has no layout. Tried are root itself, the archive's top folder in it, and both below SpikingJelly's extract/.
+    Tried are root itself, the archive's top folder in it, and both below SpikingJelly's extract/.
+    OptionError for a dataset that is known but has no layout.
     """
     folder: str | None = dataset.layout.get("folder")
     _convertible(dataset)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,7 @@ def divide(
     if by_number is not None:
         _in_splits(listing, by_number, number, "have a number")
     for column, splits in (by_column or {}).items():
-        _in_splits(listing, splits, lambda sample, c=column: sample.columns.get(c, ""), column)
+        _in_splits(listing, splits, partial(_value, column), f"have a {column}")
     return listing
 
 
@@ -44,6 +45,10 @@ def number(sample: "Sample") -> str:
     if sample.recording is not None:
         return str(sample.recording)
     return next(reversed(re.findall(r"\d+", PurePosixPath(sample.source).stem)), "")
+
+
+def _value(column: str, sample: "Sample") -> str:
+    return sample.columns.get(column, "")
 
 
 def _exclude(listing: "Listing", patterns: list[str]) -> None:
@@ -69,8 +74,7 @@ def _in_splits(
         else:
             divided[split].append(replace(sample, split=split))
     if left:
-        why = what if " " in what else f"have a {what}"
-        listing.warnings.append(f"{left:,} recordings {why} that is in no split; left out")
+        listing.warnings.append(f"{left:,} recordings {what} that is in no split; left out")
     listing.samples = [sample for part in divided.values() for sample in part]
 
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from eventkit.datasets import Dataset
 from eventkit.errors import FormatError, OptionError

@@ -12,7 +12,7 @@ def recordings(
     dataset: Dataset,
     root: Path,
     *,
-    pattern: str | list[str],
+    pattern: str,
     splits: dict[str, Any] | None = None,
     name: str | None = None,
     codes: list[str] | None = None,
@@ -23,9 +23,7 @@ def recordings(
     The named groups of the expression `name`, matched against the path below the split, become
     columns; a group `class` is the label by its place in `codes`, which are the names of the
     classes unless told, or as a number that begins at `first_label`. Otherwise there are no labels.
-    Several patterns are different names of the same recordings, as *.dat and *.h5.
     """
-    patterns = every(pattern)
     if first_label is not None:
         codes = [str(first_label + i) for i in range(len(dataset.classes))]
     elif codes is None and name is not None and "(?P<class>" in name:
@@ -34,8 +32,7 @@ def recordings(
     warnings: list[str] = []
     for split, place in chosen(root, splits or {"all": "."}).items():
         below = root / place
-        there = (p for each in patterns for p in below.glob(each) if p.is_file())
-        paths = {p.relative_to(below).as_posix() for p in there}
+        paths = [p.relative_to(below).as_posix() for p in below.glob(pattern) if p.is_file()]
         odd = 0
         for path in sorted(paths, key=natural):
             found = re.search(name, path) if name else None
@@ -54,10 +51,10 @@ def recordings(
 
 
 def _marks(
-    dataset: Dataset, *, pattern: str | list[str], splits: dict[str, Any] | None = None, **_: object
+    dataset: Dataset, *, pattern: str, splits: dict[str, Any] | None = None, **_: object
 ) -> list[str]:
     bases = [name for names in (splits or {"": "."}).values() for name in every(names)]
-    return [str(PurePosixPath(base, each)) for base in bases for each in every(pattern)]
+    return [str(PurePosixPath(base, pattern)) for base in bases]
 
 
 LAYOUTS.register(Layout("recordings", recordings, _marks))
