@@ -34,6 +34,7 @@ def test_the_catalogue_is_longer_than_that_of_any_peer():
 @pytest.mark.parametrize("name", sorted(KNOWN))
 def test_a_card_is_whole(name):
     dataset = KNOWN[name]
+    assert dataset.name == name
     assert dataset.title
     assert dataset.homepage.startswith("http")
     assert dataset.task in datasets.TASKS
