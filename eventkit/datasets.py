@@ -216,9 +216,9 @@ def _parse(name: str, text: bytes, where: str) -> Dataset:
         raise OptionError(f"{where}: no [layout] with a kind: it says how files become samples")
     if table.get("task", TASKS[0]) not in TASKS:
         raise OptionError(f"{where}: task is {table['task']!r}, expected one of {', '.join(TASKS)}")
-    for name, split in table.get("splits", {}).items():
+    for key, split in table.get("splits", {}).items():
         if not isinstance(split, dict) or not isinstance(split.get("about"), str):
-            raise OptionError(f'{where}: [splits.{name}] needs about = "...", who divides it so')
+            raise OptionError(f'{where}: [splits.{key}] needs about = "...", who divides it so')
     for key in LISTS:
         table[key] = _texts(table.get(key, []), key, where)
     size = table.pop("size", None)
