@@ -198,8 +198,13 @@ class _Array:
         else:
             raise TypeError(f"an array of the shape {shape} has no such values")
 
+    def __len__(self) -> int:
+        return len(self.values)
+
     def items(self) -> list[Any]:
-        return list(self.values)
+        """The values as plain numbers in lists."""
+        found: list[Any] = self.values if isinstance(self.values, list) else self.values.tolist()
+        return found
 
 
 def _scalar(kind: Any, data: Any) -> int | float:
@@ -256,13 +261,11 @@ def _block(path: Path, packets: list[Any], order: str) -> Block:
             raise FormatError(path, None, f"has more events than its {limit:,} bytes can hold")
         if not found:
             continue
-        rows = [row.items() if isinstance(row, _Array) else row for row in found]
-        if isinstance(found[0], np.ndarray):
-            rows = [row.tolist() for row in found]
-        widths = {len(r) if isinstance(r, list | tuple) else 0 for r in rows}
+        widths = {len(row) if isinstance(row, list | tuple | _Array) else 0 for row in found}
         if len(widths) != 1 or not len(order) <= min(widths) <= WIDEST:
             reason = f"packet {number} has events of {sorted(widths)} values, expected {order}"
             raise FormatError(path, None, reason)
+        rows = [row.items() if isinstance(row, _Array) else row for row in found]
         for part, values in zip(parts, zip(*rows, strict=True), strict=False):
             if kinds := set(map(type, values)) - {int, float, bool}:
                 names = ", ".join(sorted(kind.__name__ for kind in kinds))
