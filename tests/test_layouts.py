@@ -462,3 +462,147 @@ def test_classes_may_follow_a_pattern(tmp_path):
 def test_any_name_has_its_place_in_the_order():
     names = ["a10", "a2", "²", "٣", "a²", "10", "", "2"]
     assert sorted(names, key=layouts.natural) == ["", "2", "٣", "10", "a2", "a10", "a²", "²"]
+
+
+SIGNS = """kind = "cut_by_table"
+pattern = "*.aedat"
+table = "{stem}.csv"
+columns = ["class", "from", "to"]
+by = "events"
+first_label = 1
+"""
+
+
+def signs(tmp_path, rows="1,0,20\n2,30,60\n"):
+    (tmp_path / "data").mkdir()
+    events = sample("signs", (128, 128))
+    ek.write(tmp_path / "data/user01.aedat", events, format="aedat2")
+    (tmp_path / "data/user01.csv").write_text("class,from,to\n" + rows)
+    toml = tmp_path / "mine.toml"
+    head = 'classes = ["a", "b"]\nsize = [128, 128]\nformat = "aedat2"\n[layout]\n'
+    toml.write_text(head + SIGNS)
+    return toml, events
+
+
+def converted(toml, tmp_path):
+    convert(toml, represent="events", root=tmp_path / "data", out=tmp_path / "s.zarr", workers=1)
+    return ek.open(tmp_path / "s.zarr")
+
+
+@pytest.mark.parametrize("most", [7, 1 << 20])
+def test_signs_are_cut_by_numbers_of_events_also_in_chunks(most, tmp_path, monkeypatch):
+    monkeypatch.setattr("eventkit.convert.task.MAX_EVENTS", most)
+    toml, events = signs(tmp_path)
+    part = converted(toml, tmp_path)["all"]
+    assert part.events(0) == events[0:20]
+    assert part.events(1) == events[30:60]
+    assert part.column("window_start").tolist() == [0, 30]
+
+
+def test_a_sign_beyond_the_recording_is_refused(tmp_path):
+    toml, _ = signs(tmp_path, "1,0,20\n2,30,61\n")
+    with pytest.raises(Exception, match="has 60 events, but a sample is its events 30 to 61"):
+        converted(toml, tmp_path)
+
+
+def test_an_empty_sign_is_kept_and_told(tmp_path):
+    toml, events = signs(tmp_path, "1,5,5\n2,3,60\n")
+    found = layouts.listing(datasets.load(toml), tmp_path / "data")
+    assert "window 1 (class 1) is empty" in found.warnings[0]
+    part = converted(toml, tmp_path)["all"]
+    assert (len(part.events(0)), part.events(1) == events[3:60]) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (('columns = ["class", "from", "to"]', 'columns = ["from", "to"]'), "class, start, stop"),
+        (('columns = ["class"', 'columns = ["klass"'), "its header is"),
+        (('table = "{stem}.csv"', 'table = "{stem}.txt"'), "label table is missing"),
+        (("first_label = 1", "first_label = 2"), r"class 1 is not within 2\.\.3"),
+        (("first_label = 1", 'label = "folder"'), "those of start, stop"),
+        (('by = "events"', 'by = "frames"'), "expected one of time, events"),
+    ],
+)
+def test_a_wrong_table_is_said(change, match, tmp_path):
+    toml, _ = signs(tmp_path)
+    toml.write_text(toml.read_text().replace(*change))
+    with pytest.raises((FormatError, OptionError), match=match):
+        layouts.listing(datasets.load(toml), tmp_path / "data")
+
+
+USERS = 'kind = "recordings"\npattern = "*.bin"\nname = "(?P<user>[a-z]+)_(?P<class>[ab])"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "splits", "warning"),
+    [
+        ("", {"all": 4}, None),
+        ('exclude = ["*_b*"]', {"all": 2}, r"2 recordings are excluded by their names (*_b*)"),
+        (
+            'by_column = { user = { train = ["eve"], test = ["zoe"] } }',
+            {"train": 2, "test": 2},
+            None,
+        ),
+        ('by_column = { user = { test = ["zoe"], train = ["*"] } }', {"test": 2, "train": 2}, None),
+        (
+            'by_column = { user = { train = ["eve"] } }',
+            {"train": 2},
+            "2 recordings have a user that is in no split; left out",
+        ),
+        ("by_number = { train = [1, 1], test = [2, 9] }", {"train": 2, "test": 2}, None),
+    ],
+)
+def test_every_layout_can_leave_out_and_divide(text, splits, warning, tmp_path):
+    for name in ("eve_a1", "eve_b2", "zoe_a1", "zoe_b2"):
+        file(tmp_path / "data", f"{name}.bin", (34, 34))
+    found = layouts.listing(described(tmp_path, USERS + text), tmp_path / "data")
+    counts = {split: sum(s.split == split for s in found.samples) for split in found.splits()}
+    assert counts == splits
+    assert found.warnings == ([warning] if warning else [])
+
+
+@pytest.mark.parametrize(
+    "text", ['exclude = "*_b*"', "by_column = { user = { train = 3 } }", "by_number = { a = [1] }"]
+)
+def test_wrong_divisions_are_said(text, tmp_path):
+    file(tmp_path / "data", "eve_a1.bin", (34, 34))
+    with pytest.raises(OptionError, match="expected a list of texts"):
+        layouts.listing(described(tmp_path, USERS + text), tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ('task = "cooking"', "task is 'cooking', expected one of classification"),
+        ("defects = [3]", r"defects is \[3\], expected a list of texts"),
+        ("splits = { mine = { by_number = 1 } }", r"\[splits.mine\] needs about"),
+        ('[[files]]\nname = "a.zip"\ncrc32 = "12"', "crc32 of a.zip is '12'"),
+    ],
+)
+def test_wrong_keys_of_a_card_are_said(text, match, tmp_path):
+    (tmp_path / "mine.toml").write_text(f'missing = "much"\n{text}\n')
+    with pytest.raises(OptionError, match=match):
+        datasets.load(tmp_path / "mine.toml")
+
+
+def test_an_unknown_named_split_suggests_those_there_are():
+    with pytest.raises(ek.errors.UnknownName, match="split of n_omniglot"):
+        datasets.load("n_omniglot").with_split("ful")
+
+
+def test_the_real_characters_are_known_by_their_belt(samples, tmp_path):
+    """36 classes, twice round and four more: the first and the 37th are the same letter."""
+    dataset = datasets.load("hfirst_characters")
+    found = layouts.listing(dataset, samples / "recordings/mat")
+    assert (len(found.samples), found.warnings) == (76, [])
+    assert [s.label for s in found.samples[:38]] == [*range(36), 0, 1]
+    root = samples / "recordings/mat"
+    convert(dataset.name, represent="frames:n=2", root=root, out=tmp_path / "s.zarr", workers=1)
+    store = ek.open(tmp_path / "s.zarr")
+    assert sum(store["all"].column("n_events")) == 1_079_079  # as its manifest has it
+    frames = store["all"].frames[:].sum(axis=(1, 2)).astype(float).reshape(76, -1)
+    frames /= np.linalg.norm(frames, axis=1, keepdims=True)
+    same = [frames[i] @ frames[i + 36] for i in range(36)]
+    other = [frames[i] @ frames[(i + 18) % 36 + 36] for i in range(36)]
+    assert np.mean(same) > np.mean(other) + 0.1
