@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test slow fuzz lint format bench clean
+.PHONY: demo test matrix slow attack fuzz lint format bench clean
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -18,8 +18,14 @@ demo: $(STAMP)          ## simulate recordings, convert, train, draw: the whole 
 test: $(STAMP)          ## the default suite, in two processes
 	$(BIN)/python -m pytest -n 2
 
+matrix: $(STAMP)        ## the tests without torch on every other Python, and on the lowest versions
+	$(BIN)/python .ci/matrix.py
+
 slow: $(STAMP)          ## the long tests: kills at random times, every bit flipped
 	$(BIN)/python -m pytest -m slow
+
+attack: $(STAMP)        ## what attacks on purpose: kills at every change, every bit flipped
+	$(BIN)/python -m pytest -m attack
 
 fuzz: $(STAMP)          ## every reader on damaged files, for SECONDS (900) in all
 	$(BIN)/python tests/formats/fuzz.py $(if $(SECONDS),--seconds $(SECONDS))
@@ -37,4 +43,4 @@ bench: $(STAMP)         ## the numbers of the README; PEERS=path of an environme
 	$(BIN)/python benchmarks/run.py $(if $(PEERS),--peers $(PEERS))
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info demo
+	rm -rf $(VENV) $(VENV)-* build dist *.egg-info demo

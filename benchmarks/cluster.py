@@ -20,7 +20,7 @@ TASKS = 500
 SCRIPT = """
 import json, resource, sys, time
 from pathlib import Path
-from eventkit.convert import convert
+from eventkit.conversion import convert
 root, out, engine, workers = sys.argv[1:]
 if __name__ == "__main__":
     seen = []
@@ -66,10 +66,14 @@ def overhead() -> float:
 
     from distributed import Client
 
-    from eventkit.convert.cluster import DaskExecutor
+    from eventkit.conversion.cluster import DaskExecutor, needing
 
-    with Client(n_workers=2, threads_per_worker=1, dashboard_address=None) as client:
-        pool = DaskExecutor(client)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        needing(Path(folder), Path(folder), 0) as needs,
+        Client(n_workers=2, threads_per_worker=1, dashboard_address=None) as client,
+    ):
+        pool = DaskExecutor(client, needs)
         wait([pool.submit(abs, -1) for _ in range(20)])
         started = time.perf_counter()
         wait([pool.submit(abs, -k) for k in range(TASKS)])

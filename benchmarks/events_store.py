@@ -17,7 +17,7 @@ import numpy as np
 
 import eventkit as ek
 from eventkit import Events
-from eventkit.convert import convert
+from eventkit.conversion import convert
 from eventkit.representations import Whole, accumulate, parse
 
 EVENTS, SAMPLES, CHUNK = 380_000, 16, 65536

@@ -10,7 +10,7 @@ import argparse
 import json
 from pathlib import Path
 
-from eventkit.convert import convert
+from eventkit.conversion import convert
 from eventkit.simulate import simulate
 from eventkit.train import evaluate_run, train
 

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 
 import eventkit as ek
 from eventkit import Events
-from eventkit.convert import convert
+from eventkit.conversion import convert
 from eventkit.loader import EventDataset, collate, loader
 from eventkit.store.shard import FAST, blosc
 

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from eventkit.convert import convert
+from eventkit.conversion import convert
 from eventkit.loader import EventDataset
 from eventkit.models import MODELS, Model, Recipe
 from eventkit.snn import Dropout, Fold, Halve, Voting, neuron

@@ -166,6 +166,7 @@ def kept(forward: Callable[[], object], packing: bool = False) -> float:
     from eventkit.snn import saving
 
     sizes: dict[int, int] = {}
+    alive = []  # so that no later tensor is found at the address of an earlier one
     checkpoint = saving.checkpoint
 
     def note(tensor):
@@ -179,6 +180,7 @@ def kept(forward: Callable[[], object], packing: bool = False) -> float:
         for tensor in tree_leaves(arguments):
             if isinstance(tensor, torch.Tensor):
                 sizes[tensor.data_ptr()] = tensor.nbytes
+                alive.append(tensor)
         return checkpoint(function, net, *arguments, **options)
 
     saving.checkpoint = noted

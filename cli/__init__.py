@@ -2,8 +2,9 @@
 
 A command is the module of its name in this folder, holding a click command called `command`,
 and one line of the table below. It raises EventkitError for what a user can mend and returns
-None, or an exit code: 0 ok, 1 failure, 2 usage, 3 verification failed, 4 data must be fetched by
-hand, 5 locked, 6 partial, 130 interrupted.
+None, or an exit code: 0 ok, 1 failure, 2 usage, 3 damage found, 4 data that is not there, with
+the steps to get it, 5 locked, 6 partly done, 130 interrupted. With --json, a failure too is one
+object on stdout: `error` and `exit_code`.
 """
 
 import difflib
@@ -14,7 +15,8 @@ import select
 import sys
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,9 @@ from typing import Any
 import click
 
 from eventkit import __version__
-from eventkit.errors import EventkitError
+from eventkit.errors import EventkitError, MissingExtra
+
+from ._terminal import Filtered
 
 # In the order in which a new user needs them.
 SECTIONS = {
@@ -108,6 +112,8 @@ class Table(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
+        if not hasattr(os, "pread"):
+            raise EventkitError("eventkit runs on Linux and macOS; on Windows, run it inside WSL")
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
@@ -132,16 +138,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Before torch is loaded: its idle threads would otherwise spin on cores that others could use.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     _open_streams()
-    with warnings.catch_warnings():
+    with _filtered(), warnings.catch_warnings():
         warnings.showwarning = _show_warning  # type: ignore[assignment]
         try:
-            return int(group.main(argv, prog_name="eventkit", standalone_mode=False) or 0)
+            # With color, click removes nothing from names, so they are shown as they are.
+            code = group.main(argv, prog_name="eventkit", standalone_mode=False, color=True)
+            return int(code or 0)
         except click.ClickException as error:
             error.show()
-            return error.exit_code
+            return _failed(argv, error.format_message(), error.exit_code)
         except click.Abort as abort:
-            _say(f"interrupted; {str(abort.__cause__ or '') or 'run the same command again'}")
-            return 130
+            told = f"interrupted; {str(abort.__cause__ or '') or 'run the same command again'}"
+            _say(told)
+            return _failed(argv, told, 130)
         except (EventkitError, OSError, ModuleNotFoundError) as error:
             if isinstance(error, ModuleNotFoundError) and error.name not in EXTRAS:
                 raise
@@ -149,7 +158,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 traceback.print_exc()
             _drop_unwritten()
             _say(f"error: {_sentence(error)}")
-            return getattr(error, "exit_code", 1)
+            return _failed(argv, _sentence(error), getattr(error, "exit_code", 1))
 
 
 def _open_streams() -> None:
@@ -161,11 +170,34 @@ def _open_streams() -> None:
             stream.reconfigure(errors="backslashreplace")  # in JSON, an escape that reads back
 
 
+@contextmanager
+def _filtered() -> Iterator[None]:
+    """Let no control character of a name reach the terminal, whoever prints it."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = map(Filtered, before)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+def _failed(argv: Sequence[str] | None, told: str, code: int) -> int:
+    """The exit code of a failure; with --json, stdout gets an object that says the same."""
+    if "--json" in (sys.argv[1:] if argv is None else argv):
+        from ._text import print_json
+
+        with suppress(OSError):
+            print_json({"error": told, "exit_code": code})
+    return code
+
+
 def _sentence(error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
-        return f"this needs {error.name}: pip install 'eventkit[{EXTRAS[error.name]}]'"
+        return str(MissingExtra(f"this needs {error.name}", EXTRAS[error.name]))
     if isinstance(error, EventkitError) or not isinstance(error, OSError):
-        return str(error)
+        from ._text import for_command
+
+        return for_command(str(error))
     # What is not yet complete has a name of its own, which the user did not give.
     named = re.sub(r"\.([^/]+?)(\.[0-9a-f]{8})?\.part$", r"\1", str(error.filename or ""))
     where = f"{named}: " if named else ""
@@ -174,7 +206,7 @@ def _sentence(error: Exception) -> str:
 
 
 def _say(text: str) -> None:
-    click.echo(f"eventkit: {text}", err=True)
+    click.echo(f"eventkit: {text}", err=True, color=True)
 
 
 def _show_warning(message: Warning | str, *_: Any) -> None:

@@ -1,5 +1,6 @@
 """Progress bars, on rich: imported only where there is a terminal to draw on."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,6 +17,7 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
+from ._terminal import drawing, visible
 from ._text import number, size
 
 
@@ -44,7 +46,9 @@ class RichBar:
 
     def update(self, done: int, total: int | None, label: str | None = None) -> None:
         self._display.start()
-        self._display.update(self._task, completed=done, total=total, description=label)
+        self._display.update(
+            self._task, completed=done, total=total, description=label and visible(label)
+        )
 
 
 @contextmanager
@@ -56,7 +60,7 @@ def bar(unit: str, label: str) -> Iterator[RichBar]:
         Amount(unit),
         TimeRemainingColumn(elapsed_when_finished=True),
     )
-    display = Progress(*columns, console=Console(stderr=True), expand=True)
+    display = Progress(*columns, console=Console(file=drawing(sys.stderr)), expand=True)
     try:
         yield RichBar(display, display.add_task(label, total=None))
     finally:

@@ -51,7 +51,7 @@ def _facts(
     text = inspect.cleandoc(_documented(function, name).__doc__ or "")
     return {
         "name": name,
-        "about": " ".join(text.partition("\n\n")[0].split()).rstrip("."),
+        "about": about(registry, name, options_of),
         "text": text.partition("\n\n>>>")[0],
         "options": {
             key: {"type": _type(hint), "default": default}
@@ -60,6 +60,14 @@ def _facts(
         "more": dict(more(entry)),
         "package": registry.plugin(name) or "eventkit",
     }
+
+
+def about(
+    registry: Registry[Any], name: str, options_of: Callable[[Any], Callable[..., Any]]
+) -> str:
+    """The first sentence of an entry's documentation, without its full stop."""
+    text = inspect.cleandoc(_documented(options_of(registry[name]), name).__doc__ or "")
+    return " ".join(text.partition("\n\n")[0].split()).rstrip(".")
 
 
 def _documented(function: Callable[..., Any], name: str) -> Callable[..., Any]:

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,15 @@ import click
 
 from eventkit.registry import parse_spec
 from eventkit.units import microseconds
+
+from ._terminal import drawing, visible
+
+LEGIBLE = 12  # characters to which a column of a table may shrink
+
+
+def for_command(text: str) -> str:
+    """An error of the library, naming options of the command where it names Python's."""
+    return text.replace("strict=False", "--tolerant")
 
 
 class Duration(click.ParamType[int]):
@@ -33,6 +43,19 @@ class Duration(click.ParamType[int]):
         return length
 
 
+class FrameLength(Duration):
+    """A duration whose unit is written where it would be under a millisecond.
+
+    Whoever gives 50 means 50 ms more often than 50 µs, which are a thousand times as many frames.
+    """
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, str) and value.strip().isdecimal() and int(value) < 1000:
+            given = value.strip()
+            self.fail(f"{given} has no unit; write {given}ms, or {given}us if µs are meant")
+        return super().convert(value, param, ctx)
+
+
 class Place(click.ParamType[Any]):
     """A path, or an address such as s3://bucket/name.zarr, which is no path."""
 
@@ -42,7 +65,17 @@ class Place(click.ParamType[Any]):
         return value if isinstance(value, Path) or "://" in value else Path(value)
 
 
+def is_store(where: Any) -> bool:
+    """Whether an argument names a store, not a recording: an address, NAME.zarr, a root in it."""
+    if isinstance(where, Path):
+        return where.suffix == ".zarr" or (where / "zarr.json").is_file()
+    from eventkit.store.objects import is_remote
+
+    return is_remote(where)
+
+
 DURATION = Duration()
+FRAME_LENGTH = FrameLength()
 STORE = Place()
 # Whether a path can be read is for the library to say, in the same words as everywhere.
 PATH = click.Path(readable=False, path_type=Path)
@@ -79,7 +112,8 @@ def live(
 ) -> Iterator[dict[str, Any]]:
     """The keyword arguments for a reader of a live recording, which Ctrl-C ends in good order.
 
-    A second Ctrl-C interrupts as ever.
+    So do SIGTERM, by which systemd, Docker and SLURM stop processes, and SIGHUP of a terminal that
+    closes, unless it is ignored (nohup). A second signal has its usual effect.
     """
     if follow and isinstance(source, Path) and source.is_dir():
         raise click.UsageError(f"--follow goes with a file that grows; {source} is a folder")
@@ -93,18 +127,25 @@ def live(
 
     def stop(number: int, frame: Any) -> None:
         stopped.append(number)
-        signal.signal(signal.SIGINT, before)
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
+    ends = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        ends.append(signal.SIGHUP)
     how: dict[str, Any] = {"follow": follow, "ended": lambda: bool(stopped)}
-    before = signal.signal(signal.SIGINT, stop)
+    before = {number: signal.getsignal(number) for number in ends}
     try:
+        for number in ends:
+            signal.signal(number, stop)
         yield how | {
             name: value
             for name, value in (("seconds", seconds), ("idle_s", idle_s))
             if value is not None
         }
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def format_options(spec: str | None) -> dict[str, Any]:
@@ -247,19 +288,33 @@ def print_facts(facts: dict[str, Any]) -> None:
 def print_table(head: Sequence[str], rows: Sequence[Sequence[Any]], *, right: str = "") -> None:
     """Print a table, boxed on a terminal and in aligned columns elsewhere.
 
-    `right` names the columns to align right, separated by spaces.
+    `right` names the columns to align right, separated by spaces. On a terminal too narrow for its
+    columns each row becomes a block of lines, one for each cell.
     """
     texts = [[str(cell) for cell in row] for row in rows]
     numeric = [name in right.split() for name in head]
+    columns = list(zip(head, *texts, strict=True))
     if sys.stdout.isatty():
-        _print_rich(head, texts, numeric)
+        widths = [max(map(len, column)) for column in columns]
+        needed = widths[0] + sum(min(width, LEGIBLE) for width in widths[1:]) + 2 * len(widths)
+        if needed > shutil.get_terminal_size().columns:
+            _print_blocks(head, texts)
+        else:
+            _print_rich(head, texts, numeric)
         return
-    columns = zip(head, *texts, strict=True)
     widths = [max(map(len, column)) for column in columns]
     for row in [list(head), *texts]:
         cells = zip(row, widths, numeric, strict=True)
         line = (cell.rjust(width) if n else cell.ljust(width) for cell, width, n in cells)
         click.echo("  ".join(line).rstrip())
+
+
+def _print_blocks(head: Sequence[str], rows: list[list[str]]) -> None:
+    for first, *cells in rows:
+        click.echo(first)
+        for name, cell in zip(head[1:], cells, strict=True):
+            if cell:
+                click.echo(f"  {name} {cell}")
 
 
 def _print_rich(head: Sequence[str], rows: list[list[str]], numeric: list[bool]) -> None:
@@ -269,11 +324,13 @@ def _print_rich(head: Sequence[str], rows: list[list[str]], numeric: list[bool])
     from rich.table import Table
 
     table = Table(box=SIMPLE_HEAD)
-    for name, right in zip(head, numeric, strict=True):
-        table.add_column(name, justify="right" if right else "left", no_wrap=right)
+    for number, (name, right) in enumerate(zip(head, numeric, strict=True)):
+        whole = right or not number  # the first column has the names that one types
+        side: Any = "right" if right else "left"
+        table.add_column(name, justify=side, no_wrap=whole, overflow="fold")
     for row in rows:
-        table.add_row(*map(escape, row))
-    Console().print(table)
+        table.add_row(*(escape(visible(cell)) for cell in row))
+    Console(file=drawing(sys.stdout)).print(table)
 
 
 class Bar(Protocol):

@@ -1,17 +1,16 @@
 """eventkit bench: how fast a store is read here."""
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from eventkit.errors import OptionError
 
-from ._text import PATH, number, print_facts, print_json, print_table, progress, size
+from ._text import STORE, number, print_facts, print_json, print_table, progress, size
 
 
 @click.command()
-@click.argument("store", type=PATH)
+@click.argument("store", type=STORE)
 @click.option("--split", help="Which split [the first].")
 @click.option("--batch", "batch_size", type=click.IntRange(min=1), default=32, show_default=True)
 @click.option(
@@ -27,7 +26,7 @@ from ._text import PATH, number, print_facts, print_json, print_table, progress,
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
-    store: Path, split: str | None, batch_size: int, seconds: float, rep: str | None, as_json: bool
+    store: Any, split: str | None, batch_size: int, seconds: float, rep: str | None, as_json: bool
 ) -> None:
     """Time shuffled batches of a store, say where the time goes and what would make it faster."""
     from eventkit.store import open
@@ -51,7 +50,7 @@ def command(
 
 
 def _loader(
-    store: Path, told: dict[str, Any], seconds: float, rep: str | None
+    store: Any, told: dict[str, Any], seconds: float, rep: str | None
 ) -> dict[str, Any] | None:
     """Batches of eventkit.loader, as training gets them; None without torch."""
     import time

@@ -8,11 +8,12 @@ from typing import Any
 import click
 
 from ._text import (
-    DURATION,
+    FRAME_LENGTH,
     PATH,
     STORE,
     Bar,
     duration,
+    for_command,
     number,
     print_facts,
     print_json,
@@ -72,8 +73,8 @@ def spec(
 @click.option(
     "--duration",
     "length",
-    type=DURATION,
-    help="Frames of this duration each, as 50ms; a plain number is µs.",
+    type=FRAME_LENGTH,
+    help="Frames of this duration each, as 50ms; a plain number is µs (from 1000 on).",
 )
 @click.option("--rep", metavar="SPEC", help="Any representation, as voxel:bins=9.")
 @click.option(
@@ -110,7 +111,14 @@ def spec(
     "--shard", metavar="I/N", help="Do part I of N (from 0), as a job of an array; then finalize."
 )
 @click.option(
-    "--keep-going", is_flag=True, help="Do the rest where a recording fails; exit code 6."
+    "--keep-going", is_flag=True, help="Make the store without samples that fail; exit code 6."
+)
+@click.option("--tolerant", is_flag=True, help="Take what is sound in damaged recordings.")
+@click.option(
+    "--exclude",
+    multiple=True,
+    metavar="FILE",
+    help="Leave out a recording, named as below the root or by its path; repeatable.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--overwrite", is_flag=True, help="Replace an eventkit store at the target.")
@@ -133,6 +141,8 @@ def command(
     report: Path | None,
     shard: str | None,
     keep_going: bool,
+    tolerant: bool,
+    exclude: tuple[str, ...],
     dry_run: bool,
     overwrite: bool,
     as_json: bool,
@@ -143,9 +153,9 @@ def command(
     class folders. An interrupted conversion continues when the same command is run again.
     """
     represent = spec(frames, by, length, rep, like, events)
-    from eventkit.convert import convert
+    from eventkit.conversion import convert
 
-    with progress("samples", "convert") as bar, resumable(), partly(as_json) as left:
+    with progress("samples", "convert") as bar, resumable(), partly(as_json) as left, advised():
         summary = convert(
             name,
             represent=represent,
@@ -159,6 +169,8 @@ def command(
             report=report,
             shard=shard,
             keep_going=keep_going,
+            tolerant=tolerant,
+            exclude=exclude,
             overwrite=overwrite,
             dry_run=dry_run,
             progress=watch(bar),
@@ -185,12 +197,27 @@ def partly(as_json: bool, word: str = "failed") -> Iterator[list[str]]:
     try:
         yield left
     except PartlyDone as error:
-        left += error.failed
+        left += map(for_command, error.failed)
         if as_json:
-            print_json({"error": str(error), "failed": left})
+            answer = {"error": str(error), "exit_code": error.exit_code, "failed": left}
+            print_json({**(error.summary or {}), **answer})
+        elif error.summary:
+            print_summary(error.summary)
         for line in left:
             click.echo(f"eventkit: {word}: {line}", err=True)
         click.echo(f"eventkit: error: {error}", err=True)
+
+
+@contextmanager
+def advised() -> Iterator[None]:
+    """Say of a recording that stops a conversion how to go on without it."""
+    from eventkit.errors import FormatError
+
+    try:
+        yield
+    except FormatError as error:
+        advice = "--keep-going and --exclude FILE go on without it"
+        raise FormatError(error.path, error.offset, f"{error.reason}; {advice}") from None
 
 
 @contextmanager
@@ -259,7 +286,7 @@ def _print_plan(plan: dict[str, Any]) -> None:
     print_facts(
         {
             "dataset": plan["dataset"],
-            "store": plan["out"],
+            "store": plan["out"] + (f" ({plan['there']})" if plan["there"] else ""),
             "samples": ", ".join(f"{count:,} {split}" for split, count in plan["samples"].items()),
             "each": each,
             "read": f"{plan['sources']:,} files, {size(plan['source_bytes'])}",

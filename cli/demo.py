@@ -106,7 +106,7 @@ def _recordings(simulated: dict[str, Any]) -> dict[str, str]:
 
 
 def _convert(raw: Path, store: Path) -> dict[str, Any]:
-    from eventkit.convert import convert
+    from eventkit.conversion import convert
 
     with progress("samples", "convert") as bar:
         summary = convert(

@@ -174,10 +174,13 @@ def _print_ledger(ledger: dict[str, Any]) -> None:
             **{f"dropped, {name}": f"{n:,}" for name, n in ledger["dropped"].items() if n},
             "sorted": f"{steps:,} backward steps mended" if steps else None,
             "written": f"{ledger['written']:,} events",
+            **{f"not copied, {name}": f"{n:,}" for name, n in ledger["beside"].items()},
         }
     )
+    for note in ledger["notes"]:
+        click.echo(f"note: {note}")
     if ledger["clean"]:
         click.echo("the copy, examined: sound, in order, all events on the sensor")
         return
-    click.echo("the copy is not clean:")
+    click.echo("the copy is not clean")
     _print_findings([one for one in ledger["after"]["findings"] if one["level"] != "ok"])

@@ -5,12 +5,12 @@ from typing import Any
 
 import click
 
-from ._text import PATH, as_options, number, print_facts, print_json, size
+from ._text import PATH, STORE, as_options, number, print_facts, print_json, size
 
 
 @click.command()
 @click.argument("run", type=PATH)
-@click.argument("store", type=PATH, required=False)
+@click.argument("store", type=STORE, required=False)
 @click.option("--split", default="test", show_default=True)
 @click.option("--batch", type=click.IntRange(1), default=16, show_default=True)
 @click.option(
@@ -19,7 +19,7 @@ from ._text import PATH, as_options, number, print_facts, print_json, size
 @click.option("--weights", type=click.Choice(["best", "last"]), default="best", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
-    run: Path, store: Path | None, split: str, batch: int, represent: str | None, weights: str,
+    run: Path, store: Any, split: str, batch: int, represent: str | None, weights: str,
     as_json: bool,
 ) -> None:  # fmt: skip
     """Evaluate the network of the run folder RUN on STORE, by default the store of its training.

@@ -11,15 +11,19 @@ from ._text import PATH, print_facts, print_json
 @click.argument("run", type=PATH)
 @click.option("--to", type=click.Choice(["nir", "onnx", "speck"]), required=True)
 @click.option("--out", type=PATH, help="File to write.  [default: RUN/model.nir, ...]")
+@click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
 @click.option("--check", is_flag=True, help="Only say what the target cannot express.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(run: Path, to: str, out: Path | None, check: bool, as_json: bool) -> int | None:
+def command(
+    run: Path, to: str, out: Path | None, overwrite: bool, check: bool, as_json: bool
+) -> int | None:
     """Write the network of the run folder RUN (or of a file of weights) for another tool.
 
     Layers that the target cannot express are named before anything is written. What was written is
     read back and compared with the network.
     """
     from eventkit import export
+    from eventkit._write import check_target
     from eventkit.train import load_with_facts
 
     net, about = load_with_facts(run)
@@ -33,7 +37,9 @@ def command(run: Path, to: str, out: Path | None, check: bool, as_json: bool) ->
         return 1 if problems else None
     folder = run if run.is_dir() else run.parent
     name = "speck.safetensors" if to == "speck" else f"model.{to}"
-    told = export.export(net, out or folder / name, to, in_shape=shape, steps=about["steps"])
+    out = out or folder / name
+    check_target(out, overwrite)
+    told = export.export(net, out, to, in_shape=shape, steps=about["steps"])
     if as_json:
         print_json(told)
         return None

@@ -14,7 +14,7 @@ def command(store: str, as_json: bool) -> int:
 
     Exit code 6, and what to run again, if a part is missing; 5 while one is running.
     """
-    from eventkit.convert import finalize
+    from eventkit.conversion import finalize
 
     with partly(as_json, "not done") as left:
         summary = finalize(store)

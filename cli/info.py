@@ -14,6 +14,7 @@ from ._text import (
     SOURCE,
     duration,
     format_options,
+    is_store,
     live,
     live_options,
     number,
@@ -45,7 +46,7 @@ def command(file: Any, spec: str | None, tolerant: bool, as_json: bool, **ends: 
 def _show(
     file: Any, spec: str | None, tolerant: bool, as_json: bool, until: dict[str, Any]
 ) -> None:
-    if isinstance(file, Path) and (file.suffix == ".zarr" or (file / "zarr.json").is_file()):
+    if is_store(file):
         raise OptionError(f"{file}: is a store, not a recording; run: eventkit inspect {file}")
     how = {"strict": not tolerant, **format_options(spec), **until}
     if isinstance(file, Path) and file.is_dir() and formats.folder_format(file) is None:
@@ -127,6 +128,7 @@ def _readable(facts: dict[str, Any]) -> dict[str, Any]:
             "rate": facts["rate_hz"] and f"{number(facts['rate_hz'])} events/s",
             "x, y": f"up to {facts['x_max']}, {facts['y_max']}",
         }
-    counts = {name: f"{count:,}" for name, count in facts["counts"].items() if count}
+    left = {**facts["counts"], **{f"beside, {name}": n for name, n in facts["beside"].items()}}
+    counts = {name: f"{count:,}" for name, count in left.items() if count}
     header = facts.get("header", {})
     return shown | counts | {f"header {key}": value for key, value in header.items()}

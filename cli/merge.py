@@ -1,19 +1,18 @@
 """eventkit merge: several stores as one."""
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-from ._text import PATH, duration, print_facts, print_json, progress, size
+from ._text import STORE, duration, print_facts, print_json, progress, size
 
 
 @click.command()
-@click.argument("out", type=PATH)
-@click.argument("stores", type=PATH, nargs=-1, required=True)
+@click.argument("out", type=STORE)
+@click.argument("stores", type=STORE, nargs=-1, required=True)
 @click.option("--overwrite", is_flag=True, help="Replace an eventkit store at OUT.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(out: Path, stores: tuple[Path, ...], overwrite: bool, as_json: bool) -> None:
+def command(out: Any, stores: tuple[Any, ...], overwrite: bool, as_json: bool) -> None:
     """Put all samples of several STORES into one, OUT, without decoding them.
 
     Splits of the same name follow one another. Whole shards are linked where OUT is on the same
@@ -48,6 +47,7 @@ def print_made(told: dict[str, Any], as_json: bool) -> None:
 
 _HOW = {
     "linked": "shards linked",
+    "whole": "shards copied",
     "copied": "chunks copied as they are",
     "encoded": "chunks made anew",
 }

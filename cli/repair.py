@@ -26,7 +26,7 @@ def command(
     What the store holds twice is restored from itself, the rest from the raw recordings. May be
     interrupted and run again. Exit code 3 if anything is left that does not belong to the store.
     """
-    from eventkit.convert.repair import repair
+    from eventkit.conversion.repair import repair
 
     with progress("samples", "repair") as bar:
         told = repair(

@@ -1,16 +1,16 @@
 """eventkit subset: some samples of a store as a store of their own."""
 
-from pathlib import Path
+from typing import Any
 
 import click
 
-from ._text import PATH, progress
+from ._text import STORE, progress
 from .merge import print_made
 
 
 @click.command()
-@click.argument("out", type=PATH)
-@click.argument("store", type=PATH)
+@click.argument("out", type=STORE)
+@click.argument("store", type=STORE)
 @click.option("--split", "splits", multiple=True, help="This split only; repeatable [all].")
 @click.option("--classes", metavar="A,B", help="Samples of these classes: names or numbers.")
 @click.option("--users", metavar="1,2", help="Samples of these users: short for a --where.")
@@ -25,8 +25,8 @@ from .merge import print_made
 @click.option("--overwrite", is_flag=True, help="Replace an eventkit store at OUT.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
-    out: Path,
-    store: Path,
+    out: Any,
+    store: Any,
     splits: tuple[str, ...],
     classes: str | None,
     users: str | None,

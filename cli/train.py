@@ -6,6 +6,9 @@ from typing import Any
 
 import click
 
+from eventkit.errors import EventkitError
+from eventkit.registry import parse_spec
+
 from ._text import (
     PATH,
     STORE,
@@ -100,6 +103,8 @@ def command(
     if resume is not None and given:
         flag = given[0].replace("_", "-")
         raise click.UsageError(f"--resume goes on with the settings of the run: leave out --{flag}")
+    with as_options():
+        check_ahead(store, resume, augment, options)
     from eventkit import train
 
     options["teacher"] = options["teacher"] and str(options["teacher"])
@@ -118,6 +123,13 @@ def command(
         again = f"eventkit train --resume {resume or shown.whole}"
         click.echo(f"eventkit: interrupted; go on with: {again}", err=True)
         return 130
+    except OSError as error:
+        if shown is None or not shown.run or isinstance(error, EventkitError):
+            raise
+        again = f"eventkit train --resume {resume or shown.whole}"
+        text = f"{error}; when that is repaired, go on with: {again}"
+        click.echo(f"eventkit: error: {text}", err=True)
+        return 1
     from eventkit.train.distributed import part
 
     if not part():
@@ -129,6 +141,32 @@ def command(
     else:
         print_result(result)
     return None
+
+
+def check_ahead(
+    store: Path | None, resume: Path | None, augment: tuple[str, ...], options: dict[str, Any]
+) -> None:
+    """Find what is wrong before torch is loaded, which takes seconds."""
+    from eventkit import representations, runs
+    from eventkit.augment import Augment
+    from eventkit.store import Store
+
+    if resume is not None:
+        runs.check_begun(resume)
+    if isinstance(store, Path):
+        Store(store)
+    if options["out"]:
+        runs.check_free(options["out"])
+    for name in ("config", "teacher"):
+        if options[name]:
+            options[name].stat()
+    for name in ("model", "optimizer", "schedule", "loss", "method"):
+        if options[name]:
+            parse_spec(options[name])
+    if options["represent"]:
+        representations.parse(options["represent"])
+    if augment != ("none",):
+        Augment(augment)
 
 
 class Shown:

@@ -1,6 +1,6 @@
 """eventkit view: a picture of a recording, or of a sample of a store."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,13 +8,26 @@ from typing import Any
 import click
 import numpy as np
 
-from eventkit import formats, representations, viz
+from eventkit import formats, representations, transforms, viz
+from eventkit._write import check_target
+from eventkit.errors import OptionError
 from eventkit.events import Events
 from eventkit.formats import Report
 from eventkit.registry import format_spec
 from eventkit.representations import Whole
 
-from ._text import DURATION, FROM_HELP, NOTHING, PATH, duration, format_options, in_order
+from ._text import (
+    DURATION,
+    FRAME_LENGTH,
+    FROM_HELP,
+    NOTHING,
+    PATH,
+    STORE,
+    duration,
+    format_options,
+    in_order,
+    is_store,
+)
 
 
 @dataclass(frozen=True)
@@ -27,113 +40,189 @@ class View:
     captions: list[str] | None = None
 
 
+@dataclass(frozen=True)
+class Asked:
+    """How events become pictures; start and stop are µs after the first event."""
+
+    represent: str
+    transform: tuple[str, ...]
+    start: int | None
+    stop: int | None
+
+
 @click.command("view")
-@click.argument("path", type=PATH)
+@click.argument("path", type=STORE)
 @click.option("--out", type=PATH, help="NAME.png (a sheet) or NAME.gif.")
 @click.option("--frames", "n", type=click.IntRange(1), help="Cut into N frames.  [default: 16]")
 @click.option("--by", type=click.Choice(["number", "time"]), help="Equal parts of what.")
-@click.option("--duration", "length", type=DURATION, help="Cut into frames of this length: 50ms.")
+@click.option(
+    "--duration", "length", type=FRAME_LENGTH, help="Cut into frames of this length: 50ms."
+)
+@click.option("--rep", metavar="SPEC", help="Any representation, as voxel:bins=9.")
+@click.option(
+    "--transform", metavar="SPEC", multiple=True, help="Change the events first; repeatable."
+)
 @click.option("--start", type=DURATION, help="Begin this long after the first event.")
 @click.option("--stop", type=DURATION, help="End this long after the first event.")
 @click.option("--from", "spec", metavar="SPEC", help=FROM_HELP)
 @click.option("--tolerant", is_flag=True, help="Draw what is sound in a damaged file.")
 @click.option("--split", help="Split of a store.  [default: its first]")
 @click.option("--sample", type=click.IntRange(0), help="Number of the sample.  [default: 0]")
+@click.option(
+    "--side",
+    type=click.IntRange(16, 2000),
+    help="Pixels of a frame's longer side, about.  [default: 200, GIF 400]",
+)
 @click.option("--fps", type=click.FloatRange(0.1, 50), default=10, show_default=True)
 @click.option("--light", is_flag=True, help="A white ground.")
+@click.option("--overwrite", is_flag=True, help="Replace the picture if it exists.")
 def command(
-    path: Path,
+    path: Any,
     out: Path | None,
     split: str | None,
     sample: int | None,
+    side: int | None,
     fps: float,
     light: bool,
+    overwrite: bool,
     **cut: Any,
 ) -> None:
-    """Draw PATH, a recording or a store, as a PNG sheet of all frames or as a GIF.
+    """Draw PATH, a recording or a sample of a store, as a PNG sheet of all frames or as a GIF.
 
-    OFF is blue and ON is orange. Without --out, a PNG is written in the current folder.
+    Recordings and stores of events are cut into frames as the options say; a store of frames has
+    its own. OFF is blue and ON is orange. Without --out, a PNG is written in the current folder.
     """
     if out is not None and out.suffix.lower() not in (".png", ".gif"):
         raise click.BadParameter(f"{out} must end in .png or .gif", param_hint="--out")
-    if path.suffix == ".zarr" or (path / "zarr.json").is_file():
-        _refuse(cut, "a store's frames are as they were converted; it takes no")
-        view = _of_store(path, split, sample or 0)
+    if is_store(path):
+        view = _of_store(path, split, sample or 0, **cut)
+    elif isinstance(path, str):
+        raise click.BadParameter(f"{path} is not an address of a store", param_hint="PATH")
     else:
         _refuse({"split": split, "sample": sample}, "a recording has no")
         view = _of_recording(path, **cut)
     out = out or Path(f"{view.name}.png")
+    check_target(out, overwrite)
     theme: viz.Theme = "light" if light else "dark"
     if out.suffix.lower() == ".gif":
-        viz.animate(view.frames, out, fps=fps, theme=theme)
+        viz.animate(view.frames, out, fps=fps, theme=theme, side=side or 2 * viz.SIDE)
     else:
-        viz.sheet(view.frames, out, captions=view.captions, title=view.title, theme=theme)
+        viz.sheet(
+            view.frames,
+            out,
+            captions=view.captions,
+            title=view.title,
+            theme=theme,
+            side=side or viz.SIDE,
+        )
     n, _, height, width = view.frames.shape
     click.echo(f"{out}: {n} frames of {width}x{height}, {view.title}")
 
 
 def _refuse(options: dict[str, Any], reason: str) -> None:
     for name, value in options.items():
-        if value is not None and value is not False:
+        if value is not None and value is not False and value != ():
             shown = {"n": "frames", "length": "duration", "spec": "from"}.get(name, name)
             raise click.UsageError(f"{reason} --{shown}")
 
 
-def _of_store(path: Path, split: str | None, sample: int) -> View:
+def _of_store(
+    path: Any, split: str | None, sample: int, *, spec: str | None, tolerant: bool, **cut: Any
+) -> View:
     from eventkit import store
 
+    _refuse({"spec": spec, "tolerant": tolerant}, "a store has no")
     opened = store.open(path)
     name = split or opened.splits[0]
-    part = opened[name]
-    frames = part.read([sample])[0]
+    part, captions = opened[name], None
+    if opened.kind == "events":
+        options = _asked(**cut)
+        if sample >= len(part):
+            raise OptionError(f"{path}: {name} has {len(part):,} samples, found no {sample:,}")
+        frames, whole, _, captions = _cut(lambda **window: [part.events(sample, **window)], options)
+        length = f", {whole.n:,} events in {duration((whole.t1 - whole.t0) / 1e6)}"
+    else:
+        _refuse(cut, "a store's frames are as they were converted; it takes no")
+        frames, length = part.read([sample])[0], ""
     label = int(part.labels[sample])
     known = opened.classes[label] if 0 <= label < len(opened.classes) else str(label)
-    title = f"{path.stem} {name} {sample}: {known}"
-    return View(frames, f"{path.stem}-{name}-{sample}", title)
+    stem = Path(opened.path.name).stem
+    title = f"{stem} {name} {sample}: {known}{length}"
+    return View(frames, f"{stem}-{name}-{sample}", title, captions)
 
 
-def _of_recording(
-    path: Path,
+def _of_recording(path: Path, *, spec: str | None, tolerant: bool, **cut: Any) -> View:
+    options, report = _asked(**cut), Report()
+    how = {"strict": not tolerant, **format_options(spec)}
+    frames, whole, placed, captions = _cut(
+        lambda **window: formats.stream(path, report=report, **window, **how),
+        options,
+    )
+    for note in dict.fromkeys(report.notes):  # of several passes
+        click.echo(f"eventkit: warning: {note}", err=True)
+    title = f"{path.name}: {placed:,} events in {duration((whole.t1 - whole.t0) / 1e6)}"
+    return View(frames, f"{path.stem}-view", title, captions)
+
+
+def _asked(
     *,
     n: int | None,
     by: str | None,
     length: int | None,
+    rep: str | None,
+    transform: tuple[str, ...],
     start: int | None,
     stop: int | None,
-    spec: str | None,
-    tolerant: bool,
-) -> View:
+) -> Asked:
+    """How events become pictures, checked."""
+    if rep is not None and (n or by or length):
+        raise click.UsageError("--rep goes without --frames, --by and --duration")
     if length is not None and (n or by):
         raise click.UsageError("--duration goes without --frames and --by")
     in_order(start, stop)
-    slices = {"duration": length} if length is not None else {"n": n or 16, "by": by or "number"}
-    entry, options = representations.parse(format_spec("frames", {**slices, "bounds": "drop"}))
-    report = Report()
-    how = {"strict": not tolerant, **format_options(spec)}
-    part: dict[str, Any] = {}
-    if start is not None or stop is not None:
-        first = next(formats.stream(path, 1, **how))
+    cut = {"duration": length} if length is not None else {"n": n or 16, "by": by or "number"}
+    return Asked(rep or format_spec("frames", cut), transform, start, stop)
+
+
+def _cut(read: Callable[..., Iterable[Events]], how: Asked) -> tuple[Any, Whole, int, Any]:
+    """Pictures of the events that `read` streams, all of them, how many are drawn, and captions.
+
+    `read` takes start and stop (µs), and is called again for each pass.
+    """
+    entry, options = representations.parse(how.represent)
+    if options.get("bounds") == "raise":
+        options["bounds"] = "drop"
+    part: dict[str, int] = {}
+    if how.start is not None or how.stop is not None:
+        first = next(iter(read()))
         origin = int(first.t[0]) if len(first) else 0
-        part["start"] = None if start is None else origin + start
-        part["stop"] = None if stop is None else origin + stop
-    whole, size = _survey(formats.stream(path, report=report, **part, **how))
-    frames, placed = representations.accumulate(
-        formats.stream(path, **part, **how), whole, size, entry, options
-    )
-    outside = whole.n - placed
+        limits = {"start": how.start, "stop": how.stop}
+        part = {name: origin + limit for name, limit in limits.items() if limit is not None}
+
+    def changed() -> Iterator[Events]:
+        steps = [transforms.begin(*transforms.parse(spec)) for spec in how.transform]
+        for events in read(**part):
+            for step in steps:
+                events = step(events)
+            yield events
+
+    whole, size, outside = _survey(changed())
+    array, placed = representations.accumulate(changed(), whole, size, entry, options)
     lost = [f"{outside:,} events outside {size[0]}x{size[1]} are not drawn"] if outside else []
     lost += [NOTHING] if part and not whole.n else []
-    for note in [*report.notes, *lost]:
+    for note in lost:
         click.echo(f"eventkit: warning: {note}", err=True)
-    title = f"{path.name}: {placed:,} events in {duration((whole.t1 - whole.t0) / 1e6)}"
-    return View(frames, f"{path.stem}-view", title, _times(len(frames), whole, by, length))
+    pictures = representations.panels(entry, array, size, options)
+    same = entry.name == "frames" and len(pictures) == len(array)
+    return pictures, whole, placed, _times(len(array), whole, options) if same else None
 
 
-def _survey(chunks: Iterable[Events]) -> tuple[Whole, tuple[int, int]]:
-    """Count, first and last time of a recording, and its size, in bounded memory."""
-    whole, size = None, (0, 0)
+def _survey(chunks: Iterable[Events]) -> tuple[Whole, tuple[int, int], int]:
+    """Count, first and last time, sensor size and events outside of it, in bounded memory."""
+    whole, size, outside = None, (0, 0), 0
     for events in chunks:
         size = events.size
+        outside += events.out_of_bounds
         part = Whole.of(events)
         if not part.n:
             continue
@@ -142,14 +231,16 @@ def _survey(chunks: Iterable[Events]) -> tuple[Whole, tuple[int, int]]:
         else:
             t0, t1 = min(whole.t0, part.t0), max(whole.t1, part.t1)
             whole = Whole(whole.n + part.n, t0, t1)
-    return whole or Whole(0, 0, 0), size
+    return whole or Whole(0, 0, 0), size, outside
 
 
-def _times(n: int, whole: Whole, by: str | None, length: int | None) -> list[str] | None:
+def _times(n: int, whole: Whole, frames: dict[str, Any]) -> list[str] | None:
     """When each frame begins, where frames are cut by time."""
-    if length is not None:
+    if frames["count"] is not None:
+        return None
+    if (length := frames["stride"] or frames["duration"]) is not None:
         starts = [i * length for i in range(n)]
-    elif by == "time":
+    elif frames["by"] == "time":
         starts = [i * (whole.t1 - whole.t0 + 1) // n for i in range(n)]
     else:
         return None

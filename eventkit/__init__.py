@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what __getattr__ below gives, for type checkers and editors
+    from eventkit.conversion import convert as convert
     from eventkit.errors import EventkitError as EventkitError
     from eventkit.errors import FetchError as FetchError
     from eventkit.errors import FormatError as FormatError
@@ -28,6 +29,7 @@ if TYPE_CHECKING:  # what __getattr__ below gives, for type checkers and editors
     from eventkit.representations.frames import frames as frames
     from eventkit.representations.voxel import voxel as voxel
     from eventkit.store import open as open
+    from eventkit.store.verify import verify as verify
     from eventkit.transforms import transform as transform
     from eventkit.windowing import Windows as Windows
     from eventkit.windowing import windows as windows
@@ -49,6 +51,7 @@ _HOME = {
     "OptionError": "eventkit.errors",
     "StoreError": "eventkit.errors",
     "UnknownName": "eventkit.errors",
+    "convert": "eventkit.conversion",
     "extra": "eventkit.formats",
     "frames": "eventkit.representations.frames",
     "info": "eventkit.formats",
@@ -57,6 +60,7 @@ _HOME = {
     "represent": "eventkit.representations",
     "stream": "eventkit.formats",
     "transform": "eventkit.transforms",
+    "verify": "eventkit.store.verify",
     "voxel": "eventkit.representations.voxel",
     "Windows": "eventkit.windowing",
     "windows": "eventkit.windowing",

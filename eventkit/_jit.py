@@ -2,7 +2,10 @@
 
 import os
 import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -11,6 +14,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 F = TypeVar("F", bound=Callable[..., Any])
+_numba_config = threading.Lock()
 
 
 def jit(function: F, *, fastmath: frozenset[str] = frozenset()) -> F:
@@ -20,10 +24,7 @@ def jit(function: F, *, fastmath: frozenset[str] = frozenset()) -> F:
     `fastmath` are the flags of LLVM by which sums may be rounded otherwise than as written.
     """
     compile_ = numba.njit(nogil=True, cache=True, fastmath=set(fastmath))
-    try:
-        return cast(F, compile_(function))
-    except RuntimeError:  # a read-only install and no home that can be written
-        numba.config.CACHE_DIR = _own_folder()  # type: ignore[attr-defined]
+    with _cached_in(folder()):
         return cast(F, compile_(function))
 
 
@@ -40,7 +41,42 @@ def trailing_zeros(context: Any, value: Any) -> Any:
     return value(value), emit
 
 
-def _own_folder() -> str:
+@cache
+def folder() -> str:
+    """Where compiled kernels are kept: $NUMBA_CACHE_DIR, the user's cache, or temporary files.
+
+    Not beside the sources, where Numba would put them: pip would leave them there when it
+    uninstalls the package.
+    """
+    if numba.config.CACHE_DIR:  # type: ignore[attr-defined]
+        return str(numba.config.CACHE_DIR)  # type: ignore[attr-defined]
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    if not Path(base).is_absolute():  # as the XDG specification has it
+        base = os.path.expanduser("~/.cache")  # noqa: PTH111 Path fails where there is no home
+    own = Path(base) / "eventkit" / "kernels"
+    if not own.is_absolute():
+        return _temporary()
+    try:
+        own.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=own):
+            return str(own)
+    except OSError:
+        return _temporary()
+
+
+@contextmanager
+def _cached_in(folder: str) -> Iterator[None]:
+    """Let Numba cache what is decorated meanwhile in `folder`; other libraries' is not moved."""
+    with _numba_config:
+        before = numba.config.CACHE_DIR  # type: ignore[attr-defined]
+        numba.config.CACHE_DIR = folder  # type: ignore[attr-defined]
+        try:
+            yield
+        finally:
+            numba.config.CACHE_DIR = before  # type: ignore[attr-defined]
+
+
+def _temporary() -> str:
     """A cache folder among the temporary files that nobody else can write: it holds code."""
     folder = Path(tempfile.gettempdir()) / f"eventkit-numba-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)

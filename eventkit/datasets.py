@@ -25,6 +25,9 @@ TASKS = (
 )
 CHECKSUMS = {"crc32": 8, "md5": 32, "sha256": 64}  # and how many digits each has
 
+FETCH_FOLDER = ".fetch"  # in the root of a dataset: what is on its way, and what was checked
+MOVING = ".moving"  # NAME.moving is there while the files of NAME go to their place
+
 
 @dataclass(frozen=True)
 class SourceFile:
@@ -155,6 +158,11 @@ def default_root(name: str | Path) -> Path:
     if path.suffix == ".toml":
         path = Path(path.stem)
     return Path(os.environ.get("EVENTKIT_DATA", "data")) / path
+
+
+def interrupted(root: Path) -> bool:
+    """Whether a fetch was killed while it moved files into `root`, so that some are missing."""
+    return any(root.glob(f"{FETCH_FOLDER}/*{MOVING}"))
 
 
 def names() -> list[str]:
@@ -294,6 +302,8 @@ def _source(entry: Any, where: str) -> SourceFile:
     source = SourceFile(**{**entry, **sums, "urls": urls}) if "name" in entry else None
     if source is None or "/" in source.name or not _plain(source.name):
         raise OptionError(f"{where}: in [[files]]: a file needs a plain name, no path")
+    if source.name.casefold().startswith("receipt."):
+        raise OptionError(f"{where}: in [[files]]: {source.name} is a name that fetch keeps itself")
     if source.into and not _plain(source.into):
         raise OptionError(
             f"{where}: in [[files]]: into is {source.into!r}, expected a folder below"

@@ -14,6 +14,10 @@ A message is one sentence: where, what was found, what was expected, what to do.
 """
 
 from pathlib import Path
+from typing import Any
+
+LONGEST = 1000  # letters of a reason
+DISTRIBUTION = "eventkit-dvs"  # on the package index, `eventkit` is another project
 
 
 class EventkitError(Exception):
@@ -26,6 +30,8 @@ class FormatError(EventkitError, ValueError):
     """A recording is not what its format says: the file, the byte offset if known, the reason."""
 
     def __init__(self, path: str | Path, offset: int | None, reason: str) -> None:
+        if len(reason) > LONGEST:  # what a damaged file says of itself may have any length
+            reason = f"{reason[: LONGEST // 2]} ... {reason[-LONGEST // 2 :]}"
         super().__init__(str(path), offset, reason)
         self.path, self.offset, self.reason = str(path), offset, reason
 
@@ -79,13 +85,18 @@ class StoreLocked(StoreError):
 
 
 class PartlyDone(StoreError):
-    """Some of a conversion is missing: what is done is kept, `failed` says what is not and why."""
+    """Some of a conversion is missing: what is done is kept, `failed` says what is not and why.
+
+    `summary` is that of the store, if one was made without it.
+    """
 
     exit_code = 6
 
-    def __init__(self, message: str, failed: list[str]) -> None:
-        super().__init__(message, failed)
-        self.failed = failed
+    def __init__(
+        self, message: str, failed: list[str], summary: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(message, failed, summary)
+        self.failed, self.summary = failed, summary
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -93,3 +104,11 @@ class PartlyDone(StoreError):
 
 class MissingExtra(EventkitError, ImportError):
     """An optional library is not installed; the message names the extra that brings it."""
+
+    def __init__(self, needs: str, extra: str) -> None:
+        super().__init__(needs, extra)
+
+    def __str__(self) -> str:
+        needs, extra = self.args
+        # Where eventkit-dvs is installed, from a clone too, pip adds only what the extra names.
+        return f"{needs}: pip install '{DISTRIBUTION}[{extra}]'"

@@ -18,9 +18,10 @@ RECORD = np.dtype([("t", np.int64), ("x", np.uint16), ("y", np.uint16), ("p", np
 class Events:
     """Columns of equal length and the sensor's size (width, height).
 
-    t int64 µs, x and y uint16 with the origin at the top left, p uint8 (0 OFF, 1 ON). Any
-    integers are accepted for t, x, y; bool, 0/1 or −1/+1 for p. Events keep the order given;
-    coordinates beyond the size are allowed here and counted or refused by who uses them.
+    t int64 µs, x and y uint16 with the origin at the top left, p uint8 (0 OFF, 1 ON). Any integers
+    are accepted for t, x, y; bool, 0/1 or −1/+1 for p, but not −1 and 0 at once. Events keep the
+    order given; coordinates beyond the size are allowed here and counted or refused by who uses
+    them.
 
     >>> events = Events(t=[10, 30, 20], x=[0, 1, 2], y=[0, 0, 1], p=[1, 0, 1], size=(4, 3))
     >>> events
@@ -194,6 +195,16 @@ def _references(arrays: tuple[np.ndarray, ...]) -> list[int]:
     return [sys.getrefcount(array) for array in arrays]
 
 
+def expect(events: object) -> Events:
+    """The argument, if it is events; OptionError, with how they are made, if it is an array."""
+    if isinstance(events, Events):
+        return events
+    raise OptionError(
+        f"expected Events, found {type(events).__name__}; make them with Events(t=t, x=x, y=y, "
+        "p=p, size=(width, height)) or, of a structured array, Events.from_structured(array, size)"
+    )
+
+
 def chunks(events: Events, chunk: int) -> Iterator[Events]:
     """Cut events into views of at most `chunk` events; at least one, so the size is known."""
     for start in range(0, max(len(events), 1), chunk):
@@ -238,6 +249,9 @@ def _polarity(values: Any) -> np.ndarray:
         return np.ascontiguousarray(array)
     if not np.isin(array, (-1, 0, 1)).all():
         raise OptionError("column p has values other than 0/1 or -1/+1")
+    if (array == -1).any() and (array == 0).any():
+        reason = "where -1 is OFF, 0 is no event; leave out the rows of 0"
+        raise OptionError(f"column p has both -1 and 0: {reason}")
     return np.ascontiguousarray(array > 0).view(np.uint8)
 
 

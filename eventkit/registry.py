@@ -1,22 +1,55 @@
 """Tables of named things, filled by modules and plug-ins, and the spec `name:key=value`."""
 
+import copyreg
 import difflib
 import functools
 import importlib
 import inspect
 import json
+import math
 import pkgutil
 import threading
 import types
 import typing
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
 
 from eventkit import plugins
 from eventkit.errors import OptionError, UnknownName
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers that an option may be, as in `decay: Annotated[float, Range(0, 1)]`.
+
+    Ends belong to it, but with `above` the lower one does not; none of them is infinite.
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    above: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        inside = self.low < value if self.above else self.low <= value
+        return inside and value <= self.high and math.isfinite(value)
+
+    def __str__(self) -> str:
+        if self.low > -math.inf and self.high < math.inf:
+            return f"from {self.low:g} to {self.high:g}"
+        if self.high < math.inf:
+            return f"at most {self.high:g}"
+        if self.low == -math.inf:
+            return "a finite number"
+        return f"{'above' if self.above else 'at least'} {self.low:g}"
+
+
+Share = Annotated[float, Range(0, 1)]
+Positive = Annotated[float, Range(0, above=True)]
+NotNegative = Annotated[float, Range(0)]
 
 
 def unknown(kind: str, name: str, known: Mapping[str, Any] | list[str]) -> UnknownName:
@@ -32,6 +65,8 @@ class Registry(Mapping[str, T]):
     A module joins by calling `register`, so adding an entry means adding one file. A package of
     None is a table that its own module fills. `options` gives the callable of an entry whose
     keyword-only parameters are the entry's options (default: the entry itself).
+
+    A registry and its entries are pickled by name, so they may hold what cannot be pickled.
     """
 
     def __init__(
@@ -63,7 +98,19 @@ class Registry(Mapping[str, T]):
             raise ValueError(f"two {self.kind}s are called {name!r}")
         if self._loaded and table is self._added:
             self._include(name)
+        if type(entry).__module__ == self._package:  # not a function or a class
+            copyreg.pickle(type(entry), self._reduce)  # type: ignore[arg-type]
         return entry
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _registry, (self._package, self.kind)
+
+    def _reduce(self, entry: T) -> Any:
+        """How to pickle an object of the type of the entries: by its name, if it is one of them."""
+        name = getattr(entry, "name", None)
+        if name is None or self._load().get(name) is not entry:
+            return object.__reduce_ex__(entry, 2)
+        return _entry, (self, self._module(entry), name)
 
     def parse(
         self, spec: str, options: Mapping[str, Any] | None = None
@@ -140,6 +187,16 @@ class Registry(Mapping[str, T]):
         return len(self._load())
 
 
+def _registry(package: str, kind: str) -> Registry[Any]:
+    tables = vars(importlib.import_module(package)).values()
+    return next(table for table in tables if isinstance(table, Registry) and table.kind == kind)
+
+
+def _entry(table: Registry[T], module: str, name: str) -> T:
+    importlib.import_module(module)  # another package's joins by being imported
+    return table[name]
+
+
 def parse_spec(text: str) -> tuple[str, dict[str, str]]:
     """Split `name:key=value,key=value` into the name and its raw options.
 
@@ -207,8 +264,9 @@ def bind(function: Callable[..., Any], options: Mapping[str, Any], what: str) ->
     """The keyword arguments of `function`: `options` checked and converted, defaults filled in.
 
     Only keyword-only parameters without a leading underscore are options; text is converted by
-    the annotation (int, float, bool, str, Literal, with or without None; Annotated[type, function]
-    is converted by the function, which raises ValueError("what is found, what is expected")).
+    the annotation (int, float, bool, str, Literal, with or without None). In Annotated, a `Range`
+    limits a number, and a function converts instead of the type; it raises ValueError("what is
+    found, what is expected").
     """
     parameters, hints = _signature(function)
     for key in options:
@@ -222,7 +280,8 @@ def bind(function: Callable[..., Any], options: Mapping[str, Any], what: str) ->
         if key in options:
             bound[key] = _convert(options[key], hints.get(key, str), f"{what}: {key}")
         elif parameter.default is parameter.empty:
-            raise OptionError(f"{what} needs the option {key!r}, as in {what}:{key}=...")
+            how = "" if " " in what else f", as in {what}:{key}=..."
+            raise OptionError(f"{what} needs the option {key!r}{how}")
         else:
             bound[key] = parameter.default
     return bound
@@ -251,24 +310,45 @@ def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     return {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name[0] != "_"}
 
 
+def _named(kind: Any) -> str:
+    return {str: "texts", int: "whole numbers"}.get(kind, "values")
+
+
 def _convert(value: Any, kind: Any, what: str) -> Any:
     origin = typing.get_origin(kind)
+    if origin is Annotated:
+        kind, *marks = typing.get_args(kind)
+        convert = next((mark for mark in marks if callable(mark)), None)
+        try:
+            found = convert(value) if convert else _convert(value, kind, what)
+        except ValueError as error:
+            if isinstance(error, OptionError):
+                raise
+            raise OptionError(f"{what} is {error}") from None
+        for mark in marks:
+            if isinstance(mark, Range) and found is not None and found not in mark:
+                raise OptionError(f"{what} is {found:g}, expected {mark}")
+        return found
     if origin in (typing.Union, types.UnionType):
         kinds = [k for k in typing.get_args(kind) if k is not type(None)]
         if value is None or (isinstance(value, str) and value.lower() == "none"):
             return None
         return _convert(value, kinds[0], what)
-    if origin is typing.Annotated:
-        try:
-            return kind.__metadata__[0](value)
-        except ValueError as error:
-            raise OptionError(f"{what} is {error}") from None
     if origin is typing.Literal:
         allowed = typing.get_args(kind)
         if value not in allowed:
             raise OptionError(
                 f"{what} is {value!r}, expected one of {', '.join(map(str, allowed))}"
             )
+        return value
+    if origin in (list, dict):
+        inner = typing.get_args(kind)[-1]
+        values = value.values() if isinstance(value, dict) else value
+        if not isinstance(value, origin) or not all(
+            inner not in (str, int) or type(v) is inner for v in values
+        ):
+            name = "a table" if origin is dict else "a list"
+            raise OptionError(f"{what} is {value!r}, expected {name} of {_named(inner)}")
         return value
     if kind is bool:
         words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
@@ -278,6 +358,8 @@ def _convert(value: Any, kind: Any, what: str) -> Any:
     try:
         converted = kind(value)
         if kind is int and not isinstance(value, str) and converted != value:
+            raise ValueError
+        if kind is float and math.isnan(converted):
             raise ValueError
     except (TypeError, ValueError, OverflowError):
         names = {int: "a whole number", float: "a number"}

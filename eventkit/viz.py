@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from eventkit._write import whole
 from eventkit.errors import MissingExtra, OptionError
 
 Theme = Literal["dark", "light"]
@@ -198,13 +199,8 @@ def _save(picture: Any, path: str | Path, kind: str, **options: Any) -> Path:
     path = Path(path)
     buffer = BytesIO()
     picture.save(buffer, kind, **options)
-    temporary = path.with_name(f".{path.name}.part")
-    try:
+    with whole(path) as temporary:
         temporary.write_bytes(buffer.getvalue())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
     return path
 
 
@@ -215,5 +211,5 @@ def _pillow() -> Any:
         import PIL.ImageDraw
         import PIL.ImageFont
     except ImportError as error:
-        raise MissingExtra("pictures need pillow: pip install 'eventkit[viz]'") from error
+        raise MissingExtra("pictures need pillow", "viz") from error
     return PIL

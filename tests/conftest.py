@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from eventkit.cli import main
+from hypothesis import HealthCheck, settings
 from making import ROOT, make_events, make_gestures
 
 from eventkit import Events
@@ -16,9 +17,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # Syncing is for when the power fails, which no test can bring about: it is most of the time of a
 # conversion of a few samples. Commands in processes of their own, those that are killed too, sync.
 os.fsync = lambda _: None
+os.sync = lambda: None
 
 # A job that a script starts with & ignores Ctrl-C, and so would the commands that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes, on a machine that others use too, decides nothing.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 def pytest_collection_modifyitems(items):

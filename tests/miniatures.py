@@ -132,7 +132,7 @@ def h5_group(path, recordings, *, group="events", height=0, width=0):
         for name, dtype in (("x", "u2"), ("y", "u2"), ("p", "u1"), ("t", "i8")):
             out[f"{group}/{name}"] = getattr(recordings[0][1], name).astype(dtype)
         if height:
-            out[f"{group}/height"], out[f"{group}/width"] = height, width
+            out[f"{group}/height"], out[f"{group}/width"] = int(height), int(width)
 
 
 def h5_table(

@@ -10,13 +10,14 @@ import pytest
 import eventkit
 
 ROOT = Path(__file__).parents[1]
-BASE = {"errors", "plugins", "registry", "units", "_jit"}
+BASE = {"errors", "plugins", "registry", "units", "_jit", "_platform", "_write"}
 DATA = {"events", "formats", "transforms", "representations"}
 
 # Room of the house -> the rooms it may import, beside BASE and itself.
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": {
         "events",
+        "conversion",
         "formats",
         "representations",
         "store",
@@ -29,9 +30,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "registry": set(),
     "units": set(),
     "_jit": set(),
+    "_platform": set(),
+    "_write": set(),
     "events": set(),
     "formats": {"events"},
     "boxes": set(),
+    "runs": set(),
     "transforms": {"events"},
     "representations": {"events"},
     "windowing": {"events"},
@@ -39,21 +43,21 @@ MAY_IMPORT: dict[str, set[str]] = {
     "layouts": {"datasets", "events", "formats"},
     "fetch": {"datasets", "formats", "layouts"},
     "store": {"events"},
-    "convert": DATA | {"datasets", "layouts", "store"},
-    "doctor": DATA | {"augment", "convert", "store"},
+    "conversion": DATA | {"datasets", "layouts", "store"},
+    "doctor": DATA | {"augment", "conversion", "store"},
     "viz": {"events"},
     "simulate": {"datasets", "events", "formats"},
     "snn": set(),
     "models": {"snn"},
     "augment": {"events"},
     "loader": {"augment", "datasets", "events", "representations", "store", "transforms"},
-    "train": {"augment", "evaluate", "loader", "models", "snn", "store"},
+    "train": {"augment", "evaluate", "loader", "models", "runs", "snn", "store"},
     "evaluate": {"snn", "viz"},
-    "export": {"snn"},
+    "export": {"snn", "store"},
     "cli": DATA
     | {
         "augment",
-        "convert",
+        "conversion",
         "datasets",
         "doctor",
         "evaluate",
@@ -65,25 +69,26 @@ MAY_IMPORT: dict[str, set[str]] = {
         "simulate",
         "snn",
     }
-    | {"__init__", "store", "train", "viz"},
+    | {"__init__", "augment", "runs", "store", "train", "viz"},
     "datasets_meta": set(),
 }
 
 # Library -> the rooms that may import it; a library that is not here may not be used.
 LEARNING = {"snn", "models", "loader", "train", "evaluate", "export"}
 MAY_USE: dict[str, set[str]] = {
-    "numpy": set(MAY_IMPORT) - {"__init__", "__main__", "errors", "plugins", "registry", "_jit"},
+    "numpy": set(MAY_IMPORT) - {"__init__", "__main__", *BASE},
     "numba": {"_jit"},
     "zarr": {"store"},
     "numcodecs": {"store"},
     "google_crc32c": {"formats", "store"},  # readers sum up the file while they decode it
-    "h5py": {"formats"},
+    "h5py": {"formats", "transforms"},
     "pyarrow": {"formats"},
-    "distributed": {"convert"},
-    "dask_jobqueue": {"convert"},
-    "bokeh": {"convert"},
+    "distributed": {"conversion"},
+    "dask_jobqueue": {"conversion"},
+    "bokeh": {"conversion"},
     "lz4": {"formats"},
     "rosbags": {"formats"},
+    "ruamel": {"formats"},  # comes with rosbags
     "zstandard": {"formats"},
     "torch": LEARNING,
     "matplotlib": {"evaluate"},
@@ -110,6 +115,7 @@ LAZY = {
     "h5py",
     "pyarrow",
     "rosbags",
+    "ruamel",
     "obstore",
     "nir",
     "onnxscript",
@@ -226,6 +232,17 @@ def test_optional_libraries_are_imported_where_they_are_used():
         if name.partition(".")[0] in LAZY
     ]
     assert not early
+
+
+def test_what_only_some_systems_have_is_used_in_one_place():
+    lacking = ("sched_getaffinity", "posix_fadvise", "posix_fallocate", "copy_file_range", "fcntl")
+    found = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for module, path in SOURCES
+        for name in lacking
+        if module != "eventkit._platform" and name in path.read_text(encoding="utf-8")
+    ]
+    assert not found
 
 
 def test_commands_name_their_siblings_relatively():

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from eventkit.convert import convert
+from eventkit.conversion import convert
 
 
 @pytest.mark.parametrize("represent", ["frames:n=4", "events"])

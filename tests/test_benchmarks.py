@@ -4,6 +4,10 @@ import re
 import subprocess
 import sys
 
+import pytest
+
+pytest.importorskip("torch")
+
 import torch
 from making import ROOT
 

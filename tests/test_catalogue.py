@@ -15,7 +15,7 @@ from test_layouts import TREES
 
 import eventkit as ek
 from eventkit import datasets, layouts
-from eventkit.convert import convert
+from eventkit.conversion import convert
 from eventkit.errors import OptionError
 from eventkit.fetch import adopt
 from eventkit.loader import EventDataset

@@ -1,8 +1,10 @@
 """The command line: exit codes, sentences, JSON, pictures; each bad input gets its sentence."""
 
 import contextlib
+import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -78,14 +80,14 @@ sys.exit(main(sys.argv[1:]))
 
 @pytest.mark.parametrize(
     "argv",
-    [["train", "s.zarr"], ["models"], ["evaluate", "r"], ["export", "r", "--to", "nir"], ["demo"]],
+    [["models"], ["evaluate", "r"], ["export", "r", "--to", "nir"], ["demo"]],
 )
 def test_what_needs_torch_says_so_in_one_sentence(here, argv):
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_TORCH, *argv], capture_output=True, text=True
     )
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "eventkit: error: this needs torch: pip install 'eventkit[torch]'\n"
+    assert done.stderr == "eventkit: error: this needs torch: pip install 'eventkit-dvs[torch]'\n"
     assert not list(here.iterdir())
 
 
@@ -101,6 +103,8 @@ def test_what_needs_torch_says_so_in_one_sentence(here, argv):
     ],
 )
 def test_what_a_user_gets_wrong_is_said(run, here, argv, code, sentence):
+    if argv[0] in ("models", "export"):
+        pytest.importorskip("torch")
     got, _, err = run(*argv)
     assert got == code
     assert sentence in err
@@ -151,7 +155,6 @@ def test_unknown_command_suggests_the_near_one(run):
         ("view a --out a.jpg", "a.jpg must end in .png or .gif"),
         ("view a --frames 3 --duration 5ms", "--duration goes without --frames and --by"),
         ("view a --sample 0", "a recording has no --sample"),
-        ("view a.zarr --start 0", "it takes no --start"),
         ("simulate dvsgesture", "Missing option '--root'"),
         ("simulate dvsgesture --root x --subjects 1", "1 is not in the range x>=2"),
         ("train a --epochs 0", "0 is not in the range x>=1"),
@@ -476,6 +479,36 @@ def test_view_draws_a_sample_of_a_store(run, store):
     assert run("view", store)[1].startswith("pets-test-0.png: ")
 
 
+@pytest.mark.parametrize(("option", "value"), [("--start", 0), ("--frames", 3), ("--by", "time")])
+def test_view_does_not_cut_frames_that_are_cut_already(run, store, option, value):
+    code, _, err = run("view", store, option, value)
+    assert code == 2
+    assert f"it takes no {option}" in err
+
+
+def test_view_cuts_a_sample_of_an_events_store_as_a_recording(run, here):
+    """A store of events has no frames of its own; view said that they should be made elsewhere."""
+    ek.write("a.aedat", make_events(2000))
+    for label in ("cat", "dog"):
+        Path("raw/train", label).mkdir(parents=True)
+        ek.write(f"raw/train/{label}/0.aedat", make_events(2000))
+    assert run("convert", "raw", "--events", "--out", "e.zarr", "--json")[0] == 0
+    cuts = (["--frames", 3], ["--duration", "9ms"], ["--by", "time"], ["--start", "2ms"], [])
+    for i, cut in enumerate(cuts):
+        name = f"{i}.png"
+        code, out, err = run("view", "e.zarr", "--sample", 1, *cut, "--out", name)
+        assert (code, err) == (0, "")
+        assert out.startswith(f"{name}: ")
+        assert "e train 1: dog, " in out
+        frames = out.split(": ")[1].split(" frames")[0]
+        _, out, _ = run("view", "a.aedat", *cut, "--out", f"same{i}.png")
+        assert out.startswith(f"same{i}.png: {frames} frames of 34x34")
+    assert "has 2 samples" in error_of(run("view", "e.zarr", "--sample", 2))
+    code, _, err = run("view", "e.zarr", "--tolerant")
+    assert code == 2
+    assert "a store has no --tolerant" in err
+
+
 def test_view_of_a_sample_that_is_not_there_says_so(run, store):
     assert "99" in error_of(run("view", store, "--sample", 99))
     assert "no split 'tset'" in error_of(run("view", store, "--split", "tset"))
@@ -515,6 +548,52 @@ def test_train_names_what_it_cannot_use(run, here, store):
     Path("full/thesis.tex").write_text("x")
     assert "full exists already" in error_of(run("train", store, "--out", "full"))
     assert sorted(path.name for path in here.rglob("*")) == ["full", "thesis.tex"]
+
+
+def test_train_refuses_what_is_wrong_before_torch_is_loaded(here, store):
+    Path("full").mkdir()
+    Path("full/thesis.tex").write_text("x")
+    wrong = {
+        "no such store": ["nowhere.zarr"],
+        "is no run folder": ["--resume", "full"],
+        "full exists already": [str(store), "--out", "full"],
+        "expected key=value": [str(store), "--loss", "tet:0.5"],
+        "Did you mean 'rotate'": [str(store), "--augment", "rotat"],
+        "Did you mean 'frames'": [str(store), "--rep", "frame:n=3"],
+        "run.toml: No such file": [str(store), "--config", "run.toml"],
+        "teacher: No such file": [str(store), "--teacher", "teacher"],
+    }
+    code = (
+        "import sys\nfrom eventkit.cli import main\n"
+        f"for words in {list(wrong.values())!r}:\n    assert main(['train', *words]) == 1\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    for message, line in zip(wrong, done.stderr.splitlines(), strict=True):
+        assert message in line
+
+
+def test_a_full_disk_while_training_says_how_to_go_on(run, here, store, monkeypatch):
+    checkpoint = pytest.importorskip("eventkit.train.checkpoint")
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device", "run/metrics.csv")
+
+    def stop(*args):
+        monkeypatch.setattr("eventkit.train.run.replace", full)
+        return checkpoint.replace(*args)
+
+    written = iter([checkpoint.replace, stop])
+    monkeypatch.setattr("eventkit.train.run.replace", lambda *args: next(written)(*args))
+    options = ["--epochs", "1", "--out", "run", "--no-page"]
+    code, _, err = run("train", store, "--model", "csnn_tiny:width=4", *options)
+    assert code == 1
+    assert err.splitlines()[-1].startswith("eventkit: error: [Errno 28] No space left on device")
+    assert err.splitlines()[-1].endswith("go on with: eventkit train --resume run")
+    assert Path("run/run.toml").is_file()
 
 
 @pytest.mark.slow
@@ -618,18 +697,13 @@ def test_progress_is_silent_without_a_terminal(capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_progress_draws_on_a_terminal():
+def on_a_terminal(code, columns=80, stream="stderr"):
+    """What a program writes to a terminal of so many columns, and to the other stream."""
     pty = pytest.importorskip("pty")
-    code = (
-        "from eventkit.cli._text import progress\n"
-        "with progress('files', 'copy') as bar:\n"
-        "    bar.update(1200, 3000)\n"
-        "    bar.update(3000, 3000, 'copied')\n"
-    )
     controller, terminal = pty.openpty()
-    running = subprocess.Popen(
-        [sys.executable, "-c", code], stderr=terminal, stdout=subprocess.PIPE
-    )
+    streams = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE, stream: terminal}
+    environment = {**os.environ, "COLUMNS": str(columns)}
+    running = subprocess.Popen([sys.executable, "-c", code], env=environment, **streams)
     os.close(terminal)
     drawn = b""
     try:
@@ -638,7 +712,32 @@ def test_progress_draws_on_a_terminal():
     except OSError:  # Linux reports a terminal that nobody holds any more as an error
         pass
     os.close(controller)
-    assert running.communicate()[0] == b""
-    assert running.returncode == 0
-    assert b"copied" in drawn
-    assert b"3,000 / 3,000 files" in drawn
+    other = "".join(part.decode() for part in running.communicate() if part)
+    assert running.returncode == 0, other
+    return drawn.decode().replace("\r\n", "\n"), other
+
+
+def test_progress_draws_on_a_terminal():
+    code = (
+        "from eventkit.cli._text import progress\n"
+        "with progress('files', 'copy') as bar:\n"
+        "    bar.update(1200, 3000)\n"
+        "    bar.update(3000, 3000, 'copied')\n"
+    )
+    drawn, other = on_a_terminal(code)
+    assert other == ""
+    assert "copied" in drawn
+    assert "3,000 / 3,000 files" in drawn
+
+
+def test_a_table_on_a_narrow_terminal_keeps_its_words_whole():
+    code = "from eventkit.cli import main; main(['datasets'])"
+    narrow, _ = on_a_terminal(code, columns=40, stream="stdout")
+    assert (
+        "dvsgesture\n  title DVS128 Gesture\n  sensor 128x128\n  classes 11\n"
+        "  samples 1,176 train + 288 test\n  licence CC BY 4.0\n" in narrow
+    )
+    middle, _ = on_a_terminal(code, columns=80, stream="stdout")
+    assert "cifar10dvs_aedat4" in middle
+    wide, _ = on_a_terminal(code, columns=120, stream="stdout")
+    assert re.search("dvsgesture +DVS128 Gesture +128x128 +11 +1,176 train [+] 288 test", wide)

@@ -12,9 +12,8 @@ import pytest
 from making import ROOT, eventkit, make_events, make_gestures, tree_hash
 
 import eventkit as ek
-from eventkit.convert import convert, task
+from eventkit.conversion import convert, task
 from eventkit.errors import FetchError, FormatError, OptionError, StoreError, StoreLocked
-from eventkit.store import read_small
 from eventkit.store.building import Building
 from eventkit.store.shard import crc32c
 
@@ -78,12 +77,14 @@ def test_killed_anywhere_and_run_again_is_the_same_store(point, gestures, undist
     killed_then_run_again(point, gestures, undisturbed, tmp_path)
 
 
+@pytest.mark.attack
 @pytest.mark.slow
 @pytest.mark.parametrize("point", MORE_POINTS)
 def test_killed_at_any_passage(point, gestures, undisturbed, tmp_path):
     killed_then_run_again(point, gestures, undisturbed, tmp_path)
 
 
+@pytest.mark.attack
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(34))
 def test_killed_at_random_times(seed, tmp_path_factory, tmp_path):
@@ -119,6 +120,38 @@ def test_killed_at_random_times(seed, tmp_path_factory, tmp_path):
     assert sorted(tmp_path.iterdir()) == [out]
 
 
+@pytest.mark.parametrize("point", ["before_root:1", "before_publish:1", "after_publish:1"])
+def test_overwriting_killed_and_run_again_ends(point, gestures, undisturbed, tmp_path):
+    """The store that was replaced lay in the way of the next attempt, and of all after it."""
+    out = tmp_path / "s.zarr"
+    to(out, gestures, represent="frames:n=2")
+    command = ["convert", "dvsgesture", "--frames", 4, "--root", gestures, "--out", out]
+    killed = eventkit(*command, "--overwrite", EVENTKIT_FAILPOINT=point)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(ek.open(out)["train"]) == 9  # one of both, whole
+    summary = to(out, gestures, overwrite=True)
+    assert summary["resumed_shards"] == (12 if point != "after_publish:1" else 0)
+    assert tree_hash(out) == tree_hash(undisturbed)
+    assert sorted(tmp_path.iterdir()) == [out]
+
+
+def test_a_store_that_was_to_be_replaced_comes_back(gestures, undisturbed, tmp_path):
+    """Killed between two renames, no store has the name: the next run sees to it."""
+    out = tmp_path / "s.zarr"
+    to(out, gestures, represent="frames:n=2")
+    before = tree_hash(out)
+    command = ["convert", "dvsgesture", "--frames", 4, "--root", gestures, "--out", out]
+    killed = eventkit(*command, "--overwrite", EVENTKIT_FAILPOINT="in_publish:1")
+    assert killed.returncode == -signal.SIGKILL
+    assert not out.exists()
+    with pytest.raises(StoreError, match="finished store of another plan"):
+        to(out, gestures)  # nobody says --overwrite now
+    assert tree_hash(out) == before
+    assert to(out, gestures, overwrite=True)["resumed_shards"] == 12
+    assert tree_hash(out) == tree_hash(undisturbed)
+    assert sorted(tmp_path.iterdir()) == [out]
+
+
 def test_shards_that_are_done_are_not_made_again(gestures, tmp_path):
     out = tmp_path / "s.zarr"
     command = ["convert", "dvsgesture", "--frames", 4, "--root", gestures, "--out", out]
@@ -136,7 +169,7 @@ def test_a_torn_journal_line_and_a_cut_shard_are_done_again(gestures, undisturbe
     building = tmp_path / "s.zarr.building"
     journal = building / "journal.jsonl"
     journal.write_bytes(journal.read_bytes()[:-30])
-    shard = next((building / "store/train/frames").glob("c.*"))
+    shard = next(building.rglob("train/frames/c.*"))
     shard.write_bytes(shard.read_bytes()[:-1])
     assert to(out, gestures)["resumed_shards"] in (10, 11)
     assert tree_hash(out) == tree_hash(undisturbed)
@@ -256,6 +289,30 @@ def test_time_that_goes_back_is_sorted_and_counted(tmp_path):
     np.testing.assert_array_equal(split.frames[0], expected)
 
 
+@pytest.mark.parametrize("represent", ["frames:n=4", "events", "frames:duration=5000"])
+@pytest.mark.parametrize("late", ["few", "all", "one time"])
+def test_late_events_of_a_recording_too_long_for_memory_are_sorted(
+    late, represent, tmp_path, monkeypatch
+):
+    """They were refused; now they are sorted on the disk, to what sorting in memory gives."""
+    (tmp_path / "raw/one").mkdir(parents=True)
+    for number in range(3):  # the second follows the first in one segment
+        events = make_events(3000, (34, 34), number, 20)
+        t = events.t.copy()
+        if number == 1:
+            t = {"few": t, "all": t[::-1].copy(), "one time": np.full(3000, 7)}[late]
+            t[[1500, 2999]] = [17, 3]
+        ek.write(
+            tmp_path / f"raw/one/{number}.npz", ek.Events(t, events.x, events.y, events.p, (34, 34))
+        )
+    options = {"represent": represent, "transform": ("crop:x=3,width=20,height=30",)}
+    convert(tmp_path / "raw", out=tmp_path / "whole.zarr", **options)
+    monkeypatch.setattr(task, "MAX_EVENTS", 100)
+    convert(tmp_path / "raw", out=tmp_path / "chunks.zarr", **options)
+    assert ek.open(tmp_path / "whole.zarr")["all"].ledger["backward_steps"][1] >= 2
+    assert tree_hash(tmp_path / "whole.zarr") == tree_hash(tmp_path / "chunks.zarr")
+
+
 def test_label_windows_are_audited(tmp_path):
     root = make_gestures(tmp_path / "raw", recordings=2, windows=3)
     table = root / "user01_led_labels.csv"
@@ -267,10 +324,19 @@ def test_label_windows_are_audited(tmp_path):
     text = "\n".join(summary["warnings"])
     assert "windows 1 (class 9) and 2 (class 10) overlap by 0.001 s" in text
     assert "window 3 (class 11) is empty: 20000..20000" in text
-    assert "user01_led.aedat, 99000000..99100000 µs: no events in this sample" in text
+    assert "train: 2 samples have no events; the first is user01_led.aedat, 20000..20000 µs" in text
     assert "user01_led.aedat: window 99000000..99100000 µs reaches outside the recording" in text
     assert summary["samples"] == {"train": 4, "test": 3}
     assert "train has 4 samples of the published 1,176" in text
+
+
+def test_many_empty_samples_are_one_warning(tmp_path):
+    for number in range(12):
+        (tmp_path / "raw/one").mkdir(parents=True, exist_ok=True)
+        ek.write(tmp_path / f"raw/one/{number}.npz", make_events(50 * (number == 0)))
+    summary = convert(tmp_path / "raw", represent="events", out=tmp_path / "s.zarr")
+    told = "all: 11 samples have no events; the first is one/1.npz"
+    assert [text for text in summary["warnings"] if "no events" in text] == [told]
 
 
 # Other shapes of samples.
@@ -322,10 +388,7 @@ def test_other_representations_are_called_data(digits, tmp_path):
 
 def test_sources_are_recorded_with_their_checksums(gestures, undisturbed, tmp_path):
     store = ek.open(undisturbed)
-    found = {
-        name: read_small(undisturbed / f"sources/{name}", store.nodes[f"sources/{name}"])
-        for name in ("names", "bytes", "crc32c")
-    }
+    found = {name: store.small(f"sources/{name}") for name in ("names", "bytes", "crc32c")}
     for row, name in enumerate(bytes(found["names"]).decode().split("\n")):
         whole = (gestures / name).read_bytes()
         assert found["bytes"][row] == len(whole)
@@ -422,21 +485,6 @@ def test_what_is_no_store_is_never_touched(overwrite, gestures, tmp_path):
     with pytest.raises(StoreError, match="no eventkit store"):
         to(mine, gestures, overwrite=overwrite)
     assert (mine / "chapter1.txt").read_text() == "years of work"
-
-
-def test_bad_source_names_the_file_and_keeps_the_rest(tmp_path):
-    root = make_gestures(tmp_path / "raw", recordings=4)
-    path = root / "user03_led.aedat"
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-100])
-    out = tmp_path / "s.zarr"
-    with pytest.raises(FormatError, match=r"user03_led\.aedat"):
-        to(out, root, workers=1)
-    path.write_bytes(whole)
-    # The sources' sizes are as planned again only if the plan saw the whole file.
-    with pytest.raises(StoreError, match="sources is"):
-        to(out, root)
-    to(out, root, overwrite=True)
 
 
 @pytest.mark.parametrize(

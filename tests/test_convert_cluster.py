@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -10,11 +11,11 @@ import threading
 
 import numpy as np
 import pytest
-from making import ROOT, eventkit, make_events, tree_hash
+from making import ROOT, eventkit, make_events, make_gestures, tree_hash
 
 import eventkit as ek
 from eventkit import Events
-from eventkit.convert import convert, finalize, profile, task
+from eventkit.conversion import convert, finalize, profile, task
 from eventkit.errors import OptionError, PartlyDone, StoreError, StoreLocked
 from eventkit.store.building import Building
 
@@ -36,11 +37,11 @@ def undisturbed(gestures, tmp_path_factory):
 class Cluster:
     """A scheduler and workers, each a process of its own, as on several machines."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, *options, **environment):
         self.folder, self.processes = folder, []
         self.file = folder / "scheduler.json"
-        options = ["--port", "0", "--no-dashboard", "--scheduler-file", str(self.file)]
-        self.start("scheduler", *options)
+        known = ["--port", "0", "--no-dashboard", "--scheduler-file", str(self.file)]
+        self.start("scheduler", *known, *options, **environment)
         pause = threading.Event()
         while not self.file.exists():
             pause.wait(0.05)
@@ -80,6 +81,7 @@ def test_dask_gives_the_same_bytes(gestures, undisturbed, cluster, tmp_path):
     assert tree_hash(tmp_path / "s.zarr") == tree_hash(undisturbed)
 
 
+@pytest.mark.attack
 @pytest.mark.slow
 def test_a_worker_killed_in_mid_shard_changes_nothing(gestures, undisturbed, cluster, tmp_path):
     doomed = cluster.worker(EVENTKIT_FAILPOINT="before_rename:1")
@@ -93,6 +95,7 @@ def test_a_worker_killed_in_mid_shard_changes_nothing(gestures, undisturbed, clu
     assert sorted(tmp_path.iterdir()) == [tmp_path / "s.zarr"]
 
 
+@pytest.mark.attack
 @pytest.mark.slow
 def test_a_coordinator_killed_and_run_again(gestures, undisturbed, cluster, tmp_path):
     out = tmp_path / "s.zarr"
@@ -223,7 +226,7 @@ def test_a_worker_of_another_version_is_refused(gestures, cluster, tmp_path):
 
 
 def told(**changed):
-    from eventkit.convert import cluster
+    from eventkit.conversion import cluster
 
     right = {"folder": True, "source": True, "memory": 4 << 30, "threads": 2}
     return {"tcp://10.0.0.1:1": {**cluster.VERSIONS, **right, **changed}}
@@ -240,19 +243,132 @@ def told(**changed):
     ],
 )
 def test_facts_that_would_spoil_the_store(changed, message):
-    from eventkit.convert import cluster
+    from eventkit.conversion import cluster
 
-    cluster._examine(told(), 10**9)
-    cluster._examine(told(memory=0), 10**9)
-    with pytest.raises(OptionError, match=message):
-        cluster._examine(told(**changed), 10**9)
-    with pytest.raises(OptionError, match="ModuleNotFoundError: eventkit; install eventkit"):
-        cluster._examine({"tcp://10.0.0.1:1": ModuleNotFoundError("eventkit")}, 1)
+    def unfit(found, memory=10**9):
+        return cluster.unfit(found["tcp://10.0.0.1:1"], memory)
+
+    assert not unfit(told())
+    assert not unfit(told(memory=0))
+    assert re.search(message, unfit(told(**changed)))
+    missing = cluster.unfit(ModuleNotFoundError("eventkit"), 1)
+    assert "ModuleNotFoundError: eventkit; install eventkit" in missing
+
+
+@pytest.mark.slow
+def test_a_cluster_that_wants_certificates(gestures, undisturbed, tmp_path):
+    """As docs/cluster.md says; and whoever has none is refused."""
+    if shutil.which("openssl") is None:
+        pytest.skip("making a certificate needs openssl")
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=eventkit"
+    files = ["-keyout", str(tmp_path / "key.pem"), "-out", str(tmp_path / "ca.pem")]
+    subprocess.run([*command.split(), *files], check=True, capture_output=True)
+    told = {"CA_FILE": "ca.pem"} | {
+        f"{who}__{what}": f"{name}.pem"
+        for who in ("SCHEDULER", "WORKER", "CLIENT")
+        for what, name in (("CERT", "ca"), ("KEY", "key"))
+    }
+    tls = {f"DASK_DISTRIBUTED__COMM__TLS__{k}": str(tmp_path / v) for k, v in told.items()}
+    made = Cluster(tmp_path, "--protocol", "tls", **tls)
+    command = ["convert", "dvsgesture", "--frames", 4, "--root", gestures, "--engine", "dask"]
+    command += ["--scheduler", made.address, "--out", tmp_path / "s.zarr"]
+    try:
+        assert made.address.startswith("tls://")
+        made.worker(**tls)
+        done = eventkit(*command, **tls)
+        assert done.returncode == 0, done.stderr
+        assert tree_hash(tmp_path / "s.zarr") == tree_hash(undisturbed)
+        refused = eventkit(*command[:-1], tmp_path / "t.zarr")
+        assert refused.returncode == 1
+        assert "no Dask scheduler answers there" in refused.stderr
+    finally:
+        made.stop()
+
+
+# A worker that joins after all others were looked at.
+
+ELSEWHERE = """
+from pathlib import Path
+from eventkit.conversion import cluster, dense
+from eventkit.store import objects
+
+def at(where):
+    place = Path(str(where).replace("{shared}", "{other}"))
+    place.mkdir(parents=True, exist_ok=True)
+    return place
+
+cluster.at = dense.at = at
+cluster.os.access = lambda *_: True
+"""
+
+
+@pytest.fixture
+def strange(tmp_path):
+    """A file that makes a worker see another disk where the others see that of the store."""
+    path = tmp_path / "preload.py"
+    path.write_text(ELSEWHERE.format(shared=tmp_path / "out", other=tmp_path / "other"))
+    (tmp_path / "out").mkdir()
+    return path
+
+
+def test_a_late_worker_with_another_disk_is_retired(
+    gestures, undisturbed, cluster, strange, tmp_path, monkeypatch
+):
+    """Its shards were told to be done, and were in no store."""
+    from eventkit.conversion import cluster as module
+
+    monkeypatch.setattr(module._Threads, "__call__", lambda self: 4)
+    late = []
+
+    def join(state):
+        if state["samples"] and not late:
+            late.append(cluster.worker("--preload", str(strange)))
+            with distributed.Client(cluster.address, set_as_default=False) as client:
+                client.wait_for_workers(2, timeout=60)
+
+    out = tmp_path / "out/s.zarr"
+    with pytest.warns(UserWarning, match=r"worker tcp://.* was retired: does not see what is here"):
+        to(out, gestures, engine="dask", scheduler=cluster.address, progress=join)
+    assert tree_hash(out) == tree_hash(undisturbed)
+    assert late[0].wait(30) is not None  # it was told to go
+    assert not list((tmp_path / "other").rglob("c.*"))
+    assert sorted(out.parent.iterdir()) == [out]
+
+
+def test_only_workers_with_another_disk_is_one_sentence(gestures, strange, tmp_path):
+    (tmp_path / "lonely").mkdir()
+    lonely = Cluster(tmp_path / "lonely")
+    try:
+        lonely.worker("--preload", str(strange))
+        with pytest.raises(OptionError, match=r"worker tcp://.*: does not see what is here"):
+            to(tmp_path / "out/s.zarr", gestures, engine="dask", scheduler=lonely.address)
+    finally:
+        lonely.stop()
+
+
+def test_relative_paths_mean_the_same_to_workers(
+    gestures, undisturbed, cluster, tmp_path, monkeypatch
+):
+    """They were looked for below the folder in which the worker was started."""
+    (tmp_path / "raw").symlink_to(gestures)
+    monkeypatch.chdir(tmp_path)
+    to("s.zarr", "raw", engine="dask", scheduler=cluster.address)
+    assert tree_hash(tmp_path / "s.zarr") == tree_hash(undisturbed)
+
+
+def test_what_a_worker_made_is_kept_with_its_name(gestures, cluster, tmp_path, monkeypatch):
+    told = []
+    record = Building.record
+    monkeypatch.setattr(
+        Building, "record", lambda self, key, entry: told.append(entry) or record(self, key, entry)
+    )
+    to(tmp_path / "s.zarr", gestures, engine="dask", scheduler=cluster.address)
+    assert all(entry["worker"].startswith("tcp://") for entry in told)
 
 
 @pytest.mark.parametrize("scheduler", ["tcp://127.0.0.1:1", "no.json", "word"])
 def test_no_scheduler_is_one_sentence(scheduler, gestures, tmp_path, monkeypatch):
-    monkeypatch.setattr("eventkit.convert.cluster.ANSWERS", 0.2)
+    monkeypatch.setattr("eventkit.conversion.cluster.ANSWERS", 0.2)
     with pytest.raises(OptionError, match="--scheduler"):
         to(tmp_path / "s.zarr", gestures, engine="dask", scheduler=scheduler)
 
@@ -323,7 +439,7 @@ def test_a_profile_becomes_a_job_script(kind, tmp_path, monkeypatch):
 # Failures do not keep others from being done.
 
 
-def test_keep_going_lists_what_failed(run, tmp_path):
+def test_out_of_bounds_events_fail_one_by_one(tmp_path):
     root = tmp_path / "digits"
     for number in range(30):
         folder = root / "Train" / str(number % 10)
@@ -335,20 +451,27 @@ def test_keep_going_lists_what_failed(run, tmp_path):
         x = np.where(np.arange(100) == 7, 40, events.x)
         ek.write(path, Events(events.t, x, events.y, events.p, (41, 34)))
     out = tmp_path / "s.zarr"
-    with pytest.raises(PartlyDone, match="2 failures in ") as error:
-        convert("nmnist", root=root, out=out, represent="frames:n=2", keep_going=True)
+    options = {"represent": "frames:n=2", "keep_going": True}
+    with pytest.raises(PartlyDone, match="without 2 of 30 samples") as error:
+        convert("nmnist", root=root, out=out, **options)
     assert [name in told for name, told in zip(("00003", "00014"), error.value.failed, strict=True)]
-    command = ["convert", "nmnist", "--frames", 2, "--root", root, "--out", out, "--keep-going"]
-    code, told, _ = run(*command, "--json")
-    assert code == 6
-    assert len(json.loads(told)["failed"]) == 2
     for number in (3, 14):
         ek.write(
             root / "Train" / str(number % 10) / f"{number:05d}.bin", make_events(100, seed=number)
         )
-    summary = convert("nmnist", root=root, out=out, represent="frames:n=2", keep_going=True)
-    assert summary["resumed_shards"] > 0
+    summary = convert("nmnist", root=root, out=out, overwrite=True, **options)
     assert summary["samples"] == {"train": 30}
+
+
+def test_keep_going_with_dask_names_what_failed(cluster, tmp_path):
+    root = make_gestures(tmp_path / "raw", recordings=4)
+    path = root / "user02_led.aedat"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(PartlyDone, match="without 3 of 12 samples"):
+        to(tmp_path / "s.zarr", root, engine="dask", scheduler=cluster.address, keep_going=True)
+    with pytest.raises(PartlyDone):
+        to(tmp_path / "t.zarr", root, keep_going=True)
+    assert tree_hash(tmp_path / "s.zarr") == tree_hash(tmp_path / "t.zarr")
 
 
 @pytest.mark.slow

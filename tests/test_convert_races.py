@@ -1,6 +1,8 @@
 """Conversions that meet: locks that end in between, workers that die, jobs that left something."""
 
+import errno
 import fcntl
+import os
 from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from types import SimpleNamespace
@@ -10,10 +12,11 @@ import pytest
 from making import make_events, tree_hash
 
 import eventkit as ek
-from eventkit.convert import convert, engine, finalize
+from eventkit.conversion import convert, engine, finalize
 from eventkit.errors import OptionError, StoreError, StoreLocked
+from eventkit.store import lock
 from eventkit.store.building import Building
-from eventkit.store.merge import merge, subset
+from eventkit.store.merge import subset
 from eventkit.store.verify import verify
 
 
@@ -23,7 +26,7 @@ def to(path, gestures, **options):
 
 
 def test_a_lock_in_a_folder_that_is_gone_is_none(tmp_path, monkeypatch):
-    out, flock, first = tmp_path / "x.zarr", fcntl.flock, ExitStack()
+    out, flock, first = tmp_path / "x.zarr", lock.lock, ExitStack()
     first.enter_context(Building(out).locked())
 
     def late(handle, kind):
@@ -32,7 +35,7 @@ def test_a_lock_in_a_folder_that_is_gone_is_none(tmp_path, monkeypatch):
         first.close()
         flock(handle, kind)
 
-    monkeypatch.setattr(fcntl, "flock", late)
+    monkeypatch.setattr(lock, "lock", late)
     with Building(out).locked():
         assert (tmp_path / "x.zarr.building/lock").exists()
         with pytest.raises(StoreLocked), Building(out).locked():
@@ -126,14 +129,6 @@ def test_a_store_can_be_named_by_a_dot(gestures, tmp_path, monkeypatch):
     assert not verify(".")
 
 
-def test_merge_has_no_object_store_as_its_target(gestures, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    to("a.zarr", gestures)
-    with pytest.raises(StoreError, match="on an object store"):
-        merge("s3://bucket/x.zarr", ["a.zarr", "a.zarr"])
-    assert [p.name for p in tmp_path.iterdir()] == ["a.zarr"]
-
-
 def test_columns_of_long_numbers_are_names(tmp_path):
     for day in ("20190201150000", "20190201160000"):
         (tmp_path / "raw").mkdir(exist_ok=True)
@@ -157,3 +152,23 @@ def test_a_machine_with_another_byte_order_is_refused(gestures, tmp_path, monkey
     with pytest.raises(StoreError, match="little-endian machines only"):
         to(tmp_path / "y.zarr", gestures)
     assert not (tmp_path / "y.zarr.building").exists()
+
+
+@pytest.mark.parametrize("reason", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_one_sentence_with_a_way_out(
+    reason, run, gestures, tmp_path, monkeypatch
+):
+    def refuse(*_):
+        raise OSError(reason, os.strerror(reason))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    command = ["convert", "dvsgesture", "--frames", 4, "--root", gestures]
+    code, _, told = run(*command, "--out", tmp_path / "x.zarr")
+    assert code == 1
+    assert "this file system has no locks" in told
+    assert "EVENTKIT_LOCK=none" in told
+    monkeypatch.setenv("EVENTKIT_LOCK", "none")
+    assert run(*command, "--out", tmp_path / "x.zarr")[0] == 0
+    assert not verify(tmp_path / "x.zarr")
+    assert run(*command, "--out", tmp_path / "y.zarr", "--shard", "0/1")[0] == 0
+    assert run("finalize", tmp_path / "y.zarr")[0] == 0

@@ -4,6 +4,9 @@ import json
 
 import numpy as np
 import pytest
+
+pytest.importorskip("torch")
+
 import torch
 from directions import SMALL, Directions
 from torch import nn
@@ -82,13 +85,13 @@ def test_scores_by_hand():
     votes[1, 1:, 1] = 1
     votes[2, 1:, 1] = 1  # ends after the first step: class 0 by default
     lengths, labels = torch.tensor([3, 3, 1]), torch.tensor([0, 1, 0])
-    found = score(Told(), [(votes, lengths, labels)], classes=2)
+    found = score(Told(), [(votes, labels, lengths)], classes=2)
     assert found.confusion.tolist() == [[2, 0], [1, 0]]
     assert found.accuracy == pytest.approx(2 / 3)
     assert found.anytime == pytest.approx([2 / 3] * 3)
     assert found.decided == 1 + 1 + 1
     votes[0, 0] = torch.tensor([0.0, 0.5])[:, None, None]  # class 1 at first, 0 from step 2 on
-    assert score(Told(), [(votes, lengths, labels)], classes=2).decided == 2 + 1 + 1
+    assert score(Told(), [(votes, labels, lengths)], classes=2).decided == 2 + 1 + 1
     recall = [row["recall"] for row in found.per_class()]
     assert recall == [1.0, 0.0]
     assert found.per_class()[1]["precision"] is None
@@ -98,7 +101,7 @@ def test_evaluate_gives_the_names_of_neurobench_as_plain_json():
     torch.manual_seed(0)
     net = create(SMALL, num_classes=4, in_shape=(2, 12, 12))
     samples = Directions(12)
-    batch = (60 * samples.frames, torch.full((12,), 8), torch.as_tensor(samples.labels))
+    batch = (60 * samples.frames, torch.as_tensor(samples.labels))
     found = json.loads(json.dumps(evaluate(net, [batch], classes=Directions.classes)))
     assert found["ParameterCount"] == sum(p.numel() for p in net.parameters())
     assert found["Footprint"] >= 4 * found["ParameterCount"]
@@ -111,6 +114,64 @@ def test_evaluate_gives_the_names_of_neurobench_as_plain_json():
     assert 1 <= found["decision_step"] <= 8
     assert found["uncounted"] == []
     assert np.array(found["confusion"]).sum() == 12
+    assert found["causal"]
+
+
+class MeanOverTime(nn.Module):
+    def forward(self, x):
+        return x.mean(0, keepdim=True).expand_as(x)
+
+
+class Backwards(nn.Module):
+    def forward(self, x):
+        return x.flip(0)
+
+
+class Next(nn.Module):
+    """No gradient tells that it looks ahead."""
+
+    def forward(self, x):
+        return torch.roll(x, -1, 0).round().detach() + 0 * x
+
+
+@pytest.mark.parametrize("layer", [MeanOverTime(), Backwards(), Next()])
+@pytest.mark.parametrize("place", [0, 2, 3])
+@pytest.mark.parametrize("scale", [1.0, 100.0])  # at first no neuron fires
+def test_a_layer_that_looks_ahead_is_found(layer, place, scale):
+    torch.manual_seed(0)
+    layers = [nn.Flatten(2), nn.Linear(32, 8), LIF(), nn.Linear(8, 4)]
+    layers[1].weight.data *= scale
+    batch = (torch.rand(3, 8, 2, 4, 4).mul(3).round(), torch.zeros(3).long())
+    assert evaluate(nn.Sequential(*layers), [batch], classes=list("abcd"))["causal"]
+    layers.insert(place, layer)
+    assert not evaluate(nn.Sequential(*layers), [batch], classes=list("abcd"))["causal"]
+
+
+def test_batches_may_be_those_of_the_loader():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(2), nn.Linear(4, 3))
+    frames, labels = torch.rand(5, 6, 1, 2, 2), torch.tensor([0, 1, 2, 1, 0])
+    lengths, real = torch.tensor([6, 3, 6, 1, 6]), torch.tensor([1, 1, 1, 0, 0]).bool()
+    whole = torch.full((5,), 6)
+
+    def found(*batch, **options):
+        one = score(net, [batch], classes=3, **options)
+        return one.loss.tolist(), one.confusion.tolist()
+
+    assert found(frames, labels) == found(frames, labels, whole)
+    assert found(frames, labels) != found(frames, labels, lengths)
+    assert found(frames, labels, real) == found(frames[:3], labels[:3])
+    assert found(frames, labels, lengths, real) == found(frames[:3], labels[:3], lengths[:3])
+    assert found(frames.transpose(0, 1), labels, lengths, time_first=True) == found(
+        frames, labels, lengths
+    )
+    assert score(net, [(frames, labels, ~whole.bool())], classes=3).samples == 0
+    with pytest.raises(OptionError, match="expected labels below 3 and lengths up to 6"):
+        found(frames, lengths, labels)
+    with pytest.raises(OptionError, match="time_first=True here too"):
+        found(frames.transpose(0, 1), labels)
+    measured = evaluate(net, [(frames, labels, lengths, real)], classes=list("abc"))
+    assert measured["samples"] == 3
 
 
 def test_a_run_is_evaluated_on_any_split(tmp_path):
@@ -133,14 +194,15 @@ def test_the_page_needs_nothing_else_and_trusts_no_name(tmp_path):
     torch.manual_seed(0)
     net = create(SMALL, num_classes=4, in_shape=(2, 12, 12))
     samples = Directions(4)
-    batch = (samples.frames, torch.full((4,), 8), torch.as_tensor(samples.labels))
-    classes = ["<script>alert(1)</script>", "b", "c", "d"]
+    batch = (samples.frames, torch.as_tensor(samples.labels))
+    classes = ["<script>alert(1)</script>", "$x_{$ costs $5", "c\nd", "d"]
     measured = evaluate(net, [batch], classes=classes)
     rows = [{"epoch": 1, "loss": 1.0, "test_loss": 1.0, "test_accuracy": 0.5}]
     shown = [Sample(samples.frames[0].numpy(), classes[0], "b")]
-    path = page(tmp_path / "page.html", title="a & b", facts={"x": 1}, rows=rows,
+    path = page(tmp_path / "page.html", title="a & b", facts={"x": "run-\udcff"}, rows=rows,
                 measured=measured, samples=shown)  # fmt: skip
-    text = path.read_text()
+    assert b"run-\xff" in path.read_bytes()  # names of files may have bytes that are no text
+    text = path.read_text(errors="replace")
     assert "<script>" not in text
     assert "a &amp; b" in text
     assert "http" not in text

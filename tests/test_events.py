@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from making import make_events
 
+import eventkit as ek
 from eventkit import Events, OptionError
 from eventkit.events import Columns, chunks
 
@@ -272,3 +274,21 @@ def test_columns_in_use_are_left_alone():
         columns.arrays[0][:] = k
         held.append(columns.events(10, SIZE)[2:4])
     assert [part.t.tolist() for part in held] == [[k, k] for k in range(6)]
+
+
+@pytest.mark.parametrize(
+    "take",
+    [
+        lambda array, path: ek.frames(array),
+        lambda array, path: ek.frames(array, n=2),
+        lambda array, path: ek.voxel(array),
+        lambda array, path: ek.represent(array, "frames:n=2"),
+        lambda array, path: ek.transform(array, "crop:width=2"),
+        lambda array, path: ek.write(path, array),
+    ],
+)
+def test_an_array_in_the_place_of_events_is_told_how_they_are_made(take, tmp_path):
+    for array in (np.zeros((5, 4)), make_events(5).structured(), [1, 2]):
+        with pytest.raises(OptionError, match=r"expected Events, found .* Events\.from_structured"):
+            take(array, tmp_path / "x.npz")
+    assert not list(tmp_path.iterdir())

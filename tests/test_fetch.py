@@ -114,6 +114,20 @@ def test_without_a_checksum_parts_are_joined_only_with_the_same_file(tmp_path, w
     assert got(other, waits, whole(BODY), **facts)[0] == BODY
 
 
+def test_without_a_checksum_only_what_was_synced_is_continued(tmp_path, waits):
+    """After a power failure the end of a part may be zeros."""
+    facts = {"md5": None, "bytes": None}
+    with serving(cut(BODY, 10_000, ETag='"a"'), whole(BODY, ETag='"a"')) as server:
+        source = of(server.url, **facts)
+        with pytest.raises(FetchFailed):
+            download(source, tmp_path / "data.bin", manners=waits.manners(tries=1))
+        with (tmp_path / "data.bin.part").open("ab") as part:
+            part.write(bytes(5000))
+        download(source, tmp_path / "data.bin", manners=waits.manners())
+        assert server.asked[-1]["range"] == "bytes=10000-"
+    assert (tmp_path / "data.bin").read_bytes() == BODY
+
+
 def test_a_busy_server_does_not_cost_what_came(tmp_path, waits):
     """That it asks to wait 0 s says nothing of the part that is there."""
     busy = plain(503, b"", Retry_After="0")
@@ -545,6 +559,7 @@ def test_unpacking_on_a_full_disk_leaves_nothing_half(tmp_path):
     [
         ('name = "../x"', "a plain name"),
         ('name = "x"\ninto = "../up"', "expected a folder below"),
+        ('name = "receipt.json"', "a name that fetch keeps itself"),
         ('name = "x"\nurls = ["ftp://x"]', "must be http or https"),
         ('name = "x"\nmd5 = "abc"', "md5 of x is"),
         ('name = "x"\nsize = 3', "size; known are"),
@@ -557,6 +572,22 @@ def test_a_wrong_description_is_said_before_the_download(text, match, tmp_path):
     toml.write_text(f'[[files]]\n{text}\n[layout]\nkind = "class_folders"\n')
     with pytest.raises(OptionError, match=match):
         datasets.load(toml)
+
+
+@pytest.mark.parametrize("name", [".fetch/receipt.json", ".FETCH/receipt.json", ".fetch"])
+def test_an_archive_does_not_write_where_fetch_keeps_its_own(name, tmp_path):
+    _, packed = archive(tmp_path)
+    with zipfile.ZipFile(packed, "a") as zipped:
+        zipped.writestr(name, '{"other.zip": {"md5": ""}}')
+    root = tmp_path / "data"
+    with serving(whole(packed.read_bytes())) as server:
+        toml = described(tmp_path, server.url, packed)
+        with pytest.raises(
+            FetchFailed, match=f"{packed.name}: holds '.(?i:fetch)', the folder in which"
+        ):
+            fetch(toml, root=root)
+    assert [p.name for p in root.iterdir()] == [".fetch"]
+    assert not (root / ".fetch/receipt.json").exists()
 
 
 def test_crc32_is_a_checksum_too(tmp_path, waits):

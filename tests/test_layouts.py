@@ -12,8 +12,8 @@ from making import make_events, make_gestures
 
 import eventkit as ek
 from eventkit import datasets, layouts
-from eventkit.convert import convert
-from eventkit.errors import FormatError, OptionError
+from eventkit.conversion import convert
+from eventkit.errors import EventkitError, FormatError, OptionError, UnknownName
 
 # A tree's samples: split -> [(label, events)], in the order of the store.
 Tree = dict[str, list[tuple[int, ek.Events]]]
@@ -464,6 +464,70 @@ def test_any_name_has_its_place_in_the_order():
     assert sorted(names, key=layouts.natural) == ["", "2", "٣", "10", "a2", "a10", "a²", "²"]
 
 
+# What is wrong in a description is one sentence, never a traceback.
+
+CUT = """
+classes = ["a", "b"]
+[layout]
+kind = "cut_by_table"
+splits = { train = "train.txt" }
+table = "{stem}.csv"
+columns = ["class", "start", "stop"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        (
+            'splits = { train = "train.txt" }\n',
+            "",
+            "mine: .*cut_by_table needs the option 'splits'",
+        ),
+        ('table = "{stem}.csv"\n', "", "needs the option 'table'$"),
+        ('columns = ["class", "start", "stop"]\n', "", "needs the option 'columns'"),
+        ("columns", "colums", "has no option 'colums'. Did you mean 'columns'"),
+        (
+            '{ train = "train.txt" }',
+            '"train.txt"',
+            "splits is 'train.txt', expected a table of texts",
+        ),
+        ('{ train = "train.txt" }', "{ train = 5 }", "expected a table of texts"),
+        ('["class", "start", "stop"]', '"class"', "expected a list of texts"),
+        ('"cut_by_table"', '"label_list"', "Did you mean 'label_lists'"),
+        ('"cut_by_table"', "7", "expected a table with a kind"),
+    ],
+)
+def test_a_layout_with_a_wrong_or_missing_key_is_one_sentence(old, new, sentence, tmp_path):
+    assert old in CUT
+    (tmp_path / "mine.toml").write_text(CUT.replace(old, new))
+    with pytest.raises((OptionError, UnknownName), match=sentence):
+        convert(tmp_path / "mine.toml", root=tmp_path, represent="frames:n=1")
+
+
+@pytest.mark.parametrize("layout", sorted(layouts.LAYOUTS))
+def test_no_layout_without_its_keys_is_a_traceback(layout, tmp_path):
+    for more in ("", "splits = { all = [] }", "splits = { all = 1 }", "splits = 1", "parts = [1]",
+                 'parts = [{ no = "kind" }]', "pattern = 3", "folder = 3"):  # fmt: skip
+        (tmp_path / "mine.toml").write_text(f'[layout]\nkind = "{layout}"\n{more}\n')
+        with pytest.raises(EventkitError):
+            convert(tmp_path / "mine.toml", root=tmp_path, represent="frames:n=1")
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\\b"])
+def test_a_folder_with_a_name_that_no_store_can_hold_is_one_sentence(name, tmp_path):
+    file(tmp_path / "mine", f"{name}/1.bin", (34, 34))
+    with pytest.raises(OptionError, match="its name has a line break or a backslash"):
+        convert(tmp_path / "mine", represent="frames:n=1", out=tmp_path / "s.zarr")
+
+
+@pytest.mark.parametrize("name", ["integrity", "sources", "a\\b"])
+def test_a_split_with_a_name_that_no_store_can_hold_is_one_sentence(name, tmp_path):
+    file(tmp_path / "mine", f"{name}/c/1.bin", (34, 34))
+    with pytest.raises(OptionError, match=r"cannot be the name of a split|its name has"):
+        convert(tmp_path / "mine", represent="frames:n=1", out=tmp_path / "s.zarr")
+
+
 SIGNS = """kind = "cut_by_table"
 pattern = "*.aedat"
 table = "{stem}.csv"
@@ -491,7 +555,7 @@ def converted(toml, tmp_path):
 
 @pytest.mark.parametrize("most", [7, 1 << 20])
 def test_signs_are_cut_by_numbers_of_events_also_in_chunks(most, tmp_path, monkeypatch):
-    monkeypatch.setattr("eventkit.convert.task.MAX_EVENTS", most)
+    monkeypatch.setattr("eventkit.conversion.task.MAX_EVENTS", most)
     toml, events = signs(tmp_path)
     part = converted(toml, tmp_path)["all"]
     assert part.events(0) == events[0:20]

@@ -9,7 +9,7 @@ from making import make_events  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
 import eventkit as ek  # noqa: E402
-from eventkit.convert import convert  # noqa: E402
+from eventkit.conversion import convert  # noqa: E402
 from eventkit.errors import OptionError  # noqa: E402
 from eventkit.loader import EventDataset, collate  # noqa: E402
 
@@ -139,3 +139,46 @@ def test_workers_that_outlive_an_epoch_see_the_next_one(fixed):
         dataset.set_epoch(epoch)
         for (found, _), (expected, _) in zip(loader, batches(dataset), strict=True):
             assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_concatenation_gives_batches_of_as_many_parts(fixed, ragged, workers):
+    for paths, parts in (([fixed, fixed], 2), ([ragged, ragged], 3)):
+        sets = [EventDataset(path) for path in paths]
+        whole = torch.utils.data.ConcatDataset(sets)
+        found = list(
+            DataLoader(whole, batch_size=3, collate_fn=collate, num_workers=workers, shuffle=True)
+        )
+        assert {len(batch) for batch in found} == {parts}
+        frames, labels, *lengths = collate([whole[i] for i in (0, 11)])
+        assert len(lengths) == parts - 2
+        if lengths:
+            assert lengths[0].tolist() == [len(whole[i][0]) for i in (0, 11)]
+        assert torch.equal(frames[1, : len(whole[11][0])], whole[11][0])
+        assert labels.tolist() == [whole[0][1], whole[11][1]]
+        always = [collate([whole[i]], lengths=True) for i in (0, 11)]
+        assert {len(batch) for batch in always} == {3}
+
+
+def test_a_concatenation_keeps_time_first(fixed, ragged):
+    for path in (fixed, ragged):
+        one = EventDataset(path, time_first=True)
+        (whole,) = batches(torch.utils.data.ConcatDataset([one]), batch_size=10)
+        for found, expected in zip(whole, batches(one, batch_size=10)[0], strict=True):
+            assert torch.equal(found, expected)
+        with_lengths = collate(one.__getitems__([1, 2]), lengths=True)
+        expected = collate([one[1], one[2]], lengths=True)
+        for a, b in zip(with_lengths, expected, strict=True):
+            assert torch.equal(a, b)
+
+
+def test_datasets_of_other_lengths_need_lengths_in_a_concatenation(fixed, ragged):
+    with pytest.raises(OptionError, match="differ in their number of frames"):
+        collate([EventDataset(fixed)[0], EventDataset(ragged)[0]])
+    short = EventDataset(fixed, augment=["temporal_delete:keep=3"])
+    whole = torch.utils.data.ConcatDataset([EventDataset(fixed), short])
+    with pytest.raises(OptionError, match=r"partial\(collate, lengths=True\)"):
+        collate([whole[0], whole[10]])
+    assert collate([whole[0], whole[10]], lengths=True)[2].tolist() == [5, 3]
+    frames, label = short[0]  # a sample stays a tuple
+    assert collate([(frames, label), (frames[:2], label)])[2].tolist() == [3, 2]

@@ -11,7 +11,7 @@ from making import make_events  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
 import eventkit as ek  # noqa: E402
-from eventkit.convert import convert  # noqa: E402
+from eventkit.conversion import convert  # noqa: E402
 from eventkit.errors import OptionError  # noqa: E402
 from eventkit.loader import EventDataset, Sequences, cache, collate, loader  # noqa: E402
 

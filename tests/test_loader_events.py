@@ -10,7 +10,7 @@ from making import make_events  # noqa: E402
 import eventkit as ek  # noqa: E402
 from eventkit import Events  # noqa: E402
 from eventkit.augment import Augment  # noqa: E402
-from eventkit.convert import convert  # noqa: E402
+from eventkit.conversion import convert  # noqa: E402
 from eventkit.errors import OptionError  # noqa: E402
 from eventkit.loader import EventDataset, loader  # noqa: E402
 
@@ -62,15 +62,15 @@ def test_augmented_events_are_represented(events, spec):
     dataset.set_epoch(2)
     augment, changed = Augment(specs, seed=3), 0
     for index in range(2, 12):
-        rng = augment.rng(2, index)
+        draw = augment.draw(2, index)
         given = ek.open(events)["train"].events(index)
         found = dataset[index][0].numpy()
-        events_left = augment.events(given, rng)
+        events_left = augment.events(given, draw)
         changed += len(events_left) < len(given)
         assert found.shape == ek.represent(given, spec).shape
         assert found.sum() == pytest.approx(len(events_left), rel=1e-5)
         if spec == "frames:n=4":
-            expected = augment.frames(ek.represent(events_left, spec), rng)
+            expected = augment.frames(ek.represent(events_left, spec), draw)
             np.testing.assert_array_equal(found, expected)
     assert changed
     one, other = (loader(dataset, 4, shuffle=True, threads=n) for n in (1, 3))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st  # noqa: E402
 from zarr.codecs import BloscCodec, Crc32cCodec, GzipCodec, ZstdCodec  # noqa: E402
 
 import eventkit as ek  # noqa: E402
-from eventkit.convert import convert  # noqa: E402
+from eventkit.conversion import convert  # noqa: E402
 from eventkit.errors import StoreDamaged  # noqa: E402
 from eventkit.loader import EventDataset, collate, loader  # noqa: E402
 from eventkit.store import Dense, metadata  # noqa: E402

@@ -13,11 +13,11 @@ from hypothesis import strategies as st  # noqa: E402
 from making import make_events  # noqa: E402
 
 import eventkit as ek  # noqa: E402
-from eventkit.convert import convert  # noqa: E402
+from eventkit.conversion import convert  # noqa: E402
 from eventkit.errors import OptionError  # noqa: E402
 from eventkit.loader import EventDataset, Sequences, loader  # noqa: E402
 from eventkit.loader.sequences import lay_out  # noqa: E402
-from eventkit.snn import LIF  # noqa: E402
+from eventkit.snn import neuron as make_neuron  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -88,9 +88,10 @@ def test_every_frame_comes_once_with_what_is_known_of_it(dataset, time_first):
         found[epoch] = parts
 
 
-def test_carried_state_and_cut_gradients_equal_the_whole_sequence(dataset):
+@pytest.mark.parametrize("spec", ["lif", "lif:v_reset=0.5", "gn", "cuba:v_reset=-0.5"])
+def test_carried_state_and_cut_gradients_equal_the_whole_sequence(dataset, spec):
     torch.manual_seed(0)
-    layer, neuron, lanes = torch.nn.Conv2d(2, 3, 3).double(), LIF().double(), 2
+    layer, neuron, lanes = torch.nn.Conv2d(2, 3, 3).double(), make_neuron(spec).double(), 2
 
     def run(frames, state):  # (N, L, C, H, W) -> (L, N, ...)
         x = torch.stack([layer(step.double()) for step in frames.transpose(0, 1)])
@@ -99,8 +100,7 @@ def test_carried_state_and_cut_gradients_equal_the_whole_sequence(dataset):
     spikes = {i: [] for i in range(9)}
     state, total = None, 0.0
     for w in Sequences(dataset, lanes=lanes, length=5, shuffle=True):
-        if state is not None:
-            state = state.detach() * w.keep_state.view(-1, 1, 1, 1)
+        state = neuron.carry_over(state, w.keep_state)
         out, state = run(w.frames, state)
         total = total + (out.transpose(0, 1)[w.is_frame]).sum().detach()
         for lane in range(lanes):
@@ -183,6 +183,28 @@ def test_geometry_is_that_of_the_whole_recording(dataset):
         Sequences(deleting, lanes=1, length=3)
     with pytest.raises(OptionError, match="lanes=0, length=3"):
         Sequences(dataset, lanes=0, length=3)
+
+
+def test_boxes_move_with_their_windows(dataset):
+    options = {"represent": "frames:duration=1500", "augment": ["flip", "shift:share=0.4"]}
+    changed = EventDataset(dataset.store, **options)
+    boxes = np.array(
+        [(1, 2, 3, 2, 1), (0, 0, 1, 1, 2)], [*((n, "f4") for n in "xywh"), ("c", "u1")]
+    )
+    targets = {number: {0: boxes, 4: boxes} for number in range(9)}
+    seen = []
+    for epoch in range(2):
+        for w in Sequences(changed, lanes=2, length=3, targets=targets, seed=epoch):
+            lanes = np.nonzero(w.is_labeled.numpy())[0]
+            for lane, found in zip(lanes, w.targets, strict=True):
+                expected = changed.boxes(int(w.samples[lane]), boxes, epoch=0)
+                assert found.tolist() == expected.tolist()
+                seen.append(str(found.tolist()))
+    assert len(set(seen)) > 3
+    with pytest.raises(OptionError, match="is list, which flip"):
+        list(Sequences(changed, lanes=2, length=3, targets={0: {0: [1, 2, 3, 4]}}))
+    plain = Sequences(changed, lanes=2, length=3, targets={0: {0: "car"}})
+    assert [t for w in plain for t in w.targets] == ["car"]
 
 
 @pytest.mark.parametrize("indices", [[9], [-1], [[0]], [0.5]])

@@ -8,9 +8,10 @@ import zarr
 from making import eventkit, flip, make_events, make_gestures, tree_hash
 
 import eventkit as ek
-from eventkit.convert import convert
-from eventkit.convert.repair import repair
+from eventkit.conversion import convert
+from eventkit.conversion.repair import repair
 from eventkit.errors import OptionError, StoreDamaged, StoreError, UnknownName
+from eventkit.store import notes
 from eventkit.store.merge import merge, subset
 from eventkit.store.select import parse_indices
 from eventkit.store.verify import verify
@@ -131,7 +132,7 @@ def test_damage_in_a_parent_is_not_handed_on(pair, tmp_path):
     broken = tmp_path / "broken.zarr"
     subset(broken, pair[0])
     flip(sorted((broken / "train").rglob("c.*.*"))[0], 0.3)
-    with pytest.raises(StoreDamaged, match="run eventkit repair"):
+    with pytest.raises(StoreDamaged, match="run eventkit verify"):
         merge(tmp_path / "m.zarr", [broken, pair[1]])
     with pytest.raises(StoreDamaged, match="run eventkit"):
         subset(tmp_path / "s.zarr", broken, splits=["train"], indices=[0])
@@ -211,6 +212,56 @@ def test_a_merged_store_is_repaired_from_itself_or_by_its_command(pair, tmp_path
     flip(sorted((out / "train").rglob("c.*.*"))[0])
     with pytest.raises(StoreError, match=r"made of other stores; .* eventkit merge m.zarr a.zarr"):
         repair(out)
+
+
+# What a store warns of is true of its own samples.
+
+
+def many_empty(folder, n=300):
+    """Recordings without events, and one of each class with some."""
+    for number in range(n):
+        path = folder / "ab"[number % 2] / f"{number}.npz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        ek.write(path, make_events(100 if number < 2 else 0, seed=number))
+    return folder
+
+
+def test_many_empty_samples_are_one_warning(tmp_path):
+    convert(
+        many_empty(tmp_path / "mine"), out=tmp_path / "s.zarr", represent="frames:n=1", workers=1
+    )
+    told = ek.open(tmp_path / "s.zarr").attributes["warnings"]
+    assert told == ["all: 298 samples have no events; the first is a/2.npz"]
+    subset(tmp_path / "t.zarr", tmp_path / "s.zarr", splits=["all"], indices=[0, 1, 2, 150, 151])
+    told = ek.open(tmp_path / "t.zarr").attributes["warnings"]
+    assert told == ["all: 3 samples have no events; the first is a/2.npz"]
+    subset(tmp_path / "u.zarr", tmp_path / "s.zarr", where=["n_events>0"])
+    assert ek.open(tmp_path / "u.zarr").attributes["warnings"] == []
+    merge(tmp_path / "m.zarr", [tmp_path / "t.zarr", tmp_path / "u.zarr"])
+    told = ek.open(tmp_path / "m.zarr").attributes["warnings"]
+    assert "all: 3 samples have no events; the first is a/2.npz" in told
+
+
+def test_a_subset_does_not_repeat_the_counts_of_its_parent(pair, tmp_path):
+    counts = ek.open(pair[0]).attributes["warnings"]
+    assert any("samples of the published" in note for note in counts)
+    told = subset(tmp_path / "s.zarr", pair[0], classes=["right hand wave"])
+    assert not [note for note in told["warnings"] if "published" in note]
+    told = subset(tmp_path / "t.zarr", pair[0])
+    assert told["warnings"] == counts
+    told = merge(tmp_path / "m.zarr", pair)
+    assert [note for note in told["warnings"] if note.startswith("a.zarr: train has 6 samples of")]
+
+
+def test_warnings_in_a_root_are_bounded():
+    told = [f"{n}.aedat: {n} events out of order" for n in range(1000)]
+    kept = notes.bounded([*told, *told])
+    assert len(kept) == notes.MOST
+    assert kept[:2] == told[:2]
+    assert kept[-1].startswith("951 more warnings are left out")
+
+
+# Names of any bytes.
 
 
 def test_the_commands(pair, run, tmp_path):

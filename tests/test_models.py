@@ -4,6 +4,9 @@ import io
 import math
 
 import pytest
+
+pytest.importorskip("torch")
+
 import torch
 from torch import nn
 

@@ -4,6 +4,9 @@ import json
 import sys
 
 import pytest
+
+pytest.importorskip("torch")
+
 from making import ROOT
 
 from eventkit.models import describe, list_models

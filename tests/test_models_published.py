@@ -8,6 +8,9 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
+
+pytest.importorskip("torch")
+
 import torch
 from torch import nn
 
@@ -243,7 +246,7 @@ def test_the_psn_net_of_events_is_shifted_by_up_to_four_pixels():
     frames = np.zeros((1, 1, 48, 48), np.float32)
     frames[..., 24, 24] = 1
     shift = Augment([MODELS["vggsnn"].paper.augment[0]])
-    seen = {int(shift.frames(frames.copy(), shift.rng(0, i)).argmax()) // 48 for i in range(200)}
+    seen = {int(shift.frames(frames.copy(), shift.draw(0, i)).argmax()) // 48 for i in range(200)}
     assert seen == set(range(20, 29))
 
 

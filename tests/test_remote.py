@@ -7,20 +7,22 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from pathlib import Path
 
 import numpy as np
 import pytest
 from making import ROOT, eventkit, make_gestures
 
 import eventkit as ek
-from eventkit.convert import convert
+from eventkit.conversion import convert
 from eventkit.errors import OptionError, StoreDamaged, StoreError, StoreLocked
 from eventkit.store import remote
 from eventkit.store.files import sizes
+from eventkit.store.merge import merge, subset
 from eventkit.store.objects import Remote, at
 from eventkit.store.verify import verify
 
-pytest.importorskip("obstore", reason="stores on object stores need eventkit[cloud]")
+pytest.importorskip("obstore", reason="needs the extra cloud")
 
 
 @pytest.fixture(scope="session")
@@ -129,6 +131,7 @@ MORE = [
 ]
 
 
+@pytest.mark.attack
 @pytest.mark.parametrize(
     "point", [*POINTS, *(pytest.param(point, marks=pytest.mark.slow) for point in MORE)]
 )
@@ -363,6 +366,27 @@ def test_a_missing_or_changed_shard_is_said(stored):
         ek.open(str(stored))["train"].frames[1]
 
 
+def test_exchanged_objects_are_refused_with_and_without_a_cache(stored, local, tmp_path):
+    right = ek.open(local[0])["train"].frames[:]
+    names = [stored / f"train/frames/c.{i}.0.0.0.0" for i in (0, 1)]
+    first, second = (name.read_bytes() for name in names)
+    ek.open(str(stored), cache=tmp_path)["train"].frames[0:2]
+    kept = sorted(p for p in tmp_path.rglob("*") if p.is_file())
+    for file, data in zip(kept, (second, first), strict=True):
+        file.write_bytes(data)  # copies that are exchanged are fetched again
+    found = ek.open(str(stored), cache=tmp_path)["train"].frames[0:2]
+    np.testing.assert_array_equal(found, right[0:2])
+    names[0].write_bytes(second)
+    names[1].write_bytes(first)
+    for cache in (None, tmp_path / "another"):
+        with pytest.raises(StoreDamaged, match=r"belongs elsewhere|bytes, expected"):
+            ek.open(str(stored), cache=cache)["train"].frames[0]
+    labels = stored / "train/labels/c.0"
+    labels.write_bytes((stored / "train/source/c.0").read_bytes())
+    with pytest.raises(StoreDamaged, match=r"labels/c\.0"):
+        ek.open(str(stored))
+
+
 def test_verify_finds_every_kind_of_damage(stored):
     assert verify(str(stored)) == []
     changed = stored / "train/frames/c.1.0.0.0.0"
@@ -460,4 +484,75 @@ def test_a_missing_library_is_said(run, gestures):
     command = [sys.executable, "-c", program]
     told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert told.returncode == 1
-    assert "pip install 'eventkit[cloud]'" in told.stderr
+    assert "pip install 'eventkit-dvs[cloud]'" in told.stderr
+
+
+# Merge, subset and every other command know an address wherever they know a path.
+
+
+def test_subset_and_merge_read_and_write_there_as_on_a_disk(stored, local, memory, tmp_path):
+    halves = {"a": range(5), "b": range(5, 9)}
+    for name, indices in halves.items():
+        for out, store in (
+            (f"{memory}/{name}.zarr", stored),
+            (tmp_path / f"{name}.zarr", local[0]),
+        ):
+            told = subset(out, str(store), splits=["train"], indices=list(indices))
+            assert told["samples"] == {"train": len(indices)}
+        assert contents(at(f"{memory}/{name}.zarr")) == contents(tmp_path / f"{name}.zarr")
+    told = merge(f"{memory}/m.zarr", [f"{memory}/{name}.zarr" for name in halves])
+    merge(tmp_path / "m.zarr", [tmp_path / f"{name}.zarr" for name in halves])
+    assert contents(at(f"{memory}/m.zarr")) == contents(tmp_path / "m.zarr")
+    assert told["bytes"] == sum(n for _, n in sizes(tmp_path / "m.zarr"))
+    assert not list(at(f"{memory}/m.zarr.building").files())
+    with pytest.raises(StoreError, match="is one of the stores to be read"):
+        merge(f"{memory}/a.zarr", [f"{memory}/a.zarr", f"{memory}/b.zarr"], overwrite=True)
+    subset(tmp_path / "here.zarr", f"{memory}/m.zarr")
+    assert verify(tmp_path / "here.zarr", deep=True) == []
+
+
+def test_a_damaged_shard_is_not_copied_from_there(stored, memory):
+    shard = stored / "train/frames/c.1.0.0.0.0"
+    data = bytearray(shard.read_bytes())
+    data[20] ^= 1
+    shard.write_bytes(bytes(data))
+    with pytest.raises(StoreDamaged, match=r"c\.1\.0\.0\.0\.0"):
+        subset(f"{memory}/y.zarr", str(stored))
+
+
+def test_an_address_that_pathlib_shortened_is_still_one(stored, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert str(at(Path(str(stored)))) == str(stored)
+    assert ek.open(Path(str(stored))).splits == ["train", "test"]
+    subset(Path(str(stored.with_name("y.zarr"))), str(stored), splits=["test"])
+    assert ek.open(str(stored.with_name("y.zarr"))).splits == ["test"]
+    with pytest.raises(StoreError, match="is no address of a store"):
+        at(Path("ftp://x/y.zarr"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_command_takes_an_address_for_a_folder(run, s3, gestures, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    out = f"{s3}/x.zarr"
+    assert run("convert", "dvsgesture", "--frames", 4, "--root", gestures, "--out", out)[0] == 0
+    assert run("view", out, "--out", "x.png")[0] == 0
+    code, _, err = run("info", out)
+    assert code == 1
+    assert "is a store, not a recording" in err
+    code, _, err = run("bench", out)
+    assert code == 1
+    assert "bench times what is on a disk" in err
+    code, _, err = run("repair", out)
+    assert code == 1
+    assert "only stores on a disk are repaired" in err
+    assert run("subset", f"{s3}/a.zarr", out, "--split", "test")[0] == 0
+    assert run("subset", f"{s3}/b.zarr", out, "--split", "train")[0] == 0
+    code, told, err = run("merge", f"{s3}/m.zarr", f"{s3}/a.zarr", f"{s3}/b.zarr", "--json")
+    assert code == 0, err
+    assert json.loads(told)["samples"] == {"test": 3, "train": 9}
+    assert run("verify", "--deep", f"{s3}/m.zarr")[0] == 0
+    for command in (["evaluate", "run"], ["train"], ["finalize"], ["inspect"], ["view"]):
+        code, _, err = run(*command, f"{s3}/nothing.zarr")
+        assert "s3:/bucket" not in err
+        assert code in (1, 2)
+    assert [p.name for p in tmp_path.iterdir()] == ["x.png"]

@@ -10,8 +10,9 @@ import pytest
 from making import eventkit, flip, link_tree, make_events, make_gestures, put, tree_hash
 
 import eventkit as ek
-from eventkit.convert import convert
-from eventkit.convert.repair import repair
+from eventkit.conversion import convert
+from eventkit.conversion import repair as repairing
+from eventkit.conversion.repair import repair
 from eventkit.errors import FetchError, StoreDamaged, StoreError, StoreLocked, UnknownName
 from eventkit.store.building import Building
 from eventkit.store.verify import verify
@@ -231,3 +232,60 @@ def test_folder_that_cannot_be_written_is_one_sentence(store, raw):
             repair(store, root=raw)
     finally:
         store.parent.chmod(0o755)
+
+
+# Others at the same time, and places that cannot be written.
+
+
+def test_a_reader_of_a_store_that_is_repaired_gets_right_data_or_an_error(store, made, raw):
+    """Whatever is there when it reads: before, between any two files put in place, and after."""
+    truth = [ek.open(made)[split].labels.tolist() for split in ("train", "test")]
+    flip(shards(store)[0])
+    flip(shards(store)[-1])
+    flip(store / "train/labels/c.0")
+    seen = []
+
+    def look(self, source, name):
+        move(self, source, name)
+        try:
+            opened = ek.open(store)
+            seen.append([opened[split].labels.tolist() for split in ("train", "test")])
+        except StoreDamaged:
+            seen.append(None)
+        verify(store)  # and it ends
+
+    move = repairing._Mender.move
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(repairing._Mender, "move", look)
+        repair(store, root=raw, workers=1)
+    assert seen[-1] == truth
+    assert all(found in (None, truth) for found in seen)
+    assert tree_hash(store) == tree_hash(made)
+
+
+def test_a_second_repair_is_refused_and_a_third_finds_it_whole(store, made, raw):
+    flip(shards(store)[0])
+
+    def second(self, source, name):
+        with pytest.raises(StoreLocked):
+            repair(store, root=raw)
+        move(self, source, name)
+
+    move = repairing._Mender.move
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(repairing._Mender, "move", second)
+        assert repair(store, root=raw, workers=1)["repaired"]
+    assert repair(store, root=raw)["repaired"] == []
+    assert tree_hash(store) == tree_hash(made)
+
+
+def test_a_store_that_is_read_only_is_read_and_verified(store, made):
+    for path in [store, *store.rglob("*")]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    try:
+        assert verify(store, deep=True) == []
+        assert [len(part) for part in ek.open(store).values()] == [4, 2]
+        assert tree_hash(store) == tree_hash(made)
+    finally:
+        for path in [store, *store.rglob("*")]:
+            path.chmod(0o755 if path.is_dir() else 0o644)

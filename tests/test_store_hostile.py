@@ -12,9 +12,9 @@ import pytest
 from making import ROOT, link_tree, make_gestures, put
 
 import eventkit as ek
-from eventkit.convert import convert
+from eventkit.conversion import convert
 from eventkit.errors import StoreDamaged, StoreError
-from eventkit.store import metadata
+from eventkit.store import Store, metadata
 from eventkit.store.shard import CODECS, Shard, crc32, crc32c, decode, pack
 from eventkit.store.verify import verify
 
@@ -35,7 +35,7 @@ def store(made, tmp_path):
 
 def reseal(path, change):
     """Change the root's attributes and documents, and give it the digest that belongs to them."""
-    opened = ek.open(path)
+    opened = Store(path, check=False)
     attributes, nodes = copying.deepcopy((opened.attributes, opened.nodes))
     change(attributes, nodes)
     put(path / "zarr.json", metadata.root(attributes, nodes))
@@ -46,7 +46,7 @@ def replace_column(path, name, values):
     data = metadata.SMALL_ARRAY.encode(np.ascontiguousarray(values))
     put(path / name / "c.0", data)
     reseal(path, lambda a, n: a["files"].update({f"{name}/c.0": [len(data), crc32(data)]}))
-    attributes = copying.deepcopy(ek.open(path).attributes)
+    attributes = copying.deepcopy(Store(path, check=False).attributes)
     twin = metadata.copy_of(attributes)
     node = metadata.array(twin.shape, twin.dtype, ("byte",), chunk=twin.shape)
     files = {"zarr.json": metadata.dumps(node), "c.0": metadata.SMALL_ARRAY.encode(twin)}
@@ -107,6 +107,26 @@ HOSTILE = {
     "another kind": lambda a, n: a.update(kind="pickle"),
     "schema of text": lambda a, n: a.update(schema="1"),
     "no classes": lambda a, n: a.update(classes=None),
+    "no title": lambda a, n: a.pop("title"),
+    "no licence": lambda a, n: a.pop("license"),
+    "no command": lambda a, n: a.pop("command"),
+    "no versions": lambda a, n: a.pop("versions"),
+    "warnings is a number": lambda a, n: a.update(warnings=7),
+    "parents without names": lambda a, n: a.update(parents=[{}]),
+    "plan without codec": lambda a, n: a["plan"].pop("codec"),
+    "codec of another key": lambda a, n: a["plan"]["codec"].update(threads=4),
+    "codec of no compressor": lambda a, n: a["plan"]["codec"].update(cname="pickle"),
+    "plan without transforms": lambda a, n: a["plan"].pop("transforms"),
+    "transform without a name": lambda a, n: a["plan"].update(transforms=[{}]),
+    "plan without sources": lambda a, n: a["plan"].pop("sources"),
+    "split without sha256": lambda a, n: a["splits"]["train"].pop("sha256"),
+    "split called sources": lambda a, n: a["splits"].update(sources={"samples": 1, "sha256": ""}),
+    "no ledger": lambda a, n: n.pop("train/ledger/read"),
+    "no names of sources": lambda a, n: n.pop("sources/names"),
+    "no lists of checksums": lambda a, n: [n.pop(k) for k in [*n] if k.endswith("shard_crc")],
+    "document without attributes": lambda a, n: n["train/labels"].pop("attributes"),
+    "names that are numbers": lambda a, n: n["train/lighting"]["attributes"].update(names=[1]),
+    "axes in a table": lambda a, n: n["train/labels"].update(dimension_names={"x": 1}),
     "huge sensor": lambda a, n: a.update(size=[2**62, 2**62]),
 }
 

@@ -15,7 +15,7 @@ import pytest
 from making import ROOT, eventkit, tree_hash
 
 import eventkit as ek
-from eventkit.convert import convert
+from eventkit.conversion import convert
 from eventkit.errors import StoreDamaged, StoreError
 from eventkit.store.verify import verify
 

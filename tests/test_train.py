@@ -6,6 +6,9 @@ import pickle
 
 import numpy as np
 import pytest
+
+pytest.importorskip("torch")
+
 import torch
 from directions import SMALL, Directions
 from making import ROOT
@@ -222,9 +225,9 @@ def test_a_plan_covers_every_sample_once_over_all_processes():
 
 def test_batches_are_padded_frames_lengths_and_labels():
     part = Part(Directions(20), np.arange(3, 20))
-    labels = [label for _, _, batch in part.batches(4) for label in batch]
+    labels = [label for _, batch, _ in part.batches(4) for label in batch]
     assert labels == [i % 4 for i in range(3, 20)]
-    frames, lengths, _ = next(iter(part.batches(4)))
+    frames, _, lengths = next(iter(part.batches(4)))
     assert frames.shape == (4, 8, 2, 12, 12)
     assert lengths.tolist() == [8] * 4
 

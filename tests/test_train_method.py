@@ -1,6 +1,9 @@
 """Ways of gradients through time: equalities with plain backpropagation, memory, traces."""
 
 import pytest
+
+pytest.importorskip("torch")
+
 import torch
 from torch import nn
 

@@ -1,6 +1,9 @@
 """mixup and cutmix: what is mixed, how often, and until when."""
 
 import pytest
+
+pytest.importorskip("torch")
+
 import torch
 from directions import Directions
 

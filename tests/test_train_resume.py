@@ -8,6 +8,9 @@ import sys
 
 import numpy as np
 import pytest
+
+pytest.importorskip("torch")
+
 import torch
 from directions import SMALL, Directions
 from making import ROOT
@@ -133,6 +136,32 @@ def test_wrong_resumes_are_told(splits, tmp_path):
     (tmp_path / "run" / "run.toml").write_text("model = ")
     with pytest.raises(OptionError, match="is no TOML"):
         resume(tmp_path / "run", data=splits)
+
+
+def test_a_resume_elsewhere_keeps_the_precision_and_says_what_differs(splits, tmp_path):
+    def interrupt(event):
+        if event["event"] == "step":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(splits, out=tmp_path / "run", progress=interrupt, **{**OPTIONS, "epochs": 1})
+    path, told = tmp_path / "run" / "config.json", []
+    began = json.loads(path.read_text())
+    began["precision"] = {"bfloat16": "float32", "float32": "bfloat16"}[began["precision"]]
+    path.write_text(json.dumps(began))
+
+    def stop(event):
+        told.append(event)
+        interrupt(event)
+
+    with pytest.raises(KeyboardInterrupt):
+        resume(tmp_path / "run", data=splits, progress=stop)
+    assert json.loads(path.read_text())["precision"] == began["precision"]
+    assert not [event for event in told if "began with" in event.get("text", "")]
+    path.write_text(json.dumps({**began, "threads": 99, "versions": {"torch": "1.0"}}))
+    resume(tmp_path / "run", data=splits, progress=told.append)
+    (text,) = [event["text"] for event in told if "began with" in event.get("text", "")]
+    assert f"torch 1.0, found {torch.__version__}, threads 99, found" in text
 
 
 WORLD = """

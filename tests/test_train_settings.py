@@ -1,14 +1,25 @@
 """Settings come from the recipe, a TOML and options, in this order; schedules and groups."""
 
+import re
+import typing
 from dataclasses import fields
 
 import pytest
+
+pytest.importorskip("torch")
+
 import torch
 from torch import nn
 
 from eventkit.errors import OptionError, UnknownName
-from eventkit.snn import PLIF
+from eventkit.runs import read_json
+from eventkit.snn import PLIF, SURROGATES
+from eventkit.snn.surrogate import parse as surrogate
 from eventkit.train.average import Average
+from eventkit.train.losses import LOSSES, loss
+from eventkit.train.machine import multiplies_bf16
+from eventkit.train.method import METHODS, method
+from eventkit.train.run import Run
 from eventkit.train.schedule import Now, groups, optimizer, schedule
 from eventkit.train.settings import Settings, settle, to_toml
 
@@ -29,6 +40,15 @@ def test_a_run_toml_gives_the_same_settings_again(tmp_path):
     made = settle({"epochs": 3, "augment": ["flip", "nda:m=1,n=2"], "teacher": 'a "b"', "ema": 0.9})
     (tmp_path / "run.toml").write_text(to_toml(made))
     assert settle({}, tmp_path / "run.toml") == made
+
+
+def test_a_name_that_is_no_text_is_written_to_a_run_and_read_again(tmp_path):
+    """Of bytes that are not UTF-8, or not of the language that the terminal is set to."""
+    made = settle({"teacher": "run-\udcff"})
+    Run(tmp_path / "run", {"store": "data-\udcff.zarr"}).create(to_toml(made))
+    assert b"run-\xff" in (tmp_path / "run/run.toml").read_bytes()
+    assert settle({}, tmp_path / "run/run.toml") == made
+    assert read_json(tmp_path / "run/config.json")["store"] == "data-\udcff.zarr"
 
 
 @pytest.mark.parametrize(
@@ -118,3 +138,51 @@ def test_a_moving_average_follows_and_gives_back_what_was():
     with average.applied(net):
         assert float(net.weight.detach()) == pytest.approx(9 / 11)
     assert float(net.weight.detach()) == 1
+
+
+def test_auto_precision_asks_the_device_that_trains(monkeypatch):
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: False, raising=False)
+    for capability, able in (((9, 0), True), ((8, 0), True), ((7, 5), False)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, c=capability: c)
+        assert multiplies_bf16(torch.device("cuda", 0)) == able
+    assert not multiplies_bf16(torch.device("cpu"))
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
+    assert multiplies_bf16(torch.device("cpu"))
+    assert not multiplies_bf16(torch.device("meta"))
+
+
+@pytest.mark.parametrize(
+    ("parse", "spec", "message"),
+    [
+        (method, "ottt:decay=2", "ottt: decay is 2, expected from 0 to 1"),
+        (method, "ottt:decay=-0.1", "ottt: decay is -0.1, expected from 0 to 1"),
+        (method, "ottt:decay=nan", "ottt: decay is 'nan', expected a number"),
+        (method, "tbptt:window=0", "tbptt: window is 0, expected at least 1"),
+        (method, "checkpoint:chunks=0", "checkpoint: chunks is 0, expected at least 1"),
+        (method, "sltt:steps=-1", "sltt: steps is -1, expected at least 0"),
+        (loss, "kernel:tau=0", "kernel: tau is 0, expected at least 1"),
+        (loss, "kernel:tau=inf", "kernel: tau is inf, expected at least 1"),
+        (loss, "kernel:desired=-1", "kernel: desired is -1, expected at least 0"),
+        (loss, "count:undesired=-1", "count: undesired is -1, expected at least 0"),
+        (loss, "count_plus:desired=nan", "count_plus: desired is 'nan', expected a number"),
+        (loss, "timing:desired=-1", "timing: desired is -1, expected at least 0"),
+        (loss, "tet:weight=1.5", "tet: weight is 1.5, expected from 0 to 1"),
+        (loss, "ttfs:silent=1", "ttfs: silent is 1, expected at most 0"),
+        (surrogate, "atan:alpha=0", "atan: alpha is 0, expected above 0"),
+        (surrogate, "boxcar:width=-1", "boxcar: width is -1, expected above 0"),
+    ],
+)
+def test_options_outside_of_their_range_are_told(parse, spec, message):
+    with pytest.raises(OptionError, match=re.escape(message)):
+        parse(spec)
+
+
+def test_every_number_that_is_an_option_here_has_a_range():
+    bare = []
+    for table in (LOSSES, METHODS, SURROGATES):
+        for name, function in table.items():
+            for key, kind in typing.get_type_hints(function, include_extras=True).items():
+                if key not in ("return", "votes", "target", "lengths") and kind in (int, float):
+                    bare.append(f"{name}:{key}")
+    assert not bare

@@ -6,6 +6,9 @@ import subprocess
 import sys
 
 import pytest
+
+pytest.importorskip("torch")
+
 import torch
 from directions import SMALL, Directions
 from making import ROOT, make_gestures

@@ -1,5 +1,7 @@
 """The laws that hold for every transform, and what each of them does."""
 
+import functools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,12 +9,25 @@ from hypothesis import strategies as st
 from making import make_events
 
 import eventkit as ek
-from eventkit import Events, OptionError
+from eventkit import EventkitError, Events, OptionError
 from eventkit.events import chunks
 from eventkit.transforms import TRANSFORMS, begin, parse
 from eventkit.transforms.geometry import PixelMap, crop
 
-NEEDS = {"mask": "mask:x=4,width=20", "resize": "resize:width=20"}
+LENS = "undistort:fx=20,fy=21,cx=16.5,cy=17,k1=-0.2,k2=0.03,p1=0.001,p2=-0.002"
+NEEDS = {
+    "mask": "mask:x=4,width=20",
+    "resize": "resize:width=20",
+    "rectify": "rectify:file=map.npy",
+    "drop_pixels": "drop_pixels:file=hot.txt",
+    "undistort": LENS,
+}
+FIXED_SIZE = (
+    "crop",
+    "centre_crop",
+    "rectify",
+    "undistort",
+)  # which are for a sensor of 34x34 below
 # Every transform with its defaults, and with options that drop some events.
 SPECS = [
     *(NEEDS.get(name, name) for name in TRANSFORMS),
@@ -45,6 +60,20 @@ SPECS = [
     "stcf:duration=5ms,support=3",
     "stcf:duration=20ms,support=1,polarity=same",
 ]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A folder with the files that some of the specs name."""
+    folder = tmp_path_factory.mktemp("calibration")
+    np.save(folder / "map.npy", np.random.default_rng(0).uniform(-2, 36, (34, 34, 2)))
+    (folder / "hot.txt").write_text("# x y\n3 4\n5,6  # hot\n\n0 0\n99 99\n")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _beside_the_files(files, monkeypatch):
+    monkeypatch.chdir(files)
 
 
 # Laws
@@ -361,7 +390,41 @@ def each(change):
     return twin
 
 
+def _rectify(x, y, w, h, file):
+    return tuple(int(np.floor(value + 0.5)) for value in np.load(file)[y, x]), (w, h)
+
+
+def _undistort(x, y, w, h, fx, fy, cx, cy, **k):
+    """The pixel that the lens would have put where the event is, found by Newton's method."""
+    wanted = np.array([(x - cx) / fx, (y - cy) / fy])
+
+    def lens(q):
+        u, v = q
+        r = u * u + v * v
+        radial = 1 + k["k1"] * r + k["k2"] * r**2 + k["k3"] * r**3
+        return np.array(
+            [
+                u * radial + 2 * k["p1"] * u * v + k["p2"] * (r + 2 * u * u),
+                v * radial + k["p1"] * (r + 2 * v * v) + 2 * k["p2"] * u * v,
+            ]
+        )
+
+    q = wanted.copy()
+    for _ in range(50):
+        step = np.array([lens(q + e) - lens(q - e) for e in np.eye(2) * 1e-6]).T / 2e-6
+        q = q - np.linalg.solve(step, lens(q) - wanted)
+    place = np.floor(q * [fx, fy] + [cx, cy] + 0.5)
+    return tuple(int(value) for value in place), (w, h)
+
+
+def _drop_pixels(events, size, file):
+    return [(x, y) not in {(3, 4), (5, 6), (0, 0)} for _, x, y, _ in events]
+
+
 TWINS = {
+    "drop_pixels": selecting(_drop_pixels),
+    "rectify": geometric(_rectify),
+    "undistort": geometric(functools.cache(_undistort)),
     "align_time": each(lambda t, x, y, p, first, t0: (t - first + t0, x, y, p)),
     "background_activity": selecting(lambda rows, size, duration: _near(rows, size, duration, 1)),
     "centre_crop": geometric(_centre),
@@ -400,7 +463,7 @@ TWINS = {
 def test_transform_is_its_definition(spec, size, step):
     name, options = parse(spec)
     events = make_events(600, size, seed=3, step=step)
-    if name in ("crop", "centre_crop") and size != (34, 34):
+    if name in FIXED_SIZE and size != (34, 34):
         return
     expected, new_size = TWINS[name](events, **options)
     out = ek.transform(events, spec)
@@ -481,7 +544,7 @@ def test_turning_and_mirroring_twice_change_nothing(recording):
         ("centre_crop:width=35", "35x34 does not fit into the sensor of 34x34"),
         ("crop_count:start=5,stop=5", "expected 0 <= start < stop"),
         ("scale_time:factor=0", "factor is 0.0"),
-        ("scale_time:factor=nan", "factor is nan"),
+        ("scale_time:factor=nan", "factor is .nan., expected a number"),
         ("limit_rate:rate=0", "rate is 0.0"),
         ("limit_rate:burst=0", "burst is 0"),
         ("decimate:n=0", "n is 0"),
@@ -503,7 +566,7 @@ def test_wrong_options_are_refused(spec, message, recording):
 @pytest.mark.parametrize("spec", SPECS)
 def test_events_outside_the_sensor_index_nothing(spec):
     events = Events(t=[0, 1, 2], x=[0, 4, 65535], y=[0, 3, 65535], p=[1, 0, 1], size=(4, 3))
-    if parse(spec)[0] in ("crop", "centre_crop"):
+    if parse(spec)[0] in FIXED_SIZE:
         return
     assert len(ek.transform(events, spec)) <= 3
 
@@ -513,3 +576,63 @@ def test_far_times_hold_in_every_filter():
     for name in ("background_activity", "stcf", "knoise", "flicker", "hot_pixels", "refractory"):
         kept = len(ek.transform(events, name))
         assert kept == (3 if name in ("flicker", "hot_pixels", "refractory") else 0)
+
+
+def test_undistort_of_a_lens_without_distortion_changes_nothing(recording):
+    assert ek.transform(recording, "undistort:fx=30,fy=30,cx=17,cy=17") == recording
+
+
+def test_rectify_reads_the_maps_of_dsec(tmp_path, recording):
+    import h5py
+
+    with h5py.File(tmp_path / "rectify_map.h5", "w") as file:
+        file["rectify_map"] = np.load("map.npy").astype(np.float32)
+    np.savez(tmp_path / "map.npz", places=np.load("map.npy"))
+    for name in ("rectify_map.h5", "map.npz"):
+        out = ek.transform(recording, "rectify", file=str(tmp_path / name))
+        assert len(out) == len(ek.transform(recording, NEEDS["rectify"]))
+
+
+def test_a_mask_of_pixels_drops_them(tmp_path, recording):
+    mask = np.random.default_rng(1).random((34, 34)) < 0.5
+    np.save(tmp_path / "mask.npy", mask)
+    out = ek.transform(recording, "drop_pixels", file=str(tmp_path / "mask.npy"))
+    assert out == recording[~mask[recording.y, recording.x]]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.txt", b"3 x", "a.txt: line 1: '3 x', expected 'x y'"),
+        ("a.npy", b"not", "cannot be read as a NumPy array"),
+        ("a.npy", np.zeros((2, 2)), "expected bool"),
+        ("a.npy", np.zeros((2, 2), bool), r"the mask is \(H, W\) = \(2, 2\)"),
+    ],
+)
+def test_wrong_files_of_pixels_are_refused(tmp_path, name, content, message, recording):
+    path = tmp_path / name
+    path.write_bytes(content) if isinstance(content, bytes) else np.save(path, content)
+    with pytest.raises(EventkitError, match=message):
+        ek.transform(recording, "drop_pixels", file=str(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.h5", b"not", "cannot be read as HDF5"),
+        ("a.npy", np.zeros((2, 2, 2)), "the map is for a sensor of 2x2"),
+        ("a.npy", np.zeros((2, 2)), "expected numbers"),
+    ],
+)
+def test_wrong_maps_are_refused(tmp_path, name, content, message, recording):
+    path = tmp_path / name
+    path.write_bytes(content) if isinstance(content, bytes) else np.save(path, content)
+    with pytest.raises(EventkitError, match=message):
+        ek.transform(recording, "rectify", file=str(path))
+
+
+def test_missing_files_and_lenses_without_length_are_refused(recording):
+    with pytest.raises(FileNotFoundError):
+        ek.transform(recording, "drop_pixels:file=/nowhere.txt")
+    with pytest.raises(OptionError, match="expected focal lengths above 0"):
+        ek.transform(recording, "undistort:fx=0,fy=1,cx=1,cy=1")

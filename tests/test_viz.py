@@ -164,6 +164,6 @@ def test_wrong_options_are_named(tmp_path):
 
 def test_failed_write_leaves_nothing_behind(tmp_path):
     (tmp_path / "a.png").mkdir()
-    with pytest.raises(OSError, match=r"a\.png"):
+    with pytest.raises(OptionError, match=r"a\.png is a folder"):
         viz.sheet(blank(), tmp_path / "a.png")
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]

@@ -5,6 +5,8 @@ survey.py     what is counted in that pass
 facts.py      from counts to numbers
 findings.py   from numbers to sentences
 mend.py       the sound copy
+foreign.py    events that no camera made
+losses.py     what a copy does not have
 ahead.py      all kernels compiled ahead of use
 """
 

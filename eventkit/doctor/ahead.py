@@ -56,11 +56,11 @@ def _augment(events: Events) -> list[str]:
         with contextlib.suppress(OptionError):
             step = augment.Augment([name])
             for sample in range(16):
-                rng = step.rng(0, sample)
+                draw = step.draw(0, sample)
                 if entry.on == "events":
-                    step.events(events, rng)
+                    step.events(events, draw)
                 else:
-                    step.frames(representations.represent(events, "frames:n=4"), rng)
+                    step.frames(representations.represent(events, "frames:n=4"), draw)
             done.append(name)
     return done
 
@@ -82,7 +82,7 @@ def _formats(events: Events, folder: Path) -> list[str]:
 
 def _convert(events: Events, folder: Path) -> None:
     """Stores of two recordings, of frames and of events."""
-    from eventkit.convert import convert
+    from eventkit.conversion import convert
     from eventkit.store import Store
 
     for label in ("a", "b"):

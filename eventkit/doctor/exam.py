@@ -4,9 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from eventkit import formats
 from eventkit.doctor.facts import facts
 from eventkit.doctor.findings import LEVELS, findings
+from eventkit.doctor.foreign import foreign
 from eventkit.doctor.survey import Survey
 from eventkit.errors import FormatError
 from eventkit.events import Columns
@@ -23,10 +26,11 @@ def examine(
     """What a recording holds and what is wrong with it, in bounded memory.
 
     Damage never stops it: a file that a strict reader refuses is read again, tolerantly. Keys:
-    path, format, bytes, the numbers of `facts.facts`, counts (what the reader left out), notes
-    (what it had to say), damage (None, or the offset and reason of the first), findings (name,
-    level, found, advice) and level, the gravest of theirs: ok, note, warning or damage. `progress`
-    is called with the number of events so far; other options are those of the format.
+    path, format, reveals (what damage the format shows: see `formats.Format`), bytes, the numbers
+    of `facts.facts`, counts (what the reader left out), notes (what it had to say), damage (None,
+    or the offset and reason of the first), findings (name, level, found, advice) and level, the
+    gravest of theirs: ok, note, warning or damage. `progress` is called with the number of events
+    so far; other options are those of the format.
 
     Raises FormatError when not even a tolerant reader can make anything of the file.
     """
@@ -38,10 +42,12 @@ def examine(
     except FormatError as error:
         damage = {"offset": error.offset, "reason": error.reason}
         survey, report = _pass(path, False, progress, options)
+    fmt = formats.format_of(path, format)
     told = {
         "path": str(path),
-        "format": format or formats.guess(path).name,
-        "bytes": path.stat().st_size,
+        "format": fmt.name,
+        "reveals": fmt.reveals,
+        "bytes": formats.size_on_disk(path),
         **facts(survey),
         "counts": dict(report.counts),
         "notes": list(report.notes),
@@ -59,6 +65,9 @@ def _pass(
     survey, report, done = Survey(), Report(checksum=False), 0
     for events in formats.stream(path, strict=strict, report=report, **options):
         survey.add(events)
+        found, noise = foreign(events)
+        survey.foreign += int(np.count_nonzero(found))
+        survey.noise += noise
         done += len(events)
         if progress is not None:
             progress(done)

@@ -25,6 +25,8 @@ def facts(survey: Survey) -> dict[str, Any]:
         "off": events - survey.on,
         "x_max": survey.x_max if events else None,
         "y_max": survey.y_max if events else None,
+        "foreign": survey.foreign,
+        "noise": survey.noise,
         "out_of_bounds": survey.get("seen", "outside"),
         "duplicates": survey.get("seen", "duplicates"),
         "rates": pace(survey),

@@ -7,6 +7,12 @@ from typing import Any
 from eventkit.doctor.survey import SECOND
 
 LEVELS = ("ok", "note", "warning", "damage")
+SOUND = {
+    "bytes": "every byte is as the format wants it",
+    "blocks": "no part is missing; the format has no checksums, so changed bytes cannot be found",
+    "nothing": "nothing contradicts the format, which has no checksums: neither changed bytes nor "
+    "missing ones can be found for sure",
+}
 SILENCE = 100_000  # µs: a shorter gap is never remarked
 LOPSIDED = 4  # times as many events of one polarity as of the other
 
@@ -29,7 +35,7 @@ def findings(facts: dict[str, Any]) -> list[dict[str, str]]:
 def _damage(facts: dict[str, Any]) -> Iterator[Finding]:
     damage = facts["damage"]
     if damage is None:
-        yield Finding("damage", "ok", "every byte is as the format wants it")
+        yield Finding("damage", "ok", SOUND[facts.get("reveals", "nothing")])
         return
     where = "" if damage["offset"] is None else f"at byte {damage['offset']:,}: "
     yield Finding(
@@ -39,6 +45,18 @@ def _damage(facts: dict[str, Any]) -> Iterator[Finding]:
         "fetch the file again if there is a sound one; else --repair OUT keeps what is sound, "
         "and --tolerant makes other commands read it; --from SPEC if it is of another format",
     )
+
+
+def _foreign(facts: dict[str, Any]) -> Iterator[Finding]:
+    foreign, leaps = facts["foreign"], facts["noise"]
+    if foreign or leaps:
+        yield Finding(
+            "foreign bytes",
+            "damage",
+            f"{foreign:,} of {facts['events']:,} events are none of a camera: dozens in a row are "
+            f"equal, or far from the times around; time leaps to and fro {leaps:,} times",
+            "bytes were replaced by zeros or noise; --repair OUT drops these events",
+        )
 
 
 def _notes(facts: dict[str, Any]) -> Iterator[Finding]:
@@ -227,6 +245,6 @@ def _flicker(facts: dict[str, Any]) -> Iterator[Finding]:
 
 
 CHECKS = (
-    *(_events, _damage, _notes, _order, _gaps, _clock, _bounds),
+    *(_events, _damage, _foreign, _notes, _order, _gaps, _clock, _bounds),
     *(_duplicates, _polarity, _hot, _area, _flicker),
 )

@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from eventkit import formats
+from eventkit._write import check_target
 from eventkit.doctor.exam import examine
+from eventkit.doctor.foreign import foreign
+from eventkit.doctor.losses import losses
 from eventkit.doctor.survey import FAR
 from eventkit.errors import OptionError
 from eventkit.events import Events, chunks
 from eventkit.formats import CHUNK, FORMATS, Report
-from eventkit.registry import bind
 
+NOISE = "noise may have made the clock wrap: later times may be wrong, so the copy is not clean"
 WAITING = 1 << 25  # events that may wait to be sorted: about 1.2 GB while they are
 
 
@@ -34,42 +37,48 @@ def repair(
     the format that `to` names, with the options `writing`, or that its suffix tells, or in that of
     the recording; the other options are those of the reader. Keys: path, out, format, read,
     dropped (events by reason), written, sorted (how many steps back there were), counts (what the
-    reader left out), before and after: what `examine` says of both files, and clean: whether the
-    copy has just these events, in order.
+    reader left out), beside (what else the recording holds, which the copy has not, by name),
+    notes (sentences on that), before and after: what `examine` says of both files, and clean:
+    whether the copy has just these events, in order, and no noise may have moved their times.
 
     Raises OptionError if `out` exists (unless `overwrite`) or is the recording itself, if the
     format cannot be written, or cannot hold the events, or if too many would have to wait.
     """
     path, out = Path(path), Path(out)
-    refuse(path, out, overwrite)
+    check_target(out, overwrite, path)
     report = Report()
     parts = formats.stream(path, strict=False, format=format, report=report, **options)
-    name = to or _suited(path, out, format or formats.guess(path).name)
-    write = FORMATS[name].write
-    if write is None:
+    name = to or _suited(path, out, formats.format_of(path, format).name)
+    if FORMATS[name].write is None:
         raise OptionError(
             f"{name} can be read but not written; name a format for the copy: --format NAME"
         )
-    bind(write, writing or {}, name)
+    formats.writer(name, writing or {})
     before = examine(path, format=format, **options)
     ledger: Counter[str] = Counter()
     inside = _inside(parts, ledger, progress)
     late_by = before["order"]["late_by"]
     formats.write(out, _sorted(inside, late_by) if late_by else inside, name, **(writing or {}))
     after = examine(out, format=name, **_sized(name, before["size"]))
-    sound = not (after["damage"] or after["order"]["backward_steps"] or after["out_of_bounds"])
+    beside, notes = losses(path, out, name, before["size"], {"format": format, **options})
+    if before["noise"]:
+        notes.append(NOISE)
+    faults = after["damage"], after["foreign"], after["order"]["backward_steps"]
+    sound = not (any(faults) or after["out_of_bounds"])
     return {
         "path": str(path),
         "out": str(out),
         "format": name,
         "read": ledger["read"],
-        "dropped": {"out of bounds": ledger["read"] - ledger["inside"]},
+        "dropped": {"out of bounds": ledger["outside"], "foreign": ledger["foreign"]},
         "written": ledger["inside"],
         "sorted": before["order"]["backward_steps"],
         "counts": dict(report.counts),
+        "beside": beside,
+        "notes": notes,
         "before": before,
         "after": after,
-        "clean": sound and after["events"] == ledger["inside"],
+        "clean": sound and after["events"] == ledger["inside"] and not before["noise"],
     }
 
 
@@ -82,16 +91,6 @@ def _suited(path: Path, out: Path, name: str) -> str:
     return known[0] if known and name not in known else name
 
 
-def refuse(path: Path, out: Path, overwrite: bool) -> None:
-    """OptionError if `out` is not to be written: it exists, or is the recording itself."""
-    if out.exists() and path.exists() and out.samefile(path):
-        raise OptionError(f"{out} is the recording itself; write to another file")
-    if out.is_dir():
-        raise OptionError(f"{out} is a folder; expected the name of a file")
-    if out.exists() and not overwrite:
-        raise OptionError(f"{out} exists; --overwrite replaces it")
-
-
 def _sized(name: str, size: tuple[int, int]) -> dict[str, Any]:
     """What tells the reader of a format the sensor's size, which may not be in the file."""
     takes_size = "size" in inspect.signature(FORMATS[name].stream).parameters
@@ -101,10 +100,15 @@ def _sized(name: str, size: tuple[int, int]) -> dict[str, Any]:
 def _inside(
     parts: Iterable[Events], ledger: Counter[str], progress: Callable[[int], None] | None
 ) -> Iterator[Events]:
-    """The events on the sensor; the ledger counts all and those."""
+    """The events on the sensor that a camera made; the ledger counts all and those."""
     for events in parts:
         ledger["read"] += len(events)
-        if events.out_of_bounds:
+        strange, _ = foreign(events)
+        if strange.any():
+            ledger["foreign"] += int(strange.sum())
+            events = events[~strange]
+        if outside := events.out_of_bounds:
+            ledger["outside"] += outside
             width, height = events.size
             events = events[(events.x < width) & (events.y < height)]
         ledger["inside"] += len(events)

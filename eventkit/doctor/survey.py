@@ -43,6 +43,8 @@ class Survey:
 
     size: tuple[int, int] = (0, 0)  # until the first chunk
     on: int = 0
+    foreign: int = 0  # events that no camera made
+    noise: int = 0  # leaps of time to and fro
     t0: int = 0
     t1: int = 0
     x_max: int = -1

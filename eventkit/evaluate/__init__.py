@@ -15,7 +15,7 @@ from torch import nn
 from eventkit.snn import Neuron
 
 from .activity import SYNAPSES, Activity
-from .score import Batch, Score, mean_vote, score, votes
+from .score import Batch, Score, mean_vote, score, unpack, votes
 
 __all__ = ["Activity", "Score", "evaluate", "mean_vote", "score", "votes"]
 
@@ -24,26 +24,31 @@ ENERGY = (
     "45 nm, float32 (Horowitz, ISSCC 2014): 4.6 pJ a MAC, 0.9 pJ an AC; dense MACs of layers with "
     "analog input and effective ACs of layers with spikes; no memory, no neurons, no idle power"
 )
+Whole = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # what `unpack` gives
 RUNS = 10  # samples of which the latency is the median
 
 
 def evaluate(
-    net: nn.Module, batches: Iterable[Batch], *, classes: list[str], bf16: bool = False
-) -> dict[str, Any]:
+    net: nn.Module, batches: Iterable[Batch], *, classes: list[str], bf16: bool = False,
+    time_first: bool = False,
+) -> dict[str, Any]:  # fmt: skip
     """Score, NeuroBench's metrics, energy and latency of `net` on batches; plain JSON.
 
-    `batches` give frames (N, T, C, H, W), lengths and labels. `anytime` is the accuracy of the
-    mean vote of the first 1, 2, ... T steps; it says what an earlier answer would be worth only
-    where `causal` is true. `latency_ms` is the median time for one sample by itself on this
-    machine, `decision_step` the mean number of steps after which the answer did not change.
+    `batches` are what `eventkit.loader.loader` or a DataLoader with `collate` gives: (frames,
+    labels), then lengths where samples differ in T; give `time_first` as to the dataset. `anytime`
+    is the accuracy of the mean vote of the first 1, 2, ... T steps; it says what an earlier answer
+    would be worth only where `causal` is true: where the votes of a step stay the same when later
+    frames are changed, which is tried. `latency_ms` is the median time for one sample by itself on
+    this machine, `decision_step` the mean number of steps after which the answer did not change.
     """
-    kept: list[Batch] = []
+    kept: list[Whole] = []
+    each = (unpack(batch, classes=len(classes), time_first=time_first) for batch in batches)
     with Activity(net) as seen:
-        found = score(net, _keeping(batches, kept), classes=len(classes), bf16=bf16)
+        found = score(net, _keeping(each, kept), classes=len(classes), bf16=bf16)
     return {
         **_neurobench(net, seen, found),
         "energy": _energy(seen),
-        "causal": all(m.causal for m in net.modules() if isinstance(m, Neuron)),
+        "causal": _is_causal(net, kept, bf16=bf16),
         "anytime": found.anytime,
         "decision_step": found.decided / max(1, found.samples),
         "latency_ms": _latency(net, kept, bf16=bf16),
@@ -58,9 +63,36 @@ def evaluate(
     }
 
 
-def _keeping(batches: Iterable[Batch], kept: list[Batch]) -> Iterable[Batch]:
+def _is_causal(net: nn.Module, kept: list[Whole], *, bf16: bool) -> bool:
+    """Whether votes depend on no later frame, as far as one sample shows.
+
+    Later frames must have no gradient from earlier votes (a surrogate has one even where no spike
+    changes), and other frames in their place must leave earlier votes as they are.
+    """
+    if not all(m.causal for m in net.modules() if isinstance(m, Neuron)):
+        return False
+    device = next((p.device for p in net.parameters()), torch.device("cpu"))
+    for frames, _, lengths in kept:
+        with torch.inference_mode(False), torch.enable_grad():
+            x = frames[:1, : int(lengths[0])].transpose(0, 1).to(device, torch.float32, copy=True)
+            noise = torch.rand(x.shape, generator=torch.Generator().manual_seed(0)).to(device)
+            other = noise * (2 * x.abs().max() + 1)
+            whole = votes(net, x.requires_grad_(), bf16=bf16)
+            for t in {1, len(x) // 2, len(x) - 1} - {0, len(x)}:
+                if whole.requires_grad:
+                    (slope,) = torch.autograd.grad(whole[:t].sum(), x, retain_graph=True)
+                    if float(slope[t:].abs().max()) > 1e-5 * float(slope[:t].abs().max()):
+                        return False
+                with torch.no_grad():
+                    changed = votes(net, torch.cat([x[:t], other[t:]]), bf16=bf16)
+                if not torch.allclose(changed[:t], whole[:t], rtol=1e-4, atol=1e-5):
+                    return False
+    return True
+
+
+def _keeping(batches: Iterable[Whole], kept: list[Whole]) -> Iterable[Whole]:
     for batch in batches:
-        if not kept:
+        if not kept and len(batch[1]):
             kept.append(batch)
         yield batch
 
@@ -106,10 +138,10 @@ def _energy(seen: Activity) -> dict[str, Any]:
     }
 
 
-def _latency(net: nn.Module, kept: list[Batch], *, bf16: bool) -> float | None:
+def _latency(net: nn.Module, kept: list[Whole], *, bf16: bool) -> float | None:
     if not kept:
         return None
-    frames, lengths, _ = kept[0]
+    frames, _, lengths = kept[0]
     frames = frames.to(next((p.device for p in net.parameters()), frames.device))
     times = []
     with torch.inference_mode():

@@ -84,7 +84,8 @@ def page(
         f"<style>{STYLE}</style><body>{''.join(parts)}</body></html>\n"
     )
     path = Path(path)
-    path.write_text(text, encoding="utf-8")
+    # Names of files may have bytes that are no text: they are written as they are.
+    path.write_text(text, encoding="utf-8", errors="surrogateescape")
     return path
 
 
@@ -124,8 +125,9 @@ def _confusion(plt: Any, counts: np.ndarray, classes: Sequence[str]) -> str:
     axes.imshow(np.sqrt(counts), cmap="Blues")
     axes.set(xlabel="answer", ylabel="true class")
     if len(classes) <= 30:
-        axes.set_xticks(range(len(classes)), classes, rotation=90)
-        axes.set_yticks(range(len(classes)), classes)
+        # A name is a name, also one with two $, which matplotlib would read as a formula.
+        axes.set_xticks(range(len(classes)), classes, rotation=90, parse_math=False)
+        axes.set_yticks(range(len(classes)), classes, parse_math=False)
         for (i, j), n in np.ndenumerate(counts):
             if n:
                 ink = "white" if n > counts.max() / 2 else "black"
@@ -167,7 +169,7 @@ def _pyplot() -> Any:
     try:
         import matplotlib
     except ImportError:
-        raise MissingExtra("pages need matplotlib: pip install 'eventkit[viz]'") from None
+        raise MissingExtra("pages need matplotlib", "viz") from None
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 

@@ -9,7 +9,40 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-Batch = tuple[Tensor, Tensor, Tensor]  # frames (N, T, C, H, W), lengths (N,), labels (N,)
+from eventkit.errors import OptionError
+
+Batch = tuple[Tensor, ...]  # what `loader` and `collate` give: see `unpack`
+
+
+def unpack(
+    batch: Batch, *, classes: int, time_first: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Frames (N, T, C, H, W), labels (N,) and lengths (N,) of a batch as `loader` gives it.
+
+    It is (frames, labels), with lengths as third where samples differ in their number of frames,
+    and with a mask, bool (N,), as last where repetitions fill it up: those are left out here. With
+    `time_first` its frames are (T, N, C, H, W). Raises OptionError for another batch.
+    """
+    frames, labels, *rest = batch
+    frames = frames.transpose(0, 1) if time_first else frames
+    mask = rest.pop() if rest and rest[-1].dtype == torch.bool else None
+    lengths = rest[0] if rest else torch.full((len(labels),), frames.shape[1])
+    if labels.shape != frames.shape[:1] or lengths.shape != labels.shape or len(rest) > 1:
+        raise OptionError(
+            f"a batch has parts of {', '.join(str(tuple(part.shape)) for part in batch)}; expected "
+            "frames (N, T, C, H, W), labels (N,) and perhaps lengths (N,), as loader gives them "
+            "(of a dataset with time_first=True, give time_first=True here too)"
+        )
+    odd = (labels < 0) | (labels >= classes)
+    if bool(odd.any()) or bool((lengths > frames.shape[1]).any()):
+        raise OptionError(
+            f"a batch has labels {labels.tolist()[:8]} and lengths {lengths.tolist()[:8]}, "
+            f"expected labels below {classes} and lengths up to {frames.shape[1]}: its parts are "
+            "(frames, labels, lengths)"
+        )
+    if mask is not None:
+        frames, labels, lengths = frames[mask], labels[mask], lengths[mask]
+    return frames, labels.long(), lengths
 
 
 def votes(net: nn.Module, frames: Tensor, *, bf16: bool = False) -> Tensor:
@@ -75,14 +108,20 @@ class Score:
         return rows
 
 
-def score(net: nn.Module, batches: Iterable[Batch], *, classes: int, bf16: bool = False) -> Score:
-    """The score of a net, in eval mode, on batches; the net is left in eval mode."""
+def score(
+    net: nn.Module, batches: Iterable[Batch], *, classes: int, bf16: bool = False,
+    time_first: bool = False,
+) -> Score:  # fmt: skip
+    """The score of a net, in eval mode, on batches as `unpack` takes; it is left in eval mode."""
     net.eval()
     device = next((p.device for p in net.parameters()), torch.device("cpu"))
     total = Score(torch.zeros(classes, classes, dtype=torch.int64))
     with torch.inference_mode():
-        for frames, lengths, labels in batches:
-            frames, lengths = frames.to(device), lengths.to(device)
+        for batch in batches:
+            frames, labels, lengths = unpack(batch, classes=classes, time_first=time_first)
+            if not len(labels):
+                continue
+            frames, labels, lengths = frames.to(device), labels.cpu(), lengths.to(device)
             said = votes(net, frames.transpose(0, 1), bf16=bf16)
             answers = mean_vote(said, lengths).cpu()
             chosen = answers.argmax(1)

@@ -4,7 +4,9 @@ Every target can express less than torch. `check` says so before anything is wri
 layer; `export` writes, reads back what it wrote, and compares.
 """
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from eventkit._write import check_target
 from eventkit.errors import OptionError
 from eventkit.registry import unknown
+from eventkit.store.building import sync_folder
 
 from . import graph, onnx, speck
 from .chain import Layer, chain
@@ -70,10 +74,11 @@ def export(
     if not path.parent.is_dir():
         raise OptionError(f"there is no folder {path.parent} to write {path.name} to")
     layers, _ = chain(net, in_shape)
-    facts = target.write(layers, path, steps)
     frames, wanted = _heard(net, (steps, 8, *in_shape))
-    with torch.no_grad():
-        found = target.run(path, frames)
+    with _in_place_of(path) as making:
+        facts = target.write(layers, making, steps)
+        with torch.no_grad():
+            found = target.run(making, frames)
     same = found.mean(0).argmax(1) == wanted.mean(0).argmax(1)
     return {
         "path": str(path),
@@ -84,6 +89,24 @@ def export(
         "heard": float((wanted != 0).any(0).any(1).float().mean()),
         **facts,
     }
+
+
+@contextmanager
+def _in_place_of(path: Path) -> Iterator[Path]:
+    """A path to write to; what is written there takes the name once it is whole and read back.
+
+    So neither a kill nor a full disk leaves half a file, or none where there was one.
+    """
+    check_target(path, overwrite=True)
+    making = path.with_name(f".{path.stem}.part{path.suffix}")  # tools go by the suffix
+    try:
+        yield making
+        with making.open("rb") as file:
+            os.fsync(file.fileno())
+        making.replace(path)
+    finally:
+        making.unlink(missing_ok=True)
+    sync_folder(path.parent)
 
 
 def _heard(net: nn.Module, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:

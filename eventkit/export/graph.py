@@ -27,7 +27,10 @@ def problems(layers: list[Layer]) -> list[str]:
         elif layer.kind == "pool" and layer.how["way"] == "cut":
             found.append(f"layer {layer.name} sums windows that the border cuts: {layer.in_shape}")
         elif layer.kind == "neuron" and layer.how["v_reset"] is None:
-            found.append(f"layer {layer.name} has a soft reset, which NIR lacks; use v_reset=0")
+            found.append(
+                f"layer {layer.name} has a soft reset, which NIR lacks; train "
+                "with a reset to a value, as --model 'csnn_tiny:neurons=[lif:v_reset=0]'"
+            )
         elif layer.kind == "conv" and layer.how["groups"] != 1:
             found.append(f"layer {layer.name} is a grouped convolution; few readers of NIR know it")
     return found
@@ -195,5 +198,5 @@ def _nir() -> Any:
     try:
         import nir
     except ImportError:
-        raise MissingExtra("NIR needs nir: pip install 'eventkit[export]'") from None
+        raise MissingExtra("NIR needs nir", "export") from None
     return nir

@@ -27,7 +27,7 @@ def write(layers: list[Layer], path: Path, steps: int) -> dict[str, Any]:
     try:
         import onnxscript  # noqa: F401 - what torch's exporter writes with
     except ImportError:
-        raise MissingExtra("ONNX needs onnxscript: pip install 'eventkit[export]'") from None
+        raise MissingExtra("ONNX needs onnxscript", "export") from None
     frames = torch.zeros(steps, 2, *layers[0].in_shape)
     program = torch.onnx.export(
         Plain(layers).eval(),
@@ -49,7 +49,7 @@ def run(path: Path, frames: Tensor) -> Tensor:
     try:
         import onnxruntime
     except ImportError:
-        raise MissingExtra("checking ONNX needs onnxruntime: pip install onnxruntime") from None
+        raise MissingExtra("checking ONNX needs onnxruntime", "export") from None
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     (votes,) = session.run(None, {"frames": np.ascontiguousarray(frames.numpy())})
     return torch.from_numpy(votes)

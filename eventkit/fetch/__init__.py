@@ -17,7 +17,7 @@ from typing import Any
 
 from eventkit import datasets, layouts
 from eventkit.datasets import Dataset, SourceFile
-from eventkit.errors import EventkitError, FetchError, FetchFailed
+from eventkit.errors import EventkitError, FetchError, FetchFailed, FetchLocked
 from eventkit.fetch.adopt import adopt
 from eventkit.fetch.download import PATIENT, Manners, Progress, check, download, locked, room
 from eventkit.fetch.place import Place
@@ -67,6 +67,9 @@ def fetch(
             manual.append(source)
             continue
         fetched += _one(source, place, local, keep, progress, manners, dataset)
+    for source in dataset.files:
+        if source not in missing:
+            _tidy(source, place, keep)
     if manual:
         raise FetchError(datasets.steps(dataset, place.root, manual))
     note = "" if missing else "nothing to do"
@@ -105,12 +108,15 @@ def _one(
             raise FetchError(f"{error}\n{datasets.steps(dataset, place.root, [source])}") from None
         size = archive.stat().st_size
         place.take(source, archive, progress, nested=source.nested)
-        if keep:
-            with suppress(FileNotFoundError):
-                archive.replace(place.root / source.name)
-        else:
-            archive.unlink(missing_ok=True)
+        place.dispose(source, keep=keep)
         return size
+
+
+def _tidy(source: SourceFile, place: Place, keep: bool) -> None:
+    """End what a run that was killed after its entry in the receipt left undone."""
+    if place.leftovers(source):
+        with suppress(FetchLocked), locked(place.folder / f"{source.name}.lock"):
+            place.dispose(source, keep=keep)
 
 
 def _plan(dataset: Dataset, place: Place, missing: list[SourceFile]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ or below (as SpikingJelly's extract/ and Tonic's NAME/), or the archives themsel
 download/). Copies that another library has cut or rounded are not taken for the original.
 """
 
+import os
 import shlex
 import shutil
 import time
@@ -195,6 +196,7 @@ def _link(found: Path, place: Place, copy: bool) -> None:
         part = root.with_name(f".{root.name}.part")
         shutil.rmtree(part, ignore_errors=True)
         shutil.copytree(found, part)
+        os.sync()  # the name of the whole folder must not survive a power failure without its files
         part.rename(root)
     else:
         root.symlink_to(found, target_is_directory=True)

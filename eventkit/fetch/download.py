@@ -5,7 +5,6 @@ file gets its name only when its size and its checksums are right.
 """
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -18,7 +17,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
+from urllib.parse import urlsplit
 
+from eventkit._platform import lock
 from eventkit.datasets import SourceFile
 from eventkit.errors import FetchError, FetchFailed, FetchLocked
 from eventkit.fetch.http import LONGEST_WAIT, Answer, Broken, Refused, ask
@@ -51,7 +52,7 @@ def locked(path: Path) -> Iterator[None]:
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(handle)
         except BlockingIOError:
             holder = os.pread(handle, 100, 0).decode(errors="replace").strip()
             raise FetchLocked(
@@ -71,15 +72,20 @@ def download(
     progress: Progress | None = None,
     manners: Manners = PATIENT,
 ) -> Path:
-    """Fetch a file to `target` and check it; one that is there and right is kept.
+    """Fetch a file to `target` and check it; one that is there and right is kept, else replaced.
 
     Raises FetchError when no mirror gives it to a program, FetchFailed when connections break,
     bytes are wrong or the disk is full; what came is kept, and the next call continues there.
     """
-    if target.is_file():
-        check(source, target, progress)
-        return target
     part = target.with_name(target.name + ".part")
+    if target.is_file():
+        try:
+            check(source, target, progress)
+        except FetchFailed:  # damaged since, or of an earlier description
+            target.unlink()
+        else:
+            _forget(part)  # of a run that was killed after it had renamed the file
+            return target
     failures: list[str] = []
     refused = 0
     for url in source.urls:
@@ -185,14 +191,21 @@ def _once(
     url: str, source: SourceFile, part: Path, progress: Progress | None, manners: Manners
 ) -> None:
     have, known = _size(part), _remembered(part)
-    if have and not source.sums and known.get("url") != url:
-        have, known = 0, {}  # parts of two addresses are only joined where a checksum tells
+    if have and not source.sums:
+        # Only a checksum can tell whether parts of two addresses fit, or whether all that seems to
+        # be there survived a power failure.
+        known = known if known.get("url") == url else {}
+        have = min(have, known.get("synced", 0))
     whole = source.bytes if source.bytes is not None else known.get("total")
     if have and have == whole:
         return
     if whole is not None and have > whole:
         have = 0
-    with ask(url, have, known.get("tag"), manners.timeout) as answer:
+    hosts = None if source.sums else {urlsplit(each).hostname or "" for each in source.urls}
+    with ask(url, have, known.get("tag"), manners.timeout, hosts) as answer:
+        if answer.encoding and not source.sums:  # some servers say so of a .tar.gz that is as asked
+            told = f"sends the file compressed with {answer.encoding}, which was not asked for"
+            raise Refused(f"{told}, and there is no checksum to tell whether it is the file")
         total = answer.total if answer.total is not None else source.bytes
         if source.bytes is not None and total != source.bytes:
             raise Refused(f"has a file of {total:,} bytes, expected {source.bytes:,}")
@@ -201,11 +214,21 @@ def _once(
             raise Broken("has another file than before", wait=0)
         if total is not None:
             room(part.parent, total - answer.start, source.name)
-        _remember(part, {"url": url, "tag": answer.tag, "total": answer.total})
+        facts: dict[str, object] = {
+            "url": url,
+            "tag": answer.tag,
+            "total": answer.total,
+            "synced": answer.start,
+        }
+        _remember(part, facts)
         with part.open("r+b" if part.exists() else "wb", buffering=0) as file:
             file.truncate(answer.start)
             file.seek(answer.start)
-            _pour(answer, file, source, total, progress, manners)
+            try:
+                _pour(answer, file, source, total, progress, manners)
+            finally:
+                os.fsync(file.fileno())
+                _remember(part, facts | {"synced": file.tell()})
 
 
 def _pour(

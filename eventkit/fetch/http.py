@@ -1,19 +1,23 @@
 """One answer of a web server, with what can be wrong with it said in words.
 
-Redirects are followed, but never from https to http; a server's certificate is always checked.
+A redirect is followed on the same host, or by https to a host that may be trusted with the file;
+never from https to http, and never from a public address into a private network. A server's
+certificate is always checked.
 """
 
 import email.utils
 import http.client
+import ipaddress
 import re
 import ssl
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any
+from urllib.parse import urlsplit
 
 from eventkit import __version__
 
@@ -41,18 +45,25 @@ class Broken(Exception):
 
 @dataclass
 class Answer:
-    """The body of a file from byte `start` on, the size of the whole if known, and its tag."""
+    """The body of a file from byte `start` on, the size of the whole if known, and its tag.
+
+    `encoding` is a Content-Encoding that nobody asked for: the body may not be the file.
+    """
 
     body: IO[bytes]
     start: int
     total: int | None
     tag: str | None
+    encoding: str = ""
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects to http and https, but never from https to http."""
+    """Follows redirects on one host, and by https to one of `hosts`, or to any if that is None."""
 
     max_redirections = 8
+
+    def __init__(self, hosts: Collection[str] | None) -> None:
+        self.hosts = hosts
 
     def redirect_request(
         self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
@@ -60,14 +71,86 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         scheme = newurl.partition(":")[0].lower()
         if scheme not in ("http", "https") or (req.type == "https" and scheme == "http"):
             raise Refused(f"redirects from {req.type} to {scheme}: {newurl}")
+        here, there = urlsplit(req.full_url).hostname, urlsplit(newurl).hostname or ""
+        if there != here and scheme != "https":
+            raise Refused(f"redirects to another host without https: {newurl}")
+        if there != here and self.hosts is not None and there not in self.hosts:
+            raise Refused(
+                f"redirects to another host, {there}, and the file has no checksum to check what "
+                "comes from there"
+            )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
+def public(address: str) -> bool:
+    """Whether an IP address is one of the internet, not of this machine or a private network."""
+    found = ipaddress.ip_address(address.partition("%")[0])
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return (mapped or found).is_global
+
+
+class _Route:
+    """The addresses that one request was led to; Refused when they turn from public to private.
+
+    Looked at when connected, as a name may have another address each time that it is asked for.
+    Behind a proxy all addresses are that of the proxy, which decides instead.
+    """
+
+    def __init__(self) -> None:
+        self.public = False
+
+    def reached(self, connection: http.client.HTTPConnection) -> None:
+        address = connection.sock.getpeername()[0]
+        if self.public and not public(address):
+            connection.close()
+            raise Refused(f"redirects into a private network ({connection.host}, {address})")
+        self.public = public(address)
+
+
+class _Plain(urllib.request.HTTPHandler):
+    """http, with the addresses that are reached looked at."""
+
+    def __init__(self, route: _Route) -> None:
+        super().__init__()
+        self.route = route
+
+    def http_open(self, req: urllib.request.Request) -> Any:
+        route = self.route
+
+        class Connection(http.client.HTTPConnection):
+            def connect(self) -> None:
+                super().connect()
+                route.reached(self)
+
+        return self.do_open(Connection, req)
+
+
+class _Secure(urllib.request.HTTPSHandler):
+    """https, with the addresses that are reached looked at."""
+
+    def __init__(self, route: _Route) -> None:
+        super().__init__()
+        self.route, self.tls = route, ssl.create_default_context()
+
+    def https_open(self, req: urllib.request.Request) -> Any:
+        route = self.route
+
+        class Connection(http.client.HTTPSConnection):
+            def connect(self) -> None:
+                super().connect()
+                route.reached(self)
+
+        return self.do_open(Connection, req, context=self.tls)
+
+
 @contextmanager
-def ask(url: str, start: int, tag: str | None, timeout: float) -> Iterator[Answer]:
+def ask(
+    url: str, start: int, tag: str | None, timeout: float, hosts: Collection[str] | None = None
+) -> Iterator[Answer]:
     """Ask for a file from byte `start` on; the answer may begin at 0 all the same.
 
     `tag` is the ETag of what is there already, for the server to begin anew if the file changed.
+    `hosts` are those to which it may be redirected, None: any.
     Raises Refused or Broken, also while the body is read.
     """
     if url.partition(":")[0].lower() not in ("http", "https"):
@@ -78,7 +161,8 @@ def ask(url: str, start: int, tag: str | None, timeout: float) -> Iterator[Answe
         headers["Range"] = f"bytes={start}-"
         if tag is not None and not tag.startswith("W/"):
             headers["If-Range"] = tag
-    opener = urllib.request.build_opener(_Redirects)
+    route = _Route()
+    opener = urllib.request.build_opener(_Redirects(hosts), _Plain(route), _Secure(route))
     try:
         with opener.open(urllib.request.Request(url, headers=headers), timeout=timeout) as found:
             yield _checked(found, start)
@@ -115,16 +199,17 @@ def _checked(found: Any, start: int) -> Answer:
         raise Refused(f"answers {status} {found.reason}")
     length = headers.get("Content-Length")
     length = int(length) if length and length.isdecimal() else None
-    tag = headers.get("ETag")
+    tag, encoding = headers.get("ETag"), (headers.get("Content-Encoding") or "").strip().lower()
+    encoding = "" if encoding == "identity" else encoding
     if status == 200:
         if length == 0:
             raise Refused("sends an empty file")
-        return Answer(found, 0, length, tag)
+        return Answer(found, 0, length, tag, encoding)
     match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", headers.get("Content-Range", "").strip())
     if match is None or int(match[1]) != start:
         raise Refused(f"sends the part {headers.get('Content-Range')!r}, asked was {start}-")
     total = None if match[3] == "*" else int(match[3])
-    return Answer(found, start, total, tag)
+    return Answer(found, start, total, tag, encoding)
 
 
 def _wait(text: str | None) -> float | None:

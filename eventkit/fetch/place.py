@@ -1,19 +1,18 @@
 """The folder of a dataset: what was put there, and how an archive's files get into it whole."""
 
-import fcntl
+import filecmp
 import json
 import os
 import shutil
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from eventkit.datasets import Dataset, SourceFile
+from eventkit._platform import lock
+from eventkit.datasets import FETCH_FOLDER, MOVING, Dataset, SourceFile
 from eventkit.errors import FetchFailed
 from eventkit.fetch.download import Progress
-from eventkit.fetch.unpack import is_archive, unpack
-
-FOLDER = ".fetch"
+from eventkit.fetch.unpack import folded, is_archive, unpack
 
 
 class Place:
@@ -21,7 +20,7 @@ class Place:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.folder = root / FOLDER
+        self.folder = root / FETCH_FOLDER
 
     def begin(self) -> None:
         """Make the folders, so that files can be written there."""
@@ -94,15 +93,45 @@ class Place:
                 os.link(archive, fresh / source.name)
             except OSError:  # another disk, or one that has no links
                 shutil.copyfile(archive, fresh / source.name)
+        for top in fresh.iterdir():
+            if folded(PurePosixPath(source.into, top.name)) == FETCH_FOLDER:
+                shutil.rmtree(fresh, ignore_errors=True)
+                raise FetchFailed(
+                    f"{archive}: holds {top.name!r}, the folder in which eventkit keeps what it "
+                    "fetched; not unpacked"
+                )
+        moving = self.folder / f"{source.name}{MOVING}"
+        moving.touch()
         _merge(fresh, self.root / source.into)
         shutil.rmtree(fresh, ignore_errors=True)
+        os.sync()  # one call for many small files: what the receipt names survives a power failure
         self._note(source.name, entry)
+        moving.unlink()
+
+    def dispose(self, source: SourceFile, *, keep: bool) -> None:
+        """Move an archive that was taken into the root if `keep`, else delete it.
+
+        Also what a run that was killed after its entry in the receipt left of one.
+        """
+        archive = self.folder / source.name
+        if keep and archive.is_file():
+            archive.replace(self.root / source.name)
+        for path in self._own(source):
+            path.unlink(missing_ok=True)
+
+    def leftovers(self, source: SourceFile) -> bool:
+        """Whether a killed run left something of a file that is in the receipt."""
+        return any(path.exists() for path in self._own(source))
+
+    def _own(self, source: SourceFile) -> list[Path]:
+        """The files that are there only while a file is fetched, other than its lock."""
+        return [self.folder / f"{source.name}{end}" for end in ("", ".part", ".part.json", MOVING)]
 
     def _note(self, name: str, entry: dict[str, Any]) -> None:
         """Add to the receipt, one process at a time."""
         handle = os.open(self.folder / "receipt.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            lock(handle, wait=True)
             temporary = self.folder / "receipt.json.part"
             temporary.write_text(json.dumps({**self.receipt(), name: entry}, indent=1) + "\n")
             temporary.replace(self.folder / "receipt.json")
@@ -111,7 +140,7 @@ class Place:
 
 
 def _merge(fresh: Path, place: Path) -> None:
-    """Move a tree into another; a file that is there already must have the same size."""
+    """Move a tree into another; a file that is there already must have the same bytes."""
     if not place.exists():
         place.parent.mkdir(parents=True, exist_ok=True)
         fresh.rename(place)
@@ -124,7 +153,7 @@ def _merge(fresh: Path, place: Path) -> None:
             _merge(entry, target)
         elif not target.exists():
             entry.rename(target)
-        elif not target.is_file() or target.stat().st_size != entry.stat().st_size:
+        elif not target.is_file() or not filecmp.cmp(entry, target, shallow=False):
             raise FetchFailed(
                 f"{target}: is there already with other content; move it away and run the same "
                 "command again"

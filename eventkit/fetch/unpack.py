@@ -24,6 +24,7 @@ from typing import IO, Any
 
 from eventkit.errors import FetchError, FetchFailed
 from eventkit.fetch.download import Progress, room
+from eventkit.formats._zip import end as zip_end
 
 BLOCK = 1 << 20
 FREE = 64 << 20  # bytes that any archive may give
@@ -235,27 +236,15 @@ def _count_entries(archive: Path, file: IO[bytes], limits: Limits) -> int:
 
     One with too many is refused before the library makes an object of each.
     """
-    end = file.seek(0, os.SEEK_END)
-    file.seek(max(0, end - 65_557))
-    tail = file.read()
-    at = tail.rfind(b"PK\x05\x06")
-    if at < 0 or len(tail) - at < 22:
-        raise zipfile.BadZipFile("its end is missing")
-    told, length = struct.unpack_from("<HI", tail, at + 10)
-    if length == 0xFFFFFFFF:  # the number is in the zip64 record before
-        at64 = tail.rfind(b"PK\x06\x06")
-        if at64 < 0 or len(tail) - at64 < 56:
-            raise zipfile.BadZipFile("its zip64 end is missing")
-        length = struct.unpack_from("<Q", tail, at64 + 40)[0]
-        told = struct.unpack_from("<Q", tail, at64 + 32)[0]
+    told, length, end = zip_end(file)
     if length > 400 * limits.most_files:
         raise _too_many(archive, limits)
-    file.seek(max(0, end - len(tail) + at - length - 98))
+    file.seek(max(0, end - length - 98))
     entries = file.read(length + 98).count(b"PK\x01\x02")
     if entries > limits.most_files:
         raise _too_many(archive, limits)
     file.seek(0)
-    return int(told)
+    return told
 
 
 def _too_many(archive: Path, limits: Limits) -> FetchFailed:
@@ -284,7 +273,8 @@ def _name(archive: Path, text: str) -> PurePosixPath:
     return name
 
 
-def _fold(name: PurePosixPath) -> str:
+def folded(name: PurePosixPath) -> str:
+    """A name as file systems compare it that know neither case nor Unicode's ways to spell."""
     return unicodedata.normalize("NFC", str(name)).casefold()
 
 
@@ -296,7 +286,7 @@ def _write(archive: Path, member: Member, into: Path, below: PurePosixPath, limi
     name = below / member.name
     if not name.parts:
         raise FetchFailed(f"{archive}: holds a file without a name; not unpacked")
-    key, above = _fold(name), [_fold(parent) for parent in name.parents]
+    key, above = folded(name), [folded(parent) for parent in name.parents]
     if key in limits.names or key in limits.folders or limits.names.intersection(above):
         raise FetchFailed(
             f"{archive}: holds {str(member.name)!r} twice, or two names that some file systems "

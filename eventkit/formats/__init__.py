@@ -1,25 +1,31 @@
 """Bytes <-> chunks of Events: one module per file format, found by scanning this folder."""
 
+import inspect
 import os
 import re
-import secrets
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 
+from eventkit._write import whole
 from eventkit.errors import FormatError, OptionError
-from eventkit.events import Columns, Events
+from eventkit.events import Columns, Events, expect
+from eventkit.formats import _packed
+from eventkit.formats._packed import is_packed, plain_file, refuse_packed, suffix_within
 from eventkit.registry import Registry, bind, unknown
 
 CHUNK = 1_000_000
 HEAD = 65536
 LOWEST, HIGHEST = -(1 << 63), (1 << 63) - 1
+# What writers advise where a format cannot hold the events.
+FIRST = "t0=first subtracts the first time"
+CROP = "the transform crop:width=W,height=H makes the sensor smaller"
 
 
 @dataclass
@@ -55,8 +61,14 @@ class Format:
     detect(head) says whether the first 64 KiB are of this format; a format without is known by
     its suffix.
     bound(path) is an upper limit of the number of events, for exact allocation.
-    header(path) is what the file says of itself.
+    header(path, **options) is what the file says of itself; its keyword arguments are those
+    options of the reader without which it could not be read.
     extras has functions of a path that give what is beside the events, as triggers.
+    beside(path, **options) counts by name what is in the file and not among the events, as frames:
+    what the reader does not count in its report because it never looks at it.
+    sized says whether the format keeps the sensor's size.
+    reveals is what damage a reader is sure to find: that of single "bytes", by checksums; that of
+    "blocks" (zeroed, or missing), by lengths and tables; or "nothing", as any bytes are events.
     live(feed, report, into, *, strict, **options) yields the events of a recording that is still
     being made, as its bytes come (`_live.Feed`), an empty chunk first; a format without is read
     from standard input by way of a file.
@@ -70,24 +82,35 @@ class Format:
     write: Callable[..., None] | None = None
     detect: Callable[[bytes], bool] | None = None
     bound: Callable[[Path], int] | None = None
-    header: Callable[[Path], dict[str, Any]] | None = None
+    header: Callable[..., dict[str, Any]] | None = None
     extras: Mapping[str, Callable[[Path], np.ndarray]] = field(default_factory=dict)
     live: Callable[..., Iterator[Events]] | None = None
     folder: str | None = None
+    beside: Callable[..., dict[str, int]] | None = None
+    sized: bool = True
+    reveals: Literal["bytes", "blocks", "nothing"] = "nothing"
 
 
 FORMATS: Registry[Format] = Registry("file format", __name__, options=lambda entry: entry.stream)
 
 
 def guess(path: str | Path) -> Format:
-    """The format of a file: by its first bytes, then by its suffix.
+    """The format of a file, or of what is packed in it, by its first bytes, then by its suffix; or
+    of a folder, if it is one recording.
 
-    Raises FormatError for an unknown file, OSError when it cannot be opened.
+    Raises FormatError for an unknown file or folder, OSError when it cannot be opened.
     """
     path = Path(path)
-    with path.open("rb", buffering=0) as file:
-        head = file.read(HEAD)
-    return known_by(head, path.suffix.lower()) or unknown_format(path, head)
+    if path.is_dir():
+        if fmt := folder_format(path):
+            return fmt
+        raise FormatError(path, None, "is a folder; expected one recording")
+    if is_packed(path):
+        head = _packed.head(path, HEAD)
+    else:
+        with path.open("rb", buffering=0) as file:
+            head = file.read(HEAD)
+    return known_by(head, suffix_within(path)) or unknown_format(path, head)
 
 
 def known_by(head: bytes, suffix: str) -> Format | None:
@@ -128,9 +151,11 @@ def stream(
     select start <= t < stop; strict=False returns what is sound in a damaged file; `report` is
     filled with counts.
 
-    A path may also be - (standard input) or udp://HOST:PORT (words of `spif`), and follow=True
-    goes on at the end of a file that grows. Such a recording ends after `seconds`, after `idle_s`
-    seconds without a byte, or once the function `ended` says so; a chunk of it has what is there.
+    A .gz or .zst file is unpacked to a temporary file first, of at most `expansion` (100) times its
+    bytes. A path may also be - (standard input) or udp://HOST:PORT (words of `spif`), and
+    follow=True goes on at the end of a file that grows. Such a recording ends after `seconds`,
+    after `idle_s` seconds without a byte, or once the function `ended` says so; a chunk of it has
+    what is there.
 
     Raises FormatError (file, byte, reason) when the file is not what it claims to be.
     """
@@ -155,10 +180,10 @@ def read(
     Sorting is stable. The other arguments are those of `stream`.
     """
     asked = {"chunk": CHUNK, "start": start, "stop": stop, "strict": strict}
-    if _is_live(path, options):
+    if _is_live(path, options) or is_packed(Path(path)):
         parts = [part.copy() for part in _stream(path, format, {**options, **asked}, report, None)]
     else:
-        fmt = _format(Path(path), format)
+        fmt = format_of(Path(path), format)
         asked["chunk"] = CHUNK if fmt.bound is None else max(1, fmt.bound(Path(path)))
         parts = list(_stream(path, fmt.name, {**options, **asked}, report, into))
     events = parts[0] if len(parts) == 1 else Events.concat(parts)
@@ -173,32 +198,59 @@ def write(
 ) -> None:
     """Write events, or chunks of them, in the format named or that of the suffix.
 
-    The file appears under its name only when it is complete. A path udp://HOST:PORT sends them as
-    words of `spif`, with speed=1 at the pace of their times, with times=False without them. Raises
-    OptionError when the format cannot hold the events.
+    t0="first" subtracts the time of the first event from all times, for formats that cannot hold
+    those of a clock; the other options are those of the format.
+    The file appears under its name only when it is complete, in place of a regular file that was
+    there. A path udp://HOST:PORT sends them as words of `spif`, with speed=1 at the pace of their
+    times, with times=False without them. Raises OptionError when the format cannot hold the events
+    or something else than a file is there.
     """
     if isinstance(path, str) and path.startswith("udp://"):
         from eventkit.formats import _live
 
         parts = _of_one_size([events] if isinstance(events, Events) else events)
-        return _live.send(path, parts, format, options)
+        origin = bind(_any_writer, {"t0": options.pop("t0", "sensor")}, "spif by udp")
+        _live.send(path, _from_zero(parts, **origin), format, options)
+        return
     path = Path(path)
+    refuse_packed(path)
     fmt = FORMATS[format] if format else _by_suffix(path)
-    if fmt.write is None:
-        raise OptionError(f"{fmt.name} can be read but not written")
-    bound = bind(fmt.write, options, fmt.name)
+    encode = writer(fmt.name, options)
     parts = iter([events] if isinstance(events, Events) else events)
     first = next(parts, None)
     if first is None:
         raise OptionError("no events to write: give at least one (maybe empty) chunk")
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with temporary.open("xb") as file:
-            fmt.write(file, _of_one_size(chain([first], parts)), **bound)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    expect(first)
+    with whole(path) as temporary, temporary.open("xb") as file:
+        encode(file, _of_one_size(chain([first], parts)))
+
+
+def writer(name: str, options: Mapping[str, Any]) -> Callable[[Any, Iterable[Events]], None]:
+    """The writer of a format with all its options: call it with an open binary file and chunks.
+
+    Raises OptionError for a format that cannot be written and for a wrong option.
+    """
+    fmt = FORMATS[name]
+    if fmt.write is None:
+        raise OptionError(f"{fmt.name} can be read but not written")
+    own = {key: value for key, value in options.items() if key != "t0"}
+    shared = {key: value for key, value in options.items() if key == "t0"}
+    bound, origin = bind(fmt.write, own, fmt.name), bind(_any_writer, shared, fmt.name)
+    encode = fmt.write
+    return lambda file, chunks: encode(file, _from_zero(chunks, **origin), **bound)
+
+
+def _any_writer(*, t0: Literal["sensor", "first"] = "sensor") -> None:
+    """The options that every writer takes."""
+
+
+def _from_zero(chunks: Iterable[Events], t0: str) -> Iterator[Events]:
+    """The chunks, for t0=first with the time of the first event as 0."""
+    first = 0 if t0 == "sensor" else None
+    for events in chunks:
+        if first is None and len(events):
+            first = int(events.t[0])
+        yield replace(events, t=events.t - first) if first else events
 
 
 def info(
@@ -207,8 +259,9 @@ def info(
     """What a recording holds, from one streamed pass.
 
     Keys: path, format, bytes, size, events, t0, t1 (µs), duration_s, rate_hz, on, off, x_max,
-    y_max, backward_steps, out_of_bounds, counts (what the reader left out), warnings, and header:
-    what the file says of itself. The options are those of `stream`.
+    y_max, backward_steps, out_of_bounds, counts (what the reader left out), beside (what else the
+    file holds, by name), warnings, and header: what the file says of itself. The options are those
+    of `stream`.
     """
     report = Report()
     events = on = outside = backward = x_max = y_max = 0
@@ -235,7 +288,11 @@ def info(
     if backward:
         warnings.append(f"backward steps of time: {backward:,}; read(sort=True) sorts")
     seconds = 0.0 if t0 is None or t1 is None else (t1 - t0) / 1e6
-    fmt = None if _is_live(path, options) else _format(Path(path), format)
+    fmt = None if _is_live(path, options) else format_of(Path(path), format)
+    about: dict[str, Any] = {}
+    if fmt is not None:
+        with plain_file(Path(path), options, strict) as (plain, _):
+            about = _header(fmt, plain, options)
     return {
         "path": str(path),
         "format": fmt.name if fmt else report.format,
@@ -253,9 +310,33 @@ def info(
         "backward_steps": backward,
         "out_of_bounds": outside,
         "counts": dict(report.counts),
+        "beside": beside(path, format=fmt.name, **options) if fmt else {},
         "warnings": warnings,
-        "header": fmt.header(Path(path)) if fmt and fmt.header else {},
+        "header": about,
     }
+
+
+def beside(path: str | Path, *, format: str | None = None, **options: Any) -> dict[str, int]:
+    """How much of what a recording holds is not among its events, by name: {"frames": 25}.
+
+    The options are those of the reader. What the reader meets and leaves out is in its report.
+    """
+    path = Path(path)
+    fmt = format_of(path, format)
+    if fmt.beside is None:
+        return {}
+    own = {key: options[key] for key in options.keys() & inspect.signature(fmt.beside).parameters}
+    with plain_file(path, options, True) as (plain, _):
+        return {name: n for name, n in fmt.beside(plain, **own).items() if n}
+
+
+def _header(fmt: Format, path: Path, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file says of itself, read with those of the reader's options that matter to it."""
+    if fmt.header is None:
+        return {}
+    taken = inspect.signature(fmt.header).parameters
+    chosen = {name: value for name, value in options.items() if name in taken}
+    return fmt.header(path, **(bind(fmt.header, chosen, fmt.name) if chosen else {}))
 
 
 def extra(path: str | Path, name: str, *, format: str | None = None) -> np.ndarray:
@@ -264,10 +345,11 @@ def extra(path: str | Path, name: str, *, format: str | None = None) -> np.ndarr
     Raises UnknownName when the format has nothing of that name.
     """
     path = Path(path)
-    fmt = _format(path, format)
+    fmt = format_of(path, format)
     if name not in fmt.extras:
         raise unknown(f"extra of {fmt.name}", name, list(fmt.extras))
-    return fmt.extras[name](path)
+    with plain_file(path, {}, True) as (plain, _):
+        return fmt.extras[name](plain)
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -301,6 +383,19 @@ def fill(fd: int, buffer: np.ndarray, offset: int) -> int:
     return n
 
 
+def _unpacked_stream(
+    path: Path, format: str | None, asked: dict[str, Any], report: Report, into: Columns | None
+) -> Iterator[Events]:
+    fmt = format_of(path, format)
+    with plain_file(path, asked, asked["strict"]) as (plain, damage):
+        if damage:
+            report.notes.append(damage)
+        if "expansion" not in inspect.signature(fmt.stream).parameters:
+            asked.pop("expansion", None)
+        yield from _stream(plain, fmt.name, asked, report, into)
+    report.crc32c = None  # that of the unpacked file
+
+
 def _is_live(path: str | Path, options: Mapping[str, Any]) -> bool:
     if options.get("follow"):
         return True
@@ -319,7 +414,9 @@ def _stream(
 
         return _live.stream(path, asked, format, report or Report(checksum=False), into)
     path = Path(path)
-    fmt = _format(path, format)
+    if is_packed(path):
+        return _unpacked_stream(path, format, asked, report or Report(checksum=False), into)
+    fmt = format_of(path, format)
     asked.pop("follow", None)
     bound = bind(fmt.stream, asked, fmt.name)
     if bound["chunk"] < 1:
@@ -328,13 +425,11 @@ def _stream(
     return fmt.stream(path, report, into or Columns(), **bound)
 
 
-def _format(path: Path, name: str | None) -> Format:
+def format_of(path: Path, name: str | None) -> Format:
     """The format named, or that of the file, which must be one and not be empty."""
     status = path.stat()
     if stat.S_ISDIR(status.st_mode):
-        if fmt := folder_format(path):
-            return fmt
-        raise FormatError(path, None, "is a folder; expected one recording")
+        return guess(path)
     if not stat.S_ISREG(status.st_mode):
         raise FormatError(path, None, "is a pipe or a device; expected a file")
     if not status.st_size:

@@ -20,6 +20,7 @@ import numpy as np
 from eventkit._jit import jit
 from eventkit.errors import FormatError
 from eventkit.formats import HEAD, Report, fill
+from eventkit.formats._holes import in_hole
 from eventkit.formats._live import Feed
 from eventkit.formats._threads import ALONE, Team
 
@@ -151,13 +152,42 @@ def blocks(
         at, doubt = 0, True
         while doubt:
             found, at, doubt = _walk(buffer[:n], at, offset, hashed == file.end, state, runs, tally)
-            yield buffer, offset, runs[:found]
+            yield buffer, offset, _whole(file, buffer, offset, runs[:found], strict, report)
             if doubt:
                 state["sure"] = offset + at
                 state["end"] = _settle(file, offset + at, strict, report)
         offset += at
     report.crc32c = crc
     _summarise(report, tally, state)
+
+
+def _whole(
+    file: File, buffer: np.ndarray, offset: int, runs: np.ndarray, strict: bool, report: Report
+) -> np.ndarray:
+    """The runs without those in which bytes were replaced by zeros, which are noted as damage."""
+    zeroed = np.zeros(len(runs), bool)
+    if not _mark_zeroed(buffer, offset, runs, zeroed):
+        return runs
+    for at, n in runs[["at", "n"]][zeroed].tolist():
+        reason = f"{n:,} events of a packet are partly zeros: bytes were lost"
+        if strict:
+            raise FormatError(file.path, at, f"{reason}; strict=False leaves them out")
+        report.counts["damaged places"] += 1
+        report.counts["skipped bytes"] += n * EVENT
+        if report.counts["damaged places"] <= LISTED:
+            report.notes.append(f"at byte {at:,}: {reason}")
+    return runs[~zeroed]
+
+
+@jit
+def _mark_zeroed(buffer: np.ndarray, offset: int, runs: np.ndarray, zeroed: np.ndarray) -> bool:
+    """Mark the runs of a block that hold zeros in place of events; whether there are any."""
+    found = False
+    for i in range(len(runs)):
+        at = runs[i].at - offset
+        zeroed[i] = in_hole(buffer[at : at + EVENT * runs[i].n])
+        found |= zeroed[i]
+    return found
 
 
 def chosen(file: File, runs: np.ndarray, team: Team) -> Iterator[Block]:

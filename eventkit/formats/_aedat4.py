@@ -22,11 +22,10 @@ import google_crc32c
 import numpy as np
 
 from eventkit.errors import FormatError
-from eventkit.formats import Report, fill
+from eventkit.formats import HIGHEST, LOWEST, Report, fill
 from eventkit.formats._aedat4_bytes import (
     COMPRESSIONS,
     ENTRY,
-    EVENT,
     MAGIC,
     Stream,
     find_events,
@@ -35,19 +34,21 @@ from eventkit.formats._aedat4_bytes import (
     read_streams,
 )
 from eventkit.formats._aedat4_inflate import LIMIT, unlz4, unzstd
-from eventkit.formats._aedat4_walk import find, is_packet, span, walk
+from eventkit.formats._aedat4_walk import find, is_packet, kept, plausible, walk
 from eventkit.formats._live import Feed
 from eventkit.formats._threads import ALONE, Team
 
 LZ4_MAGIC, ZSTD_MAGIC = 0x184D2204, 0xFD2FB528
 BLOCK = 1 << 18
-NEAR = 1 << 12  # bytes that are read at first after damage, as more may follow
+NEAR = 1 << 12  # bytes in which the next packet is searched at first after damage
+TAIL = 1 << 24  # bytes at the end in which a table is searched that is not where it should be
 LARGEST_HEADER = 1 << 22
 NOWHERE = 1 << 62  # the end of a recording that has none yet
 LISTED = 10  # damaged places that get a note of their own
 RUN = np.dtype([("at", np.int64), ("n", np.int64)])  # events in a buffer, or a payload of n bytes
 # Of the packet in which a block ends: events to come, bytes to skip after them, and now.
 STATE = np.dtype([(name, np.int64) for name in ("more", "after", "skip")])
+ANYTHING = 0, LOWEST, HIGHEST  # what is known of a packet without a table
 Block = tuple[np.ndarray, np.ndarray]  # bytes, runs in them
 
 
@@ -63,6 +64,29 @@ class File:
     compression: str = "NONE"
     streams: dict[int, Stream] = field(default_factory=dict)
     table: np.ndarray | None = None  # ENTRY
+    shift: int = 0  # bytes that are missing before the table
+
+    @property
+    def index(self) -> np.ndarray | None:
+        """The table, if it accounts for every byte of the packets: only then none is missing."""
+        if self.table is None:
+            return None
+        at, size = self.table["at"], self.table["packet"]["size"]
+        begins = np.append(at - 8, self.last + self.shift)
+        ends = np.append(self.begin, at + size)
+        return self.table if np.array_equal(begins, ends) else None
+
+    def entries(self, wanted: int, window: tuple[int, int]) -> np.ndarray | None:
+        """The rows of the index for packets of a stream that may meet a window of time.
+
+        Some writers leave out the counts and times: what a row does not say is no reason to skip
+        its packet.
+        """
+        if (rows := self.index) is None:
+            return None
+        meets = (rows["last"] >= window[0]) & (rows["first"] < window[1])
+        found: np.ndarray = rows[(rows["packet"]["stream"] == wanted) & (meets | (rows["n"] == 0))]
+        return found
 
     @classmethod
     @contextmanager
@@ -81,6 +105,7 @@ class File:
                         raise
                     report.notes.append(f"at byte {error.offset:,}: {error.reason}")
                     report.counts["damaged places"] += 1
+                    self._search_table(position)
             yield self
 
     def _read_header(self) -> int:
@@ -147,6 +172,18 @@ class File:
             raise FormatError(self.path, position, reason)
         return table
 
+    def _search_table(self, position: int) -> None:
+        """Take the table from the end of the file, if bytes before it are missing."""
+        reach = min(self.end - self.begin, TAIL)
+        tail = os.pread(self.fd, reach, self.end - reach)
+        mark = self.magic.to_bytes(4, "little") if self.magic else b"FTAB"
+        at = tail.rfind(mark) - (0 if self.magic else 8)
+        found = self.end - reach + at
+        data = self.inflate(tail[at:]) if at >= 0 and found < position else None
+        table = None if data is None else read_rows(data, b"FTAB", ENTRY)
+        if table is not None and self._holds(table, position):
+            self.table, self.last, self.shift = table, found, position - found
+
     def _holds(self, table: np.ndarray, position: int) -> bool:
         """Whether the packets of a table lie where packets are."""
         size, at = table["packet"]["size"], table["at"]
@@ -154,26 +191,28 @@ class File:
         return bool((inside & (table["n"] >= 0)).all())
 
     @property
+    def known(self) -> np.ndarray:
+        """The numbers of the streams, in order."""
+        return np.array(sorted(self.streams), np.int64)
+
+    @property
     def magic(self) -> int:
         """The first four bytes of a payload; 0 if it is not compressed."""
         return {"L": LZ4_MAGIC, "Z": ZSTD_MAGIC}.get(self.compression[0], 0)
 
-    def inflate(self, payload: Any, cut: bool = False) -> bytes | None:
-        """The plain bytes of a payload, or None if it is damaged or larger than LIMIT.
-
-        cut=True takes what there is of a payload whose end is missing.
-        """
+    def inflate(self, payload: Any) -> bytes | None:
+        """The plain bytes of a payload, or None if it is damaged or larger than LIMIT."""
         data = memoryview(payload)
         if self.magic and int.from_bytes(data[:4], "little") != self.magic:
             return None
         if not self.magic:
             return bytes(data)
-        return unlz4(data, cut) if self.magic == LZ4_MAGIC else unzstd(data, cut)
+        return unlz4(data) if self.magic == LZ4_MAGIC else unzstd(data)
 
     def find(self, at: int) -> int:
         """The first byte from `at` on where a packet begins, or where packets end."""
         buffer, reach = np.empty(BLOCK, np.uint8), NEAR
-        known = np.array(sorted(self.streams), np.int64)
+        known = self.known
         while (n := fill(self.fd, buffer[: min(reach, self.last - at)], at)) >= 20:
             found = find(buffer[:n], self.last - at, known, self.magic)
             if found >= 0:
@@ -182,50 +221,57 @@ class File:
         return self.last
 
 
-def runs(
-    file: File, wanted: int, strict: bool, report: Report, team: Team = ALONE
-) -> Iterator[Block]:
-    """All events of a stream. Damage raises FormatError, or is skipped with a note.
+def runs(file: File, wanted: int, report: Report, team: Team = ALONE) -> Iterator[Block]:
+    """All events of a stream; FormatError at the first damage.
 
     The report gets the checksum of the file, if it wants one.
     """
-    walk = _Walk(file, wanted, team, _Digest(file) if report.checksum else None)
-    at, reach = file.begin, walk.block
-    while at < file.last:
-        fault = -1
-        if file.magic:
-            packets = walk.payloads(at, reach)
-            for place, block in team.map(partial(_inflated, file), packets, itemgetter(2)):
-                if block is None:
-                    fault = place
-                    break
-                yield block
-        else:
-            for buffer, _, rows in walk.blocks(at, reach):
-                yield _frozen(buffer), rows
-        fault = walk.fault if fault < 0 else fault
-        if fault < 0:
-            break
-        reason = _fault(file, fault, wanted)
-        if strict:
-            raise FormatError(file.path, fault, f"{reason}; strict=False reads what is sound")
-        at, reach = file.find(fault + 1), NEAR
-        saved = _salvage(file, fault, at, wanted)
-        _note(report, fault, at, reason, saved is not None)
-        if saved is not None:
-            yield saved
+    walk = _Walk(file, wanted, team, Digest(file) if report.checksum else None)
+    promises = _promises(file.entries(wanted, (LOWEST, HIGHEST)))
+    counts, fault = np.zeros(len(promises), np.int64), -1
+    if file.magic:
+        packets = walk.payloads(file.begin, walk.block)
+        known = {place: rest for place, *rest in promises.tolist() if rest[0]}
+        work = partial(_inflated, file, known)
+        for place, block in team.map(work, packets, itemgetter(2)):
+            if block is None:
+                fault = place
+                break
+            yield block
+    else:
+        for buffer, at, rows in walk.blocks(file.begin, walk.block):
+            data = _frozen(buffer)
+            sound, fault = kept(data, rows, at, promises, counts)
+            if sound:
+                yield data, rows[:sound]
+            if fault >= 0:
+                break
+    fault = walk.fault if fault < 0 else fault
+    missed = promises[(counts != promises[:, 1]) & (promises[:, 1] > 0), 0]
+    if fault < 0 and len(missed) and not file.magic:
+        fault = int(missed[0])
+    if fault >= 0:
+        hint = "strict=False reads what is sound"
+        raise FormatError(file.path, fault, f"{fault_at(file, fault, wanted)}; {hint}")
     if walk.digest is not None:
         walk.digest.rest()
         report.crc32c = walk.digest.crc
 
 
+def _promises(entries: np.ndarray | None) -> np.ndarray:
+    """What the table says of packets: rows of place, events, first and last time."""
+    if entries is None:
+        return np.zeros((0, 4), np.int64)
+    return np.stack([entries["at"] - 8, *(entries[name] for name in ("n", "first", "last"))], 1)
+
+
 class _Walk:
     """The packets of a stream, up to the end of all packets or to a `fault` (-1: none)."""
 
-    def __init__(self, file: File, wanted: int, team: Team, digest: "_Digest | None") -> None:
+    def __init__(self, file: File, wanted: int, team: Team, digest: "Digest | None") -> None:
         self.digest, self.fault = digest, -1
         self._file, self._wanted, self._team = file, wanted, team
-        self._known = np.array(sorted(file.streams), np.int64)
+        self._known = file.known
         self.block = BLOCK if team.alone else 8 * BLOCK  # fewer to hand over
         self._longest = min(self.block, file.last - file.begin)
         self._free = team.buffers(self._longest)
@@ -277,15 +323,27 @@ def _frozen(buffer: np.ndarray) -> np.ndarray:
     return view
 
 
-def _inflated(file: File, packet: tuple[Any, int, int]) -> tuple[int, Block | None]:
+def _inflated(
+    file: File, promises: dict[int, list[int]], packet: tuple[Any, int, int]
+) -> tuple[int, Block | None]:
     """Where a compressed packet begins, and its events, or None if it is damaged."""
     payload, place, _ = packet
+    return place, unpacked(file, payload, *promises.get(place, ANYTHING))
+
+
+def unpacked(file: File, payload: Any, n: int, first: int, last: int) -> Block | None:
+    """The events of a payload, or None if it is damaged or has not n events of these times.
+
+    n is 0 where the number and the times are not known.
+    """
     data = file.inflate(payload)
     if data is None:
-        return place, None
+        return None
     plain = np.frombuffer(data, np.uint8)
-    first, n = find_events(plain, 0, len(plain), False)
-    return place, None if n < 0 else (plain, np.array([(first, n)], RUN))
+    at, found = find_events(plain, 0, len(plain))
+    if found < 0 or (n and found != n) or not plausible(plain, at, found, first, last):
+        return None
+    return plain, np.array([(at, found)], RUN)
 
 
 def arrived(file: File, feed: Feed, wanted: int, strict: bool, report: Report) -> Iterator[Block]:
@@ -293,7 +351,7 @@ def arrived(file: File, feed: Feed, wanted: int, strict: bool, report: Report) -
 
     Damage raises FormatError, or is skipped with a count. A table ends the packets.
     """
-    known = np.array(sorted(file.streams), np.int64)
+    known = file.known
     for data in feed:
         at, n = 0, min(len(data), file.last - feed.offset)
         while n - at >= 20 and not _is_table(file, bytes(data[at : at + 12])):
@@ -303,7 +361,7 @@ def arrived(file: File, feed: Feed, wanted: int, strict: bool, report: Report) -
                     break
                 block = None
                 if stream == wanted:
-                    _, block = _inflated(file, (data[at + 8 : at + 8 + size], at, size))
+                    block = unpacked(file, data[at + 8 : at + 8 + size], *ANYTHING)
                 if block is not None:
                     yield block
                 if block is not None or stream != wanted:
@@ -318,7 +376,7 @@ def arrived(file: File, feed: Feed, wanted: int, strict: bool, report: Report) -
                 )
             found = find(data[at + 1 : n], NOWHERE, known, file.magic)
             end = at + 1 + found if found >= 0 else n - 19
-            _note(report, feed.offset + at, feed.offset + end, reason, False)
+            note(report, feed.offset + at, feed.offset + end, reason)
             at = end
         if file.last <= feed.offset + at or _is_table(file, bytes(data[at : at + 12])):
             feed.drain()
@@ -338,26 +396,31 @@ def chosen(file: File, entries: np.ndarray, team: Team) -> Iterator[Block]:
 
     FormatError where a packet is not what the table says of it.
     """
-    return team.map(partial(_promised, file), entries.tolist(), lambda entry: entry[1][1])
+    return team.map(partial(_required, file), entries.tolist(), lambda entry: entry[1][1])
 
 
-def _promised(file: File, entry: Any) -> Block:
-    """The events of a packet of the table."""
-    at, (stream, size), n, first, last = entry
-    data = np.empty(size + 8, np.uint8)
-    got = fill(file.fd, data, at - 8)
-    if got < len(data) or data[:8].view("<i4").tolist() != [stream, size]:
-        block = None
-    elif file.magic:
-        _, block = _inflated(file, (data[8:], at - 8, size))
-    else:
-        place = find_events(_frozen(data), 8, size, False)
-        block = _frozen(data), np.array([place], RUN)
-    if block is None or int(block[1][0]["n"]) != n or not span(*block, first, last):
-        reason = f"the packet has not the {n:,} events from {first} to {last} µs that the table"
-        hint = "promises; strict=False reads without the table"
-        raise FormatError(file.path, at - 8, f"{reason} {hint}")
+def _required(file: File, entry: Any) -> Block:
+    block = promised(file, entry, entry[0] - 8)
+    if block is None:
+        reason = f"the packet has not {promise(entry)} that the table promises"
+        hint = "strict=False leaves it out"
+        raise FormatError(file.path, entry[0] - 8, f"{reason}; {hint}")
     return block
+
+
+def promise(entry: Any) -> str:
+    """What a row of the table says of a packet."""
+    _, (_, size), n, first, last = entry
+    return f"the {n:,} events from {first} to {last} µs" if n else f"the {size:,} bytes of events"
+
+
+def promised(file: File, entry: Any, place: int) -> Block | None:
+    """The events of a packet of the table that begins at a place, or None if it is another."""
+    _, (stream, size), n, first, last = entry
+    data = np.empty(size + 8, np.uint8)
+    if fill(file.fd, data, place) < len(data) or data[:8].view("<i4").tolist() != [stream, size]:
+        return None
+    return unpacked(file, data[8:], *((n, first, last) if n else ANYTHING))
 
 
 def payloads(file: File, kind: str) -> Iterator[tuple[int, bytes]]:
@@ -370,7 +433,7 @@ def payloads(file: File, kind: str) -> Iterator[tuple[int, bytes]]:
         head = os.pread(file.fd, 8, at)
         stream, size = struct.unpack("<ii", head) if len(head) == 8 else (-1, -1)
         if stream not in file.streams or not 0 <= size <= min(LIMIT, file.last - at - 8):
-            raise FormatError(file.path, at, _fault(file, at, min(file.streams, default=0)))
+            raise FormatError(file.path, at, fault_at(file, at, min(file.streams, default=0)))
         if file.streams[stream].kind == kind:
             data = file.inflate(os.pread(file.fd, size, at + 8))
             if data is None:
@@ -379,23 +442,7 @@ def payloads(file: File, kind: str) -> Iterator[tuple[int, bytes]]:
         at += 8 + size
 
 
-def count(file: File) -> int:
-    """The number of events in the longest event stream, from the table or by inflating all."""
-    streams = [number for number, stream in file.streams.items() if stream.kind == "EVTS"]
-    if file.table is not None:
-        of, n = file.table["packet"]["stream"], file.table["n"]
-        promised = [int(n[of == number].sum()) for number in streams]
-        return min(max(promised, default=0), 255 * file.end // EVENT)
-    if file.compression == "NONE":
-        return (file.last - file.begin) // EVENT
-    totals = [
-        sum(int(found["n"].sum()) for _, found in runs(file, number, False, Report(checksum=False)))
-        for number in streams
-    ]
-    return max(totals, default=0)
-
-
-class _Digest:
+class Digest:
     """The checksum of a file of which blocks are read, some bytes maybe twice or not at all."""
 
     def __init__(self, file: File) -> None:
@@ -422,7 +469,7 @@ class _Digest:
             self._done += len(data)
 
 
-def _fault(file: File, at: int, wanted: int) -> str:
+def fault_at(file: File, at: int, wanted: int) -> str:
     """What is wrong with the packet at a byte."""
     head = os.pread(file.fd, 8, at)
     if len(head) < 8 or file.last - at < 8:
@@ -437,27 +484,12 @@ def _fault(file: File, at: int, wanted: int) -> str:
     return "the payload of a packet is damaged"
 
 
-def _salvage(file: File, at: int, end: int, wanted: int) -> Block | None:
-    """What events can be read from a damaged packet that ends before a byte."""
-    head = os.pread(file.fd, 8, at)
-    if len(head) < 8 or int.from_bytes(head[:4], "little", signed=True) != wanted:
-        return None
-    size = max(min(end - at - 8, LIMIT, int.from_bytes(head[4:], "little", signed=True)), 0)
-    data = file.inflate(os.pread(file.fd, size, at + 8), cut=True)
-    if data is None:
-        return None
-    buffer = np.frombuffer(data, np.uint8)
-    first, n = find_events(buffer, 0, len(buffer), True)
-    return (buffer, np.array([(first, n)], RUN)) if n > 0 else None
-
-
-def _note(report: Report, at: int, end: int, reason: str, saved: bool) -> None:
+def note(report: Report, at: int, end: int, reason: str) -> None:
+    """Count a damaged place, and tell of the first few."""
     report.counts["damaged places"] += 1
-    if not saved:
-        report.counts["skipped bytes"] += end - at
+    report.counts["skipped bytes"] += end - at
     places = report.counts["damaged places"]
     if places <= LISTED:
-        what = "; kept the events that are whole" if saved else f"; skipped to byte {end:,}"
-        report.notes.append(f"at byte {at:,}: {reason}{what}")
+        report.notes.append(f"at byte {at:,}: {reason}; skipped to byte {end:,}")
     elif places == LISTED + 1:
         report.notes.append("further damaged places are counted, not listed")

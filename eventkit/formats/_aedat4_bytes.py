@@ -233,19 +233,16 @@ def _i64(buffer: np.ndarray, at: int) -> int:
 
 
 @jit
-def find_events(buffer: np.ndarray, at: int, size: int, cut: bool) -> tuple[int, int]:
+def find_events(buffer: np.ndarray, at: int, size: int) -> tuple[int, int]:
     """Where the events of a plain payload begin and how many there are.
 
-    Their number is -1 if it is damaged, and BEYOND if one must look beyond the buffer to know. If
-    it is cut, those that are whole are counted.
+    Their number is -1 if it is damaged, and BEYOND if one must look beyond the buffer to know.
     """
     if size < 12 or u32(buffer, at + 8) != EVTS:
         return at, -1
     end = at + 4 + u32(buffer, at)
-    if end > at + size:
-        if not cut:
-            return at, -1
-        end = at + size
+    if end != at + size:
+        return at, -1
     there = min(end, len(buffer))
     lost = BEYOND if end > there else -1
     root = at + 4 + u32(buffer, at + 4)
@@ -262,10 +259,8 @@ def find_events(buffer: np.ndarray, at: int, size: int, cut: bool) -> tuple[int,
     vector = root + step + u32(buffer, root + step)
     if vector + 4 > there:
         return at, lost
-    n, most = u32(buffer, vector), (end - vector - 4) // 16
-    if n > most:
-        return vector + 4, most if cut else -1
-    return vector + 4, n
+    n = u32(buffer, vector)
+    return vector + 4, n if n <= (end - vector - 4) // 16 else -1
 
 
 def read_rows(data: bytes, name: bytes, row: np.dtype) -> np.ndarray | None:

@@ -7,7 +7,7 @@ LIMIT = 1 << 26  # bytes of one packet or of the table, inflated: 4 million even
 PIECE = 1 << 20  # bytes that are inflated at a time where it is not known how many there are
 
 
-def unlz4(data: memoryview, cut: bool) -> bytes | None:
+def unlz4(data: memoryview) -> bytes | None:
     import lz4.frame
 
     inflater, parts, total = lz4.frame.LZ4FrameDecompressor(), [], 0
@@ -22,19 +22,18 @@ def unlz4(data: memoryview, cut: bool) -> bytes | None:
                 break
     except (RuntimeError, EOFError, ValueError):
         return None
-    whole = inflater.eof and not inflater.unused_data
-    if total > LIMIT or not (whole or cut):
+    if total > LIMIT or not inflater.eof or inflater.unused_data:
         return None
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def unzstd(data: memoryview, cut: bool) -> bytes | None:
+def unzstd(data: memoryview) -> bytes | None:
     import zstandard
 
     try:
         size = zstandard.frame_content_size(data)
         inflater = _zstd()
-        if 0 <= size <= LIMIT and not cut:
+        if 0 <= size <= LIMIT:
             return bytes(inflater.decompress(data, allow_extra_data=False))
         if size > LIMIT:
             return None

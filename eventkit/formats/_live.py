@@ -7,7 +7,6 @@ file. Datagrams hold words of `spif`, at most 512 bytes of them, as AEStream sen
 
 import contextlib
 import os
-import select
 import socket
 import stat
 import sys
@@ -16,8 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
-from urllib.parse import urlsplit
+from typing import Any
 
 import numpy as np
 
@@ -25,14 +23,14 @@ from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
 from eventkit.events import chunks as cut
 from eventkit.formats import FORMATS, HEAD, Format, Report, known_by, limits, unknown_format
+from eventkit.formats._live_sources import Datagrams, Growing, Pipe, Source, resolved
 from eventkit.registry import bind
 
 TICK = 0.05  # s between two looks at a file, a clock or a wish to stop
 BLOCK, LARGEST = 1 << 20, 1 << 16  # bytes that are held, and of the largest datagram
 LONGEST = 1 << 27  # bytes that a record may have
-DATAGRAM, RECEIVED = 512, 1 << 25  # bytes of one that is sent, and of the queue of those received
+DATAGRAM = 512  # bytes of one that is sent
 NO_TIME = np.uint32(1 << 31)  # the bit of a word that no time follows
-DROPS = 40  # SO_RXQ_OVFL of Linux: count what found no place in that queue
 ENOUGH = 64  # bytes of which a suffix can be believed that they have no magic
 STEP = 1000  # µs of events that are sent at once, where they are sent at their pace
 
@@ -40,7 +38,8 @@ STEP = 1000  # µs of events that are sent at once, where they are sent at their
 @dataclass(frozen=True)
 class Until:
     """When a live recording ends: after so many seconds, after so many without a byte, or when
-    `ended` says so and all that is there has been read; at the end of standard input at any rate.
+    `ended` says so and all that was there at that moment has been read; at the end of standard
+    input at any rate.
     """
 
     seconds: float | None = None
@@ -54,87 +53,17 @@ class Until:
                 raise OptionError(f"{name} is {value}, expected a length of time in seconds")
 
 
-class _Source(Protocol):
-    def ready(self, wait: float) -> bool:
-        """Whether there are bytes, or an end, after so many seconds at most."""
-
-    def read(self, buffer: np.ndarray) -> int | None:
-        """Fill what there is into the buffer: how many bytes, or None at the end."""
-
-
-class Pipe:
-    """Standard input."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-
-    def ready(self, wait: float) -> bool:
-        return bool(select.select([self._fd], [], [], wait)[0])
-
-    def read(self, buffer: np.ndarray) -> int | None:
-        return os.readv(self._fd, [buffer.data]) or None
-
-
-class Growing:
-    """A file to which somebody appends; it has no end of its own."""
-
-    def __init__(self, fd: int, path: Path) -> None:
-        self._fd, self._path, self._at = fd, path, 0
-
-    def ready(self, wait: float) -> bool:
-        end = os.fstat(self._fd).st_size
-        if end < self._at:
-            raise FormatError(self._path, end, "the file became shorter while it was read")
-        if end == self._at and wait:
-            time.sleep(wait)
-            return os.fstat(self._fd).st_size > self._at
-        return end > self._at
-
-    def read(self, buffer: np.ndarray) -> int:
-        n = os.preadv(self._fd, [buffer.data], self._at)
-        self._at += n
-        return n
-
-
-class Datagrams:
-    """What arrives at a port; it has no end of its own."""
-
-    def __init__(self, address: str, report: Report) -> None:
-        self._report, self._lost = report, 0
-        family, kind, proto, _, place = _resolved(address, passive=True)
-        self._socket = socket.socket(family, kind, proto)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVED)
-        self._socket.setsockopt(socket.SOL_SOCKET, DROPS, 1)
-        try:
-            self._socket.bind(place)
-        except OSError as error:
-            self._socket.close()
-            raise OSError(error.errno, error.strerror, address) from None
-
-    def close(self) -> None:
-        self._socket.close()
-
-    def ready(self, wait: float) -> bool:
-        return bool(select.select([self._socket], [], [], wait)[0])
-
-    def read(self, buffer: np.ndarray) -> int:
-        """The next datagram; an odd rest of one is no word, so it is counted and left out."""
-        n, told, _, _ = self._socket.recvmsg_into([buffer.data], 64)
-        for level, kind, data in told:
-            if level == socket.SOL_SOCKET and kind == DROPS:
-                lost = int.from_bytes(data[:4], sys.byteorder)
-                self._report.counts["datagrams lost by this machine"] += lost - self._lost
-                self._lost = lost
-        if n % 4:
-            self._report.counts["trailing bytes"] += n % 4
-        return n - n % 4
-
-
 class Feed:
-    """The bytes that came and are not used yet: `data`, which begins at byte `offset` of all."""
+    """The bytes that came and are not used yet: `data`, which begins at byte `offset` of all.
 
-    def __init__(self, source: _Source, path: str, until: Until) -> None:
+    stop says why it ended (ended, seconds or idle), None where its source did: then the last record
+    should be whole.
+    """
+
+    def __init__(self, source: Source, path: str, until: Until) -> None:
         self.path, self.offset, self.ended = path, 0, False
+        self.stop: str | None = None
+        self._left = 0  # bytes that are still read once `Until.ended` said so
         self._source, self._until = source, until
         self._buffer = np.empty(BLOCK, np.uint8)
         self._begin = self._end = 0
@@ -174,6 +103,7 @@ class Feed:
             before = self._end
             while len(self._buffer) - self._end >= LARGEST and self._source.ready(0):
                 n = self._source.read(self._buffer[self._end :])
+                self._left -= n or 1
                 self.ended = n is None
                 self._end += n or 0
                 if not n:
@@ -193,18 +123,27 @@ class Feed:
             self.use(len(data))
 
     def _wait(self) -> bool:
+        """Whether there are bytes; False once an end was asked for, however fast they come."""
         until = self._until
-        while not self._source.ready(0):
+        while True:
             now = time.monotonic()
+            if self.stop is None and until.ended is not None and until.ended():
+                self.stop, self._left = "ended", self._source.waiting()
+            if until.seconds is not None and now >= self._started + until.seconds:
+                self.stop = self.stop or "seconds"
+                return False
+            if self.stop is not None and self._left <= 0:
+                return False
+            if self._source.ready(0):
+                return True
+            if self.stop is not None:
+                return False
+            if until.idle_s is not None and now >= self._last + until.idle_s:
+                self.stop = "idle"
+                return False
             ends = [self._started + until.seconds] if until.seconds is not None else []
             ends += [self._last + until.idle_s] if until.idle_s is not None else []
-            if until.ended and until.ended():
-                return self._source.ready(0)  # what came since it was looked at last
-            if any(now >= end for end in ends):
-                return False
-            if self._source.ready(min([TICK, *(end - now for end in ends)])):
-                break
-        return until.seconds is None or time.monotonic() < self._started + until.seconds
+            self._source.ready(min([TICK, *(end - now for end in ends)]))
 
     def _make_room(self) -> None:
         tail = self.data
@@ -231,6 +170,7 @@ def is_live(path: str | Path) -> bool:
 
 
 def is_address(path: str | Path) -> bool:
+    """Whether a path names a port: udp://HOST:PORT."""
     return isinstance(path, str) and path.startswith("udp://")
 
 
@@ -320,6 +260,8 @@ def _spooled(
             file.write(data.data)
             feed.use(len(data))
         file.flush()
+        if feed.stop is not None:  # we stopped, maybe within a record
+            bound["strict"] = False
         try:
             yield from fmt.stream(Path(file.name), report, into or Columns(), **bound)
         except FormatError as error:
@@ -337,12 +279,13 @@ def sensor_of(
 
 
 def cut_off(feed: Feed, report: Report, strict: bool, what: str, before: int = 0) -> None:
-    """What is left at the end is no whole record: FormatError, or counted if not strict.
+    """What is left at the end is no whole record: FormatError, or counted.
 
-    `before` are bytes of the record that are used already.
+    It is counted if not strict, or where we stopped before the source did. `before` are bytes of
+    the record that are used already.
     """
     n = len(feed.data) + before
-    if n and strict:
+    if n and strict and feed.stop is None:
         reason = f"the recording ends {n:,} bytes into {what}; it is cut off"
         raise FormatError(feed.path, feed.offset - before, f"{reason}; strict=False reads the rest")
     if n:
@@ -364,7 +307,7 @@ def send(
         raise OptionError(f"speed is {speed}, expected more than 0, as 1 for real time")
     write = FORMATS["spif"].write
     assert write is not None
-    family, kind, proto, _, place = _resolved(address, passive=False)
+    family, kind, proto, _, place = resolved(address, passive=False)
     with socket.socket(family, kind, proto) as out:
         out.connect(place)
         write(_Sender(out, asked["times"]), _paced(chunks, speed) if speed else chunks)
@@ -403,19 +346,3 @@ def _paced(chunks: Iterable[Events], speed: float) -> Iterator[Events]:
                 first = now if first is None else first
                 time.sleep(max(0.0, began + (now - first) / 1e6 / speed - time.monotonic()))
             yield events[part[0] : part[-1] + 1] if len(part) else events
-
-
-def _resolved(address: str, passive: bool) -> tuple[Any, ...]:
-    """What `socket` needs to know of udp://HOST:PORT."""
-    try:
-        parts = urlsplit(address)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host = port = None
-    if not host or port is None or parts.path.strip("/") or parts.query:
-        raise OptionError(f"{address}: expected udp://HOST:PORT, as udp://0.0.0.0:3333")
-    flags = socket.AI_PASSIVE if passive else 0
-    try:
-        return socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=flags)[0]
-    except socket.gaierror as error:
-        raise OptionError(f"{address}: {host} is no known host ({error.strerror})") from None

@@ -10,7 +10,7 @@ Source: MAT-File Format, https://www.mathworks.com/help/pdf_doc/matlab/matfile_f
 import math
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,10 +35,12 @@ class Element:
     data: memoryview
 
 
-def variables(data: bytes) -> dict[str, Any]:
+def variables(data: bytes, spend: Callable[[int], None], most: int) -> dict[str, Any]:
     """The variables of a file: arrays, lists (cells), lists of dicts (structs), None for others.
 
-    Arrays have as many axes as in MATLAB. Raises ValueError for what is no such file.
+    `spend` is called with the bytes of everything that is unpacked or converted, and raises once
+    they are too many; a single element may have `most`. Arrays have as many axes as in MATLAB.
+    Raises ValueError for what is no such file.
     """
     mark = data[126:128]
     if len(data) < HEADER or mark not in (b"IM", b"MI"):
@@ -47,16 +49,17 @@ def variables(data: bytes) -> dict[str, Any]:
     found = {}
     for element in _elements(memoryview(data)[HEADER:], order):
         if element.kind == COMPRESSED:
-            element = _next(_elements(memoryview(_unpacked(element.data)), order))
+            element = _next(_elements(memoryview(_unpacked(element.data, spend, most)), order))
         if element.kind == MATRIX:
-            name, value = _matrix(element.data, order, 0)
+            name, value = _matrix(element.data, order, 0, spend)
             found[name] = value
     return found
 
 
-def _unpacked(data: memoryview) -> bytes:
+def _unpacked(data: memoryview, spend: Callable[[int], None], most: int) -> bytes:
     unpacker = zlib.decompressobj()
-    unpacked = unpacker.decompress(data, max(1, len(data) * EXPANSION))
+    unpacked = unpacker.decompress(data, max(1, min(len(data) * EXPANSION, most)))
+    spend(len(unpacked) + (len(unpacked) == most and not unpacker.eof))
     if not unpacker.eof:
         raise ValueError("compressed data end early")
     return unpacked
@@ -81,7 +84,9 @@ def _elements(data: memoryview, order: str) -> Iterator[Element]:
         at = end if kind == COMPRESSED else end + -end % 8
 
 
-def _matrix(data: memoryview, order: str, depth: int) -> tuple[str, Any]:
+def _matrix(
+    data: memoryview, order: str, depth: int, spend: Callable[[int], None]
+) -> tuple[str, Any]:
     """The name and the value of a matrix; an empty one has no elements."""
     if depth > DEPTH:
         raise ValueError(f"matrices are more than {DEPTH} deep in each other")
@@ -98,15 +103,18 @@ def _matrix(data: memoryview, order: str, depth: int) -> tuple[str, Any]:
         values = _numbers(_next(parts), order)
         if len(values) != math.prod(sizes):
             raise ValueError(f"{name} has {len(values):,} values, expected {sizes}")
+        spend(len(values) * np.dtype(NUMBERS[kind]).itemsize)
         return name, values.astype(NUMBERS[kind], copy=False).reshape(sizes, order="F")
     if kind == CELL:
-        return name, [_matrix(_inner(part), order, depth + 1)[1] for part in parts]
+        return name, [_matrix(_inner(part), order, depth + 1, spend)[1] for part in parts]
     if kind == STRUCT:
-        return name, _structs(parts, order, depth)
+        return name, _structs(parts, order, depth, spend)
     return name, None
 
 
-def _structs(parts: Iterator[Element], order: str, depth: int) -> list[dict[str, Any]]:
+def _structs(
+    parts: Iterator[Element], order: str, depth: int, spend: Callable[[int], None]
+) -> list[dict[str, Any]]:
     """The elements of an array of structs."""
     length = int(_numbers(_next(parts), order)[0])
     text = bytes(_next(parts).data)
@@ -114,7 +122,8 @@ def _structs(parts: Iterator[Element], order: str, depth: int) -> list[dict[str,
         raise ValueError(f"names of fields have {length} bytes, expected 1 to 64")
     cuts = range(0, len(text), length)
     fields = [text[i : i + length].partition(b"\0")[0].decode("latin-1") for i in cuts]
-    values = [_matrix(_inner(part), order, depth + 1)[1] for part in parts] if fields else []
+    inner = (_matrix(_inner(part), order, depth + 1, spend)[1] for part in parts)
+    values = list(inner) if fields else []
     n = max(1, len(fields))
     rows = range(0, len(values) - n + 1, n)
     return [dict(zip(fields, values[i : i + n], strict=True)) for i in rows]

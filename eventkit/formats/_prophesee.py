@@ -32,6 +32,7 @@ STATE = np.dtype(
             *("low", "y", "x", "p", "vector"),  # of EVT3; whether EVT4 owes a mask
             *("variant", "marked"),  # of the layout; triggers of this block
             *("early", "triggers", "others", "unknown"),  # words that are no events, counted
+            "holes",  # blocks in which bytes were replaced by zeros
         )
     ]
 )

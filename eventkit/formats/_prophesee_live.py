@@ -80,5 +80,6 @@ def live_words(
                 yield shifted(into, n, sensor, shift)
         feed.use(words.nbytes)
     file = replace(file, end=feed.offset + len(feed.data))
+    strict = strict and feed.stop is None  # else we stopped, maybe within a word
     check_trailing(file, strict)
     tell(file, state, report, strict)

@@ -19,6 +19,7 @@ from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
 from eventkit.formats import Format, Report, limits, parse_size
 from eventkit.formats import _prophesee_step as steps
+from eventkit.formats._holes import find_hole
 from eventkit.formats._prophesee import (
     BLOCK,
     SLACK,
@@ -119,9 +120,12 @@ def _in_step(
 
 def _segments(file: File) -> list[steps.Segment]:
     """The parts of a file in which words are in step: all of it, where few words are unknown."""
-    if file.code.kinds is None or index(file).state["unknown"][0] < steps.STRAY:
-        return [(file.begin, file.end)]
-    return steps.segments(file)
+    return steps.segments(file) if _suspect(index(file).state) else [(file.begin, file.end)]
+
+
+def _suspect(state: np.ndarray) -> bool:
+    """Whether bytes may be missing, from the state after the last word."""
+    return bool(state["unknown"][0] >= steps.STRAY or state["holes"][0])
 
 
 def check_trailing(file: File, strict: bool) -> None:
@@ -224,6 +228,7 @@ def _whole(file: File, report: Report, strict: bool) -> Iterator[Block]:
     crc = google_crc32c.value(os.pread(file.fd, file.begin, 0))
     for block in file.blocks():
         crc = google_crc32c.extend(crc, block)
+        state["holes"] += find_hole(block)[0] >= 0
         state["marked"] = 0
         yield file.words(block), state
     report.crc32c = crc
@@ -240,9 +245,9 @@ def _chosen(file: File, rows: Iterable[Any]) -> Iterator[Block]:
 
 def tell(file: File, state: np.ndarray, report: Report, strict: bool) -> None:
     """Report what was left out, from the state after the last word."""
-    suspect = state["unknown"][0] >= steps.STRAY and file.fd >= 0  # live bytes are gone by now
+    suspect = _suspect(state) and file.fd >= 0  # live bytes are gone by now
     if strict and suspect and len(found := steps.segments(file)) > 1:
-        reason = "the words from here on are out of step, as bytes are missing or foreign"
+        reason = steps.REASON.format("from here on")
         hint = "strict=False finds where they are in step again"
         raise FormatError(file.path, found[0][1], f"{reason}; {hint}")
     for field, name in COUNTS.items():
@@ -347,6 +352,7 @@ def _index(path: Path, code: Code, begin: int, before: bytes, stamp: tuple[int, 
             row = rows[number : number + 1]
             row["at"], row["state"] = begin + BLOCK * number, state
             row["n"], row["first"], row["last"] = code.measure(file.words(block), state)
+            state["holes"] += find_hole(block)[0] >= 0
         return Index(rows, state)
 
 

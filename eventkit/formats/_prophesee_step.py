@@ -15,6 +15,7 @@ import numpy as np
 
 from eventkit._jit import jit
 from eventkit.formats import Report, fill
+from eventkit.formats._holes import find_hole
 from eventkit.formats._prophesee import BLOCK, File
 
 WINDOW = 64  # words that are looked at together
@@ -22,29 +23,33 @@ STRAY, CLEAN = 8, 4  # odd words: from so many on of a window, and up to so many
 GUARD = 16  # words that are left out before the first that is odd
 MOST = 1 << 11  # coordinates are below
 LISTED = 10  # places that get a note of their own
+REASON = "the words {} are out of step, as bytes are missing or foreign"
 Segment = tuple[int, int]  # bytes
 # Bytes of a word, the one that has its type, types that are known, and the size of the sensor.
 How = tuple[int, int, np.ndarray, int, int]
 
 
 def segments(file: File) -> list[Segment]:
-    """The parts of a file in which words are in step; all of it, if the code has no types."""
-    if file.code.kinds is None:
-        return [(file.begin, file.end)]
+    """The parts of a file in which words are in step and no hole of zeros is."""
     how, stride = _how(file), file.code.stride
     found: list[Segment] = []
     begin = at = file.begin
     buffer = np.empty(BLOCK, np.uint8)
     while file.end - at >= WINDOW * stride:
         data = buffer[: fill(file.fd, buffer, at)]
-        first = _stray(data, 0, *how)
+        first = _stray(data, 0, *how) if file.code.kinds is not None else -1
+        hole, end = find_hole(data)
+        if hole >= 0 and (first < 0 or hole < first + WINDOW * stride):
+            found.append((begin, max(begin, at + (hole // stride - GUARD) * stride)))
+            begin = at = _resume(file, min(file.end, at + (end // stride + 1) * stride), how)
+            continue
         if first < 0:
             at += max(len(data) // (WINDOW * stride), 1) * WINDOW * stride
             continue
         step = _step(data[first:], how)
         last = _last(data, max(first - WINDOW * stride, 0), *how)
-        resumed = -1 if step == 0 else _resume(file, at + last + step, how)
-        if resumed < 0:
+        resumed = file.end if step == 0 else _resume(file, at + last + step, how)
+        if resumed == file.end:
             at += first + WINDOW * stride
             continue
         found.append((begin, max(begin, at + last - GUARD * stride)))
@@ -63,9 +68,7 @@ def tell(found: list[Segment], report: Report) -> None:
         report.counts["damaged places"] += 1
         report.counts["skipped bytes"] += begin - end
         if number < LISTED:
-            reason = (
-                f"the words after byte {end:,} are out of step, as bytes are missing or foreign"
-            )
+            reason = REASON.format(f"after byte {end:,}")
             report.notes.append(f"{reason}; skipped to byte {begin:,}")
     if len(found) - 1 > LISTED:
         report.notes.append("further damaged places are counted, not listed")
@@ -93,7 +96,12 @@ def _step(data: np.ndarray, how: How) -> int:
 
 
 def _resume(file: File, at: int, how: How) -> int:
-    """The first byte from one on where there is a time, and then what an event needs; -1: none."""
+    """The first byte from one on where there is a time, and then what an event needs, or the end.
+
+    Words without types need nothing.
+    """
+    if file.code.kinds is None:
+        return at
     buffer, stride = np.empty(BLOCK, np.uint8), file.code.stride
     while n := fill(file.fd, buffer[: max(0, min(BLOCK, file.end - at))], at):
         place = _anchor(buffer[:n], file.code.row, *how)
@@ -102,7 +110,7 @@ def _resume(file: File, at: int, how: How) -> int:
         if n < BLOCK:
             break
         at += (n - WINDOW * stride) // stride * stride
-    return -1
+    return file.end
 
 
 @jit
@@ -190,21 +198,22 @@ def _anchor(
     width: int,
     height: int,
 ) -> int:
-    """The byte of the first time in a run of words that are not odd; if `row`, of one that a row
-    follows before any event does, as EVT3 has them; -1 if there is none."""
-    time = -1
+    """The byte of the first time in a run of words that are not odd; if `row`, of one that its
+    low part and a row follow before any event does, as EVT3 has them; -1 if there is none."""
+    time, low = -1, False
     for at in range(0, len(data) - stride + 1, stride):
         kind = data[at + top] >> 4
         if _is_odd(data, at, stride, top, known, width, height):
             time = -1
         elif kind == 8:
-            time = at
+            time, low = at, False
             end = at + WINDOW // 2 * stride
             if not row and _odds(data[at:end], 0, stride, top, known, width, height) == 0:
                 return time
         elif row and time >= 0:
             end = at + WINDOW // 2 * stride
-            if kind == 0 and _odds(data[at:end], 0, stride, top, known, width, height) == 0:
+            low |= kind == 6
+            if low and kind == 0 and _odds(data[at:end], 0, stride, top, known, width, height) == 0:
                 return time
             if 2 <= kind <= 5:
                 time = -1

@@ -1,7 +1,7 @@
 """How words of Prophesee's codes are written; `_prophesee` reads them."""
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import BinaryIO
 
 import numpy as np
@@ -34,22 +34,12 @@ class Pen:
 WRITTEN = np.dtype([(name, np.int64) for name in ("high", "low", "y", "variant", "width")])
 
 
-def shifted(chunks: Iterable[Events], t0: str) -> Iterator[Events]:
-    """The chunks, for t0=first with the time of the first event as 0."""
-    first = 0 if t0 == "sensor" else None
-    for events in chunks:
-        if first is None and len(events):
-            first = int(events.t[0])
-        yield replace(events, t=events.t - first) if first else events
-
-
 def write_words(
     file: BinaryIO,
     chunks: Iterable[Events],
     code: Code,
     pen: Pen,
     *,
-    t0: str,
     variant: int = 0,
     detail: str = "",
 ) -> None:
@@ -57,7 +47,7 @@ def write_words(
     state, last, rest = np.zeros(1, WRITTEN), None, None
     state["high"], state["low"], state["y"], state["variant"] = -1, -1, -1, variant
     out = np.empty(1 << 16, code.word)
-    for events in shifted(chunks, t0):
+    for events in chunks:
         if len(events):
             _check(events, code.name.lower(), pen, last)
             last = int(events.t[-1])

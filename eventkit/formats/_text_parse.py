@@ -1,5 +1,6 @@
 """The kernels that read `text`: decimal numbers, taken exactly, and lines of them."""
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,15 @@ SCALE = {"s": 6, "ms": 3, "us": 0, "ns": -3}  # powers of ten
 POWERS = 10 ** np.arange(19, dtype=np.int64)
 TENTH = HIGHEST // 10  # less than this can take one more digit
 DONE, FULL, BAD = range(3)  # why the kernel stops
+OFF, ON, ROUND, ZEROS = range(4)  # places of its state
+
+
+def _code(word: str) -> int:
+    """The letters of a word as one number, 5 bits each."""
+    return functools.reduce(lambda code, letter: 32 * code + (ord(letter) & 31), word, 0)
+
+
+WORD_ON, WORD_OFF, WORD_TRUE, WORD_FALSE = map(_code, ("on", "off", "true", "false"))
 
 
 @jit
@@ -57,6 +67,20 @@ def _number(line: np.ndarray, at: int) -> tuple[Any, Any, int]:
 
 
 @jit
+def _word(line: np.ndarray, at: int) -> tuple[bool, int]:
+    """Whether ON or TRUE, in letters of any size, and the place after it (-1: no such word)."""
+    code: Any = 0
+    n = 0
+    while n < 6 and 65 <= (line[at] & 0xDF) <= 90:
+        code = 32 * code + np.int64(line[at] & 31)
+        at += 1
+        n += 1
+    if code in (WORD_ON, WORD_TRUE):
+        return True, at
+    return False, at if code in (WORD_OFF, WORD_FALSE) else -1
+
+
+@jit
 def _scaled(digits: Any, power: int) -> tuple[Any, bool, bool]:
     """digits * 10^power to the nearest, halves away from 0; whether it is exact, and in 64 bits."""
     if power == 0 or digits == 0:
@@ -89,15 +113,18 @@ def parse(
     p: np.ndarray,
     n: int,
     room: int,
+    state: np.ndarray,
 ) -> tuple[int, int, int]:
     """Append to n events those of the lines from byte k on; the last byte ends a line.
 
+    state is int64: the polarities that mean OFF and ON, whether coordinates are rounded, and a
+    count, to which lines within the window are added that are no events (0 where OFF is -1).
     Returns the new n, the place reached (of the line, if it is bad), and why it stops there.
     """
     while k < len(lines) and n < room:
-        n, k = _plain(lines, k, roles, scale, low, high, t, x, y, p, n, room)
+        n, k = _plain(lines, k, roles, scale, low, high, t, x, y, p, n, room, state)
         if k < len(lines) and n < room:
-            n, k, good = _line(lines, k, roles, scale, low, high, t, x, y, p, n)
+            n, k, good = _line(lines, k, roles, scale, low, high, t, x, y, p, n, state)
             if not good:
                 return n, k, BAD
     return n, k, FULL if n == room else DONE
@@ -117,6 +144,7 @@ def _plain(
     p: np.ndarray,
     n: int,
     room: int,
+    state: np.ndarray,
 ) -> tuple[int, Any]:
     """Like `_parse`, but only up to a line that is not plain; that is three times as fast.
 
@@ -127,12 +155,13 @@ def _plain(
     at: Any = np.uint64(k)
     begin = at
     last = len(roles) - 1
+    off, on = state[OFF], state[ON]
     while at < end and n < room:
         begin = at
         time: Any = 0
         column: Any = 0
         row: Any = 0
-        polarity: Any = 1
+        polarity: Any = on
         for i in range(len(roles)):
             role = roles[i]
             minus = lines[at] == 45
@@ -174,9 +203,10 @@ def _plain(
             if not good or count < 1 or count > 18:
                 return n, np.int64(begin)
             at += one
-        if column > 65535 or row > 65535 or polarity < -1 or polarity > 1:
+        is_on = polarity == on
+        if (column > 65535) | (row > 65535) | (not is_on and polarity != off):
             return n, np.int64(begin)
-        t[n], x[n], y[n], p[n] = time, column, row, polarity > 0
+        t[n], x[n], y[n], p[n] = time, column, row, is_on
         n += (time >= low) & (time < high)
     return n, np.int64(at)
 
@@ -194,6 +224,7 @@ def _line(
     y: np.ndarray,
     p: np.ndarray,
     n: int,
+    state: np.ndarray,
 ) -> tuple[int, int, bool]:
     """Append the event of any line to n events: the new n, the next line, whether it is good."""
     at = k
@@ -204,13 +235,21 @@ def _line(
             at += 1
     if lines[at] == 10:
         return n, at + 1, True
-    time, column, row, polarity = 0, 0, 0, 1
+    off, on = state[OFF], state[ON]
+    time, column, row, polarity = 0, 0, 0, on
     for role in roles:
         digits, power, after = _number(lines, at)
+        if after < 0 and role == 3:
+            said, after = _word(lines, at)
+            digits = on if said else off if off != on else 0
+            power = 0
+            if after >= 0 and off == on and not said:
+                off = 0  # of this line, where no number has told yet
         if after < 0:
             return n, k, False
         value, exact, fits = _scaled(digits, power + scale if role == 0 else power)
-        if role >= 0 and not (fits and (exact or role == 0)):
+        rounded = role == 0 or (state[ROUND] and role < 3)
+        if role >= 0 and not (fits and (exact or rounded)):
             return n, k, False
         time = value if role == 0 else time
         column = value if role == 1 else column
@@ -221,7 +260,11 @@ def _line(
             at += 1
     at += lines[at] == 13
     good = lines[at] == 10 and 0 <= column <= 65535 and 0 <= row <= 65535
-    if not good or polarity < -1 or polarity > 1 or time == HIGHEST:
+    inside = (time >= low) & (time < high)
+    if good and off == -1 and polarity == 0 and time != HIGHEST:
+        state[ZEROS] += inside
+        return n, at + 1, True
+    if not good or (polarity != on and polarity != off) or time == HIGHEST:
         return n, k, False
-    t[n], x[n], y[n], p[n] = time, column, row, polarity > 0
-    return n + ((time >= low) & (time < high)), at + 1, True
+    t[n], x[n], y[n], p[n] = time, column, row, polarity == on
+    return n + inside, at + 1, True

@@ -33,7 +33,7 @@ import numpy as np
 
 from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
-from eventkit.formats import FORMATS, HEAD, Format, Report, fill, limits
+from eventkit.formats import CROP, FIRST, FORMATS, HEAD, Format, Report, fill, limits
 from eventkit.formats import _aedat2 as kernels
 from eventkit.formats._aedat2 import KINDS
 from eventkit.formats._aedat2_chips import ALIASES, CHIPS, Chip, Chips, placement
@@ -350,14 +350,14 @@ def write(file: BinaryIO, chunks: Iterable[Events], *, chip: Chips | None = None
         if events.out_of_bounds:
             raise OptionError(
                 f"aedat2 cannot hold the {events.out_of_bounds:,} events outside {events.size}: "
-                "crop to the sensor first"
+                "the transform crop drops them"
             )
         steps = np.diff(events.t, prepend=last)
         bad = np.flatnonzero((steps < -(1 << 31)) | (steps >= 1 << 31))
         if len(bad):
             raise OptionError(
                 f"aedat2 holds steps of time below 2^31 µs, found one to {events.t[bad[0]]} µs: "
-                "subtract the first time, or cut the recording"
+                f"{FIRST}, or cut the recording"
             )
         last = int(events.t[-1])
         file.write(_encode(events, sensor).tobytes())
@@ -370,7 +370,7 @@ def _chip_for(size: tuple[int, int], chip: str | None) -> Chip:
     if chip is not None:
         raise OptionError(f"the chip {chip} has the size {CHIPS[chip].size}, the events {size}")
     sizes = ", ".join(sorted({f"{c.size[0]}x{c.size[1]}" for c in CHIPS.values()}))
-    raise OptionError(f"aedat2 knows no chip of the size {size}; there are {sizes}")
+    raise OptionError(f"aedat2 knows no chip of the size {size}; there are {sizes}: {CROP}")
 
 
 def _encode(events: Events, chip: Chip) -> np.ndarray:

@@ -189,7 +189,9 @@ def live(
     feed.use(head.begin)
     yield Events.empty(sensor)
     for data, ended in feed.to_the_end():
-        runs, used = packets.whole(data, feed, ended, strict, report)
+        # Where we stopped, the last packet may be cut off.
+        whole = strict and not (ended and feed.stop)
+        runs, used = packets.whole(data, feed, ended, whole, report)
         into.reserve(room := int(runs["n"].sum()))
         n, _, _, invalid = decode(data, 0, runs, 0, 0, *window, *turn, *into.arrays, 0, room)
         if invalid:

@@ -25,7 +25,7 @@ from eventkit._jit import jit
 from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
 from eventkit.formats import FORMATS, HIGHEST, LOWEST, Format, Report, limits, parse_size
-from eventkit.formats._aedat4 import Block, File, arrived, chosen, count, payloads, runs
+from eventkit.formats._aedat4 import Block, File, arrived, chosen, payloads, runs
 from eventkit.formats._aedat4_bytes import (
     EVENT,
     IMU,
@@ -34,6 +34,7 @@ from eventkit.formats._aedat4_bytes import (
     read_frame,
     read_rows,
 )
+from eventkit.formats._aedat4_sound import count, others, sound
 from eventkit.formats._aedat4_write import write
 from eventkit.formats._live import Feed, cut_off
 from eventkit.formats._threads import Arrays, Team, Unit
@@ -54,9 +55,9 @@ def stream(
 ) -> Iterator[Events]:
     """Events of one stream, by default the first that has some; size is that of the sensor.
 
-    A window (start, stop) of a file with a table reads only the packets that meet it, if strict.
-    Several `threads` inflate packets and decode events side by side.
-    Counts, with strict=False: damaged places, skipped bytes.
+    A window (start, stop) of a file with a table reads only the packets that meet it. Several
+    `threads` inflate packets and decode events side by side. With strict=False a packet that fails
+    a check is left out as a whole. Counts, with strict=False: damaged places, skipped bytes.
     """
     window = limits(start, stop)
     with File.open(path, strict, report) as file, Team(threads) as team:
@@ -65,15 +66,16 @@ def stream(
         if number is None:
             yield Events.empty(sensor)
             return
-        if file.table is not None and strict and (start is not None or stop is not None):
-            entries = file.table
-            meets = (entries["last"] >= window[0]) & (entries["first"] < window[1])
-            entries = entries[(entries["packet"]["stream"] == number) & (entries["n"] > 0) & meets]
-            most = int(entries["n"].sum())
+        most = (file.end - file.begin) * (1 if file.compression == "NONE" else 255) // EVENT
+        windowed = start is not None or stop is not None
+        entries = file.entries(number, window) if windowed else None
+        if not strict:
+            found = sound(file, number, window, report)
+        elif entries is not None:
+            most = int(entries["n"].sum()) if (entries["n"] > 0).all() else most
             found = chosen(file, entries, team)
         else:
-            most = (file.end - file.begin) * (1 if file.compression == "NONE" else 255) // EVENT
-            found = runs(file, number, strict, report, team)
+            found = runs(file, number, report, team)
         if team.alone:
             yield from _chunks(found, into, max(1, min(chunk, most)), window, sensor)
         else:
@@ -220,6 +222,12 @@ def frames(path: Path) -> np.ndarray:
     return np.array(images, [*times, ("pixels", np.uint8, shape)])
 
 
+def beside(path: Path, *, stream: int | None = None) -> dict[str, int]:
+    """Frames, samples of the IMU, triggers, and packets of all other streams."""
+    with File.open(path, False, Report()) as file:
+        return dict(others(file, _choose(file, stream, Report())))
+
+
 def bound(path: Path) -> int:
     """At most so many events are in one stream of the file, if its table is right."""
     with File.open(path, False, Report()) as file:
@@ -316,5 +324,7 @@ FORMATS.register(
         header=header,
         extras={"frames": frames, "imu": imu, "triggers": triggers},
         live=live,
+        beside=beside,
+        reveals="blocks",
     )
 )

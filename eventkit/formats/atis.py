@@ -25,7 +25,7 @@ import numpy as np
 from eventkit._jit import jit
 from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
-from eventkit.formats import FORMATS, Format, Report, fill, limits, parse_size
+from eventkit.formats import CROP, FIRST, FORMATS, Format, Report, fill, limits, parse_size
 from eventkit.formats._live import Feed, cut_off, sensor_of
 
 RECORD = 5
@@ -189,10 +189,10 @@ def write(file: BinaryIO, chunks: Iterable[Events]) -> None:
 def _check(events: Events) -> None:
     low, high = int(events.t.min()), int(events.t.max())
     if low < 0 or high >= 1 << 32:
-        raise OptionError(f"atis holds times from 0 to 2^32 - 1 µs, found {low} to {high}")
+        raise OptionError(f"atis holds times from 0 to 2^32 - 1 µs, found {low} to {high}: {FIRST}")
     x, y = int(events.x.max()), int(events.y.max())
     if max(x, y) > 255:
-        raise OptionError(f"atis holds coordinates below 256, found x {x}, y {y}")
+        raise OptionError(f"atis holds coordinates below 256, found x {x}, y {y}: {CROP}")
     if (events.y == MARKER).any():
         raise OptionError(f"atis cannot hold y = {MARKER}, which marks an overflow of time")
 
@@ -309,5 +309,6 @@ FORMATS.register(
         write=write,
         bound=bound,
         live=live,
+        sized=False,
     )
 )

@@ -30,7 +30,6 @@ from eventkit.formats import _prophesee_live as living
 from eventkit.formats import _prophesee_read as reading
 from eventkit.formats._live import Feed
 from eventkit.formats._prophesee import U
-from eventkit.formats._prophesee_write import shifted
 
 CD, TRIGGERS = (0, 12), 14  # types of events
 RUN = 2048  # records that are looked at together
@@ -136,18 +135,17 @@ def write(
     chunks: Iterable[Events],
     *,
     version: int = 2,
-    t0: Literal["sensor", "first"] = "sensor",
 ) -> None:
     """DAT of version 2 (x and y below 16,384) or 1 (x below 512, y below 256).
 
-    The first time is below 2^32 µs (t0=first subtracts it from all); from there on, time wraps:
+    The first time is below 2^32 µs (t0=first makes it 0); from there on, time wraps:
     it may go back by 2^31 µs or ahead by less than that.
     """
     if version not in (1, 2):
         raise OptionError(f"version is {version}, expected 1 or 2")
     sides = (1 << 14, 1 << 14) if version == 2 else (1 << 9, 1 << 8)
     last = None
-    for events in shifted(chunks, t0):
+    for events in chunks:
         _check(events, sides, last)
         if last is None:
             lines = ("Data file containing CD events.", f"Version {version}")

@@ -29,7 +29,8 @@ import numpy as np
 from eventkit._jit import jit
 from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
-from eventkit.formats import FORMATS, Format, Report, fill, limits
+from eventkit.formats import FIRST, FORMATS, Format, Report, fill, limits
+from eventkit.formats._holes import first_zero
 from eventkit.formats._live import Feed, cut_off
 
 MAGIC = b"Event Stream"
@@ -66,7 +67,7 @@ def stream(
     with path.open("rb", buffering=0) as file:
         fd = file.fileno()
         kind, size, begin = _head(path, os.pread(fd, 20, 0))
-        end = os.fstat(fd).st_size
+        end = whole = os.fstat(fd).st_size
         room = max(1, min(chunk, (end - begin) // LEAST[kind]))
         state = np.zeros(1, STATE)
         buffer = np.empty(min(BLOCK, end), np.uint8)
@@ -76,6 +77,9 @@ def stream(
             block = buffer[: end - at]
             if (got := fill(fd, block, at)) < len(block):
                 raise FormatError(path, at + got, "the file became shorter while it was read")
+            if kind != GENERIC and (hole := first_zero(block)) >= 0:
+                end = _lost(path, at + hole, end, strict, report)
+                block = block[: end - at]
             used, why = 0, FULL
             while why == FULL:
                 if n == 0:
@@ -91,7 +95,7 @@ def stream(
             at += used
         if why in (CUT, DAMAGED):
             _stopped(path, fd, at, end, why, strict, report)
-        report.crc32c = crc if why == DONE else None
+        report.crc32c = crc if why == DONE and end == whole else None
     _tell(report, kind, state)
     if n or empty:
         yield into.events(n, size)
@@ -143,6 +147,17 @@ def _head(path: Path, head: bytes) -> tuple[int, tuple[int, int], int]:
     if not width or not height:
         raise FormatError(path, 16, f"the sensor's size is {width}x{height}, expected some pixels")
     return kind, (width, height), 20
+
+
+def _lost(path: Path, at: int, end: int, strict: bool, report: Report) -> int:
+    """Where events end that are sound, if zeros begin at a byte: all later times are unknown."""
+    reason = "bytes were replaced by zeros, and times are steps from event to event"
+    if strict:
+        raise FormatError(path, at, f"{reason}; strict=False reads what comes before")
+    report.counts["damaged places"] += 1
+    report.counts["skipped bytes"] += end - at
+    report.notes.append(f"at byte {at:,}: {reason}; what follows is left out")
+    return at
 
 
 def _stopped(
@@ -201,13 +216,11 @@ def write(file: BinaryIO, chunks: Iterable[Events]) -> None:
         if events.out_of_bounds:
             raise OptionError(
                 f"es cannot hold the {events.out_of_bounds:,} events outside {events.size}: "
-                "crop to the sensor first"
+                "the transform crop drops them"
             )
         steps = np.diff(events.t, prepend=last)
         if (first := int(events.t[0])) < 0:
-            raise OptionError(
-                f"es holds times from 0 on, found {first} µs: subtract the first time"
-            )
+            raise OptionError(f"es holds times from 0 on, found {first} µs: {FIRST}")
         if steps.min() < 0:
             i = int(steps.argmin())
             raise OptionError(
@@ -218,7 +231,7 @@ def write(file: BinaryIO, chunks: Iterable[Events]) -> None:
             i = int(steps.argmax())
             raise OptionError(
                 f"es holds steps of time below 2^32 µs, found one of {steps[i]:,} µs to "
-                f"t = {events.t[i]}: subtract the first time, or cut the recording"
+                f"t = {events.t[i]}: {FIRST}, or cut the recording"
             )
         last = int(events.t[-1])
         for part in _parts(steps):

@@ -14,7 +14,7 @@ https://docs.prophesee.ai/stable/data/encoding_formats/evt2.html; details as in 
 """
 
 from collections.abc import Iterable
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -166,14 +166,12 @@ def _encode(
     return i, m
 
 
-def write(
-    file: BinaryIO, chunks: Iterable[Events], *, t0: Literal["sensor", "first"] = "sensor"
-) -> None:
-    """EVT2: x and y below 2,048; the first time below 2^34 µs (t0=first subtracts it from all).
+def write(file: BinaryIO, chunks: Iterable[Events]) -> None:
+    """EVT2: x and y below 2,048; the first time below 2^34 µs (t0=first makes it 0).
 
     From there on time wraps; it may go back, but not over a wrap. No gap is longer than 2^34 µs.
     """
-    writing.write_words(file, chunks, CODE, PEN, t0=t0)
+    writing.write_words(file, chunks, CODE, PEN)
 
 
 PEN = writing.Pen(_encode, low=6, wrap=34, fall=FALL >> 6)

@@ -192,9 +192,8 @@ def write(
     chunks: Iterable[Events],
     *,
     order: Literal["little", "legacy"] = "little",
-    t0: Literal["sensor", "first"] = "sensor",
 ) -> None:
-    """EVT2.1: x and y below 2,048; the first time below 2^34 µs (t0=first subtracts it from all).
+    """EVT2.1: x and y below 2,048; the first time below 2^34 µs (t0=first makes it 0).
 
     From there on time wraps; it may go back, but not over a wrap. No gap is longer than 2^34 µs.
     """
@@ -203,7 +202,6 @@ def write(
         chunks,
         CODE,
         PEN,
-        t0=t0,
         variant=int(order == "legacy"),
         detail=f"endianness={order};",
     )

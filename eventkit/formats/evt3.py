@@ -18,7 +18,7 @@ https://docs.prophesee.ai/stable/data/encoding_formats/evt3.html; details as in 
 """
 
 from collections.abc import Iterable
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -232,15 +232,13 @@ def _encode(
     return i, m
 
 
-def write(
-    file: BinaryIO, chunks: Iterable[Events], *, t0: Literal["sensor", "first"] = "sensor"
-) -> None:
-    """EVT3: x and y below 2,048; the first time below 2^34 µs (t0=first subtracts it from all).
+def write(file: BinaryIO, chunks: Iterable[Events]) -> None:
+    """EVT3: x and y below 2,048; the first time below 2^34 µs (t0=first makes it 0).
 
     From there on time wraps; it may go back by up to 2^23 µs, but not over a wrap, which is every
     2^24 µs. No gap is longer than 2^34 µs.
     """
-    writing.write_words(file, chunks, CODE, PEN, t0=t0)
+    writing.write_words(file, chunks, CODE, PEN)
 
 
 PEN = writing.Pen(_encode, low=12, wrap=24, fall=2048)

@@ -17,6 +17,7 @@ https://docs.prophesee.ai/stable/data/file_formats/hdf5.html, https://zenkelab.o
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,12 +38,15 @@ from eventkit.formats._columns import (
     damaged,
     events,
 )
-from eventkit.formats._hdf5_read import Part, Rows, check, get, read_rows
+from eventkit.formats._hdf5_read import CHUNKS_READ, Part, Rows, check, get, is_table, read_rows
 from eventkit.formats._hdf5_write import write
+from eventkit.formats._limits import DEFAULT_EXPANSION
+from eventkit.formats._polarity import Polarity
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 DAMAGE = (OSError, KeyError, ValueError, TypeError, RuntimeError, OverflowError, AttributeError)
 CHANNELS = 700  # of the cochlea of SHD and SSC
+INDEXES = ("/ms_to_idx", "/ms_map_idx", "/t_offset", "/CD/indexes")
 TRIGGER = np.dtype([("t", np.int64), ("p", np.uint8), ("id", np.uint8)])
 
 
@@ -55,6 +59,7 @@ class Found:
     size: Size | None = None
     unit: Unit | None = None
     offset: int = 0
+    polarity: Polarity | None = None
     index: tuple[Any, int, int] | None = None  # rows by time, its step and its first time (µs)
 
 
@@ -73,14 +78,19 @@ def stream(
     camera: Literal["left", "right"] = "left",
     group: str | None = None,
     recording: int | None = None,
+    polarity: Polarity | None = None,
+    round: bool = False,
+    expansion: int = DEFAULT_EXPANSION,
 ) -> Iterator[Events]:
     """Events of an HDF5 file; those of a window without the others, where the file has an index.
 
     camera is that of M3ED and MVSEC; group (as a/b) is where the events are, if they are somewhere
-    else; columns (as xytp) are those of a table without names; recording is one of SHD or SSC,
-    from 0. Their events have y = 0 and are ON. Counts: invalid.
+    else; columns (as xytp) are those of a table without names; recording is one of SHD or SSC, from
+    0. Their events have y = 0 and are ON. polarity=-1/+1 means that 0 is no event, 1/2 that 1 is
+    OFF; it is found from the first rows by default; round rounds coordinates; a dataset may have
+    `expansion` times the bytes of the file. Counts: invalid.
     """
-    asked = Asked(chunk, start, stop, strict, size, unit)
+    asked = Asked(chunk, start, stop, strict, size, unit, polarity, round, expansion)
     with _opened(path) as file:
         found = _find(path, file, group, camera)
         if found.layout == "shd":
@@ -118,14 +128,15 @@ def _find(path: Path, file: Any, group: str | None, camera: str) -> Found:
         index = None if rows is None else (rows, 1000, 0)
         return Found("m3ed", place, (1280, 720), "us", index=index)
     if (place := get(path, file, f"davis/{camera}/events")) is not None:
-        return Found("mvsec", place, (346, 260), "s")
+        return Found("mvsec", place, (346, 260), "s", polarity="-1/+1")
     place = get(path, file, "events")
     if isinstance(place, h5py.Group) and get(path, file, "t_offset") is not None:
         return _dsec(path, file, place)
     if place is None or (isinstance(place, h5py.Group) and not _has_columns(place)):
-        places = [file] if _has_columns(file) else _groups(file)
+        places = [file] if _has_columns(file) else _places(file)
         if len(places) != 1:
-            many = f"events may be in {', '.join(p.name for p in places)}; group= says where"
+            names = ", ".join(place.name for place in places)
+            many = f"events may be in {names:.300}; group= says where"
             reason = many if places else f"no known layout of events; {_listed(file)}"
             raise FormatError(path, None, reason)
         place = places[0]
@@ -136,25 +147,31 @@ def _has_columns(group: Any) -> bool:
     return {"t", "x"} <= set(by_name(group))
 
 
-def _groups(file: Any) -> list[Any]:
-    """All groups, wherever, that have columns of events."""
+def _places(file: Any) -> list[Any]:
+    """All groups, wherever, that have columns of events; if there are none, all tables."""
     import h5py
 
-    found: list[Any] = []
+    groups: list[Any] = []
+    tables: list[Any] = []
 
     def visit(_: str, item: Any) -> None:
         if isinstance(item, h5py.Group) and _has_columns(item):
-            found.append(item)
+            groups.append(item)
+        if isinstance(item, h5py.Dataset) and not item.is_virtual:
+            named = {"t", "x"} <= set(by_name(item.dtype.names or ()))
+            if named or (is_table(item.shape or ()) and item.dtype.kind in "iuf"):
+                tables.append(item)
 
     file.visititems(visit)
-    return found
+    return groups or tables
 
 
 def _listed(file: Any) -> str:
     """What is in a file, for a message."""
     names: list[str] = []
     file.visit(lambda name: names.append(name) if len(names) < 9 else None)
-    return f"it holds {', '.join(names[:8]) or 'nothing'}{' ...' if len(names) > 8 else ''}"
+    more = " ..." if len(names) > 8 else ""
+    return f"it holds {', '.join(name[:40] for name in names[:8]) or 'nothing'}{more}"
 
 
 def _metavision(path: Path, file: Any, place: Any) -> Found:
@@ -164,22 +181,28 @@ def _metavision(path: Path, file: Any, place: Any) -> Found:
         return Found("metavision", place, size, "us")
     check(path, index)
     begin = -int(_text(index.attrs.get("offset", 0)) or 0)
-    return Found("metavision", place, size, "us", index=(index.fields("id"), 2000, begin))
+    rows = (index.fields("id"), 2000, begin)
+    return Found("metavision", place, size, "us", index=rows)
 
 
 def _dsec(path: Path, file: Any, place: Any) -> Found:
     offset = _number(path, file, "t_offset")
     index = get(path, file, "ms_to_idx")
     size = _size(path, file, place) or (640, 480)
-    return Found(
-        "dsec", place, size, "us", offset, None if index is None else (index, 1000, offset)
-    )
+    rows = None if index is None else (index, 1000, offset)
+    return Found("dsec", place, size, "us", offset, index=rows)
 
 
 def _number(path: Path, file: Any, name: str) -> int:
-    value = np.asarray(get(path, file, name)[()])
-    if value.size != 1 or value.dtype.kind not in "iuf" or abs(float(value.item())) >= 2**61:
-        raise FormatError(path, None, f"{name} is {value!r:.60}, expected one time in µs")
+    import h5py
+
+    place = get(path, file, name)
+    if not isinstance(place, h5py.Dataset) or place.size != 1:
+        raise FormatError(path, None, f"{name} is not one number")
+    check(path, place)
+    value = np.asarray(place[()])
+    if value.dtype.kind not in "iuf" or not abs(float(value.item())) < 2**61:
+        raise FormatError(path, None, f"{name} is {value!r:.60}, expected one whole number")
     return int(value.item())
 
 
@@ -188,7 +211,10 @@ def _text(value: Any) -> str:
 
 
 def _size(path: Path, file: Any, place: Any) -> Size | None:
-    """The sensor's size that attributes tell: geometry, width and height, or sensor_resolution."""
+    """The sensor's size: attributes geometry, width and height, or sensor_resolution, or numbers
+    width and height beside the columns."""
+    import h5py
+
     for attributes in (place.attrs, file.attrs):
         if "geometry" in attributes:
             return _parsed(path, _text(attributes["geometry"]))
@@ -198,6 +224,10 @@ def _size(path: Path, file: Any, place: Any) -> Size | None:
             sides = np.ravel(attributes["sensor_resolution"])
             if len(sides) >= 2:
                 return _parsed(path, f"{sides[1]}x{sides[0]}")
+    for group in (place, file):
+        if isinstance(group, h5py.Group) and {"width", "height"} <= set(group):
+            width, height = (_number(path, group, name) for name in ("width", "height"))
+            return _parsed(path, f"{width}x{height}")
     return None
 
 
@@ -205,25 +235,36 @@ def _parsed(path: Path, text: str) -> Size:
     try:
         return parse_size(text)
     except OptionError as error:
-        raise FormatError(path, None, f"an attribute says that the {error}") from error
+        raise FormatError(path, None, f"the file says that the {error}") from error
 
 
 def _table(path: Path, found: Found, columns: str | None, asked: Asked) -> Table:
     """The rows of all layouts but SHD's."""
-    rows = read_rows(path, found.place, columns)
+    rows = read_rows(path, found.place, columns, asked.expansion)
     part = (0, rows.length)
     if found.index is not None and rows.length and asked.unit is None:
         part = _window(found, found.index, rows, asked)
-    step = max(1, ROWS // rows.step) * rows.step
+    step = min(max(1, ROWS // rows.step), CHUNKS_READ) * rows.step
 
-    def blocks() -> Iterator[Block]:
-        at = part[0]
-        while at < part[1]:
-            end = min(part[1], (at // step + 1) * step)
+    def blocks(at: int, stop: int) -> Iterator[Block]:
+        while at < stop:
+            end = min(stop, (at // step + 1) * step)
             yield rows.read((at, end))
             at = end
 
-    return Table(blocks, part[1] - part[0], found.size, found.unit, found.offset)
+    whole = (0, rows.length)
+    polarity = found.polarity
+    if polarity is None and rows.unsigned and found.layout in ("dsec", "metavision"):
+        polarity = "0/1"  # so that a window need not look at the first rows
+    return Table(
+        partial(blocks, *part),
+        part[1] - part[0],
+        found.size,
+        found.unit or rows.unit,
+        found.offset,
+        polarity=polarity,
+        whole=None if part == whole else partial(blocks, *whole),
+    )
 
 
 def _window(found: Found, index: tuple[Any, int, int], rows: Rows, asked: Asked) -> Part:
@@ -283,23 +324,43 @@ def bound(path: Path) -> int:
 
     def visit(_: str, item: Any) -> None:
         nonlocal most
-        if isinstance(item, h5py.Dataset) and item.shape:
-            most = max(most, item.shape[0])
+        if isinstance(item, h5py.Dataset) and not item.is_virtual and item.shape:
+            most = max(most, *item.shape)
 
     with _opened(path) as file:
         file.visititems(visit)
-        if "spikes" in file:
+        if get(path, file, "spikes") is not None:
             return path.stat().st_size
     return most
 
 
-def header(path: Path) -> dict[str, Any]:
+def header(
+    path: Path, *, camera: Literal["left", "right"] = "left", group: str | None = None
+) -> dict[str, Any]:
     """The layout, the root's attributes, and of SHD and SSC the number of recordings."""
     with _opened(path) as file:
         said = {name: _text(value) for name, value in file.attrs.items()}
-        if "spikes/times" in file:
-            return {"layout": "shd", "recordings": len(file["spikes/times"]), **said}
-        return {"layout": _find(path, file, None, "left").layout, **said}
+        if (times := get(path, file, "spikes/times")) is not None:
+            return {"layout": "shd", "recordings": len(times), **said}
+        return {"layout": _find(path, file, group, camera).layout, **said}
+
+
+def beside(
+    path: Path, *, camera: Literal["left", "right"] = "left", group: str | None = None
+) -> dict[str, int]:
+    """Datasets that are neither the events nor an index of them."""
+    import h5py
+
+    names: list[str] = []
+    with _opened(path) as file:
+        place = _find(path, file, group, camera).place
+        columns = place.dtype.names if isinstance(place, h5py.Dataset) else by_name(place).values()
+        used = {place.name, *(f"{place.name}/{name}".replace("//", "/") for name in columns or ())}
+        used |= {f"{place.name}/{name}" for name in ("times", "units")}
+        file.visititems(
+            lambda name, item: names.append(f"/{name}") if isinstance(item, h5py.Dataset) else None
+        )
+    return {"other datasets": sum(n not in used and not n.endswith(INDEXES) for n in names)}
 
 
 def triggers(path: Path) -> np.ndarray:
@@ -347,5 +408,6 @@ FORMATS.register(
         bound=bound,
         header=header,
         extras={"triggers": triggers, "labels": labels, "keys": keys},
+        beside=beside,
     )
 )

@@ -44,7 +44,11 @@ from eventkit.formats._columns import (
     events,
     guess_columns,
     parse_columns,
+    unit_in,
 )
+from eventkit.formats._limits import DEFAULT_EXPANSION
+from eventkit.formats._polarity import Polarity
+from eventkit.formats._zip import check_directory, skip
 
 MAGIC = b"\x93NUMPY"
 ZIP = b"PK\x03\x04"
@@ -62,7 +66,8 @@ class Array:
     """One array of a file: `open` gives its bytes, of which its values begin at `begin`.
 
     shape is (rows,) or (rows, columns), of which `stored` rows are in the file. by_column says
-    that a whole column follows the other; fields have names instead.
+    that a whole column follows the other; fields have names instead. refused is why the array
+    cannot hold events, as a picture beside them.
     """
 
     open: Callable[[], IO[bytes]]
@@ -71,6 +76,7 @@ class Array:
     by_column: bool
     begin: int
     stored: int
+    refused: str | None = None
 
     def flat(self) -> "Array":
         """A table of one row or one column as a column; others as they are."""
@@ -83,7 +89,7 @@ class Array:
         """The rows, or those of one column of a table that is stored by columns."""
         width = 1 if self.by_column or len(self.shape) == 1 else self.shape[1]
         with self.open() as file:
-            file.seek(self.begin + column * self.shape[0] * self.dtype.itemsize)
+            skip(file, self.begin + column * self.shape[0] * self.dtype.itemsize)
             for row in range(0, self.stored, ROWS):
                 n = min(ROWS, self.stored - row)
                 data = file.read(n * width * self.dtype.itemsize)
@@ -114,13 +120,19 @@ def stream(
     size: str | None = None,
     unit: Unit | None = None,
     columns: str | None = None,
+    polarity: Polarity | None = None,
+    round: bool = False,
+    expansion: int = DEFAULT_EXPANSION,
 ) -> Iterator[Events]:
     """Events of a .npy or .npz file; columns (as txyp) are those of a table without names.
 
-    Without `unit`, times with fractions are seconds and others µs. Counts: invalid; with
-    strict=False also missing rows and trailing bytes of an array that is cut or too long.
+    Without `unit`, times are in the unit that their name states (as t_us); else those with
+    fractions are seconds and others µs. polarity=-1/+1 means that 0 is no event, 1/2 that 1 is OFF;
+    it is found from the first rows by default; round rounds coordinates; the events may have
+    `expansion` times the bytes of the file. Counts: invalid; with strict=False also missing rows
+    and trailing bytes of an array that is cut or too long.
     """
-    asked = Asked(chunk, start, stop, strict, size, unit)
+    asked = Asked(chunk, start, stop, strict, size, unit, polarity, round, expansion)
     with damaged(path, DAMAGE), _arrays(path, report, strict) as arrays:
         yield from events(path, report, into, _table(path, arrays, columns), asked)
 
@@ -137,9 +149,11 @@ def _arrays(path: Path, report: Report, strict: bool) -> Iterator[dict[str, Arra
     if not head.startswith(ZIP):
         raise FormatError(path, 0, f"starts with {head!r}, expected {MAGIC!r} or {ZIP!r}")
     with zipfile.ZipFile(path) as archive:
+        check_directory(archive)
         arrays = {}
         for info in archive.infolist():
             if not info.filename.endswith(".npy"):
+                archive.open(info).close()  # compares its two names, of which one may be damaged
                 continue
             if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise FormatError(path, None, f"{info.filename} has an unknown compression")
@@ -169,8 +183,12 @@ def _array(
     with opened() as file:
         dtype, shape, by_column, begin = _header(path, name, file)
     if dtype.hasobject:
-        reason = f"{name} holds Python objects, a pickle, which may run any code; write it anew"
-        raise FormatError(path, None, f"{reason} as columns t, x, y, p where you trust it")
+        reason = f"{name} holds Python objects, a pickle, which may run any code; where you trust "
+        reason += "it, load it with NumPy and save it again as columns t, x, y, p"
+        return Array(opened, dtype, shape, by_column, begin, 0, reason)
+    if len(shape) > 2:
+        reason = f"{name} has the shape {shape}, expected (n,) or (n, 4)"
+        return Array(opened, dtype, shape, by_column, begin, 0, reason)
     if len(shape) == 2 and shape[0] in (3, 4) and shape[1] not in (3, 4):
         shape, by_column = (shape[1], shape[0]), not by_column
     width = shape[1] if len(shape) == 2 else 1
@@ -213,7 +231,7 @@ def _header(path: Path, name: str, file: IO[bytes]) -> tuple[np.dtype, tuple[int
         reason = f"the header of {name} cannot be understood: {text[:80]!r}"
         raise FormatError(path, None, reason) from error
     sound = type(shape) is tuple and all(type(n) is int and 0 <= n < 1 << 48 for n in shape)
-    if not sound or len(shape) > 2 or type(by_column) is not bool or len(text) < length:
+    if not sound or type(by_column) is not bool or len(text) < length:
         raise FormatError(path, None, f"{name} has the shape {shape}, expected (n,) or (n, 4)")
     return dtype, shape, by_column, (12 if wide else 10) + length
 
@@ -222,7 +240,12 @@ def _table(path: Path, arrays: dict[str, Array], columns: str | None) -> Table:
     """The layout that fits."""
     known = by_name(arrays)
     if {"t", "x"} <= set(known):
-        return _separate(path, {c: arrays[name] for c, name in known.items()}, _size(arrays))
+        if refused := [a.refused for n, a in arrays.items() if n in known.values() and a.refused]:
+            raise FormatError(path, None, refused[0])
+        named = {c: arrays[name] for c, name in known.items()}
+        return _separate(path, named, _size(arrays), unit_in(known["t"]))
+    refused = [array.refused for array in arrays.values() if array.refused]
+    arrays = {name: array for name, array in arrays.items() if not array.refused}
     if {"pos", "neg"} <= set(arrays):
         return _pos_and_neg(path, arrays["pos"], arrays["neg"])
     for array in arrays.values():
@@ -230,14 +253,19 @@ def _table(path: Path, arrays: dict[str, Array], columns: str | None) -> Table:
         if {"t", "x"} <= set(fields) and len(array.shape) == 1:
             return _structured(path, array, fields, _size(arrays))
     tables = [a for a in arrays.values() if len(a.shape) == 2 and not a.dtype.names]
+    if len(tables) > 1:  # beside a picture or the like
+        tables = [a for a in tables if a.shape[1] in (3, 4)]
     if len(tables) == 1:
         return _unnamed(path, tables[0], columns, _size(arrays))
+    if refused:
+        raise FormatError(path, None, refused[0])
     found = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in arrays.items())
+    found = found if len(found) < 300 else found[:300] + " ..."
     expected = "expected arrays or fields t, x, y, p, tables pos and neg, or one table (n, 4)"
     raise FormatError(path, None, f"holds {found or 'no arrays'}; {expected}")
 
 
-def _separate(path: Path, known: dict[str, Array], size: Size | None) -> Table:
+def _separate(path: Path, known: dict[str, Array], size: Size | None, unit: Unit | None) -> Table:
     known = {name: array.flat() for name, array in known.items()}
     for name, array in known.items():
         check_numbers(path, name, array.dtype)
@@ -249,7 +277,7 @@ def _separate(path: Path, known: dict[str, Array], size: Size | None) -> Table:
         for columns in zip(*(array.blocks() for array in known.values()), strict=True):
             yield block_of(dict(zip(known, columns, strict=True)))
 
-    return Table(blocks, rows, size)
+    return Table(blocks, rows, size, unit)
 
 
 def _structured(path: Path, array: Array, fields: dict[str, str], size: Size | None) -> Table:
@@ -260,7 +288,7 @@ def _structured(path: Path, array: Array, fields: dict[str, str], size: Size | N
         for rows in array.blocks():
             yield block_of({column: rows[name] for column, name in fields.items()})
 
-    return Table(blocks, array.stored, size)
+    return Table(blocks, array.stored, size, unit_in(fields["t"]))
 
 
 def _unnamed(path: Path, array: Array, columns: str | None, size: Size | None) -> Table:
@@ -300,6 +328,15 @@ def _size(arrays: dict[str, Array]) -> Size | None:
         return None
     width, height = (int(side) for side in next(array.blocks()))
     return (width, height) if 0 < width <= 65536 and 0 < height <= 65536 else None
+
+
+def beside(path: Path) -> dict[str, int]:
+    """Arrays that are neither columns of the events nor their size."""
+    with damaged(path, DAMAGE), _arrays(path, Report(), strict=False) as arrays:
+        known = set(by_name(arrays).values()) | {"size"}
+        if not {"t", "x"} <= set(by_name(arrays)):  # pos and neg, or one table
+            known |= {"pos", "neg"} if {"pos", "neg"} <= set(arrays) else set(list(arrays)[:1])
+        return {"other arrays": len(set(arrays) - known)}
 
 
 def bound(path: Path) -> int:
@@ -362,6 +399,7 @@ NPY = Format(
     write=write_npy,
     detect=lambda head: head.startswith(MAGIC),
     bound=bound,
+    sized=False,
 )
 NPZ = Format(
     name="npz",
@@ -371,6 +409,8 @@ NPZ = Format(
     write=write_npz,
     detect=lambda head: head.startswith(ZIP),
     bound=bound,
+    beside=beside,
+    reveals="bytes",
 )
 FORMATS.register(NPY)
 FORMATS.register(NPZ)

@@ -3,7 +3,7 @@
 Times may be integers (µs), timestamps and durations of any unit, or floats. This writer adds the
 sensor's size to the file's metadata (size = 346x260), compresses with Zstandard, codes times as
 differences, and sums up every page; the footer has no sum in this format, so that only what it says
-twice is checked. pyarrow reads and writes, an extra: pip install 'eventkit[parquet]'. Format:
+twice is checked. pyarrow, of the extra `parquet`, reads and writes. Format:
 https://parquet.apache.org/docs/file-format/
 """
 
@@ -29,8 +29,11 @@ from eventkit.formats._columns import (
     check_numbers,
     damaged,
     events,
+    unit_in,
 )
 from eventkit.formats._hdf5_write import pieces
+from eventkit.formats._limits import DEFAULT_EXPANSION
+from eventkit.formats._polarity import Polarity
 
 MAGIC = b"PAR1"
 GROUP = 1 << 20  # events of a row group, which is what a reader may skip
@@ -49,13 +52,19 @@ def stream(
     strict: bool,
     size: str | None = None,
     unit: Unit | None = None,
+    polarity: Polarity | None = None,
+    round: bool = False,
+    expansion: int = DEFAULT_EXPANSION,
 ) -> Iterator[Events]:
     """Events of a .parquet file, read batch by batch. MissingExtra without pyarrow.
 
-    Without `unit`, numbers with fractions are seconds and others µs. Counts: invalid, also of
-    values that are missing (null).
+    Without `unit`, times are in the unit of their type or name (as t_us); else numbers with
+    fractions are seconds and others µs. polarity=-1/+1 means that 0 is no event, 1/2 that 1 is OFF;
+    it is found from the first rows by default; round rounds coordinates; the events may have
+    `expansion` times the bytes of the file. Counts: invalid, also of values that are missing
+    (null).
     """
-    asked = Asked(chunk, start, stop, strict, size, unit)
+    asked = Asked(chunk, start, stop, strict, size, unit, polarity, round, expansion)
     with _opened(path) as file:
         yield from events(path, report, into, _table(path, file), asked)
 
@@ -78,7 +87,7 @@ def _pyarrow() -> Any:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        raise MissingExtra("Parquet needs pyarrow: pip install 'eventkit[parquet]'") from None
+        raise MissingExtra("Parquet needs pyarrow", "parquet") from None
     return pyarrow
 
 
@@ -101,8 +110,15 @@ def _table(path: Path, file: Any) -> Table:
         lambda: _blocks(path, file, known, timed),
         _rows(path, file),
         _size(schema.metadata or {}),
-        kinds["t"].unit if timed else None,
+        kinds["t"].unit if timed else unit_in(known["t"]),
     )
+
+
+def beside(path: Path) -> dict[str, int]:
+    """Columns that are not those of events."""
+    with _opened(path) as file:
+        names = file.schema_arrow.names
+        return {"other columns": len(names) - len(by_name(names))}
 
 
 def _rows(path: Path, file: Any) -> int:
@@ -216,5 +232,6 @@ FORMATS.register(
         detect=lambda head: head.startswith(MAGIC),
         bound=bound,
         header=header,
+        beside=beside,
     )
 )

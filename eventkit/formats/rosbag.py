@@ -1,5 +1,5 @@
 """ROS bags: version 1 (.bag), version 2 (.db3, .mcap, or a folder of such files with its
-metadata.yaml), through the library rosbags.
+metadata.yaml).
 
 Messages of one topic that hold events, little endian (in version 2 after 4 bytes that say so, and
 each number at a multiple of its size from there):
@@ -14,35 +14,38 @@ each number at a multiple of its size from there):
         evt3      words as in evt3, whose state goes on from message to message
         mono      uint64: 0-31 ns after the base | 32-47 x | 48-62 y | 63 p
         trigger   like mono, of an external input: counted
+        libcaer   uint32: 0 valid | 1 p | 2-16 y | 17-31 x, then int32: the low 31 bits of the time
+                  [µs], which is added to the base and wraps within a message
+        libcaer_cmp  uint16, whose bits 12-15 are its type; the time [µs] counts from the base
+                  0 high part of the time, 1 its low 12 bits, 2 column: 0-10 x,
+                  3 event: 0-10 y | 11 p, 4 row of vectors: 0-10 y | 11 p,
+                  5 vector: bit i of 0-7 is an event at row + i; the row then moves on by 8
 
 Times are whole µs: a rest of ns is cut off. Sources: https://github.com/uzh-rpg/rpg_dvs_ros,
-https://github.com/ros-event-camera/event_camera_msgs
+https://github.com/ros-event-camera/event_camera_msgs and event_camera_codecs
 """
 
 import contextlib
 import sqlite3
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from eventkit.errors import FormatError, MissingExtra, OptionError
+from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
 from eventkit.formats import FORMATS, Format, Report
 from eventkit.formats._columns import Asked, Block, Table, damaged, events
-from eventkit.formats._prophesee import SLACK, STATE, TRIGGER
-from eventkit.formats._prophesee_read import COUNTS
-from eventkit.formats.evt3 import CODE
+from eventkit.formats._rosbag_files import MAGICS, METADATA, Reader, opened
+from eventkit.formats._rosbag_packets import Decoder, UnknownEncoding
 
-BAG, SQLITE, MCAP = b"#ROSBAG V2.0\n", b"SQLite format 3\0", b"\x89MCAP0\r\n"
-ZSTD, LARGEST = b"\x28\xb5\x2f\xfd", 1 << 28  # of a compressed message: magic, bytes in it
 LISTS = {"dvs_msgs/msg/EventArray", "prophesee_event_msgs/msg/EventArray"}
 PACKETS = {"event_camera_msgs/msg/EventPacket", "event_array_msgs/msg/EventArray"}
-DIRECT = ("mono", "trigger")
+UNKNOWN = "messages of an unknown encoding"
 FIELDS = ("x", "y", "s", "ns", "p")
 KINDS = ("<u2", "<u2", "<u4", "<u4", "u1")
 PACKED = np.dtype([*zip(FIELDS, KINDS, strict=True)])
@@ -102,31 +105,17 @@ class Bag:
     """The messages of one topic: `packets` are coded, others list their events."""
 
     path: Path
-    version: int
+    reader: Reader
     topic: str
     packets: bool
-    messages: Callable[[], Iterable[bytes]]
+
+    def messages(self) -> Iterator[bytes]:
+        """All messages."""
+        return self.reader.messages(self.topic)
 
     def open(self, data: bytes) -> Message:
         """A message, to be read from its begin."""
-        return Message.of(data, self.version)
-
-
-class Words:
-    """A decoder of EVT3 whose state goes on from message to message."""
-
-    def __init__(self) -> None:
-        self.states = np.zeros(1, STATE)
-
-    def decode(self, words: np.ndarray) -> Block:
-        """The events in words."""
-        n, _, _ = CODE.measure(words, self.states.copy())
-        block = tuple(np.empty(n + SLACK, kind) for kind in ("i8", "u2", "u2", "u1"))
-        self.states["marked"] = 0
-        marks = np.empty(len(words), TRIGGER)
-        CODE.decode(words, 0, self.states, *block, 0, n + 1, marks)
-        t, x, y, p = (column[:n] for column in block)
-        return t, x, y, p
+        return Message.of(data, self.reader.version)
 
 
 def stream(
@@ -140,41 +129,59 @@ def stream(
     strict: bool,
     size: str | None = None,
     topic: str | None = None,
+    inflate: float | None = None,
 ) -> Iterator[Events]:
-    """Events of one topic, of the only one that has events unless told.
+    """Events of one topic, by default of the only one that has events.
 
-    Counts: what `evt3` counts, triggers; with strict=False also damaged messages.
+    inflate is how many times its size a compressed bag may inflate to, beyond 256 MiB [100].
+
+    Counts: what `evt3` counts, triggers, invalid events; with strict=False also damaged messages
+    and messages of an unknown encoding.
     """
     with damaged(path, DAMAGE):
-        bag = _bag(path, topic)
-        first = next(iter(bag.messages()), None)
-        sides = (0, 0) if first is None else bag.open(first).head(bag.version)
-        seen = sides if all(0 < side <= 65536 for side in sides) else None
-        table = Table(lambda: _blocks(bag, report, strict), chunk, seen, "us")
+        reader = opened(path, strict, inflate)
+        bag = Bag(path, reader, *_chosen(path, reader.topics(), topic))
+        table = Table(lambda: _blocks(bag, report, strict), chunk, _size(bag), "us")
         yield from events(path, report, into, table, Asked(chunk, start, stop, strict, size))
+
+
+def _size(bag: Bag) -> tuple[int, int] | None:
+    """The sensor's size in the first sound message; None if it does not have it."""
+    for data in bag.messages():
+        with contextlib.suppress(ValueError):
+            sides = bag.open(data).head(bag.reader.version)
+            return sides if all(0 < side <= 65536 for side in sides) else None
+    return None
 
 
 def _blocks(bag: Bag, report: Report, strict: bool) -> Iterator[Block]:
     """The events of each message; what is left out is counted when all are read."""
-    words = Words()
+    decoder = Decoder()
     counts: Counter[str] = Counter()
+    number = -1
     for number, data in enumerate(bag.messages()):
         try:
             message = bag.open(data)
-            message.head(bag.version)
-            block = _packet(message, words, counts) if bag.packets else _list(message)
+            message.head(bag.reader.version)
+            block = _packet(message, decoder) if bag.packets else _list(message)
         except ValueError as error:
+            unknown = isinstance(error, UnknownEncoding)
             if strict:
-                reason = f"message {number:,} of {bag.topic} is damaged: {error}"
+                fault = str(error) if unknown else f"is damaged: {error}"
+                reason = f"message {number:,} of {bag.topic} {fault}"
                 raise FormatError(
                     bag.path, None, f"{reason}; strict=False leaves it out"
                 ) from error
-            counts["damaged messages"] += 1
+            counts[UNKNOWN if unknown else "damaged messages"] += 1
+            if unknown:
+                example = str(error)
             continue
         if block is not None:
             yield block
-    for field, name in COUNTS.items():
-        counts[name] += int(words.states[field][0])
+    if counts[UNKNOWN] == number + 1 > 0:
+        raise FormatError(bag.path, None, f"every message of {bag.topic} {example}")
+    counts.update(decoder.counted())
+    report.notes += [one for one in bag.reader.losses if one not in report.notes]
     report.counts.update({name: n - report.counts[name] for name, n in counts.items() if n})
 
 
@@ -192,36 +199,31 @@ def _list(message: Message) -> Block:
     return t, rows["x"], rows["y"], rows["p"]
 
 
-def _packet(message: Message, words: Words, counts: Counter[str]) -> Block | None:
+def _packet(message: Message, decoder: Decoder) -> Block | None:
     """The events of a coded message."""
     message.number(8)
     base = message.number(8)
     encoding, big = message.text(), message.number(1)
     data = message.bytes(message.number(4))
-    order = ">" if big else "<"
-    if encoding == "evt3":
-        return words.decode(np.frombuffer(data, f"{order}u2").astype("<u2"))
-    found = np.frombuffer(data, f"{order}u8").astype(np.uint64) if encoding in DIRECT else None
-    if found is None:
-        raise ValueError(f"its encoding is {encoding!r:.20}, expected evt3, mono or trigger")
-    if encoding == "trigger":
-        counts["triggers"] += len(found)
-        return None
-    t = (found & 0xFFFFFFFF).astype(np.int64)
-    t = base // 1000 + (t + base % 1000) // 1000
-    return t, found >> 32 & 0xFFFF, found >> 48 & 0x7FFF, found >> 63
+    return decoder.decode(encoding, data, base, ">" if big else "<")
 
 
 def header(path: Path) -> dict[str, Any]:
     """The topics and the types of their messages."""
     with damaged(path, DAMAGE):
-        return {"topics": dict(_access(path)[1](path))}
+        return {"topics": dict(opened(path, strict=False).topics())}
 
 
-def _bag(path: Path, topic: str | None) -> Bag:
-    """The messages of the topic asked for, or of the only one with events."""
-    version, topics, messages = _access(path)
-    known = topics(path)
+def beside(path: Path, *, topic: str | None = None) -> dict[str, int]:
+    """Topics that are not that of the events."""
+    with damaged(path, DAMAGE):
+        known = opened(path, strict=False).topics()
+        read, _ = _chosen(path, known, topic)
+        return {"other topics": sum(name != read for name, _ in known)}
+
+
+def _chosen(path: Path, known: list[tuple[str, str]], topic: str | None) -> tuple[str, bool]:
+    """The topic asked for, or the only one with events, and whether its messages are packets."""
     fitting = [(name, kind) for name, kind in known if kind in LISTS | PACKETS]
     chosen = [pair for pair in fitting if topic in (None, pair[0])]
     there = ", ".join(f"{name} ({kind})" for name, kind in known) or "none"
@@ -233,88 +235,7 @@ def _bag(path: Path, topic: str | None) -> Bag:
     if len(chosen) > 1:
         names = ", ".join(name for name, _ in chosen)
         raise OptionError(f"{path} has events on several topics: topic= chooses one of {names}")
-    name, kind = chosen[0]
-    return Bag(path, version, name, kind in PACKETS, lambda: messages(path, name))
-
-
-def _access(path: Path) -> tuple[int, Callable[..., Any], Callable[..., Any]]:
-    """Version of a bag, and functions for its topics (names and types) and its messages."""
-    if path.is_dir():
-        return 2, _topics, _messages
-    with path.open("rb") as file:
-        head = file.read(16)
-    if head.startswith(SQLITE):
-        return 2, _topics_of_sqlite, _messages_of_sqlite
-    if head.startswith((BAG, MCAP)):
-        return 1 if head.startswith(BAG) else 2, _topics, _messages
-    raise FormatError(path, 0, f"starts with {head!r}, expected {BAG!r}, {SQLITE!r} or {MCAP!r}")
-
-
-@contextlib.contextmanager
-def _database(path: Path) -> Iterator[sqlite3.Connection]:
-    database = sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1&mode=ro", uri=True)
-    with contextlib.closing(database):
-        yield database
-
-
-def _topics_of_sqlite(path: Path) -> list[tuple[str, str]]:
-    with _database(path) as database:
-        return [(str(a), str(b)) for a, b in database.execute("SELECT name, type FROM topics")]
-
-
-def _messages_of_sqlite(path: Path, topic: str) -> Iterator[bytes]:
-    """Messages in order of time; in bags that compress each message, they are unpacked."""
-    query = (
-        "SELECT data FROM messages WHERE topic_id IN (SELECT id FROM topics WHERE name = ?) "
-        "ORDER BY timestamp, id"
-    )
-    with _database(path) as database:
-        for (data,) in database.execute(query, (topic,)):
-            if not isinstance(data, bytes):
-                raise ValueError("a message is no bytes")
-            yield _unpacked(data) if data.startswith(ZSTD) else data
-
-
-def _unpacked(data: bytes) -> bytes:
-    import zstandard
-
-    try:
-        if zstandard.frame_content_size(data) > LARGEST:
-            raise ValueError("a message is too large to be true")
-        return zstandard.ZstdDecompressor().decompress(data, max_output_size=LARGEST)
-    except zstandard.ZstdError as error:
-        raise ValueError(str(error)) from error
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """The bag as rosbags has it, whose errors become FormatError."""
-    try:
-        from rosbags import rosbag1, rosbag2
-    except ImportError as error:
-        raise MissingExtra(f"{path}: ROS bags need pip install 'eventkit[formats]'") from error
-    kinds = (rosbag1.ReaderError, rosbag2.ReaderError)
-    with damaged(path, kinds), (_reader(path, rosbag1, rosbag2))(path) as bag:
-        yield bag
-
-
-def _reader(path: Path, rosbag1: Any, rosbag2: Any) -> Any:
-    if path.is_dir():
-        return rosbag2.Reader
-    with path.open("rb") as file:
-        return rosbag1.Reader if file.read(len(BAG)) == BAG else rosbag2.Reader
-
-
-def _topics(path: Path) -> list[tuple[str, str]]:
-    with _opened(path) as bag:
-        return sorted({(c.topic, c.msgtype) for c in bag.connections})
-
-
-def _messages(path: Path, topic: str) -> Iterator[bytes]:
-    with _opened(path) as bag:
-        chosen = [c for c in bag.connections if c.topic == topic]
-        for _, _, data in bag.messages(chosen):
-            yield bytes(data)
+    return chosen[0][0], chosen[0][1] in PACKETS
 
 
 FORMATS.register(
@@ -323,8 +244,9 @@ FORMATS.register(
         title="ROS bags of version 1 and 2 (.bag, .db3, .mcap, folders)",
         suffixes=(".bag", ".db3", ".mcap"),
         stream=stream,
-        detect=lambda head: head.startswith((BAG, SQLITE, MCAP)),
+        detect=lambda head: head.startswith(MAGICS),
         header=header,
-        folder="metadata.yaml",
+        folder=METADATA,
+        beside=beside,
     )
 )

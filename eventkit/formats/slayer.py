@@ -27,7 +27,7 @@ import numpy as np
 from eventkit._jit import jit
 from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
-from eventkit.formats import FORMATS, Format, Report, fill, limits, parse_size
+from eventkit.formats import CROP, FIRST, FORMATS, Format, Report, fill, limits, parse_size
 from eventkit.formats._live import Feed, cut_off, sensor_of
 
 SIZES = (34, 128, 256, 512, 1024, 2048, 4096)
@@ -187,11 +187,11 @@ def write(file: BinaryIO, chunks: Iterable[Events]) -> None:
         if low < 0 or high > LONGEST:
             raise OptionError(
                 f"bs2 holds times from 0 to {LONGEST} µs, found {low} to {high}: "
-                "subtract the first time, or cut the recording"
+                f"{FIRST}, or cut the recording"
             )
         x, y = int(events.x.max()), int(events.y.max())
         if max(x, y) > 255:
-            raise OptionError(f"bs2 holds coordinates below 256, found x {x}, y {y}: crop first")
+            raise OptionError(f"bs2 holds coordinates below 256, found x {x}, y {y}: {CROP}")
         high_bits = events.t >> 16 | events.p.astype(np.int64) << 7
         columns = (events.x, events.y, high_bits, events.t >> 8, events.t)
         file.write(np.stack([column.astype(np.uint8) for column in columns], axis=1).tobytes())
@@ -272,6 +272,7 @@ for _layout, _title, _write in (
             stream=_reader(_layout),
             write=_write,
             bound=_bound(_layout),
+            sized=False,
             live=_live(_layout),
         )
     )

@@ -25,8 +25,8 @@ import numpy as np
 from eventkit._jit import jit
 from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
-from eventkit.formats import FORMATS, Format, Report, fill, limits, parse_size
-from eventkit.formats._live import Feed, cut_off, sensor_of
+from eventkit.formats import FIRST, FORMATS, Format, Report, fill, limits, parse_size
+from eventkit.formats._live import Feed, cut_off, is_address, sensor_of
 
 WORD, BLOCK = 4, 1 << 19
 WRAP, HALF = 1 << 32, 1 << 31
@@ -78,7 +78,10 @@ def stream(
 def live(
     feed: Feed, report: Report, into: Columns, *, strict: bool, size: str | None = None
 ) -> Iterator[Events]:
-    """Events as they come; size is needed. Counts: trailing bytes."""
+    """Events as they come; size is needed. Counts: trailing bytes.
+
+    Those from a port also: outside the sensor, which are left out, as anybody may send there.
+    """
     sensor = sensor_of(feed, parse_size(size) if size else None)
     yield Events.empty(sensor)
     state, began, window = np.zeros(1, STATE), None, limits(None, None)
@@ -90,7 +93,11 @@ def live(
         while k < len(words):
             into.reserve(BLOCK)
             n, k = _decode(words, k, state, *window, *into.arrays, 0, BLOCK)
-            yield into.events(n, sensor)
+            events = into.events(n, sensor)
+            if is_address(feed.path) and (outside := events.out_of_bounds):
+                report.counts["outside the sensor"] += outside
+                events = events[(events.x < sensor[0]) & (events.y < sensor[1])]
+            yield events
         feed.use(WORD * len(words))
     cut_off(feed, report, strict, "a word of 4", WORD * int(state["owed"][0]))
 
@@ -140,12 +147,13 @@ def write(file: BinaryIO, chunks: Iterable[Events]) -> None:
             raise OptionError(f"spif holds coordinates below 32,768, found x {x}, y {y}")
         first = int(events.t[0])
         if last is None and not 0 <= first < WRAP:
-            raise OptionError(f"spif holds a first time from 0 to 2^32 - 1 µs, found {first}")
+            reason = f"spif holds a first time from 0 to 2^32 - 1 µs, found {first}"
+            raise OptionError(f"{reason}: {FIRST}")
         steps = np.diff(events.t, prepend=first if last is None else last)
         bad = np.flatnonzero((steps < -HALF) | (steps >= HALF))
         if len(bad):
             reason = f"spif holds steps of time below 2^31 µs, found one to {events.t[bad[0]]} µs"
-            raise OptionError(f"{reason}: subtract the first time, or cut the recording")
+            raise OptionError(f"{reason}: {FIRST}, or cut the recording")
         last = int(events.t[-1])
         words = np.empty((len(events), 2), "<u4")
         words[:, 0] = events.x.astype(np.uint32) << 16 | events.p.astype(np.uint32) << 15
@@ -201,5 +209,6 @@ FORMATS.register(
         write=write,
         bound=bound,
         live=live,
+        sized=False,
     )
 )

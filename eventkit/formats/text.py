@@ -13,8 +13,7 @@ marks an end.
 
 import os
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -34,32 +33,26 @@ from eventkit.formats import (
     limits,
     parse_size,
 )
-from eventkit.formats._columns import Size, Unit, by_name, guess_columns, parse_columns
-from eventkit.formats._live import Feed, sensor_of
-from eventkit.formats._text_parse import BAD, SCALE, parse
+from eventkit.formats._columns import (
+    Clock,
+    Size,
+    Unit,
+    by_name,
+    guess_columns,
+    parse_columns,
+    unit_in,
+)
+from eventkit.formats._live import Feed, cut_off, sensor_of
+from eventkit.formats._polarity import Polarity, convention
+from eventkit.formats._text_lines import LINE, NUMBER, Layout, Lines, words_of
 from eventkit.formats._text_write import write
 
-BLOCK, LINE = 1 << 20, 1 << 16  # bytes read at once, and of the longest line
+BLOCK = 1 << 20  # bytes read at once
 JUDGED = 1000  # first lines, from which order and unit are found
 ROOM = 1 << 16  # events of a chunk of a live recording
 SEEN = 1 << 12  # bytes of a live recording from which its columns are found
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+SAID = {"on": 1, "true": 1, "off": 0, "false": 0}  # words for polarities
 COMMENTS = (b"#", b"%", b"//")
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where the lines begin, what their columns are (as txyp, - for others), and of what size."""
-
-    begin: int
-    order: str
-    unit: Unit
-    size: Size | None
-
-    @property
-    def roles(self) -> np.ndarray:
-        """0 t, 1 x, 2 y, 3 p, -1 another, for each column."""
-        return np.array(["txyp".find(letter) for letter in self.order], np.int64)
 
 
 def stream(
@@ -74,19 +67,26 @@ def stream(
     size: str | None = None,
     unit: Unit | None = None,
     columns: str | None = None,
+    polarity: Polarity | None = None,
+    round: bool = False,
 ) -> Iterator[Events]:
     """Events of a text file; columns (as xytp, - for one to leave out) are those of each line.
 
-    Without `unit`, the times are in seconds if one of the first 1,000 has a fraction, else in µs.
-    Counts: sentinel lines; with strict=False damaged lines.
+    Without `unit`, the times are in the unit that their name or a comment states, else in seconds
+    if one of the first 1,000 has a fraction, else in µs. polarity=-1/+1 means that 0 is no event,
+    1/2 that 1 is OFF; it is found from the first 64 kB by default; round rounds coordinates.
+    Counts: sentinel lines; invalid (lines that are no events); with strict=False damaged lines.
     """
-    low, high = limits(start, stop)
+    window = limits(start, stop)
     with path.open("rb", buffering=0) as file:
         fd = file.fileno()
-        layout = _layout(path, os.pread(fd, HEAD, 0), unit, columns)
-        sensor = parse_size(size) if size else layout.size or _survey(path, fd, layout, report)
+        layout = _layout(path, os.pread(fd, HEAD, 0), unit, columns, polarity)
+        where = partial(_line_number, fd) if strict else None
+        lines_of = Lines(path, layout, window, report, where, polarity is not None, round)
+        sensor = parse_size(size) if size else layout.size or _survey(fd, lines_of)
         room = max(1, min(chunk, os.fstat(fd).st_size // 4 + 1))
         counted = report if report.checksum else Report(report.counts, checksum=False)
+        clock = Clock(report)
         n, empty = 0, True
         into.reserve(room)
         for lines, at in _lines(path, fd, layout.begin, counted):
@@ -94,17 +94,13 @@ def stream(
             while k < len(lines):
                 if n == 0:
                     into.reserve(room)
-                n, k, why = parse(
-                    *(lines, k, layout.roles, SCALE[layout.unit], low, high),
-                    *(*into.arrays, n, room),
-                )
-                if why == BAD:
-                    number = partial(_line_number, fd, at + k) if strict else None
-                    k = _skip(path, lines, k, at, layout, report, number)
+                n, k = lines_of.parse(lines, k, at, into, n, room)
                 if n == room:
+                    clock.look(into.arrays[0][:n])
                     yield into.events(n, sensor)
                     n, empty = 0, False
     if n or empty:
+        clock.look(into.arrays[0][:n])
         yield into.events(n, sensor)
 
 
@@ -117,30 +113,33 @@ def live(
     size: str | None = None,
     unit: Unit | None = None,
     columns: str | None = None,
+    polarity: Polarity | None = None,
+    round: bool = False,
 ) -> Iterator[Events]:
     """Events as they come; size is needed if no line names it. Counts as those of a file."""
     for data in feed:
         if len(data) >= SEEN:
             break
     path = Path(feed.path)
-    layout = _layout(path, bytes(feed.data[:HEAD]), unit, columns)
+    layout = _layout(path, bytes(feed.data[:HEAD]), unit, columns, polarity)
+    where = (lambda _: "a line") if strict else None
+    window = LOWEST, HIGHEST
+    lines_of = Lines(path, layout, window, report, where, polarity is not None, round)
     sensor = sensor_of(feed, parse_size(size) if size else layout.size)
     feed.use(layout.begin)
+    clock = Clock(report)
     yield Events.empty(sensor)
     for _, ended in feed.to_the_end():
-        lines, used = _whole(feed, ended)
+        # Where we stopped while lines came, the last one may lack digits.
+        lines, used = _whole(feed, ended and feed.stop in (None, "idle"))
         k = 0
         while k < len(lines):
             into.reserve(ROOM)
-            n, k, why = parse(
-                *(lines, k, layout.roles, SCALE[layout.unit], LOWEST, HIGHEST),
-                *(*into.arrays, 0, ROOM),
-            )
-            if why == BAD:
-                number = (lambda: "a line") if strict else None
-                k = _skip(path, lines, k, feed.offset, layout, report, number)
+            n, k = lines_of.parse(lines, k, feed.offset, into, 0, ROOM)
+            clock.look(into.arrays[0][:n])
             yield into.events(n, sensor)
         feed.use(used)
+    cut_off(feed, report, strict, "a line")
 
 
 def _whole(feed: Feed, last: bool) -> tuple[np.ndarray, int]:
@@ -185,13 +184,19 @@ def _lines(path: Path, fd: int, begin: int, report: Report) -> Iterator[tuple[np
         report.crc32c = crc
 
 
-def _layout(path: Path, head: bytes, unit: Unit | None, columns: str | None) -> Layout:
+def _layout(
+    path: Path,
+    head: bytes,
+    unit: Unit | None,
+    columns: str | None,
+    polarity: Polarity | None = None,
+) -> Layout:
     """The layout of a file, from its first bytes and what the reader is told."""
     begin, size, told = 0, None, None
     names: list[str] = []
     rows: list[list[float]] = []
     for line in head.splitlines(keepends=True):
-        words = re.split(r"[\s,;]+", line.decode("latin-1").strip(" \t\r\n,;"))
+        words = words_of(line.decode("latin-1"))
         numbers = _numbers(words)
         if rows or len(numbers) > 2:
             rows.append(numbers)
@@ -199,23 +204,39 @@ def _layout(path: Path, head: bytes, unit: Unit | None, columns: str | None) -> 
             size = sides
         elif line.startswith(COMMENTS):
             size, told = _said(line.decode("latin-1"), size, told)
-            names = names or [word for word in words if word.strip("#%/")]
+            names = names or _names(line.decode("utf-8", "replace").strip().lstrip("#%/"))
         elif words != [""]:
-            names = words
+            names = _names(line.decode("utf-8", "replace"))
         begin += 0 if rows else len(line)
     cut = len(head) == HEAD and not head.endswith(b"\n")  # the last line may be half a line
-    rows = rows[: len(rows) - cut][:JUDGED]
+    rows = rows[: len(rows) - cut]
     rows = [row for row in rows if len(row) == len(rows[0]) and set(row) != {-1}]
-    order = _order(path, names, rows, columns)
-    t = np.array([row[order.index("t")] for row in rows])
+    order, named = _order(path, names, rows[:JUDGED], columns)
+    t = np.array([row[order.index("t")] for row in rows[:JUDGED]])
     found: Unit = "s" if (t != np.floor(t)).any() else "us"
-    return Layout(begin, order, unit or told or found, size)
+    if polarity is None and "p" in order:
+        polarity = convention(np.array([row[order.index("p")] for row in rows]))
+    return Layout(begin, order, unit or told or named or found, size, polarity)
+
+
+def _names(line: str) -> list[str]:
+    """The names in a line: between commas or semicolons if there are any, else between spaces.
+
+    The first may be empty, as that of an index is.
+    """
+    line = line.strip(" \t\r\n").rstrip(",;")
+    words = re.split("[,;]", line) if re.search("[,;]", line) else line.split()
+    return [word.strip().strip("\"'") for word in words]
 
 
 def _numbers(words: list[str]) -> list[float]:
-    """The numbers in a line, or none if there are other words in it."""
-    if all(NUMBER.fullmatch(word) for word in words):
-        return [float(word) for word in words]
+    """The numbers in a line, or none if there are other words in it.
+
+    A word for a polarity, as ON or False, is a number if it is the only word.
+    """
+    others = [word for word in words if not NUMBER.fullmatch(word)]
+    if not others or (len(others) == 1 < len(words) and others[0].lower() in SAID):
+        return [float(SAID.get(word.lower(), word)) for word in words]
     return []
 
 
@@ -241,44 +262,25 @@ def _order(
     names: list[str],
     rows: list[list[float]],
     columns: str | None,
-) -> str:
-    """The letters of the columns: as told, by their names, or by their values."""
+) -> tuple[str, Unit | None]:
+    """The letters of the columns: as told, by their names, or by their values; and the unit that
+    the name of the times states.
+
+    Where there is one name less than columns, the first is an index.
+    """
     known = {name: letter for letter, name in by_name(names).items()}
     n = len(rows[0]) if rows else len(names)
+    if {"t", "x"} <= {*known.values()} and len(names) in (n - 1, n):
+        named = ["", *names] if len(names) < n else names
+        order = "".join(known.get(name, "-") for name in named)
+        unit = unit_in(named[order.index("t")])
+        return (order, unit) if columns is None else (parse_columns(columns, n), unit)
     if columns is not None:
-        return parse_columns(columns, n or len(columns))
-    if {"t", "x"} <= {*known.values()} and len(names) == n:
-        return "".join(known.get(name, "-") for name in names)
+        return parse_columns(columns, n or len(columns)), None
     if not rows:
         reason = "expected lines of numbers, as t x y p, or names of columns"
         raise FormatError(path, None, f"{reason}; found {' '.join(names)[:40]!r}")
-    return guess_columns(path, np.array(rows))
-
-
-def _skip(
-    path: Path,
-    lines: np.ndarray,
-    k: int,
-    at: int,
-    layout: Layout,
-    report: Report,
-    number: Callable[[], str] | None,
-) -> int:
-    """The place after a line that is no event: it is counted, or refused if it is damaged.
-
-    `number` says which line it is, for a reader that is strict.
-    """
-    line = lines[k : k + 1 + int(np.argmax(lines[k:] == 10))]
-    text = line.tobytes().decode("latin-1").strip()
-    if re.fullmatch(r"(-1(\.0*)?[\s,;]*)+", text):
-        report.counts["sentinel lines"] += 1
-    elif number is None:
-        report.counts["damaged lines"] += 1
-    else:
-        unit = f"{layout.order} with t in {layout.unit}, x and y from 0 to 65535, p of 0/1 or -1/+1"
-        reason = f"{number()} is {text[:60]!r}, expected the columns {unit}"
-        raise FormatError(path, at + k, f"{reason}; strict=False leaves such lines out")
-    return k + len(line)
+    return guess_columns(path, np.array(rows)), None
 
 
 def _line_number(fd: int, at: int) -> str:
@@ -289,20 +291,18 @@ def _line_number(fd: int, at: int) -> str:
     return f"line {number:,}"
 
 
-def _survey(path: Path, fd: int, layout: Layout, report: Report) -> Size:
+def _survey(fd: int, lines_of: Lines) -> Size:
     """The smallest size that holds all events, with a note."""
+    path, report = lines_of.path, lines_of.report
+    again = lines_of.survey()
     room = 1 << 16
     into = Columns()
     into.reserve(room)
     width = height = 0
-    for lines, _ in _lines(path, fd, layout.begin, Report(checksum=False)):
+    for lines, at in _lines(path, fd, again.layout.begin, again.report):
         k = 0
         while k < len(lines):
-            n, k, why = parse(
-                *(lines, k, layout.roles, SCALE[layout.unit], LOWEST, HIGHEST),
-                *(*into.arrays, 0, room),
-            )
-            k += (1 + int(np.argmax(lines[k:] == 10))) if why == BAD else 0
+            n, k = again.parse(lines, k, at, into, 0, room)
             if n:
                 width = max(width, int(into.arrays[1][:n].max()) + 1)
                 height = max(height, int(into.arrays[2][:n].max()) + 1)
@@ -326,10 +326,10 @@ def bound(path: Path) -> int:
     return lines
 
 
-def header(path: Path) -> dict[str, str]:
+def header(path: Path, *, unit: Unit | None = None, columns: str | None = None) -> dict[str, str]:
     """The columns and the unit of the times, as the reader takes them."""
     with path.open("rb", buffering=0) as file:
-        layout = _layout(path, os.pread(file.fileno(), HEAD, 0), None, None)
+        layout = _layout(path, os.pread(file.fileno(), HEAD, 0), unit, columns)
     return {"columns": layout.order, "unit": layout.unit}
 
 

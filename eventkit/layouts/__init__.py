@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from eventkit.datasets import Dataset
+from eventkit.datasets import Dataset, interrupted
 from eventkit.errors import FormatError, OptionError
 from eventkit.formats import FORMATS
 from eventkit.layouts import _division
@@ -71,11 +71,14 @@ def find(dataset: Dataset, root: Path) -> Path | None:
     """The folder below `root` that holds the dataset's files, or None.
 
     Tried are root itself, the archive's top folder in it, and both below SpikingJelly's extract/.
+    A folder that a killed fetch has filled in part holds nothing yet.
     OptionError for a dataset that is known but has no layout.
     """
-    folder: str | None = dataset.layout.get("folder")
     _convertible(dataset)
+    if interrupted(root):
+        return None
     expected = marks(dataset)
+    folder: str | None = dataset.layout.get("folder")
     for base in (root, root / "extract"):
         for candidate in [base, base / folder] if folder else [base]:
             if candidate.is_dir() and (not expected or _any(candidate, expected)):
@@ -87,8 +90,8 @@ def marks(dataset: Dataset) -> list[str]:
     """Patterns of names of which at least one is in the dataset's folder."""
     if not dataset.layout:
         return []
-    layout = LAYOUTS[dataset.layout["kind"]]
-    return layout.marks(dataset, **_options(dataset))
+    layout, options, _ = _bound(dataset)
+    return layout.marks(dataset, **options)
 
 
 def _convertible(dataset: Dataset) -> None:
@@ -106,11 +109,8 @@ def listing(dataset: Dataset, folder: Path) -> Listing:
     dataset are among the warnings.
     """
     _convertible(dataset)
-    layout = LAYOUTS[dataset.layout["kind"]]
-    options = _options(dataset)
-    common = {key: options.pop(key) for key in _division.OPTIONS if key in options}
-    options = bind(layout.samples, options, f"[layout] {layout.name}")
-    found = _division.divide(layout.samples(dataset, folder, **options), **common)
+    layout, options, division = _bound(dataset)
+    found = _division.divide(layout.samples(dataset, folder, **options), **division)
     found.warnings += [f"known defect of {dataset.name}: {told}" for told in dataset.defects]
     if not found.samples:
         raise FormatError(folder, None, f"no recordings of {dataset.name} in it")
@@ -124,8 +124,21 @@ def listing(dataset: Dataset, folder: Path) -> Listing:
     return found
 
 
-def _options(dataset: Dataset) -> dict[str, Any]:
-    return {k: v for k, v in dataset.layout.items() if k not in ("kind", "folder")}
+def _bound(dataset: Dataset) -> tuple[Layout, dict[str, Any], dict[str, Any]]:
+    """The layout of a dataset, all its options, and those that every layout takes.
+
+    OptionError for what is wrong or missing.
+    """
+    told: Any = dataset.layout
+    if not isinstance(told, dict) or not isinstance(told.get("kind"), str):
+        raise OptionError(f"{dataset.name}: [layout] is {told!r}, expected a table with a kind")
+    if not isinstance(told.get("folder", ""), str):
+        raise OptionError(f"{dataset.name}: [layout] folder is {told['folder']!r}, expected a text")
+    layout = LAYOUTS[told["kind"]]
+    given = {k: v for k, v in told.items() if k not in ("kind", "folder")}
+    division = {key: given.pop(key) for key in _division.OPTIONS if key in given}
+    options = bind(layout.samples, given, f"{dataset.name}: [layout] {layout.name}")
+    return layout, options, division
 
 
 def _any(folder: Path, patterns: list[str]) -> bool:
@@ -141,14 +154,17 @@ def chosen(root: Path, splits: dict[str, Any]) -> dict[str, str]:
     """The name of each split below `root`: the first of its names that is there, or its first."""
     found = {}
     for split, names in splits.items():
-        several = [names] if isinstance(names, str) else names
+        several = every(names)
         found[split] = next((n for n in several if (root / n).exists()), several[0])
     return found
 
 
 def every(names: Any) -> list[str]:
-    """All names that a split may have."""
-    return [names] if isinstance(names, str) else list(names)
+    """All names that a split may have, at least one."""
+    several = [names] if isinstance(names, str) else names
+    if not (isinstance(several, list) and several and all(isinstance(n, str) for n in several)):
+        raise OptionError(f"[layout]: a split is {names!r}, expected a folder or a list of them")
+    return several
 
 
 def suffixes() -> set[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from eventkit.datasets import Dataset
 from eventkit.errors import FormatError
+from eventkit.formats._packed import suffix_within
 from eventkit.layouts import (
     LAYOUTS,
     Layout,
@@ -130,7 +131,7 @@ def _recordings(path: Path, pattern: str | None) -> list[str]:
         names = [n for n in names if PurePosixPath(n).match(pattern)]
     else:
         known = suffixes()
-        names = [n for n in names if PurePosixPath(n).suffix.lower() in known]
+        names = [n for n in names if suffix_within(n) in known]
     return sorted(names, key=natural)
 
 

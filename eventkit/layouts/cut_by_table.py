@@ -19,7 +19,7 @@ def cut_by_table(
     root: Path,
     *,
     table: str,
-    columns: list[str] | list[int],
+    columns: list[str],
     splits: dict[str, str] | None = None,
     pattern: str | None = None,
     first_label: int = 0,
@@ -31,14 +31,20 @@ def cut_by_table(
 
     The recordings are those that one list per split names, or with a `pattern`, those of it in the
     folder of each split. `{stem}` in `table` is the recording's path without suffix. `columns` are
-    the three columns of the table by the names in its header, or by their places from 0 on, where
-    it may have no header. start and stop are µs, or with by="events" numbers of events.
+    the three columns of the table by the names in its header, or as ["1", "2", "3"] by their places
+    from 0 on, where it may have no header. start and stop are µs, or with by="events" numbers of events.
     With label="folder", the class is the recording's folder below the split, `columns` are only
     start and stop, and the number of the row, from 0 on, becomes the column `row`. The named groups
     of the expression `name`, matched against the path without suffix, become columns too. Windows
     that overlap or end before they start are kept, as published, and reported.
     """
-    if len(columns) != (3 if label == "table" else 2):
+    if splits is None and pattern is None:
+        raise OptionError(
+            f"{dataset.name}: [layout] cut_by_table needs the option 'splits' or a pattern"
+        )
+    if not all(type(column) in (str, int) for column in columns) or len(columns) != (
+        3 if label == "table" else 2
+    ):
         wanted = "class, start, stop" if label == "table" else "start, stop"
         raise OptionError(f"[layout] columns is {columns}, expected those of {wanted}")
     recordings = list(_recordings(root, splits or {"all": "."}, pattern))
@@ -91,7 +97,7 @@ def _recordings(
             yield split, recording, Path(recording).parent.as_posix()
 
 
-def _windows(path: Path, columns: list[str] | list[int]) -> Iterator[Row]:
+def _windows(path: Path, columns: list[str]) -> Iterator[Row]:
     """Rows (class, start, stop) of a label table; the class is 0 where it has no such column."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -101,12 +107,12 @@ def _windows(path: Path, columns: list[str] | list[int]) -> Iterator[Row]:
     except (UnicodeDecodeError, csv.Error):
         raise FormatError(path, None, "is not a CSV table") from None
     header = [cell.strip() for cell in rows[0]] if rows else []
-    places = [column for column in columns if isinstance(column, int)]
     first = 1
+    places = [int(column) for column in columns if column.isdecimal()]
     if len(places) < len(columns):
         if any(column not in header for column in columns):
             raise FormatError(path, None, f"its header is {header}, expected {columns}")
-        places = [header.index(str(column)) for column in columns]
+        places = [header.index(column) for column in columns]
     elif all(_whole(header[place]) for place in places if place < len(header)):
         first = 0  # it has no header
     for number, row in enumerate(rows[first:], first + 1):

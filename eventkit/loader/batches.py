@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import Subset
 
+from eventkit._platform import cpus
 from eventkit.errors import OptionError
 from eventkit.loader.dataset import EventDataset
 from eventkit.loader.ring import Ring, Slot
@@ -245,7 +246,7 @@ def ahead(
 
 def check_threads(threads: int | None, batches_ahead: int) -> tuple[int, int]:
     """The number of threads, one per core unless given, and batches ahead; OptionError if wrong."""
-    threads = min(len(os.sched_getaffinity(0)), 32) if threads is None else threads
+    threads = min(cpus(), 32) if threads is None else threads
     if threads < 1 or batches_ahead < 0:
         raise OptionError(
             f"threads is {threads}, batches_ahead {batches_ahead}, expected at least 1 and 0"

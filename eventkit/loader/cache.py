@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from eventkit.augment import Draw
 from eventkit.errors import OptionError, StoreDamaged, StoreError
 from eventkit.loader.source import Source
 from eventkit.store.shard import FAST, decode
@@ -43,14 +44,12 @@ class InMemory:
         memory = np.frombuffer(mmap.mmap(-1, max(n + int(self._starts[-1]), 1)), np.uint8)
         self._known, self._data = memory[:n], memory[n:]
 
-    def read(
-        self, index: int, out: np.ndarray, rng: np.random.Generator | None, first: int = 0
-    ) -> None:
+    def read(self, index: int, out: np.ndarray, draw: Draw | None, first: int = 0) -> None:
         start, end = int(self._starts[index]), int(self._starts[index + 1])
         flat = self._data[start:end]
         if not self._known[index]:
             whole = np.empty((int(self.lengths[index]), *self.shape[1:]), self.dtype)
-            self._source.read(index, whole, rng)
+            self._source.read(index, whole, draw)
             flat[:] = whole.reshape(-1).view(np.uint8)
             self._known[index] = 1  # last: another thread may read it from now on
         begin = first * self._frame
@@ -82,16 +81,14 @@ class OnDisk:
         except OSError as error:
             raise OptionError(f"cache={str(folder)!r}: {error.strerror}") from None
 
-    def read(
-        self, index: int, out: np.ndarray, rng: np.random.Generator | None, first: int = 0
-    ) -> None:
+    def read(self, index: int, out: np.ndarray, draw: Draw | None, first: int = 0) -> None:
         n = int(self.lengths[index])
         whole = out if len(out) == n else np.empty((n, *self.shape[1:]), self.dtype)
         path = self._folder / str(index // 1000) / str(index)
         try:
             decode(path.read_bytes(), whole, str(path))
         except (FileNotFoundError, StoreDamaged):
-            self._source.read(index, whole, rng)
+            self._source.read(index, whole, draw)
             self._write(path, FAST.encode(whole))
         if whole is not out:
             out[:] = whole[first : first + len(out)]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from eventkit import representations
-from eventkit.augment import Augment
+from eventkit.augment import Augment, Draw
 from eventkit.errors import MissingExtra, OptionError
 from eventkit.loader.cache import InMemory, OnDisk
 from eventkit.loader.source import Augmented, FramesOfEvents, Scratch, Source, StoredFrames
@@ -18,7 +18,7 @@ try:
     import torch
     from torch.utils.data import Dataset
 except ImportError:
-    raise MissingExtra("eventkit.loader needs torch: pip install 'eventkit[torch]'") from None
+    raise MissingExtra("eventkit.loader needs torch", "torch") from None
 
 
 class EventDataset(Dataset[tuple[torch.Tensor, int]]):
@@ -167,10 +167,20 @@ class EventDataset(Dataset[tuple[torch.Tensor, int]]):
         self, index: int, out: np.ndarray, epoch: int | None = None, *, first: int = 0
     ) -> None:
         """Frames first..first + n of a sample, as stored, into `out`, contiguous (n, C, H, W)."""
-        rng = None
-        if self.augment.specs:
-            rng = self.augment.rng(self.epoch if epoch is None else epoch, index)
-        self.source.read(index, out, rng, first)
+        draw = self._draw(index, epoch) if self.augment.specs else None
+        self.source.read(index, out, draw, first)
+
+    def _draw(self, index: int, epoch: int | None) -> Draw:
+        return self.augment.draw(self.epoch if epoch is None else epoch, index)
+
+    def boxes(self, index: int, boxes: np.ndarray, epoch: int | None = None) -> np.ndarray:
+        """Bounding boxes of a sample, moved as its frames are by the augmentations of this epoch.
+
+        `boxes` is a structured array with x, y, w and h in pixels of the frames, as
+        `eventkit.boxes` reads them; what leaves the sensor is cut off or dropped.
+        """
+        size = (self.shape[-1], self.shape[-2])
+        return self.augment.boxes(boxes, self._draw(index, epoch), size=size)
 
     def fill(
         self,
@@ -208,7 +218,9 @@ class EventDataset(Dataset[tuple[torch.Tensor, int]]):
         index = range(len(self))[index]  # negative indices and IndexError as a list has
         frames = np.empty((self.lengths[index], *self.shape[1:]), self.source.dtype)
         self.read(index, frames)
-        return torch.from_numpy(frames).to(self.batch_dtype), int(self.labels[index])
+        one = Sample((torch.from_numpy(frames).to(self.batch_dtype), int(self.labels[index])))
+        one.length, one.time_first = None if self.ragged else self.shape[0], self.time_first
+        return one
 
     def __getitems__(self, indices: Sequence[int]) -> "Samples | TimeFirst":
         """A whole batch read into one buffer, as DataLoader asks for it.
@@ -231,6 +243,13 @@ class EventDataset(Dataset[tuple[torch.Tensor, int]]):
         return Samples(zip(samples, batch[1].tolist(), strict=True), tuple(batch))
 
 
+class Sample(tuple[torch.Tensor, int]):
+    """A sample (frames, label), which knows how `collate` is to put it into a batch."""
+
+    length: int | None = None  # of all samples of its dataset; None where they differ
+    time_first: bool = False
+
+
 class Samples(list[tuple[torch.Tensor, int]]):
     """Samples, and the batch (frames, labels) or (frames, labels, lengths) that they view."""
 
@@ -251,16 +270,28 @@ class TimeFirst:
         )
 
 
-def collate(samples: Any) -> tuple[torch.Tensor, ...]:
+def collate(samples: Any, *, lengths: bool | None = None) -> tuple[torch.Tensor, ...]:
     """The `collate_fn` for EventDataset: (frames, labels), or (frames, labels, lengths) if ragged.
 
     Samples of different T are padded with zero frames at the end; lengths (N,) says how many
-    frames are real. A plain list of samples (frames, label) is padded too, and gives lengths.
+    frames are real. Samples of a ConcatDataset give what those of its datasets would. A plain list
+    of samples (frames, label) is padded too, and gives lengths. With lengths=True they are always
+    there, as where datasets of different T are concatenated: OptionError without it.
     """
     batch = getattr(samples, "batch", None)
     if batch is not None:
-        return tuple(batch)
+        full = batch[0].shape[0 if isinstance(samples, TimeFirst) else 1]
+        missing = lengths and len(batch) == 2
+        return (*batch, torch.full((len(batch[1]),), full)) if missing else tuple(batch)
+    kinds = {(getattr(s, "length", None), getattr(s, "time_first", False)) for s in samples}
+    if len(kinds) > 1 and not lengths:
+        raise OptionError(
+            "a batch has samples of datasets that differ in their number of frames or in "
+            "time_first; use collate_fn=functools.partial(collate, lengths=True)"
+        )
     frames, labels = zip(*samples, strict=True)
-    lengths = torch.tensor([len(part) for part in frames])
-    padded = torch.nn.utils.rnn.pad_sequence(list(frames), batch_first=True)
-    return padded, torch.tensor(labels), lengths
+    batch_first = not all(time_first for _, time_first in kinds)
+    padded = torch.nn.utils.rnn.pad_sequence(list(frames), batch_first=batch_first)
+    if len(kinds) == 1 and next(iter(kinds))[0] is not None and not lengths:
+        return padded, torch.tensor(labels)
+    return padded, torch.tensor(labels), torch.tensor([len(part) for part in frames])

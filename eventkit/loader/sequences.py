@@ -18,6 +18,8 @@ from eventkit.loader.batches import Pending, Ship, ahead, check_threads
 from eventkit.loader.dataset import EventDataset
 from eventkit.loader.sampler import Position, permutation
 
+PLACELESS = (int, float, str, bytes, np.number, np.bool_, type(None))  # targets without a place
+
 
 class Window(NamedTuple):
     """Some consecutive frames of each lane, N lanes and L frames.
@@ -25,7 +27,8 @@ class Window(NamedTuple):
     frames         (N, L, C, H, W), or (L, N, C, H, W) if the dataset is `time_first`
     labels         int64 (N,), the recording's label; -1 in a lane that has none left
     keep_state     bool (N,): the window goes on where the one before ended; where it is False, a
-                   new recording begins and the network's state must begin anew
+                   new recording begins and the network's state must start from rest
+                   (`eventkit.snn.carry_over`)
     is_frame       bool (N, L): the frame is one of the recording; others are zeros at its end
     is_labeled     bool (N, L): something is known of the frame: `targets` has it, or without
                    targets, it is the last one of its recording
@@ -54,16 +57,17 @@ class Sequences(Position):
     `lanes` of the lanes; another number of them goes on if all lanes together are as many.
 
     Geometric augmentations are drawn once per recording and epoch, so that all its windows change
-    alike; those of events or of the number of frames do not fit here. Memory, threads and `device`
+    alike, and targets that are boxes (structured arrays with x, y, w, h) with them; those of events
+    or of the number of frames do not fit here. Memory, threads and `device`
     are as in `loader`.
 
     >>> data = EventDataset("long.zarr", represent="frames:duration=50000")      # doctest: +SKIP
-    >>> state = None
+    >>> states = None
     >>> for w in Sequences(data, lanes=8, length=20, shuffle=True):               # doctest: +SKIP
-    ...     if state is not None:  # cut the gradient; recordings that begin here start from rest
-    ...         state = state.detach() * w.keep_state.view(-1, 1, 1, 1)
-    ...     spikes, state = neuron.run(layer(w.frames.transpose(0, 1)), state)    # (L, N, ...)
-    ...     scores = readout(spikes).transpose(0, 1)[w.is_labeled]
+    ...     if states is not None:  # cut the gradient; recordings that begin here start from rest
+    ...         states = snn.carry_over(net, states, w.keep_state)
+    ...     votes, states = snn.run(net, w.frames.transpose(0, 1), states)        # (L, N, classes)
+    ...     scores = votes.transpose(0, 1)[w.is_labeled]
     ...     loss = cross_entropy(scores, torch.tensor(w.targets))
     ...     optimizer.zero_grad()
     ...     loss.backward()
@@ -143,9 +147,24 @@ class Sequences(Position):
             frames = self._ship.finish(pending)
             del pending
             self.consumed += 1
-            yield self._window(frames, *step)
+            yield self._window(frames, *step, epoch)
 
-    def _window(self, frames: torch.Tensor, samples: np.ndarray, first: np.ndarray) -> Window:
+    def _placed(self, sample: int, target: Any, epoch: int) -> Any:
+        """A target where the augmentations of this epoch put what it is about."""
+        if not self.dataset.augment.in_space or isinstance(target, PLACELESS):
+            return target
+        names = getattr(getattr(target, "dtype", None), "names", None) or ()
+        if not {"x", "y", "w", "h"} <= set(names):
+            raise OptionError(
+                f"a target of recording {sample} is {type(target).__name__}, which "
+                f"{', '.join(self.dataset.augment.specs)} cannot move: use numbers, text or boxes "
+                "(a structured array with x, y, w and h), or leave the augmentations out"
+            )
+        return self.dataset.boxes(sample, target, epoch)
+
+    def _window(
+        self, frames: torch.Tensor, samples: np.ndarray, first: np.ndarray, epoch: int
+    ) -> Window:
         lengths = np.where(samples >= 0, self.dataset.lengths[samples], 0)
         numbers = first[:, None] + np.arange(self.length)
         is_frame = numbers < lengths[:, None]
@@ -160,7 +179,7 @@ class Sequences(Position):
                 for k in np.flatnonzero(is_frame[lane]).tolist():
                     if (frame := int(numbers[lane, k])) in known:
                         is_labeled[lane, k] = True
-                        targets.append(known[frame])
+                        targets.append(self._placed(sample, known[frame], epoch))
         labels = np.where(samples >= 0, self.dataset.labels[samples], -1)
         if self.targets is None:
             targets = labels[np.nonzero(is_labeled)[0]].tolist()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from eventkit import representations
-from eventkit.augment import Augment
+from eventkit.augment import Augment, Draw
 from eventkit.errors import OptionError
 from eventkit.events import Events
 from eventkit.representations import Whole
@@ -25,12 +25,10 @@ class Source(Protocol):
     dtype: np.dtype[Any]
     lengths: np.ndarray
 
-    def read(
-        self, index: int, out: np.ndarray, rng: np.random.Generator | None, first: int = 0
-    ) -> None:
+    def read(self, index: int, out: np.ndarray, draw: Draw | None, first: int = 0) -> None:
         """Fill `out`, contiguous (n, C, H, W), with frames first..first + n of a sample.
 
-        `rng` draws what changes its events.
+        `draw` draws what changes its events.
         """
 
 
@@ -43,9 +41,7 @@ class StoredFrames:
         self.dtype = split.frames.dtype
         self.lengths = split.n_frames.astype(np.int64)
 
-    def read(
-        self, index: int, out: np.ndarray, rng: np.random.Generator | None, first: int = 0
-    ) -> None:
+    def read(self, index: int, out: np.ndarray, draw: Draw | None, first: int = 0) -> None:
         self._split.frames.read([index], len(out), out[None], first=first)
 
 
@@ -67,7 +63,8 @@ class FramesOfEvents:
             self._options["like"] or self._options["stride"]
         )
         self._slice: int | None = self._options["duration"] if sliced else None
-        counts, starts, ends = (split.column(name) for name in ("count", "t_start", "t_end"))
+        # Of `ragged`, so that what workers share of it is there before they are forked.
+        counts, starts, ends = split.ragged.counts, split.column("t_start"), split.column("t_end")
         numbers = zip(counts.tolist(), starts.tolist(), ends.tolist(), strict=True)
         self._wholes = [Whole(n, t0, t1, ordered=True) for n, t0, t1 in numbers]
         shape = functools.partial(self._entry.shape, size=split.size, **self._options)
@@ -79,13 +76,11 @@ class FramesOfEvents:
         channels = shapes[0][1:] if shapes else shape(Whole(0, 0, 0))[1:]
         self.shape: tuple[int, ...] = (int(self.lengths.max(initial=0)), *channels)
 
-    def read(
-        self, index: int, out: np.ndarray, rng: np.random.Generator | None, first: int = 0
-    ) -> None:
+    def read(self, index: int, out: np.ndarray, draw: Draw | None, first: int = 0) -> None:
         n, whole = int(self.lengths[index]), self._wholes[index]
         try:
             if len(out) == n:
-                self._make(self._read(index), whole, out, rng)
+                self._make(self._read(index), whole, out, draw)
             elif self._slice is not None and not self._augment.on_events:
                 start = whole.t0 + first * self._slice
                 stop = min(start + len(out) * self._slice, whole.t1 + 1)
@@ -93,7 +88,7 @@ class FramesOfEvents:
                 self._make(events, Whole(len(events), start, stop - 1, True), out, None)
             else:
                 frames = self._memory.array((n, *out.shape[1:]), out.dtype)
-                self._make(self._read(index), whole, frames, rng)
+                self._make(self._read(index), whole, frames, draw)
                 out[:] = frames[first : first + len(out)]
         except OptionError as error:
             raise OptionError(f"sample {index} of {self._split.name}: {error}") from None
@@ -102,11 +97,9 @@ class FramesOfEvents:
         batch = self._memory.events()
         return self._split.read_events([index], batch, columns=self._columns)[0]
 
-    def _make(
-        self, events: Events, whole: Whole, out: np.ndarray, rng: np.random.Generator | None
-    ) -> None:
-        if rng is not None and self._augment.on_events:
-            events = self._augment.events(events, rng)
+    def _make(self, events: Events, whole: Whole, out: np.ndarray, draw: Draw | None) -> None:
+        if draw is not None and self._augment.on_events:
+            events = self._augment.events(events, draw)
             whole = dataclasses.replace(whole, n=len(events))
         size = self._split.size
         representations.accumulate([events], whole, size, self._entry, self._options, out)
@@ -124,18 +117,16 @@ class Augmented:
         left = [augment.length(int(value)) for value in values]
         self.lengths = np.array(left, np.int64)[which]
 
-    def read(
-        self, index: int, out: np.ndarray, rng: np.random.Generator | None, first: int = 0
-    ) -> None:
-        assert rng is not None  # the dataset that wraps the source has it drawn
+    def read(self, index: int, out: np.ndarray, draw: Draw | None, first: int = 0) -> None:
+        assert draw is not None  # the dataset that wraps the source has it drawn
         n, left = int(self._source.lengths[index]), int(self.lengths[index])
         if n == left:
-            self._source.read(index, out, rng, first)
-            self._augment.frames(out, rng)
+            self._source.read(index, out, draw, first)
+            self._augment.frames(out, draw)
             return
         frames = self._scratch.array((n, *out.shape[1:]), out.dtype)
-        self._source.read(index, frames, rng)
-        out[:] = self._augment.frames(frames, rng)[first : first + len(out)]
+        self._source.read(index, frames, draw)
+        out[:] = self._augment.frames(frames, draw)[first : first + len(out)]
 
 
 class Scratch:

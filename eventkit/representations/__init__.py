@@ -14,7 +14,7 @@ import numpy as np
 
 from eventkit._jit import jit
 from eventkit.errors import OptionError
-from eventkit.events import Events
+from eventkit.events import Events, expect
 from eventkit.registry import Registry, bind
 
 # What to do with events outside the sensor: refuse the sample, or leave them out and count them.
@@ -60,6 +60,8 @@ class Representation:
     checks the data, normalises).
     fixed(options) says whether T is the same for every sample.
     columns(options) names the columns that `add` looks at, if `whole.ordered`.
+    panels(array, size, **options) is the array as pictures (N, 1 or 2, H, W), where it is not one
+    of one or two channels: two are OFF and ON, one may have both signs.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Representation:
     finish: Callable[..., None] | None = None
     fixed: Callable[[dict[str, Any]], bool] = lambda options: True
     columns: Callable[[dict[str, Any]], str] = lambda options: "txyp"
+    panels: Callable[..., np.ndarray] | None = None
 
     def dtype_of(self, options: Mapping[str, Any]) -> np.dtype:
         """The type of the array made with these options."""
@@ -104,6 +107,7 @@ def represent(events: Events, spec: str, **options: Any) -> np.ndarray:
 def build(entry: Representation, events: Events, options: Mapping[str, Any]) -> np.ndarray:
     """The array of events held in memory; warns of bins that hold none, as they are legal zeros."""
     bound = bind(entry.shape, options, entry.name)
+    events = expect(events)
     out, _ = accumulate([events], Whole.of(events), events.size, entry, bound)
     if not len(events):
         warnings.warn(f"{entry.name}: there are no events; all is zero", stacklevel=3)
@@ -167,6 +171,26 @@ def allocate(
             "ask for fewer or longer bins, or cut the recording"
         )
     return np.zeros(shape, dtype)
+
+
+def panels(
+    entry: Representation, array: np.ndarray, size: tuple[int, int], options: Mapping[str, Any]
+) -> np.ndarray:
+    """An array of a representation as pictures (N, 1 or 2, H, W): two channels are OFF and ON.
+
+    More channels that the representation does not arrange itself are a picture each, and scaled
+    each, as their units differ.
+    """
+    if entry.panels is not None:
+        return np.asarray(entry.panels(array, size, **options))
+    return array if array.shape[1] <= 2 else scaled(array.reshape(-1, 1, *array.shape[2:]))
+
+
+def scaled(pictures: np.ndarray) -> np.ndarray:
+    """Pictures (N, C, H, W) with the largest magnitude of each as 1: float32."""
+    largest = np.abs(pictures.astype(np.float32)).max(axis=(1, 2, 3), keepdims=True)
+    out: np.ndarray = pictures.astype(np.float32) / np.maximum(largest, np.float32(1e-30))
+    return out
 
 
 def empty_bins(out: np.ndarray) -> np.ndarray:

@@ -80,4 +80,13 @@ def _share(
     return placed
 
 
-EST = REPRESENTATIONS.register(Representation(name="est", dtype=np.float32, shape=_shape, add=_add))
+def _panels(array: np.ndarray, size: tuple[int, int], **options: object) -> np.ndarray:
+    """Each bin of each window as OFF and ON."""
+    windows, channels, height, width = array.shape
+    pairs = array.reshape(windows, 2, channels // 2, height, width)
+    return pairs.swapaxes(1, 2).reshape(-1, 2, height, width)
+
+
+EST = REPRESENTATIONS.register(
+    Representation(name="est", dtype=np.float32, shape=_shape, add=_add, panels=_panels)
+)

@@ -13,6 +13,7 @@ from eventkit.representations import (
     Whole,
     build,
     check_bounds,
+    scaled,
 )
 
 Polarity = Literal["split", "merged"]
@@ -187,6 +188,22 @@ def _last(
     return placed
 
 
+def _count_panels(array: np.ndarray, size: tuple[int, int], **options: object) -> np.ndarray:
+    """Counts, then times, of OFF and ON."""
+    return scaled(array.reshape(2, 2, *array.shape[2:]))
+
+
+def _frame_panels(array: np.ndarray, size: tuple[int, int], **options: object) -> np.ndarray:
+    """Count, mean and deviation, of OFF and ON."""
+    return scaled(array.reshape(-1, 3, *array.shape[2:]).swapaxes(0, 1))
+
+
+def _tencode_panels(array: np.ndarray, size: tuple[int, int], **options: object) -> np.ndarray:
+    """OFF and ON, the more recent the brighter."""
+    recent = 256 - array[:, 1].astype(np.int32)
+    return np.stack([(array[:, 2] > 0) * recent, (array[:, 0] > 0) * recent], axis=1)
+
+
 EVENT_COUNT_IMAGE = REPRESENTATIONS.register(
     Representation(
         name="event_count_image",
@@ -195,6 +212,7 @@ EVENT_COUNT_IMAGE = REPRESENTATIONS.register(
         begin=_moments_state,
         add=_moments_add,
         finish=_count_finish,
+        panels=_count_panels,
     )
 )
 EVENT_FRAME = REPRESENTATIONS.register(
@@ -205,6 +223,7 @@ EVENT_FRAME = REPRESENTATIONS.register(
         begin=_moments_state,
         add=_moments_add,
         finish=_frame_finish,
+        panels=_frame_panels,
     )
 )
 TENCODE = REPRESENTATIONS.register(
@@ -215,5 +234,6 @@ TENCODE = REPRESENTATIONS.register(
         begin=_tencode_state,
         add=_tencode_add,
         finish=_tencode_finish,
+        panels=_tencode_panels,
     )
 )

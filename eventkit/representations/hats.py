@@ -189,8 +189,23 @@ def _add_surfaces(
         last[q, row, column] = i
 
 
+def _panels(
+    array: np.ndarray, size: tuple[int, int], *, cell: int, **options: object
+) -> np.ndarray:
+    """All cells at their place on the sensor."""
+    across, down, side = -(-size[0] // cell), -(-size[1] // cell), array.shape[2]
+    cells = array.reshape(down, across, 2, side, side)
+    return cells.transpose(2, 0, 3, 1, 4).reshape(1, 2, down * side, across * side)
+
+
 HATS = REPRESENTATIONS.register(
     Representation(
-        name="hats", dtype=np.float32, shape=_shape, begin=_begin, add=_add, finish=_finish
+        name="hats",
+        dtype=np.float32,
+        shape=_shape,
+        begin=_begin,
+        add=_add,
+        finish=_finish,
+        panels=_panels,
     )
 )

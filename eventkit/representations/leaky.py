@@ -43,7 +43,7 @@ def leaky(
     polarity="merged" adds both polarities in one channel; "signed" subtracts OFF events.
 
     >>> events = Events(t=[0, 10], x=[1, 1], y=[0, 0], p=[1, 1], size=(4, 3))
-    >>> leaky(events, tau=10)[0, 1, 0, 1].round(4).item()
+    >>> round(leaky(events, tau=10)[0, 1, 0, 1].item(), 4)
     1.3679
     """
     options = {

@@ -145,5 +145,6 @@ MIXED_DENSITY = REPRESENTATIONS.register(
         begin=_begin,
         add=_add,
         finish=_finish,
+        panels=lambda array, size, **options: array.reshape(-1, 1, *array.shape[2:]),
     )
 )

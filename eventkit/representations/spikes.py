@@ -35,9 +35,9 @@ def spikes(
     OptionError: more than 65,535 events in one place of a bin; events outside the sensor, unless
     bounds="drop" leaves them out.
 
-    >>> events = Events(t=[0, 5, 25], x=[1, 1, 3], y=[0, 0, 0], p=[1, 1, 1], size=(4, 1))
+    >>> events = Events(t=[0, 5, 15], x=[1, 1, 3], y=[0, 0, 0], p=[1, 1, 1], size=(4, 1))
     >>> spikes(events, duration=10).tolist()
-    [[[[0, 2, 0, 0]]], [[[0, 0, 0, 0]]], [[[0, 0, 0, 1]]]]
+    [[[[0, 2, 0, 0]]], [[[0, 0, 0, 1]]]]
     """
     options = {"duration": duration, "n": n, "binary": binary, "bounds": bounds}
     return build(SPIKES, events, options)

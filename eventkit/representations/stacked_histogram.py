@@ -188,6 +188,13 @@ def _count_rvt(
     return placed
 
 
+def _panels(array: np.ndarray, size: tuple[int, int], **options: object) -> np.ndarray:
+    """Each bin of each window as OFF and ON."""
+    windows, channels, height, width = array.shape
+    pairs = array.reshape(windows, 2, channels // 2, height, width)
+    return pairs.swapaxes(1, 2).reshape(-1, 2, height, width)
+
+
 STACKED_HISTOGRAM = REPRESENTATIONS.register(
     Representation(
         name="stacked_histogram",
@@ -196,5 +203,6 @@ STACKED_HISTOGRAM = REPRESENTATIONS.register(
         add=_add,
         finish=_finish,
         fixed=lambda options: options["window"] is None,
+        panels=_panels,
     )
 )

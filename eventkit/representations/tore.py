@@ -36,7 +36,7 @@ def tore(
 
     >>> events = Events(t=[0, 900, 1000], x=[1, 1, 0], y=[0, 0, 2], p=[1, 1, 0], size=(4, 3))
     >>> tore(events, k=2)[0, 2:, 0, 1].round(3).tolist()
-    [0.0, 1.8919999599456787]
+    [0.0, 1.8910000324249268]
     """
     return build(TORE, events, {"k": k, "cap": cap, "bounds": bounds})
 
@@ -110,8 +110,20 @@ def _keep(state: np.ndarray, t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.
     return placed
 
 
+def _panels(array: np.ndarray, size: tuple[int, int], **options: object) -> np.ndarray:
+    """The k-th last events as OFF and ON, recent ones bright."""
+    recency = float(array.max(initial=0)) - array
+    return recency.reshape(2, -1, *array.shape[2:]).swapaxes(0, 1)
+
+
 TORE = REPRESENTATIONS.register(
     Representation(
-        name="tore", dtype=np.float32, shape=_shape, begin=_begin, add=_add, finish=_finish
+        name="tore",
+        dtype=np.float32,
+        shape=_shape,
+        begin=_begin,
+        add=_add,
+        finish=_finish,
+        panels=_panels,
     )
 )

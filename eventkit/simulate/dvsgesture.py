@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from eventkit import formats
+from eventkit._write import whole
 from eventkit.errors import OptionError
 from eventkit.events import Events
 from eventkit.registry import unknown
@@ -182,9 +183,8 @@ def _claim(root: Path) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text, "utf-8", newline="\n")
-    temporary.replace(path)
+    with whole(path) as temporary:
+        temporary.write_text(text, "utf-8", newline="\n")
 
 
 def _stem(subject: int, light: str) -> str:

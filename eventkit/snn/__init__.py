@@ -3,7 +3,7 @@
 from .attention import DrivenAttention, Patches, SelfAttention, TokenAttention
 from .delays import DelayedLinear, final_delays
 from .layers import Dropout, Fold, Halve, SumPool2d, Voting, anneal, conv_norm
-from .neurons import NEURONS, Neuron, carry, neuron, run
+from .neurons import NEURONS, Neuron, carry, carry_over, neuron, run
 from .neurons.adaptive import AdLIF, CSiLIF, SEAdLIF, SiLIF
 from .neurons.gated import GLIF, KLIF
 from .neurons.group import GroupNeuron
@@ -53,6 +53,7 @@ __all__ = [
     "Voting",
     "anneal",
     "carry",
+    "carry_over",
     "checkpointed",
     "conv_norm",
     "final_delays",

@@ -25,6 +25,12 @@ class Recurrent(Neuron):
         self.self_connections = self_connections
         nn.init.orthogonal_(self.weight)
 
+    def carry_over(self, state: State, keep: Tensor) -> State:
+        if state is None or not bool(keep.any()):
+            return None
+        s, inner = state
+        return super().carry_over(s, keep), self.inner.carry_over(inner, keep)
+
     def run(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
         check_input(x)
         features = len(self.weight)

@@ -1,7 +1,7 @@
 """The kernels of IF, LIF, PLIF and CUBA for GPUs, in Triton: the same equations as on the CPU.
 
 Imported on the first tensor on CUDA, if Triton is installed (torch for CUDA brings it, else
-`pip install "eventkit[triton]"`). A program takes a block of neurons through all steps, forwards
+the extra `triton`). A program takes a block of neurons through all steps, forwards
 with the membrane in registers, backwards with its gradient. Products and sums are not contracted,
 so that a membrane is the same to the bit as on the CPU. With TRITON_INTERPRET=1 in the environment
 Triton runs the kernels on the CPU, as the tests do.

@@ -27,8 +27,8 @@ A dense store is read by `split.read(indices)` and `split.frames[...]`. An event
 `store.kind` is "frames", "data" or "events".
 """
 
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,116 +38,16 @@ import numpy as np
 from eventkit.errors import StoreDamaged, StoreError
 from eventkit.registry import unknown
 from eventkit.store import metadata, schema
+from eventkit.store.dense import Dense
 from eventkit.store.files import Stamp, read_file
-from eventkit.store.foreign import Foreign, is_ours, open_zarr
+from eventkit.store.foreign import is_ours, open_zarr
 from eventkit.store.objects import Place, Remote, at
-from eventkit.store.shard import OVERHEAD, Shard, decode
+from eventkit.store.shard import crc32, decode
+from eventkit.store.shards import Shards, Sums
 
 if TYPE_CHECKING:
     from eventkit.events import Events
     from eventkit.store.ragged import EventBatch, Ragged
-
-OPEN_SHARDS = 64
-
-
-class Dense:
-    """An array (N, T, C, H, W) of a store, read sample by sample and checked.
-
-    Without zarr-python, unless somebody encoded the array anew with other codecs.
-
-    Indexing works as in numpy along the first axis; what follows is applied to what was read.
-    """
-
-    def __init__(self, path: Place, node: dict[str, Any], stamp: Stamp | None = None) -> None:
-        self.path = path
-        self._stamp = stamp
-        self.shape: tuple[int, ...] = tuple(node["shape"])
-        self.dtype = np.dtype(node["data_type"])
-        self._shard_shape: list[int] = node["chunk_grid"]["configuration"]["chunk_shape"]
-        self._chunk: tuple[int, ...] = tuple(node["codecs"][0]["configuration"]["chunk_shape"])
-        self._per_axis = [s // c for s, c in zip(self._shard_shape, self._chunk, strict=True)]
-        self._shards: OrderedDict[tuple[int, int], Shard] = OrderedDict()
-        self._foreign = None if is_ours(node) else Foreign(path)
-
-    def read(
-        self,
-        indices: Sequence[int],
-        n_frames: int,
-        out: np.ndarray | None = None,
-        *,
-        first: int = 0,
-    ) -> np.ndarray:
-        """Frames first..first + n_frames of samples `indices`: (len(indices), n_frames, C, H, W).
-
-        `out`, if given, is filled and returned; it must be contiguous and of that shape.
-        """
-        shape = (len(indices), n_frames, *self.shape[2:])
-        if out is None:
-            out = np.empty(shape, self.dtype)
-        if out.shape != shape or out.dtype != self.dtype or not out.flags.c_contiguous:
-            raise StoreError(f"out must be contiguous {self.dtype} {shape}")
-        if not 0 <= first <= first + n_frames <= self.shape[1]:
-            raise StoreError(f"frames {first}..{first + n_frames} of {self.shape[1]}: {self.path}")
-        for row, index in zip(out, indices, strict=True):
-            self._read_one(int(index), first, row)
-        return out
-
-    def _read_one(self, index: int, first: int, out: np.ndarray) -> None:
-        if not 0 <= index < self.shape[0]:
-            raise StoreError(f"sample {index} of {self.shape[0]}: {self.path}")
-        if self._foreign is not None:
-            self._foreign.read(index, first, out)
-            return
-        k, step = self._chunk[:2]
-        scratch = None
-        for block in range(first // step, -(-(first + len(out)) // step)):
-            low, high = max(first - block * step, 0), min(first + len(out) - block * step, step)
-            part = out[block * step + low - first : block * step + high - first]
-            if k == 1 and high - low == step:
-                self._read_chunk(index, block, part)
-                continue
-            if scratch is None:
-                scratch = np.empty(self._chunk, self.dtype)
-            self._read_chunk(index // k, block, scratch)
-            part[:] = scratch[index % k, low:high]
-
-    def _read_chunk(self, i: int, j: int, out: np.ndarray) -> None:
-        rows, columns = self._per_axis[:2]
-        shard = self._open((i // rows, j // columns))
-        if not shard.read((i % rows) * columns + j % columns, out):
-            raise StoreDamaged(f"{shard.path}: sample chunk {i} is absent; run eventkit verify")
-
-    def _open(self, key: tuple[int, int]) -> Shard:
-        shard = self._shards.get(key)
-        if shard is None:
-            n_chunks = int(np.prod(self._per_axis))
-            shard = Shard(self.path / shard_name(*key, len(self.shape)), n_chunks)
-            if self._stamp is not None and shard.fetched:
-                self._stamp.check()
-            self._shards[key] = shard
-            if len(self._shards) > OPEN_SHARDS:
-                # Whoever reads from it still holds it; the file closes with its last holder.
-                self._shards.popitem(last=False)
-        return shard
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, key: Any) -> np.ndarray:
-        first, *rest = key if isinstance(key, tuple) else (key,)
-        wanted = np.arange(len(self))[first]
-        read = self.read(np.atleast_1d(wanted).tolist(), self.shape[1])
-        read = read if np.ndim(wanted) else read[0]
-        return read[(slice(None), *rest) if np.ndim(wanted) else tuple(rest)] if rest else read
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.asarray(self[:], dtype)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_shards": OrderedDict()}  # open files stay in their process
-
-    def __repr__(self) -> str:
-        return f"Dense({self.shape}, {self.dtype})"
 
 
 class Split:
@@ -156,8 +56,8 @@ class Split:
     def __init__(self, store: "Store", name: str) -> None:
         self.name = name
         self.size = store.size
+        self._store = store
         self._path = store.path / name
-        self._stamp = store.stamp
         self._nodes = {
             key.removeprefix(f"{name}/"): node
             for key, node in store.nodes.items()
@@ -181,7 +81,9 @@ class Split:
                 f"{self._path.parent}: holds events, not frames; make them while loading, as "
                 'EventDataset(store, represent="frames:n=16"), or read split.events(i)'
             )
-        return Dense(self._path / self.kind, self._nodes[self.kind], self._stamp)
+        node = self._nodes[self.kind]
+        shards = self._store.shards(f"{self.name}/{self.kind}") if is_ours(node) else None
+        return Dense(self._path / self.kind, node, shards)
 
     @cached_property
     def ragged(self) -> "Ragged":
@@ -195,8 +97,9 @@ class Split:
 
         nodes = {name: self._nodes[f"events/{name}"] for name in "txyp"}
         where = {name: self.column(name) for name in ("segment", "start", "count")}
-        where["chunk_t"] = read_small(self._path / "events/chunk_t", self._nodes["events/chunk_t"])
-        return Ragged(self._path / "events", nodes, self.size, where, self._stamp)
+        where["chunk_t"] = self._store.small(f"{self.name}/events/chunk_t")
+        shards = {name: self._store.shards(f"{self.name}/events/{name}") for name in "txyp"}
+        return Ragged(self._path / "events", nodes, self.size, where, shards)
 
     def events(self, index: int, *, start: int | None = None, stop: int | None = None) -> "Events":
         """The events of one sample in order of time, or those of start <= t < stop (µs).
@@ -255,8 +158,7 @@ class Split:
         if name not in self._columns:
             if name not in self._nodes:
                 raise unknown("column", name, self.columns)
-            self._columns[name] = read_small(self._path / name, self._nodes[name])
-            self._stamp.check()
+            self._columns[name] = self._store.small(f"{self.name}/{name}")
         return self._columns[name]
 
     def read(self, indices: Sequence[int], out: np.ndarray | None = None) -> np.ndarray:
@@ -289,12 +191,15 @@ class Store(Mapping[str, Split]):
     """A finished store: its splits by name, and what it is.
 
     Raises StoreError when there is none, when it is unfinished or of a newer schema, and
-    StoreDamaged when its metadata changed.
+    StoreDamaged when its metadata or its columns changed or are those of another store.
     """
 
-    def __init__(self, path: str | Path, *, cache: str | Path | None = None) -> None:
+    def __init__(
+        self, path: str | Path, *, cache: str | Path | None = None, check: bool = True
+    ) -> None:
         """`path` may be an address such as s3://bucket/name.zarr, and `cache` a folder that keeps
         the shards that were read of it (by default $EVENTKIT_CACHE, if set): see docs/s3.md.
+        Without `check`, damaged columns are met only when they are read, as who repairs needs it.
         """
         self.path = at(path, cache)
         self.attributes, self.nodes, self.stamp = _read_root(self.path)
@@ -303,6 +208,27 @@ class Store(Mapping[str, Split]):
             name = f"{self.path.name}-{self.attributes['digest'][:16]}"
             self.path = self.path.kept_in(self.path.cache / name)
         self._splits = {name: Split(self, name) for name in self.attributes["splits"]}
+        self._shards: dict[str, Shards] = {}
+        if check:
+            self._check()
+
+    def _check(self) -> None:
+        """Compare every column, and every list of checksums, with what the root says of it."""
+        tops = {*self.attributes["splits"], "integrity"}
+        names = [
+            name
+            for name, node in self.nodes.items()
+            if node["node_type"] == "array"
+            and name.partition("/")[0] in tops
+            and name != metadata.COPY
+            and not schema.is_sharded(node)
+        ]
+        if isinstance(self.path, Remote):
+            with ThreadPoolExecutor(16) as pool:
+                list(pool.map(self._encoded, names))
+        else:
+            for name in names:
+                self._encoded(name)
 
     @property
     def splits(self) -> list[str]:
@@ -327,7 +253,35 @@ class Store(Mapping[str, Split]):
 
     def small(self, name: str) -> np.ndarray:
         """A one-dimensional array by its path, as "integrity/train/shard_bytes"."""
-        return read_small(self.path / name, self.nodes[name])
+        node = self.nodes[name]
+        out = np.empty(node["shape"], node["data_type"])
+        decode(self._encoded(name), out, str(self.path / name / "c.0"))
+        return out
+
+    def _encoded(self, name: str) -> bytes:
+        """The file of a one-dimensional array, compared with what the root says of it."""
+        file = self.path / name / "c.0"
+        size, crc = self.attributes["files"].get(f"{name}/c.0", (0, 0))
+        try:
+            data = read_file(file, size)
+            if len(data) != size or crc32(data) != crc:
+                raise StoreDamaged(
+                    f"{file}: differs from what the root says of it: it is damaged or belongs "
+                    "elsewhere; run eventkit verify"
+                )
+        except StoreDamaged:
+            self.stamp.check()  # what belongs to a store that took this one's place
+            raise
+        return data
+
+    def shards(self, name: str) -> Shards:
+        """The shards of an array by its path, as "train/frames"."""
+        if name not in self._shards:
+            split = name.partition("/")[0]
+            lists = f"integrity/{name if name.count('/') > 1 else split}"
+            sums = Sums(self.small(f"{lists}/shard_bytes"), self.small(f"{lists}/shard_crc"))
+            self._shards[name] = Shards(self.path / name, self.nodes[name], sums, self.stamp)
+        return self._shards[name]
 
     def __getitem__(self, name: str) -> Split:
         if name not in self._splits:
@@ -355,18 +309,6 @@ def open(path: str | Path, *, cache: str | Path | None = None) -> Store:
     what is read of it.
     """
     return Store(path, cache=cache)
-
-
-def shard_name(i: int, j: int, n_axes: int) -> str:
-    """The file of shard (i, j) of an array whose further axes are not divided."""
-    return ".".join(["c", str(i), str(j), *["0"] * (n_axes - 2)])
-
-
-def read_small(path: Place, node: dict[str, Any]) -> np.ndarray:
-    """A one-dimensional array that is one chunk."""
-    out = np.empty(node["shape"], node["data_type"])
-    decode(read_file(path / "c.0", out.nbytes + OVERHEAD), out, str(path / "c.0"))
-    return out
 
 
 def _read_root(path: Place) -> tuple[dict[str, Any], dict[str, dict[str, Any]], Stamp]:

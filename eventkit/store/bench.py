@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numcodecs import blosc
 
+from eventkit._platform import cpus, drop_cached
 from eventkit.errors import OptionError, StoreError
 from eventkit.store import Split, Store
 from eventkit.store.objects import Remote
-from eventkit.store.shard import Shard, crc32c
+from eventkit.store.shard import crc32c
 from eventkit.store.sharded import Sharded
 
 NETWORK = ("nfs", "cifs", "smb", "fuse", "lustre", "gpfs", "ceph", "beegfs", "9p", "afs")
@@ -43,7 +44,7 @@ def bench(
         raise StoreError(f"{store.path}: is on an object store; bench times what is on a disk")
     part = store[split or store.splits[0]]
     run = _Run(store, part, batch_size, seconds)
-    cores = len(os.sched_getaffinity(0))
+    cores = cpus()
     counts = sorted({1, *(2**n for n in range(1, 8) if 2**n < cores), cores})
     done, total = 0, len(counts) + 3
 
@@ -91,7 +92,6 @@ class _Run:
         mean = self._decoded(order) // len(order)
         self.order = order[: max(self.batch_size, MAX_BYTES // max(mean, 1))]
         self.sample_bytes = self._decoded(self.order) // len(self.order)
-        self._shards: dict[tuple[int, int], Shard] = {}
         self.chunks = {int(i): list(self._chunks(int(i))) for i in self.order[:256]}
         lengths = [len(self._encoded(c)) for chunks in self.chunks.values() for c in chunks]
         self.encoded_bytes = sum(lengths) // len(self.chunks)
@@ -122,12 +122,7 @@ class _Run:
         place, i, j = where
         array = self.arrays[place]
         number, slot = array.place(i, j)
-        shard = self._shards.get((place, number))
-        if shard is None:
-            if len(self._shards) > 128:
-                self._shards.clear()
-            shard = self._shards[place, number] = array.open(self.store, number)
-        return shard.encoded(slot) or b""
+        return array.open(self.store, number).encoded(slot) or b""
 
     def stages(self) -> dict[str, float]:
         """µs a sample of each step, on one thread, with the files in the page cache."""
@@ -203,13 +198,14 @@ class _Run:
         """Reading shard files from the disk and from memory, and cold batches: MB/s, samples/s.
 
         The system is asked to forget the files; it may keep them, so this is an upper bound.
+        `cache_dropped` is false where it cannot be asked: nothing is cold there.
         """
         files = [
             Path(str(self.store.path), name)
             for array in self.arrays
             for name, _, _ in array.sums(self.store)
         ][:256]
-        _forget(files)
+        dropped = _forget(files)
         disk, warm = (_sequential(files) for _ in "ab")
         _forget(files)
         fresh = Store(str(self.store.path))[self.part.name]
@@ -219,7 +215,12 @@ class _Run:
             batch = rows[first : first + self.batch_size]
             fresh.read_events(batch) if fresh.kind == "events" else fresh.read(batch)
         rate = len(rows) / (time.perf_counter() - started)
-        return {"disk_mb_per_s": disk, "memory_mb_per_s": warm, "cold_samples_per_s": rate}
+        return {
+            "disk_mb_per_s": disk,
+            "memory_mb_per_s": warm,
+            "cold_samples_per_s": rate,
+            "cache_dropped": dropped,
+        }
 
     def limits(self, cores: int, stages: dict[str, float]) -> dict[str, float]:
         """Samples/s of decompression alone, by one and by all processors."""
@@ -257,13 +258,16 @@ class _Cast:
         return frames.astype(np.float32)
 
 
-def _forget(files: list[Path]) -> None:
+def _forget(files: list[Path]) -> bool:
+    """Drop files from the page cache; whether this system can be asked to."""
+    dropped = True
     for file in files:
         handle = os.open(file, os.O_RDONLY)
         try:
-            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+            dropped &= drop_cached(handle)
         finally:
             os.close(handle)
+    return dropped
 
 
 def _sequential(files: list[Path]) -> float:
@@ -301,6 +305,11 @@ def _advice(report: dict[str, Any]) -> list[str]:
     if report["disk"]["network"]:
         advice.append(
             f"the store is on a network disk ({report['disk']['type']}): copy it to a local one"
+        )
+    if not limits["cache_dropped"]:
+        advice.append(
+            "this system cannot drop files from its cache, so the numbers called cold may be those "
+            "of memory"
         )
     if limits["cold_samples_per_s"] < 0.5 * threads[0]["samples_per_s"]:
         advice.append(

@@ -8,25 +8,25 @@ finished tree is the same bytes. The tree takes the store's name in one rename.
 """
 
 import errno
-import fcntl
 import json
 import os
 import secrets
 import shutil
 import signal
-import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from eventkit.errors import StoreError, StoreLocked
-from eventkit.store import metadata
+from eventkit.errors import StoreError
+from eventkit.store import journal, metadata
 from eventkit.store.files import sizes
+from eventkit.store.journal import Key
+from eventkit.store.lock import locked
 from eventkit.store.objects import Place, Remote
 
-Key = tuple[str, int]  # split, shard number
 FAILPOINT = "EVENTKIT_FAILPOINT"
+REPLACED = "replaced"  # where a store waits that is being replaced
 _FULL = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the quota is used up",
@@ -84,8 +84,10 @@ def write_file(path: Place, data: bytes) -> None:
     failpoint("after_rename")
 
 
-def link_file(source: Path, target: Path) -> bool:
-    """Put a file at `target` by a hard link, or by a copy where that cannot be; whether linked."""
+def link_file(source: Place, target: Place) -> bool:
+    """Put a file at `target` by a hard link; False where that cannot be, as on another disk."""
+    if isinstance(source, Remote) or isinstance(target, Remote):
+        return False
     target.unlink(missing_ok=True)
     try:
         os.link(source, target)
@@ -93,7 +95,6 @@ def link_file(source: Path, target: Path) -> bool:
     except OSError as error:
         if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
             raise
-    write_file(target, source.read_bytes())
     return False
 
 
@@ -132,22 +133,19 @@ class Building:
         self.target = target
         self.part = part
         self.folder = target.with_name(target.name + ".building")
-        self.tree = self.folder / "store"
+        self.tree = self.folder / "store"  # until the plan is known, see `begin`
         self.done: dict[Key, dict[str, Any]] = {}
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder's lock; StoreLocked if another process does.
 
-        Jobs of an array share it, and each holds one of its own. The lock is the kernel's (flock):
-        it ends with its holder, however that ends.
+        Jobs of an array share it, and each holds one of its own.
         """
         with ExitStack() as stack:
-            if self.part is None:
-                stack.enter_context(self._lock("lock", fcntl.LOCK_EX))
-            else:
-                stack.enter_context(self._lock("lock", fcntl.LOCK_SH))
-                stack.enter_context(self._lock(f"lock{self._suffix}", fcntl.LOCK_EX))
+            stack.enter_context(locked(self.folder, "lock", shared=self.part is not None))
+            if self.part is not None:
+                stack.enter_context(locked(self.folder, f"lock{self._suffix}"))
             yield
 
     @property
@@ -155,53 +153,40 @@ class Building:
         return "" if self.part is None else "-{}-of-{}".format(*self.part)
 
     @contextmanager
-    def _lock(self, name: str, kind: int) -> Iterator[None]:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.folder / name, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise StoreError(
-                f"{self.folder}: cannot be written ({error.strerror}); choose another --out"
-            ) from None
-        try:
-            try:
-                fcntl.flock(handle, kind | fcntl.LOCK_NB)
-                gone = os.fstat(handle).st_nlink == 0  # removed, by a holder that has ended
-            except BlockingIOError:
-                holder = os.pread(handle, 200, 0).decode(errors="replace").strip()
-                raise StoreLocked(
-                    f"{self.target}: another conversion is writing it "
-                    f"({holder or 'just started'}); wait for it or choose another --out"
-                ) from None
-            if gone:
-                with self._lock(name, kind):
-                    yield
-                return
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
-            yield
-        finally:
-            os.close(handle)
-
-    @contextmanager
-    def begun(self, plan: dict[str, Any], *, overwrite: bool) -> Iterator[bool]:
+    def begun(
+        self, plan: dict[str, Any], *, overwrite: bool, may_differ: Collection[str] = ()
+    ) -> Iterator[bool]:
         """Hold the lock with the plan begun; True if its store is there and nothing to do.
 
-        Raises what `locked`, `already` and `begin` do.
+        An unfinished conversion whose plan differs in nothing but `may_differ` is continued: then
+        the caller says which of what is done still holds. Another one is an error, or is dropped
+        with `overwrite`. Raises what `locked`, `already` and `begin` do.
         """
         metadata.check_little_endian()
         if self.already(plan, overwrite):
             yield True
             return
         with self.locked():
+            self.settle()
             if self.already(plan, overwrite):  # made by who held the lock before
                 self.remove()
                 yield True
                 return
-            if overwrite and (self.folder / "plan.json").exists():
-                self.reset()
-            self.begin(plan)
+            self.begin(plan, may_differ=may_differ, overwrite=overwrite)
             yield False
+
+    def settle(self) -> None:
+        """End what a run was at that was killed while its store took the place of another.
+
+        Without this, what was replaced would lie in the way of the next store to be replaced.
+        """
+        replaced = self.folder / REPLACED
+        if self.part is not None:  # others are at it
+            return
+        if is_store(replaced) and not self.target.exists():
+            replaced.rename(self.target)
+        else:
+            shutil.rmtree(replaced, ignore_errors=True)
 
     def already(self, plan: dict[str, Any], overwrite: bool) -> bool:
         """Whether the target is the finished store of this plan; StoreError if it is another."""
@@ -228,25 +213,52 @@ class Building:
         self.remove_if_idle()
         return True
 
-    def begin(self, plan: dict[str, Any]) -> None:
-        """Start, or continue what an earlier run with the same plan left.
+    def begin(
+        self, plan: dict[str, Any], *, may_differ: Collection[str] = (), overwrite: bool = False
+    ) -> None:
+        """Start, or continue what an earlier run left; what is done of it is in `done`.
 
-        Raises StoreError, naming the difference, when the earlier run had another plan.
+        Raises StoreError, naming the difference, when that had another plan.
         """
         plan_file = self.folder / "plan.json"
-        if plan_file.exists():
-            earlier = json.loads(plan_file.read_bytes())
-            if earlier != plan:
+        earlier = json.loads(plan_file.read_bytes()) if plan_file.exists() else None
+        if earlier is not None and not self.continues(earlier, plan, may_differ):
+            if not overwrite:
                 raise StoreError(
                     f"{self.folder}: an unfinished conversion with another plan is there "
                     f"({difference(earlier, plan)}); use --overwrite to drop it, or another --out"
                 )
-        else:
+            self.reset()
+        if earlier != plan:
             write_file(plan_file, metadata.dumps(plan))
-        self.tree.mkdir(exist_ok=True)
-        if self.part is None:  # nobody else writes
-            _sweep(self.tree)
+        self._open_tree(plan)
+        self.done = {}
         self._replay()
+
+    def continues(
+        self, earlier: dict[str, Any], plan: dict[str, Any], may_differ: Collection[str]
+    ) -> bool:
+        """Whether what was made by the earlier plan may be of use to this one."""
+        # Jobs of an array are at it together: none may change the plan of the others.
+        free = may_differ if self.part is None else ()
+        keys = {key for key in (*earlier, *plan) if key not in free}
+        return all(earlier.get(key) == plan.get(key) for key in keys)
+
+    def _open_tree(self, plan: dict[str, Any]) -> None:
+        """Make the tree, or give what is there a name of this plan and sweep it.
+
+        So nobody who still writes by another plan finds it, such as a Dask worker at a task of a
+        coordinator that was killed.
+        """
+        self.tree = self.folder / f"store-{metadata.plan_digest(plan)[:12]}"
+        if self.part is None:
+            others = [path for path in self.folder.glob("store-*") if path != self.tree]
+            if others and not self.tree.exists():
+                others.pop().rename(self.tree)
+            for path in others:
+                shutil.rmtree(path, ignore_errors=True)
+            _sweep(self.tree)
+        self.tree.mkdir(exist_ok=True)
 
     def ask(self, request: dict[str, Any]) -> None:
         """Keep what was asked for, so that `finalize` can end the conversion without asking."""
@@ -271,11 +283,11 @@ class Building:
     def record(self, key: Key, entry: dict[str, Any]) -> None:
         """Note that a shard is whole. Only the coordinator calls this."""
         line = json.dumps({"split": key[0], "shard": key[1], **entry}) + "\n"
-        with (self.folder / f"journal{self._suffix}.jsonl").open("ab") as journal:
+        with (self.folder / f"journal{self._suffix}.jsonl").open("ab") as file:
             failpoint("before_journal")
-            journal.write(line.encode())
-            journal.flush()
-            os.fsync(journal.fileno())
+            file.write(line.encode())
+            file.flush()
+            os.fsync(file.fileno())
         failpoint("after_journal")
         self.done[key] = entry
 
@@ -286,8 +298,8 @@ class Building:
             sync_folder(folder)
         failpoint("before_publish")
         if replace and self.target.exists():
-            old = self.folder / "replaced"
-            self.target.rename(old)
+            self.target.rename(self.folder / REPLACED)
+            failpoint("in_publish")
         self.tree.rename(self.target)
         _sweep(self.target)  # of a worker that was given up and still wrote; now none can
         sync_folder(self.target.parent)
@@ -296,12 +308,16 @@ class Building:
 
     def reset(self) -> None:
         """Forget what an earlier, unfinished run left. Only under the lock."""
-        shutil.rmtree(self.tree, ignore_errors=True)
-        for path in [self.folder / "plan.json", *self.folder.glob("journal*.jsonl")]:
+        for path in [*self.folder.glob("journal*.jsonl"), self.folder / "failed.json"]:
             path.unlink(missing_ok=True)
+        for path in self.folder.glob("store-*"):
+            shutil.rmtree(path, ignore_errors=True)
+        (self.folder / "plan.json").unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Delete the building folder and all in it."""
+        # First, so that half of a store is not taken for one by `settle`.
+        (self.folder / REPLACED / "zarr.json").unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def remove_if_idle(self) -> None:
@@ -311,58 +327,54 @@ class Building:
                 self.remove()
 
     def _replay(self) -> None:
-        """Read all journals: a last line may be torn, and a shard must have its size."""
+        """Read all journals; those of other jobs of an array are trusted as to their contents."""
         for name in ["journal.jsonl", *self.journals()]:
-            journal = self.folder / name
-            if not journal.exists():
+            path = self.folder / name
+            if not path.exists():
                 continue
-            mine = self.part is None or journal.name == f"journal{self._suffix}.jsonl"
-            self._read(journal, mend=mine)
+            mine = self.part is None or path.name == f"journal{self._suffix}.jsonl"
+            lines = journal.read(path, self.tree, contents=mine)
+            self.done |= {key: entry for _, key, entry in lines}
+            text = b"".join(line + b"\n" for line, *_ in lines)
+            if mine and text != path.read_bytes():
+                write_file(path, text)
 
-    def strays(self, folders: Sequence[str]) -> None:
-        """Delete shards in these folders of the tree that no journal knows.
+    def missing(self) -> dict[Key, str]:
+        """The jobs that are done of which a file is not there or has another size; which file."""
+        there = dict(sizes(self.tree))
+        lost = {}
+        for key, entry in self.done.items():
+            for name, row in entry["files"].items():
+                if there.get(name) != row["bytes"]:
+                    lost[key] = name
+        return lost
 
-        A job that failed had written them, and when it was done again it needed fewer.
+    def strays(self, known: Collection[str]) -> None:
+        """Delete all files of the tree but these.
+
+        Such as the shards of a job that failed and that needed fewer when it was done again.
         """
-        known = {name for entry in self.done.values() for name in entry["files"]}
-        for folder in folders:
-            for name, _ in list(sizes(self.tree / folder)):
-                if name.startswith("c.") and f"{folder}/{name}" not in known:
-                    (self.tree / folder / name).unlink()
+        for name, _ in list(sizes(self.tree)):
+            if name not in known:
+                (self.tree / name).unlink()
+        self._prune()
+
+    def _prune(self) -> None:
+        """Delete the folders of the tree that are empty."""
+        folders = [path for path in self.tree.rglob("*") if path.is_dir()]
+        for folder in sorted(folders, reverse=True):  # those below come first
+            with suppress(OSError):
+                folder.rmdir()
 
     def journals(self) -> list[str]:
         """The journals of the jobs of an array."""
         return sorted(path.name for path in self.folder.glob("journal-*-of-*.jsonl"))
-
-    def _read(self, journal: Path, mend: bool) -> None:
-        text = journal.read_bytes()
-        lines = text.split(b"\n")
-        good = []
-        for line in lines:
-            try:
-                entry = json.loads(line)
-                key = (entry.pop("split"), entry.pop("shard"))
-                sizes = {name: row["bytes"] for name, row in entry["files"].items()}
-            except (ValueError, KeyError, TypeError, AttributeError):
-                continue
-            if all(_size(self.tree / name) == size for name, size in sizes.items()):
-                self.done[key] = entry
-                good.append(line)
-        if mend and b"".join(line + b"\n" for line in good) != text:
-            write_file(journal, b"".join(line + b"\n" for line in good))
 
 
 def _sweep(tree: Path) -> None:
     """Delete files that were begun and never got their names."""
     for leftover in tree.rglob(".*.part"):
         leftover.unlink(missing_ok=True)
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return -1
 
 
 def difference(earlier: dict[str, Any], plan: dict[str, Any], where: str = "") -> str:
@@ -372,6 +384,8 @@ def difference(earlier: dict[str, Any], plan: dict[str, Any], where: str = "") -
         name = f"{where}{key}"
         if a == b:
             continue
+        if name == "sources":
+            return "the recordings are others or of other sizes"
         if isinstance(a, dict) and isinstance(b, dict):
             return difference(a, b, f"{name}.")
         shown = [text if len(text) < 60 else "..." for text in (json.dumps(a), json.dumps(b))]

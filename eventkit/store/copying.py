@@ -4,7 +4,6 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,9 @@ import numpy as np
 from eventkit.errors import StoreDamaged, StoreError
 from eventkit.store import Store
 from eventkit.store.building import link_file, write_file
-from eventkit.store.shard import Codec, Shard, crc32, crc32c, pack
+from eventkit.store.files import read_file
+from eventkit.store.objects import Place
+from eventkit.store.shard import Codec, crc32, crc32c, pack
 from eventkit.store.sharded import Sharded
 from eventkit.store.verify import file_sum
 
@@ -38,7 +39,6 @@ class Copier:
         origins = {(id(row.store), row.split): row for row in samples}
         self._arrays = {key: Sharded.of(row.store, row.split) for key, row in origins.items()}
         self._present: dict[tuple[int, str], dict[str, tuple[int, int]]] = {}
-        self._open: dict[tuple[int, str, int], Shard] = {}
         largest = max(origins, key=lambda key: (self._arrays[key][0].shard, key[1]))
         self._check(origins)
         self.model = self._arrays[largest]
@@ -138,7 +138,7 @@ class Copier:
             "events/chunk_t": gathered if len(gathered) else np.zeros(1, np.int64),
         }
 
-    def write(self, tree: Path, number: int, rows: list[Row]) -> dict[str, dict[str, int]]:
+    def write(self, tree: Place, number: int, rows: list[Row]) -> dict[str, dict[str, int]]:
         """The files of one row of shards, with their bytes and checksums."""
         linked = self._whole(tree, number, rows)
         if linked is not None:
@@ -158,8 +158,8 @@ class Copier:
                 files[name] = {"bytes": len(data), "crc": crc32(data)}
         return files
 
-    def _whole(self, tree: Path, number: int, rows: list[Row]) -> dict[str, dict[str, int]] | None:
-        """Link the shards of a parent if the row of shards is just that; None if it is not."""
+    def _whole(self, tree: Place, number: int, rows: list[Row]) -> dict[str, dict[str, int]] | None:
+        """Link or copy the shards of a parent if the row of shards is just that, else None."""
         first = rows[0]
         arrays = self._arrays[id(first.store), first.split]
         part = first.store[first.split]
@@ -183,16 +183,24 @@ class Copier:
                 source = theirs.file(old * theirs.columns + j)
                 if source not in present:
                     continue
-                size, crc = file_sum(first.store.path / source)
-                if (size, crc) != present[source]:
-                    raise StoreDamaged(
-                        f"{first.store.path / source}: is damaged; run eventkit repair"
-                    )
+                size, crc = present[source]
                 name = mine.file(number * mine.columns + j)
-                link_file(Path(str(first.store.path), source), tree / name)
-                self.counts["linked"] += 1
+                self._put(first.store.path / source, tree / name, size, crc)
                 files[name] = {"bytes": size, "crc": crc}
         return files
+
+    def _put(self, source: Place, target: Place, size: int, crc: int) -> None:
+        """Link a shard of a parent, or copy it; compared with its entry either way."""
+        if file_sum(source, size) != (size, crc):
+            raise StoreDamaged(f"{source}: is not what was written there; run eventkit verify")
+        if link_file(source, target):
+            self.counts["linked"] += 1
+            return
+        data = read_file(source, size)
+        if crc32(data) != crc:  # what is copied, as it may have changed since
+            raise StoreDamaged(f"{source}: is not what was written there; run eventkit verify")
+        write_file(target, data)
+        self.counts["whole"] += 1
 
     def _sums(self, row: Row, array: Sharded) -> dict[str, tuple[int, int]]:
         key = (id(row.store), array.name)
@@ -249,16 +257,11 @@ class Copier:
         """One encoded chunk of a parent, compared with its checksum."""
         array = self._arrays[id(row.store), row.split][place]
         number, slot = array.place(i, j)
-        key = (id(row.store), array.name, number)
-        if key not in self._open:
-            if len(self._open) > 64:
-                self._open.pop(next(iter(self._open)))
-            self._open[key] = array.open(row.store, number)
-        data = self._open[key].encoded(slot)
+        data = array.open(row.store, number).encoded(slot)
         good = data is not None and len(data) >= 20
         if data is None or not good or struct.unpack("<I", data[-4:])[0] != crc32c(data[:-4]):
             where = row.store.path / array.file(number)
-            raise StoreDamaged(f"{where}: a chunk is damaged or absent; run eventkit repair")
+            raise StoreDamaged(f"{where}: a chunk is damaged or absent; run eventkit verify")
         return data
 
     def _frames(self, row: Row) -> int:

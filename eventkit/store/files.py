@@ -8,6 +8,7 @@ are said to hold.
 import errno
 import os
 import stat
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Self
 from eventkit.errors import StoreDamaged, StoreError
 from eventkit.store.objects import Place, Ranged, Remote, keep
 
+BLOCK = 1 << 20
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
@@ -41,9 +43,9 @@ def open_file(path: Path) -> int:
 class Opened:
     """An open file of which parts are read, from any thread; it closes with its last holder."""
 
-    def __init__(self, path: Path, remote: Remote | None = None, fetched: bool = True) -> None:
-        """`remote` is the object of which the file is a copy in the cache, just fetched or not."""
-        self.path, self.remote, self.fetched = path, remote, fetched
+    def __init__(self, path: Path, remote: Remote | None = None) -> None:
+        """`remote` is the object of which the file is a copy in the cache."""
+        self.path, self.remote = path, remote
         self._fd = open_file(path)
         self.size = os.fstat(self._fd).st_size
 
@@ -54,6 +56,14 @@ class Opened:
     def read_into(self, data: memoryview, offset: int) -> int:
         """Fill `data` with the bytes from `offset` on, and say how many there were."""
         return os.preadv(self._fd, [data], offset)
+
+    def crc32(self) -> int:
+        """The checksum of the whole file."""
+        crc, offset = 0, 0
+        while block := self.pread(BLOCK, offset):
+            crc = zlib.crc32(block, crc)
+            offset += len(block)
+        return crc
 
     def renewed(self) -> "Opened | None":
         """Another copy of the object, for one that turned out to be damaged; None for a file."""
@@ -73,10 +83,9 @@ def opened(place: Place) -> Opened | Ranged:
         return Opened(place)
     if place.cache is None:
         return Ranged(place)
-    fetched = not place.cache.exists()
-    if fetched:
+    if not place.cache.exists():
         keep(place, place.cache)
-    return Opened(place.cache, place, fetched)
+    return Opened(place.cache, place)
 
 
 def sizes(place: Place) -> Iterator[tuple[str, int]]:

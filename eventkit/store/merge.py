@@ -8,7 +8,7 @@ named only when it is whole. It has no sources of its own to be repaired from bu
 
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,14 @@ import numpy as np
 
 from eventkit import __version__
 from eventkit.errors import OptionError, StoreError
-from eventkit.store import Store, metadata
+from eventkit.store import Store, metadata, notes
 from eventkit.store.building import Building, difference
 from eventkit.store.copying import Copier, Row
 from eventkit.store.deep import split_rows
-from eventkit.store.objects import Remote, at
+from eventkit.store.files import sizes
+from eventkit.store.objects import Place, Remote, at
 from eventkit.store.provenance import sources
+from eventkit.store.remote import building_at
 from eventkit.store.select import select
 from eventkit.store.tree import Tree, versions
 
@@ -54,13 +56,13 @@ def merge(
     """
     if len(stores) < 2:
         raise OptionError("merge takes at least two stores")
-    opened = [_local(path) for path in stores]
+    opened = [Store(path) for path in stores]
     picks: dict[str, list[Pick]] = {}
     for store in opened:
         for name in store:
             picks.setdefault(name, []).append(Pick(store, name, np.arange(len(store[name]))))
     names = " ".join(_quoted(path) for path in (out, *stores))
-    return _make(_target(out), picks, f"eventkit merge {names}", overwrite, progress)
+    return _make(at(out), picks, f"eventkit merge {names}", overwrite, progress)
 
 
 def subset(
@@ -79,7 +81,7 @@ def subset(
     `splits` are all by default; the conditions are those of `select.select`; `indices` need one
     split. Raises OptionError when nothing is left. Returns the summary.
     """
-    opened = _local(store)
+    opened = Store(store)
     chosen = list(splits) or opened.splits
     if indices is not None and len(chosen) != 1:
         raise OptionError("indices are those of one split; say which")
@@ -95,30 +97,21 @@ def subset(
     command += [f"--classes {','.join(map(str, classes))!r}"] if classes else []
     command += [f"--where {condition!r}" for condition in where]
     command += [f"--indices {_ranges(indices)}"] if indices is not None else []
-    return _make(_target(out), picks, " ".join(command), overwrite, progress)
+    return _make(at(out), picks, " ".join(command), overwrite, progress)
 
 
-def _local(path: str | Path) -> Store:
-    store = Store(path)
-    if isinstance(store.path, Remote):
-        raise StoreError(f"{store.path}: is on an object store; copy it to a disk first")
-    return store
-
-
-def _name(path: str | Path) -> str:
+def _name(path: str | Place) -> str:
     """The last part of a path as text that a document can hold, whatever its bytes are."""
-    return Path(path).name.encode(errors="replace").decode()
+    return Path(str(path)).name.encode(errors="replace").decode()
 
 
 def _quoted(path: str | Path) -> str:
     return shlex.quote(_name(path))
 
 
-def _target(out: str | Path) -> Path:
-    place = at(out)
-    if isinstance(place, Remote):
-        raise StoreError(f"{out}: would be on an object store; make it on a disk, then copy it")
-    return place
+def _resolved(place: Place) -> Place | str:
+    """What is the same for two names of one place."""
+    return str(place) if isinstance(place, Remote) else place.resolve()
 
 
 def _ranges(indices: Sequence[int]) -> str:
@@ -133,7 +126,7 @@ def _ranges(indices: Sequence[int]) -> str:
 
 
 def _make(
-    out: Path,
+    out: Place,
     picks: dict[str, list[Pick]],
     command: str,
     overwrite: bool,
@@ -142,10 +135,10 @@ def _make(
     started = time.perf_counter()
     parents = list({id(p.store): p.store for parts in picks.values() for p in parts}.values())
     _check_same(parents)
-    if out.resolve() in [Path(str(store.path)).resolve() for store in parents]:
+    if _resolved(out) in [_resolved(store.path) for store in parents]:
         raise StoreError(f"{out}: is one of the stores to be read; choose another name")
     work = _Work(picks, parents, command)
-    building = Building(out)
+    building = building_at(out)
     note = ""
     with building.begun(work.plan, overwrite=overwrite) as finished:
         if finished:
@@ -153,14 +146,14 @@ def _make(
         else:
             work.run(building, progress or (lambda done, total: None))
             building.finish(replace=overwrite)
-    made = Store(out)
+    made = Store(str(out))
     return {
         "out": str(out),
         "note": note,
         "samples": {split: len(made[split]) for split in made},
         "parents": [str(store.path) for store in parents],
-        **{name: work.counts[name] for name in ("linked", "copied", "encoded")},
-        "bytes": sum(file.stat().st_size for file in out.rglob("*") if file.is_file()),
+        **work.counts,
+        "bytes": sum(n_bytes for _, n_bytes in sizes(out)),
         "warnings": made.attributes["warnings"],
         "seconds": time.perf_counter() - started,
     }
@@ -187,7 +180,7 @@ class _Work:
 
     def __init__(self, picks: dict[str, list[Pick]], parents: list[Store], command: str) -> None:
         self.picks, self.parents, self.command = picks, parents, command
-        self.counts = {"linked": 0, "copied": 0, "encoded": 0}
+        self.counts = {"linked": 0, "whole": 0, "copied": 0, "encoded": 0}
         self.sources, self._numbers = self._sources()
         self.dropped: list[str] = []
         self.rows = {split: self._rows(split) for split in picks}
@@ -326,7 +319,7 @@ class _Work:
                 "versions": versions(),
                 "parents": [
                     {
-                        "name": _name(Path(str(store.path)).resolve()),
+                        "name": _name(_resolved(store.path)),
                         **{
                             key: store.attributes[key]
                             for key in ("digest", "plan_digest", "command", "versions")
@@ -340,7 +333,7 @@ class _Work:
         )
 
     def _warnings(self) -> list[str]:
-        notes = [note for store in self.parents for note in store.attributes["warnings"]]
+        told = [note for store in self.parents for note in self._kept(store)]
         seen: dict[tuple[object, ...], str] = {}
         twice: list[str] = []
         for split, rows in self.rows.items():
@@ -350,9 +343,39 @@ class _Work:
                 if sample in seen:
                     twice.append(f"{row[0]} in {seen[sample]} and {split}")
                 seen[sample] = split
+            gaps = self._joined_column(split, "empty_frames")
+            told += notes.of_empty(split, rows, self._joined_column(split, "n_events"), gaps)
         if twice:
-            notes.append(f"{len(twice):,} samples are in it twice, the first is {twice[0]}")
-        return list(dict.fromkeys([*notes, *self.dropped]))
+            told.append(f"{len(twice):,} samples are in it twice, the first is {twice[0]}")
+        return notes.bounded([*told, *self.dropped])
+
+    def _kept(self, store: Store) -> Iterator[str]:
+        """What a parent warned of that is true of its samples here: of what was read of a source.
+
+        What it says of all of it, as a count, is handed on only if all of it is here.
+        """
+        picked = [p for parts in self.picks.values() for p in parts if p.store is store]
+        whole = sum(len(p.indices) for p in picked) >= sum(map(len, store.values()))
+        own = sources(store)
+        here = tuple(
+            own[number]["name"] + mark
+            for number in np.flatnonzero(self._numbers[id(store)] >= 0).tolist()
+            for mark in (":", ",")
+        )
+        for note in store.attributes["warnings"]:
+            if notes.is_of_empty(note):  # counted anew
+                continue
+            if note.startswith(here):
+                yield note
+            elif whole:
+                yield note if len(self.parents) == 1 else f"{_name(store.path.name)}: {note}"
+
+    def _joined_column(self, split: str, name: str) -> list[int]:
+        """A column of all samples of a split; empty if a parent has none of that name."""
+        parts = self.picks[split]
+        if any(name not in p.store[p.split].columns for p in parts):
+            return []
+        return [n for p in parts for n in p.store[p.split].column(name)[p.indices].tolist()]
 
 
 def _column(pick: Pick, name: str) -> np.ndarray:

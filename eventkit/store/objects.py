@@ -9,6 +9,7 @@ import functools
 import os
 import re
 import secrets
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,12 @@ _owner: list[int] = []  # the process whose threads do obstore's work
 
 def is_remote(where: object) -> bool:
     """Whether this is the address of an object store."""
-    return str(where).startswith(SCHEMES)
+    return _text(where).startswith(SCHEMES)
+
+
+def _text(where: object) -> str:
+    """What a user gave, as text: a Path of an address has lost one of its two slashes."""
+    return re.sub(r"^([a-z][a-z0-9+.-]+):/(?=[^/])", r"\1://", str(where))
 
 
 def at(where: "str | Path | Remote", cache: str | Path | None = None) -> "Place":
@@ -34,10 +40,11 @@ def at(where: "str | Path | Remote", cache: str | Path | None = None) -> "Place"
     """
     if isinstance(where, Remote):
         return where
-    if is_remote(where):
+    text = _text(where)
+    if is_remote(text):
         kept = cache if cache is not None else os.environ.get("EVENTKIT_CACHE") or None
-        return Remote(str(where), None if kept is None else Path(kept))
-    if "://" in str(where):
+        return Remote(text, None if kept is None else Path(kept))
+    if "://" in text:
         known = ", ".join(SCHEMES[:3])
         raise StoreError(f"{where}: is no address of a store; known are paths, {known}")
     path = Path(where)
@@ -190,7 +197,7 @@ Place = Path | Remote
 def _reason(error: Exception) -> str:
     """What an object store says of an error, or the library's first line of it."""
     told = str(error)
-    said = re.search(r"<Code>([^<]*)</Code>\s*<Message>([^<]*)</Message>", told)
+    said = re.search(r"<Code>([^<]*)</Code>\s*<Message>(?:<!\[CDATA\[)?([^<\]]*)", told)
     return f"{said[1]}, {said[2]}" if said else told.strip().splitlines()[0]
 
 
@@ -200,7 +207,7 @@ def _client(bucket: str) -> tuple[Any, Any]:
         import obstore
         from obstore.store import MemoryStore, from_url
     except ImportError:
-        raise MissingExtra(f"{bucket}: stores there need pip install 'eventkit[cloud]'") from None
+        raise MissingExtra(f"{bucket}: stores there need obstore", "cloud") from None
     _owner[:] = [os.getpid()]
     if bucket.startswith("memory://"):
         return obstore, MemoryStore()
@@ -211,8 +218,6 @@ def _client(bucket: str) -> tuple[Any, Any]:
 
 class Ranged:
     """An object of which parts are read, as `files.Opened` reads those of a file."""
-
-    fetched = True  # now, from the store that is there now
 
     def __init__(self, place: Remote) -> None:
         head = place.head()
@@ -227,6 +232,13 @@ class Ranged:
         part = self.pread(len(data), offset)
         data[: len(part)] = part
         return len(part)
+
+    def crc32(self) -> int:
+        """The checksum of the whole object, for which all of it is fetched."""
+        crc = 0
+        for block in self.place.blocks():
+            crc = zlib.crc32(block, crc)
+        return crc
 
     def renewed(self) -> None:
         """Nothing that is kept could be wrong."""

@@ -37,6 +37,9 @@ def provenance(store: Store, root: str | Path | None = None) -> dict[str, Any]:
 def sources(store: Store) -> list[dict[str, Any]]:
     """Name, bytes and crc32c (eight hexadecimal digits) of every file a store was made from."""
     names = bytes(store.small("sources/names")).decode(errors="replace").split("\n")
+    n, m = len(store.small("sources/bytes")), len(store.small("sources/crc32c"))
+    if not len(names) == n == m:
+        raise StoreDamaged(f"{store.path}: names {len(names)} sources with {n} sizes and {m} sums")
     if not all(map(safe_name, names)):
         raise StoreDamaged(f"{store.path}: a source's name leads out of its folder")
     sizes = store.small("sources/bytes").tolist()

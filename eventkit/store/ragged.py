@@ -12,7 +12,6 @@ differences because these are small: exact whatever the recording's length, and 
 """
 
 import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -22,13 +21,11 @@ import numpy as np
 from eventkit._jit import jit
 from eventkit.errors import StoreDamaged, StoreError
 from eventkit.events import RECORD, Events
-from eventkit.store import shard_name
-from eventkit.store.files import Stamp
 from eventkit.store.objects import Place
-from eventkit.store.shard import Shard, crc32c
+from eventkit.store.shard import crc32c
+from eventkit.store.shards import Shards
 
 COLUMNS = "txyp"
-OPEN_SHARDS = 256
 
 
 class EventBatch:
@@ -100,11 +97,11 @@ class Ragged:
         nodes: dict[str, dict[str, Any]],
         size: tuple[int, int],
         columns: dict[str, np.ndarray],
-        stamp: Stamp,
+        shards: dict[str, Shards],
     ) -> None:
         """`nodes` are the documents of t, x, y, p; `columns` segment, start, count and chunk_t."""
         self.path = path
-        self._stamp = stamp
+        self._shards = shards
         self.size = size
         self.dtypes = {name: np.dtype(nodes[name]["data_type"]) for name in COLUMNS}
         self.shape: tuple[int, ...] = tuple(nodes["t"]["shape"])
@@ -116,7 +113,6 @@ class Ragged:
         chunks = -(-self.counts // self.chunk)
         self._first_chunk = np.concatenate([[0], np.cumsum(chunks)])
         self._per_shard = self.shard // self.chunk
-        self._shards: OrderedDict[tuple[str, int, int], Shard] = OrderedDict()
         self._check()
 
     def _check(self) -> None:
@@ -193,25 +189,11 @@ class Ragged:
 
     def _chunk(self, name: str, segment: int, number: int) -> np.ndarray:
         """One decoded chunk; it stays as it is until this thread decodes the next of the kind."""
-        shard = self._open(name, segment, number // self._per_shard)
+        shard = self._shards[name].open(segment, number // self._per_shard)
         out = _room.of(self.dtypes[name], self.chunk // 8 if name == "p" else self.chunk)
         if not shard.read(number % self._per_shard, out):
             raise StoreDamaged(f"{shard.path}: a chunk of a sample is absent; run eventkit verify")
         return out
-
-    def _open(self, name: str, i: int, j: int) -> Shard:
-        shard = self._shards.get((name, i, j))
-        if shard is None:
-            shard = Shard(self.path / name / shard_name(i, j, 2), self._per_shard)
-            if shard.fetched:
-                self._stamp.check()
-            self._shards[name, i, j] = shard
-            if len(self._shards) > OPEN_SHARDS:
-                self._shards.popitem(last=False)  # it closes with its last holder
-        return shard
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_shards": OrderedDict()}  # open files stay in their process
 
     def __repr__(self) -> str:
         types = ", ".join(f"{name} {dtype}" for name, dtype in self.dtypes.items())

@@ -10,15 +10,15 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from eventkit.errors import OptionError, StoreError, StoreLocked
-from eventkit.store import metadata
-from eventkit.store.building import Building, Key, difference, failpoint
+from eventkit.store.building import Building, failpoint
+from eventkit.store.journal import Key
 from eventkit.store.objects import Place, Remote
 
 RENEWED = 20.0  # seconds between two renewals of the lock
@@ -47,6 +47,7 @@ class RemoteBuilding(Building):
         self.tree: Any = target
         self.done: dict[Key, dict[str, Any]] = {}
         self.lock = Lock(self.folder / "lock", self.folder / "clock")
+        self._begun = False
 
     def occupied(self) -> bool:
         """Whether there is a store, or objects that no conversion of ours has put there."""
@@ -63,24 +64,27 @@ class RemoteBuilding(Building):
     def hold(self) -> None:
         self.lock.check()
 
-    def begin(self, plan: dict[str, Any]) -> None:
-        """Start, or continue what an earlier run with the same plan left."""
-        plan_file, cleared = self.folder / "plan.json", self.folder / "cleared"
-        if plan_file.head() is not None:
-            earlier = json.loads(plan_file.read_bytes())
-            if earlier != plan:
-                raise StoreError(
-                    f"{self.folder}: an unfinished conversion with another plan is there "
-                    f"({difference(earlier, plan)}); use --overwrite to drop it, or another --out"
-                )
-        else:
-            plan_file.write_bytes(metadata.dumps(plan))
+    def settle(self) -> None:
+        """Nothing is renamed here, so nothing can be left between two names."""
+
+    def continues(
+        self, earlier: dict[str, Any], plan: dict[str, Any], may_differ: Collection[str]
+    ) -> bool:
+        """Whether what was made by the earlier plan, in this process, may be of use to this one.
+
+        A worker of another process may still put objects by that plan, at the same places.
+        """
+        return earlier == plan or (self._begun and super().continues(earlier, plan, may_differ))
+
+    def _open_tree(self, plan: dict[str, Any]) -> None:
+        """Make room for the objects: they go straight to their places."""
+        self._begun = True
+        cleared = self.folder / "cleared"
         if cleared.head() is None:
             # A store that is replaced stops being one before anything else of it is touched.
             (self.target / "zarr.json").unlink()
             self.target.remove()
             cleared.write_bytes(b"\n")
-        self._replay()
 
     def folder_of(self, *parts: str) -> Any:
         return self.tree.joinpath(*"/".join(parts).split("/")) if any(parts) else self.tree
@@ -102,7 +106,11 @@ class RemoteBuilding(Building):
     def reset(self) -> None:
         (self.folder / "cleared").unlink()
         (self.folder / "journal").remove()
+        (self.folder / "failed.json").unlink()
         (self.folder / "plan.json").unlink()  # last: it says whose objects lie at the target
+
+    def _prune(self) -> None:
+        """An object store has no empty folders."""
 
     def remove(self) -> None:
         for name, _ in list(self.folder.files()):

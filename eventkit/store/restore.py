@@ -18,21 +18,22 @@ from eventkit.store import Store, metadata, schema
 from eventkit.store.files import read_file
 from eventkit.store.shard import chunk_bytes, crc32, decode
 from eventkit.store.sharded import Sharded
-from eventkit.store.verify import file_sum
+from eventkit.store.verify import check_file, file_sum
 
 Put = Callable[[str, bytes], None]
 
 
 def restore_root(path: Path, put: Put) -> list[str]:
-    """Make `zarr.json` again if it is damaged; the names of what was put in its place.
+    """Make `zarr.json` again if it is damaged or another store's; the names of what was put there.
 
     Raises StoreDamaged when too much is damaged, StoreError when there is no store.
     """
     document = path / "zarr.json"
     if document.exists() or document.is_symlink():
         try:
-            Store(path)
-            return []
+            if not _of_another(Store(path, check=False)):
+                return []
+            damage = StoreDamaged(f"{document} is that of another store")
         except StoreDamaged as error:
             damage = error
     elif (path / "integrity").is_dir():
@@ -55,6 +56,25 @@ def restore_root(path: Path, put: Put) -> list[str]:
     attributes["files"] = dict(sorted({**attributes["files"], **files}.items()))
     put("zarr.json", metadata.root(attributes, nodes))
     return ["zarr.json"]
+
+
+def _of_another(store: Store) -> bool:
+    """Whether the copy of the root fits the files that are there better than the root does."""
+    try:
+        attributes, _ = _read_copy(Path(str(store.path)))
+        if np.array_equal(metadata.copy_of(attributes), metadata.copy_of(store.attributes)):
+            return False
+        told = [
+            {name: entry for name, entry in files.items() if schema.safe_name(name)}
+            for files in (attributes["files"], store.attributes["files"])
+        ]
+        copy, root = (
+            sum(not check_file(store.path, name, size, crc) for name, (size, crc) in files.items())
+            for files in told
+        )
+    except (StoreError, OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+    return copy > root
 
 
 def _read_copy(path: Path) -> tuple[dict[str, Any], bytes]:

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from eventkit.errors import StoreDamaged
+from eventkit.store.metadata import COPY
 from eventkit.store.objects import Place
+from eventkit.store.shard import SHUFFLES
 
 # Bytes; the largest that is written: a sample of any representation, a column of any split.
 MAX_SAMPLE = 1 << 31
@@ -21,6 +23,7 @@ ITEM_SIZES = {
     **{f"{kind}int{bits}": bits // 8 for kind in ("", "u") for bits in (8, 16, 32, 64)},
     **{f"float{bits}": bits // 8 for bits in (16, 32, 64)},
 }
+CNAMES = ("lz4", "lz4hc", "zstd", "zlib", "blosclz", "snappy")
 CODECS = {"bytes", "blosc", "zstd", "gzip", "transpose", "crc32c", "sharding_indexed"}
 # The columns that a reader of each kind needs.
 _ALL = ("labels", "n_events", "t_start", "t_end", "source")
@@ -29,18 +32,29 @@ COLUMNS = {
     "data": (*_ALL, "n_frames", "frames_crc"),
     "events": (*_ALL, "segment", "start", "count", "events_crc", "events/chunk_t"),
 }
-ATTRIBUTES: dict[str, type] = {
-    "status": str,
-    "kind": str,
-    "dataset": str,
-    "classes": list,
-    "size": list,
-    "represent": str,
+RESERVED = ("integrity", "sources")  # groups of every store, which no split can be called
+LEDGER = ("read", "invalid", "out_of_bounds", "unbinned", "binned")
+SOURCES = ("sources/names", "sources/bytes", "sources/crc32c")
+# What every root says, and of what type; a table may say more. `object` is anything.
+ATTRIBUTES: dict[str, Any] = {
+    **dict.fromkeys(("status", "kind", "dataset", "title", "cite", "license", "represent"), str),
+    **dict.fromkeys(("command", "plan_digest", "digest"), str),
+    "classes": [str],
+    "size": [int],
     "splits": dict,
-    "plan": dict,
-    "plan_digest": str,
+    "versions": dict,
+    "warnings": [str],
     "files": dict,
+    "plan": {
+        "representation": {"name": str},
+        "transforms": [{"name": str}],
+        "codec": {"cname": str, "clevel": int, "shuffle": str},
+        "sources": str,
+        **dict.fromkeys(("classes", "sensor", "size"), object),
+    },
 }
+SPLIT = {"samples": int, "sha256": str}
+PARENT = dict.fromkeys(("name", "digest", "plan_digest", "command"), str) | {"versions": dict}
 
 
 def check(attributes: dict[str, Any], nodes: dict[str, dict[str, Any]], root: Place) -> None:
@@ -63,9 +77,10 @@ def safe_name(name: Any) -> bool:
 
 
 def _attributes(attributes: dict[str, Any]) -> str | None:
-    for name, kind in ATTRIBUTES.items():
-        if not isinstance(attributes.get(name), kind):
-            return f"attribute {name} is {_shown(attributes.get(name))}, expected a {kind.__name__}"
+    problem = _differs(attributes, ATTRIBUTES, "attribute ")
+    problem = problem or _differs(attributes.get("parents", []), [PARENT], "parents")
+    if problem is not None:
+        return problem
     for name, entry in attributes["files"].items():
         if not (safe_name(name) and isinstance(entry, list) and len(entry) == 2):
             return f"file {_shown(name)} is listed as {_shown(entry)}"
@@ -74,8 +89,31 @@ def _attributes(attributes: dict[str, Any]) -> str | None:
     sides = attributes["size"]
     if len(sides) != 2 or not all(_whole(side, 1 << 16) for side in sides):
         return f"the size is {_shown(sides)}"
-    if not all(isinstance(name, str) for name in attributes["classes"]):
-        return f"the classes are {_shown(attributes['classes'])}"
+    codec = attributes["plan"]["codec"]
+    known = codec["cname"] in CNAMES and codec["shuffle"] in SHUFFLES
+    if len(codec) != 3 or not known or not _whole(codec["clevel"], 9):
+        return f"its codec is {_shown(codec)}"
+    return None
+
+
+def _differs(value: Any, expected: Any, name: str) -> str | None:
+    """What is not of the type expected: a type, a list of one, or a table of some."""
+    if isinstance(expected, dict):
+        if not isinstance(value, dict):
+            return f"{name} is {_shown(value)}, expected a table"
+        for key, kind in expected.items():
+            where = f"{name}{key}" if name.endswith(" ") else f"{name}.{key}"
+            if key not in value:
+                return f"{where} is missing"
+            if problem := _differs(value[key], kind, where):
+                return problem
+        return None
+    if isinstance(expected, list):
+        if not isinstance(value, list):
+            return f"{name} is {_shown(value)}, expected a list"
+        return next(filter(None, (_differs(item, expected[0], name) for item in value)), None)
+    if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
+        return f"{name} is {_shown(value)}, expected a {expected.__name__}"
     return None
 
 
@@ -87,6 +125,10 @@ def _nodes(nodes: Mapping[str, Any]) -> str | None:
             return f"an array is called {_shown(name)}"
         if not isinstance(node, dict) or node.get("node_type") not in ("array", "group"):
             return f"{name} is neither array nor group"
+        if problem := _differs(node.get("attributes"), dict, f"attributes of {name}"):
+            return problem
+        if problem := _differs(node["attributes"].get("names", []), [str], f"names of {name}"):
+            return problem
         if node["node_type"] == "array":
             try:
                 problem = _array(node)
@@ -111,7 +153,7 @@ def _array(node: dict[str, Any]) -> str | None:
         return f"is encoded by {_shown(unknown[0])}"
     if not all(_whole(n, MAX_AXIS) for n in shape) or not 1 <= len(shape) <= 8:
         return f"has the shape {_shown(shape)}"
-    if len(node["dimension_names"]) != len(shape):
+    if not isinstance(node["dimension_names"], list) or len(node["dimension_names"]) != len(shape):
         return f"of shape {_shown(shape)} has the axes {_shown(node['dimension_names'])}"
     if not len(outer) == len(inner) == len(shape):
         return f"of shape {_shown(shape)} has chunks of {_shown(inner)} in {_shown(outer)}"
@@ -139,12 +181,13 @@ def _splits(attributes: dict[str, Any], nodes: dict[str, dict[str, Any]]) -> str
     if not attributes["splits"]:
         return "it has no split"
     for split, entry in attributes["splits"].items():
-        if not safe_name(split) or "/" in split or not isinstance(entry, dict):
+        if not safe_name(split) or "/" in split or split in RESERVED:
             return f"a split is called {_shown(split)}"
-        problem = _arrays(split, attributes["kind"], nodes)
+        problem = _differs(entry, SPLIT, f"split {split}")
+        problem = problem or _arrays(split, attributes["kind"], nodes)
         if problem is not None:
             return problem
-        samples = entry.get("samples")
+        samples = entry["samples"]
         for name, node in nodes.items():
             if node["node_type"] == "array" and name.startswith(f"{split}/") and of_samples(node):
                 length = node["shape"][0]
@@ -158,13 +201,20 @@ def _arrays(split: str, kind: str, nodes: dict[str, dict[str, Any]]) -> str | No
     if kind not in COLUMNS:
         return f"it holds {_shown(kind)}"
     arrays = {name: node for name, node in nodes.items() if node["node_type"] == "array"}
-    for column in COLUMNS[kind]:
-        if f"{split}/{column}" not in arrays:
-            return f"{split}/{column} is missing"
-        node = arrays[f"{split}/{column}"]
-        if is_sharded(node) or "int" not in node["data_type"]:
-            return f"{split}/{column} is no column of whole numbers"
     names = [f"{split}/events/{name}" for name in "txyp"]
+    lists = names if kind == "events" else [split]
+    for column in (
+        *(f"{split}/{name}" for name in COLUMNS[kind]),
+        *(f"{split}/ledger/{name}" for name in LEDGER),
+        *(f"integrity/{name}/{part}" for name in lists for part in ("shard_bytes", "shard_crc")),
+        *SOURCES,
+        COPY,
+    ):
+        if column not in arrays:
+            return f"{column} is missing"
+        node = arrays[column]
+        if is_sharded(node) or "int" not in node["data_type"]:
+            return f"{column} is no column of whole numbers"
     for name in names if kind == "events" else [f"{split}/{kind}"]:
         if name not in arrays or not is_sharded(arrays[name]):
             return f"array {name} is missing"

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import google_crc32c
 import numpy as np
@@ -21,6 +21,9 @@ from numcodecs import blosc
 from eventkit.errors import StoreDamaged
 from eventkit.store.files import opened
 from eventkit.store.objects import Place
+
+if TYPE_CHECKING:
+    from eventkit.store.shards import Sums
 
 ABSENT = 2**64 - 1
 OVERHEAD = 20  # bytes that an encoded chunk may have more than its data: two headers
@@ -50,6 +53,15 @@ def crc32(data: bytes) -> int:
     and the same number, so that files of equal length with other contents would look alike.
     """
     return zlib.crc32(data)
+
+
+def file_crc32(path: Path) -> int:
+    """The same of a file on the disk, in bounded memory."""
+    crc = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            crc = zlib.crc32(block, crc)
+    return crc
 
 
 @dataclass(frozen=True)
@@ -105,6 +117,11 @@ def decode(data: bytes | memoryview, out: np.ndarray, where: str) -> None:
         raise StoreDamaged(f"{where}: cannot be decompressed ({error})") from None
 
 
+def shard_name(i: int, j: int, n_axes: int) -> str:
+    """The file of shard (i, j) of an array whose further axes are not divided."""
+    return ".".join(["c", str(i), str(j), *["0"] * (n_axes - 2)])
+
+
 def pack(chunks: Sequence[bytes | None]) -> bytes:
     """The shard of these encoded chunks; None is a chunk that is absent."""
     index = np.full((len(chunks), 2), ABSENT, np.uint64)
@@ -139,20 +156,24 @@ class Shard:
     nobody holds the object any more.
     """
 
-    def __init__(self, path: Place, n_chunks: int) -> None:
+    def __init__(
+        self, path: Place, n_chunks: int, sums: "Sums | None" = None, number: int = 0
+    ) -> None:
+        """With `sums`, it must be shard `number` of those."""
         self.path = path
+        self._sums, self._number = sums, number
         self._file = opened(path)
         try:
+            self._compare()
             self._read_index(n_chunks)
         except StoreDamaged:
             if not self._renew():
                 raise
             self._read_index(n_chunks)
 
-    @property
-    def fetched(self) -> bool:
-        """Whether it comes from the store that is there now, not from a cache of it."""
-        return self._file.fetched
+    def _compare(self, *, anew: bool = False) -> None:
+        if self._sums is not None:
+            self._sums.compare(self._number, self._file, self.path, anew=anew)
 
     def _read_index(self, n_chunks: int) -> None:
         size, length = self._file.size, 16 * n_chunks + 4
@@ -173,6 +194,7 @@ class Shard:
         copy = self._file.renewed()
         if copy is not None:
             self._file = copy
+            self._compare(anew=True)
         return copy is not None
 
     def encoded(self, chunk: int) -> bytes | None:

@@ -7,8 +7,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from eventkit.store import Store, shard_name
-from eventkit.store.shard import Shard
+from eventkit.store import Store
+from eventkit.store.shard import Shard, shard_name
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ class Sharded:
         return f"{self.name}/{shard_name(i, j, len(self.shape))}"
 
     def open(self, store: Store, number: int) -> Shard:
-        """An open shard. StoreDamaged when it is missing or its index is damaged."""
-        return Shard(store.path / self.file(number), self.per_shard)
+        """An open shard. StoreDamaged when it is not what was written there."""
+        return store.shards(self.name).open(*divmod(number, self.columns))
 
     def sums(self, store: Store) -> Iterator[tuple[str, int, int]]:
         """File, bytes and crc32 of each shard that there is."""

@@ -7,9 +7,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from eventkit import __version__
-from eventkit.store import metadata, shard_name
-from eventkit.store.building import Key, failpoint, write_file
-from eventkit.store.shard import crc32
+from eventkit.store import metadata
+from eventkit.store.building import failpoint, write_file
+from eventkit.store.journal import Key
+from eventkit.store.shard import crc32, shard_name
 
 
 def versions() -> dict[str, str]:

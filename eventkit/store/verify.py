@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from eventkit._platform import cpus
 from eventkit.errors import StoreDamaged, StoreError
 from eventkit.store import Store, metadata, schema
 from eventkit.store.files import open_file
@@ -45,9 +46,9 @@ def verify(
     and compared with its checksum, its ledger and its split. `progress(bytes done, in all)`.
     Raises StoreError when there is no store, or an unfinished one or one of a newer schema.
     """
-    workers = workers or len(os.sched_getaffinity(0))
+    workers = workers or cpus()
     try:
-        store = Store(path)
+        store = Store(path, check=False)
     except StoreDamaged as error:
         return [str(error)]
     steps = 2 if deep else 1

@@ -16,14 +16,17 @@ from eventkit.errors import EventkitError, FormatError, OptionError
 from eventkit.evaluate import evaluate
 from eventkit.loader import EventDataset
 from eventkit.registry import parse_spec, unknown
+from eventkit.runs import check_begun, has_begun, read_json
 from eventkit.store import Store
+from eventkit.store.objects import at
 
 from .checkpoint import LAST, load, load_with_facts
 from .data import Part, Samples
 from .distributed import World, world
-from .job import Job, keep_memory
+from .job import Job
 from .loop import Progress
-from .run import Run, read_json
+from .machine import keep_memory
+from .run import Run
 from .settings import Settings, settle, to_toml
 
 __all__ = [
@@ -85,8 +88,7 @@ def resume(
     that is finished is left as it is. Returns the content of metrics.json.
     """
     folder, all_ = Path(folder), world()
-    if not (folder / "config.json").is_file():
-        raise OptionError(f"{folder} is no run folder; eventkit train makes one")
+    check_begun(folder)
     described, settings = _config(folder)["data"], settle({}, folder / "run.toml")
     if data is None:
         if "store" not in described:
@@ -187,7 +189,8 @@ def describe(data: Data) -> dict[str, Any]:
         return {"splits": list(data)}
     attributes = Store(data).attributes
     keys = ("dataset", "represent", "transforms", "plan_digest")
-    store = str(data) if "://" in str(data) else str(Path(data).absolute())
+    place = at(data)
+    store = str(place.absolute() if isinstance(place, Path) else place)
     return {"store": store, **{key: attributes.get(key) for key in keys}}
 
 
@@ -206,7 +209,7 @@ def _several(
     for seed in range(settings.seed, settings.seed + settings.seeds):
         own, one = folder / f"seed-{seed}", replace(settings, seed=seed, seeds=1)
         job = Job(splits, one, describe(data), own, all_, progress, folder)
-        results.append(job.resume() if (own / "config.json").is_file() else job.start())
+        results.append(job.resume() if has_begun(own) else job.start())
     run = Run(folder, {}, writes=all_.is_main)
     return run.summary(results, settings.seeds)
 

@@ -41,7 +41,7 @@ class Augmented:
         samples = []
         for index, whole, label, end in zip(indices, frames, labels.tolist(), ends, strict=True):
             own = np.array(whole[:end].numpy(), np.float32, order="C")
-            changed = self._augment.frames(own, self._augment.rng(self._epoch, index))
+            changed = self._augment.frames(own, self._augment.draw(self._epoch, index))
             samples.append((torch.from_numpy(changed), label))
         return samples
 

@@ -1,12 +1,15 @@
 """Weights and the state of a training as safetensors: numbers and JSON, no code to be run.
 
-A file holds tensors by name and, as its metadata, one JSON text. A file that is none of ours, or
-does not fit the net that it names, is refused before any net is built at full size.
+A file holds tensors by name and, as its metadata, one JSON text and the crc32 of all bytes. A file
+that is none of ours, is damaged, or does not fit the net that it names, is refused before any net
+is built at full size.
 """
 
 import errno
 import json
 import os
+import re
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +21,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from eventkit.errors import EventkitError, FormatError, MissingExtra, OptionError
 from eventkit.models import create
+from eventkit.store.building import sync_folder
 
 WEIGHTS = "model.safetensors"  # the epoch that was best on the validation samples
 LAST = "last.safetensors"
@@ -25,22 +29,41 @@ STATE = "state.safetensors"  # what a training needs to go on
 ABOUT = ("model", "num_classes", "in_shape", "steps", "classes")
 
 
+_CHECKSUM = re.compile(rb'"crc32":"([0-9a-f]{8})"')
+_LARGEST = 100_000_000  # bytes of a header, safetensors' own limit
+_ZEROS = b"0" * 8  # stands for the checksum while it is computed
+
+
 def write(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
     """Write the file, JSON and tensors, in place of what is there."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    data = _safetensors().torch.save(_unshared(plain), {"eventkit": json.dumps(about)})
+    metadata = {"eventkit": json.dumps(about), "crc32": _ZEROS.decode()}
+    data = bytearray(_safetensors().torch.save(_unshared(plain), metadata))
+    place = _checksum(data)
+    assert place is not None  # the JSON text has its quotes escaped
+    data[slice(*place)] = b"%08x" % zlib.crc32(data)
     replace(path, data)
 
 
-def replace(path: Path, data: bytes) -> None:
-    """Put a file there as a whole, so it is never half written, also where the disk is full."""
+def _checksum(data: bytes | bytearray) -> tuple[int, int] | None:
+    """Where in the header the checksum stands; None in files of before there was one."""
+    found = _CHECKSUM.search(data, 8, 8 + int.from_bytes(data[:8], "little"))
+    return found.span(1) if found else None
+
+
+def replace(path: Path, data: bytes | bytearray) -> None:
+    """Put a file there as a whole: neither a kill nor a full disk nor a power cut leaves a half."""
     temporary = path.with_name(f".{path.name}.part")
     try:
-        temporary.write_bytes(data)
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(path)
     except OSError:
         temporary.unlink(missing_ok=True)  # the space is needed, what was there before too
         raise
+    sync_folder(path.parent)
 
 
 def _unshared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -54,20 +77,39 @@ def _unshared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors by name and what is said about them; FormatError if the file is none of ours."""
+    """Tensors by name and what is said about them.
+
+    FormatError if the file is damaged or none of ours; of a file that is not, only the header is
+    read.
+    """
     safetensors = _safetensors()
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {})["eventkit"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        with path.open("rb") as file:
+            data = file.read(8)
+            size = int.from_bytes(data, "little")
+            if size > _LARGEST:
+                raise ValueError(f"its header would have {size:,} bytes")
+            data += file.read(size)
+            metadata = json.loads(data[8:])["__metadata__"]
+            about = json.loads(metadata["eventkit"])
+            data += file.read()
         if not isinstance(about, dict):
             raise TypeError("its description is no JSON object")
-    except FileNotFoundError:
-        raise
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
+        place = _checksum(data)
+        if (metadata.keys() != {"eventkit"}) if place is None else not _is_whole(data, place):
+            raise ValueError("its checksum is wrong: it is damaged")
+        tensors: dict[str, Tensor] = safetensors.torch.load(data)
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RecursionError,
+            AttributeError) as error:  # fmt: skip
         said = "it does not say what it holds" if isinstance(error, KeyError) else error
         raise FormatError(path, None, f"no file of weights that eventkit wrote ({said})") from error
     return tensors, about
+
+
+def _is_whole(data: bytes, place: tuple[int, int]) -> bool:
+    start, end = place
+    crc = zlib.crc32(_ZEROS, zlib.crc32(memoryview(data)[:start]))
+    return data[start:end] == b"%08x" % zlib.crc32(memoryview(data)[end:], crc)
 
 
 def load(path: str | Path) -> nn.Module:
@@ -169,5 +211,5 @@ def _safetensors() -> Any:
         import safetensors
         import safetensors.torch
     except ImportError:
-        raise MissingExtra("weights need safetensors: pip install 'eventkit[torch]'") from None
+        raise MissingExtra("weights need safetensors", "torch") from None
     return safetensors

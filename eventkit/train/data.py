@@ -14,7 +14,7 @@ from torch import Tensor
 from eventkit.errors import OptionError
 from eventkit.loader import collate
 
-Batch = tuple[Tensor, Tensor, Tensor]  # frames (N, T, C, H, W), lengths (N,), labels (N,)
+Batch = tuple[Tensor, Tensor, Tensor]  # frames (N, T, C, H, W), labels (N,), lengths (N,)
 
 
 class Samples(Protocol):
@@ -57,11 +57,11 @@ class Part:
         return self.read(self.indices[first : first + size] for first in whole)
 
     def read(self, batches: Iterable[np.ndarray]) -> Iterator[Batch]:
-        """Frames float32 (N, T, C, H, W), their lengths in frames (N,), labels int64 (N,)."""
+        """Frames float32 (N, T, C, H, W), labels int64 (N,), lengths in frames int64 (N,)."""
         for indices in batches:
             frames, labels, *lengths = collate(self.dataset.__getitems__(indices.tolist()))
             full = torch.full(labels.shape, frames.shape[1])
-            yield frames.float(), lengths[0] if lengths else full, labels.long()
+            yield frames.float(), labels.long(), lengths[0] if lengths else full
 
 
 def ahead(batches: Iterator[Batch], depth: int = 2) -> Iterator[Batch]:

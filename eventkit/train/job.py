@@ -1,15 +1,10 @@
 """One training from its first step, or from its checkpoint, to its result."""
 
-import ctypes
 import json
-import os
 import random
-import signal
-import sys
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,6 +18,7 @@ from eventkit.errors import EventkitError, FormatError, MissingExtra, OptionErro
 from eventkit.evaluate.activity import Activity
 from eventkit.evaluate.score import Score, score
 from eventkit.models import create
+from eventkit.runs import read_json
 
 from .augmented import augmented
 from .average import Average
@@ -40,9 +36,10 @@ from .data import Batch, Part, Samples, ahead, parts, unvalidated
 from .distributed import World
 from .loop import Progress, Training
 from .losses import loss
+from .machine import device, interruptible, keep_memory, multiplies_bf16
 from .method import method
 from .report import report, tensorboard
-from .run import Run, read_json
+from .run import Run
 from .schedule import optimizer, schedule
 from .settings import Settings, recipe_of, to_toml
 
@@ -89,17 +86,42 @@ class Job:
     def resume(self) -> dict[str, Any]:
         """Go on from the checkpoint in the run folder."""
         folder = self.run.folder
+        self.run.config = read_json(folder / "config.json")
         if (folder / "metrics.json").is_file():
             result = read_json(folder / "metrics.json")
             if not result.get("interrupted", True):
+                self._close(result)
                 return result
-        self.run.config = read_json(folder / "config.json")
         self._check_unchanged(self.run.config)
         torch.manual_seed(self.settings.seed)
         training = self._training()
+        if precision := self.run.config.get("precision"):  # `auto` asks the machine, once
+            training.bf16 = precision == "bfloat16"
+        if text := self._another_machine(self.run.config):
+            self.progress({"event": "warning", "text": text})
         if (folder / STATE).is_file():  # else it was ended before its first checkpoint
             self._restore(training, folder / STATE)
         return self._finish(training)
+
+    def _close(self, result: dict[str, Any]) -> None:
+        """Do what was left to do when a training was killed after its last step."""
+        if self.world.is_main and (self.run.folder / STATE).is_file():
+            self.run.rows = list(self._read(self.run.folder / STATE)[1].get("rows", []))
+            self._report(result)
+            (self.run.folder / STATE).unlink()
+
+    def _another_machine(self, began: dict[str, Any]) -> str | None:
+        """A sentence if the weights may differ from those of the undisturbed run; else None."""
+        then = {"torch": began.get("versions", {}).get("torch"), "threads": began.get("threads")}
+        now = {"torch": torch.__version__, "threads": torch.get_num_threads()}
+        odd = [key for key in now if then[key] is not None and then[key] != now[key]]
+        if not odd:
+            return None
+        words = ", ".join(f"{key} {then[key]}, found {now[key]}" for key in odd)
+        return (
+            f"{self.run.folder} began with {words}: its weights may differ in their last bits from "
+            "those of the undisturbed run"
+        )
 
     def _check_unchanged(self, began: dict[str, Any]) -> None:
         """OptionError if this would not be the training that began: other settings or samples."""
@@ -142,7 +164,8 @@ class Job:
             classes=len(self.classes),
             world=self.world,
             teacher=self._teacher(),
-            bf16=s.precision == "bfloat16" or (s.precision == "auto" and _multiplies_bf16()),
+            bf16=s.precision == "bfloat16"
+            or (s.precision == "auto" and multiplies_bf16(device(s.device))),
         )
 
     def _teacher(self) -> nn.Module | None:
@@ -216,9 +239,7 @@ class Job:
             result = self.run.result(
                 training.net, **facts, seconds=training.seconds, interrupted=False
             )
-        if self.world.is_main:
-            self._report(result)
-            (self.run.folder / STATE).unlink(missing_ok=True)
+        self._close(result)
         return result
 
     def _report(self, result: dict[str, Any]) -> None:
@@ -315,8 +336,15 @@ class Job:
         }
         write(self.run.folder / STATE, tensors, about)
 
+    def _read(self, path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        try:
+            return read(path)
+        except FormatError as error:
+            reason = f"{error.reason}; remove it to begin again with the first step"
+            raise FormatError(path, None, reason) from error
+
     def _restore(self, training: Training, path: Path) -> None:
-        tensors, about = read(path)
+        tensors, about = self._read(path)
         groups: dict[str, dict[str, torch.Tensor]] = {"net": {}, "average": {}, "optimizer": {}}
         try:
             for name, tensor in tensors.items():
@@ -340,58 +368,3 @@ class Job:
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             said = (str(error) or type(error).__name__).splitlines()[0][:200]
             raise FormatError(path, None, f"no checkpoint of this training ({said})") from error
-
-
-@contextmanager
-def interruptible() -> Iterator[Any]:
-    """Inside, Ctrl-C waits for the end of a step: gives a function that says if it was pressed.
-
-    The second one interrupts at once. In other threads than the main one nothing changes.
-    """
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def note(number: int, frame: Any) -> None:
-        signal.signal(signal.SIGINT, before)
-        asked.set()
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield asked.is_set
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def device(name: str) -> torch.device:
-    """`auto` is a GPU where there is one; OptionError for what torch cannot use here."""
-    if name == "auto":
-        own = int(os.environ.get("LOCAL_RANK", "0"))  # torchrun's processes take one GPU each
-        name = f"cuda:{own % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu"
-    try:
-        found = torch.device(name)
-        torch.empty(0, device=found)
-    except (RuntimeError, AssertionError) as error:
-        raise OptionError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
-    return found
-
-
-def keep_memory() -> None:
-    """Let the process keep the memory that it frees, where the C library is glibc.
-
-    Tensors of some megabytes otherwise go back to the system with every step, and touching fresh
-    pages for the next ones takes a small net longer than its arithmetic.
-    """
-    if sys.platform == "linux":
-        with suppress(OSError, AttributeError):
-            libc = ctypes.CDLL(None)
-            libc.mallopt(-4, 0)  # M_MMAP_MAX: no mapping of its own for a large block
-            libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
-
-
-def _multiplies_bf16() -> bool:
-    """Whether this CPU multiplies bfloat16 itself; elsewhere it is slower than float32."""
-    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, name, bool)() for name in names)

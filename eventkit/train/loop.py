@@ -120,7 +120,7 @@ class Training:
         started, waited, total = time.perf_counter(), 0.0, 0.0
         for _ in step.batches:
             before = time.perf_counter()
-            frames, lengths, labels = next(batches)
+            frames, labels, lengths = next(batches)
             waited += time.perf_counter() - before
             device = next(self.net.parameters()).device
             frames, lengths = frames.to(device), lengths.to(device)

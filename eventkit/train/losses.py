@@ -2,7 +2,8 @@
 
 A loss is a function `name(votes, target, lengths, *, options) -> scalar`: votes float32
 (T, N, classes), target (N, classes) the probability of each class (smoothed or mixed labels are not
-0 and 1), lengths (N,) the real steps; votes on padding never count.
+0 and 1), lengths (N,) the real steps. It is the mean over the samples, and the T of a sample is its
+own length: a padded sample counts exactly as it does alone, and votes on padding never count.
 
 The losses of the second half take spikes, so votes of 0 or more: the net must end in neurons. They
 give a gradient to spikes only, after Zhu et al., "Exploring loss functions for time-based training
@@ -13,17 +14,19 @@ it, unless `gradient=times`: more input makes a spike earlier, so the sign is th
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from eventkit.errors import OptionError
-from eventkit.registry import bind, parse_spec, unknown
+from eventkit.registry import NotNegative, Range, Share, bind, parse_spec, unknown
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 Gradient = Literal["spikes", "times"]
+Count = Annotated[int, Range(0)]
+Finite = Annotated[float, Range()]
 
 LOSSES: dict[str, Callable[..., Tensor]] = {}
 
@@ -47,8 +50,13 @@ def _real(votes: Tensor, lengths: Tensor) -> Tensor:
     return (steps[:, None] < lengths)[..., None].to(votes.dtype)
 
 
+def _steps(votes: Tensor, lengths: Tensor) -> Tensor:
+    """The number of steps of each sample as a float, at least 1: (N, 1)."""
+    return lengths.clamp(min=1)[:, None].to(votes)
+
+
 def _mean(votes: Tensor, lengths: Tensor) -> Tensor:
-    return (votes * _real(votes, lengths)).sum(0) / lengths.clamp(min=1)[:, None]
+    return (votes * _real(votes, lengths)).sum(0) / _steps(votes, lengths)
 
 
 @_register
@@ -65,17 +73,14 @@ def rate_mse(votes: Tensor, target: Tensor, lengths: Tensor) -> Tensor:
 
 @_register
 def tet(
-    votes: Tensor, target: Tensor, lengths: Tensor, *, weight: float = 1e-3, level: float = 1.0
+    votes: Tensor, target: Tensor, lengths: Tensor, *, weight: Share = 1e-3, level: Finite = 1.0
 ) -> Tensor:
     """(1 - weight) mean_t CE(votes_t) + weight MSE(votes, level): Deng et al., TET, ICLR 2022."""
-    real = _real(votes, lengths)[..., 0]
     steps = functional.cross_entropy(
         votes.flatten(0, 1), target.expand(len(votes), -1, -1).flatten(0, 1), reduction="none"
-    ).reshape(real.shape)
-    n = real.sum().clamp(min=1)
-    entropy = (steps * real).sum() / n
-    spread = ((votes - level).square().mean(-1) * real).sum() / n
-    return (1 - weight) * entropy + weight * spread
+    ).reshape(votes.shape[:2])
+    spread = (votes - level).square().mean(-1)
+    return _mean(((1 - weight) * steps + weight * spread)[..., None], lengths).mean()
 
 
 @_register
@@ -87,7 +92,7 @@ def softmax_sum(votes: Tensor, target: Tensor, lengths: Tensor, *, log: bool = T
     sums = (votes.softmax(-1) * _real(votes, lengths)).sum(0)
     if not log:
         return functional.cross_entropy(sums, target)
-    return -(target * (sums / lengths.clamp(min=1)[:, None]).clamp(min=1e-12).log()).sum(1).mean()
+    return -(target * (sums / _steps(votes, lengths)).clamp(min=1e-12).log()).sum(1).mean()
 
 
 @_register
@@ -121,22 +126,26 @@ def _spikes(votes: Tensor, lengths: Tensor, name: str) -> Tensor:
     return votes
 
 
-def _give(votes: Tensor, value: Tensor, gradient: Tensor, kind: Gradient) -> Tensor:
-    sign = 1.0 if kind == "spikes" else -1.0
-    result: Tensor = _On.apply(votes, value.detach(), sign * gradient / votes.shape[1])  # type: ignore[no-untyped-call]
+def _give(
+    votes: Tensor, lengths: Tensor, value: Tensor, gradient: Tensor, kind: Gradient
+) -> Tensor:
+    """The mean of the values (N,), whose gradient to the votes is that of the samples' mean."""
+    slope = gradient * _real(votes, lengths) / votes.shape[1]
+    result: Tensor = _On.apply(  # type: ignore[no-untyped-call]
+        votes, value.detach().mean(), slope if kind == "spikes" else -slope
+    )
     return result
 
 
 def _wanted(votes: Tensor, target: Tensor, desired: float, undesired: float) -> Tensor:
     """The number of spikes that each neuron should fire: (N, classes)."""
-    label = functional.one_hot(target.argmax(1), votes.shape[-1])
-    return undesired + (desired - undesired) * label.to(votes.dtype)
+    return undesired + (desired - undesired) * _is_label(target).to(votes.dtype)
 
 
 @_register
 def count(
     votes: Tensor, target: Tensor, lengths: Tensor, *,
-    desired: float = 10.0, undesired: float = 1.0, gradient: Gradient = "spikes",
+    desired: NotNegative = 10.0, undesired: NotNegative = 1.0, gradient: Gradient = "spikes",
 ) -> Tensor:  # fmt: skip
     """Squared distance of the spike counts to `desired` for the label, `undesired` for others.
 
@@ -144,23 +153,27 @@ def count(
     every step of a neuron gets its delta: Zhu et al., NeurIPS 2022.
     """
     spikes = _spikes(votes.detach(), lengths, "count")
-    delta = _delta(spikes, target, desired, undesired) / len(votes)
-    value = len(votes) / 2 * delta.square().sum(1).mean()
-    return _give(votes, value, delta.expand_as(votes) * _real(votes, lengths), gradient)
+    steps = _steps(votes, lengths)
+    delta = _delta(spikes, target, desired, undesired) / steps
+    return _give(votes, lengths, _half(steps, delta), delta.expand_as(votes), gradient)
+
+
+def _half(steps: Tensor, delta: Tensor) -> Tensor:
+    """T/2 sum delta^2 of each sample: (N,)."""
+    return (steps / 2 * delta.square()).sum(1)
 
 
 def _delta(spikes: Tensor, target: Tensor, desired: float, undesired: float) -> Tensor:
     """Spikes too many or too few; 0 where a count is beyond its target."""
     wanted = _wanted(spikes, target, desired, undesired)
     too_many = spikes.sum(0) - wanted
-    is_label = functional.one_hot(target.argmax(1), spikes.shape[-1]).bool()
-    return torch.where(is_label, too_many.clamp(max=0), too_many.clamp(min=0))
+    return torch.where(_is_label(target), too_many.clamp(max=0), too_many.clamp(min=0))
 
 
 @_register
 def count_plus(
     votes: Tensor, target: Tensor, lengths: Tensor, *,
-    desired: float = 10.0, undesired: float = 1.0, zero_sum: bool = False,
+    desired: NotNegative = 10.0, undesired: NotNegative = 1.0, zero_sum: bool = False,
     gradient: Gradient = "spikes",
 ) -> Tensor:  # fmt: skip
     """`count` with delta/count on each spike, and more of it for labels that fire too little.
@@ -169,16 +182,16 @@ def count_plus(
     Zhu et al., NeurIPS 2023 (count+, count_sum0). A silent neuron gets no gradient.
     """
     spikes = _spikes(votes.detach(), lengths, "count_plus")
-    counts = spikes.sum(0)
-    delta = _delta(spikes, target, desired, undesired) / len(votes)
-    label = functional.one_hot(target.argmax(1), votes.shape[-1]).to(votes.dtype)
+    counts, steps = spikes.sum(0), _steps(votes, lengths)
+    delta = _delta(spikes, target, desired, undesired) / steps
+    label = _is_label(target).to(votes.dtype)
     ratio = (counts * (1 - label)).sum() / (counts * label).sum().clamp(min=1)
     strength = 1 + label * ((ratio / 10).clamp(min=1) - 1)
     each = torch.where(counts > 0, strength * delta / counts.clamp(min=1e-9), 0) * spikes
     if zero_sum:
         n = spikes.sum((0, 2)).clamp(min=1e-9)
         each = each - spikes * (each.sum((0, 2)) / n)[:, None]
-    return _give(votes, len(votes) / 2 * delta.square().sum(1).mean(), each, gradient)
+    return _give(votes, lengths, _half(steps, delta), each, gradient)
 
 
 @_register
@@ -190,49 +203,50 @@ def ce_plus(
     L = T/2 CE; a sample whose label neuron is silent gives none. Zhu et al., NeurIPS 2023 (CE+).
     """
     spikes = _spikes(votes.detach(), lengths, "ce_plus")
-    counts, steps = spikes.sum(0), len(votes)
+    counts, steps = spikes.sum(0), _steps(votes, lengths)
     logits = torch.where(counts > 0, 2 * counts / steps, -20.0)
     by_logit = steps / 2 * (logits.softmax(1) - target)
     heard = counts.gather(1, target.argmax(1, keepdim=True)) > 0
     each = torch.where((counts > 0) & heard, by_logit / logits, 0) * spikes
-    return _give(votes, steps / 2 * functional.cross_entropy(logits, target), each, gradient)
+    value = steps[:, 0] / 2 * functional.cross_entropy(logits, target, reduction="none")
+    return _give(votes, lengths, value, each, gradient)
 
 
 @_register
 def kernel(
     votes: Tensor, target: Tensor, lengths: Tensor, *,
-    desired: float = 10.0, undesired: float = 1.0, tau: float = 4.0,
-    gradient: Gradient = "spikes",
+    desired: NotNegative = 10.0, undesired: NotNegative = 1.0,
+    tau: Annotated[float, Range(1)] = 4.0, gradient: Gradient = "spikes",
 ) -> Tensor:  # fmt: skip
     """Half the squared difference of filtered spikes and evenly spaced target spikes.
 
     The filter is exponential, u = u (1 - 1/tau) + spike, times 1/tau. Zhu et al., NeurIPS 2023.
     """
-    wanted = _wanted(votes, target, desired, undesired)
-    filtered = u = torch.zeros_like(votes[0])
-    total = torch.zeros((), device=votes.device)
-    difference = _spikes(votes, lengths, "kernel") - _train(wanted, len(votes))
-    for now in difference * _real(votes, lengths):
+    wanted, real = _wanted(votes, target, desired, undesired), _real(votes, lengths)
+    u = torch.zeros_like(votes[0])
+    value = u[:, 0]
+    difference = _spikes(votes, lengths, "kernel") - _train(wanted, votes, lengths)
+    for now, counts in zip(difference, real, strict=True):
         u = u * (1 - 1 / tau) + now
-        filtered = u / tau
-        total = total + filtered.square().sum(1).mean() / 2
+        value = value + (u / tau * counts).square().sum(1) / 2
     if gradient == "spikes":
-        return total
-    (slope,) = torch.autograd.grad(total, votes)
-    return _give(votes, total, slope * votes.shape[1], gradient)
+        return value.mean()
+    (slope,) = torch.autograd.grad(value.sum(), votes)
+    return _give(votes, lengths, value, slope, gradient)
 
 
-def _train(wanted: Tensor, steps: int) -> Tensor:
+def _train(wanted: Tensor, votes: Tensor, lengths: Tensor) -> Tensor:
     """Spike trains (T, N, classes) with so many spikes, evenly spaced, the last one at the end."""
-    t = torch.arange(1, steps + 1, device=wanted.device)[:, None, None]
-    share = wanted.clamp(max=steps) / steps
-    return (t * share + 1e-4).floor() - ((t - 1) * share + 1e-4).floor()
+    steps, real = _steps(votes, lengths), _real(votes, lengths)
+    t = torch.arange(1, len(votes) + 1, device=wanted.device)[:, None, None]
+    share = wanted.minimum(steps) / steps
+    return ((t * share + 1e-4).floor() - ((t - 1) * share + 1e-4).floor()) * real
 
 
 @_register
 def timing(
     votes: Tensor, target: Tensor, lengths: Tensor, *,
-    desired: int = 10, undesired: int = 1, gradient: Gradient = "spikes",
+    desired: Count = 10, undesired: Count = 1, gradient: Gradient = "spikes",
 ) -> Tensor:  # fmt: skip
     """The i-th spike of a neuron against its i-th target time: (t - t_target + 1/2)/T, halved.
 
@@ -241,32 +255,36 @@ def timing(
     Zhu et al., NeurIPS 2023 (timing).
     """
     spikes = (_spikes(votes.detach(), lengths, "timing") > 0).to(votes.dtype)
-    steps, label = len(votes), functional.one_hot(target.argmax(1), votes.shape[-1]).bool()
-    wanted = _train(_wanted(votes, target, desired, undesired), steps)
+    steps, label = _steps(votes, lengths), _is_label(target)
+    wanted = _train(_wanted(votes, target, desired, undesired), votes, lengths)
     number, wish = spikes.cumsum(0), wanted.cumsum(0)
-    each, value = torch.zeros_like(votes), torch.zeros((), device=votes.device)
+    each = torch.zeros_like(votes)
+    value = each[0, :, 0]
     for i in range(1, max(desired, undesired) + 1):
         fired, due = (number == i) & (spikes > 0), (wish == i) & (wanted > 0)
-        t = _when(fired)
-        delta = torch.where(due.any(0), (t - _when(due) + 0.5) / steps, 0)
+        place = _first(fired, steps)
+        t = torch.where(fired.any(0), place, steps)
+        delta = torch.where(due.any(0), (t - _first(due, steps) + 0.5) / steps, 0)
         late, early = delta.clamp(min=0), delta.clamp(max=0) / votes.shape[-1] ** 0.5
         delta = torch.where(label, late, early)
-        place = torch.where(fired.any(0), fired.float().argmax(0), steps - 1)
-        each.scatter_add_(0, place[None], -delta[None])
-        value = value + delta.square().sum(1).mean() / 2
-    return _give(votes, value, each, gradient)
+        each.scatter_add_(0, place[None].long(), -delta[None])
+        value = value + delta.square().sum(1) / 2
+    return _give(votes, lengths, value, each, gradient)
 
 
-def _when(spikes: Tensor) -> Tensor:
-    """The step, from 1, of the only spike along time; T + 1 without one."""
-    first = spikes.float().argmax(0) + 1
-    return torch.where(spikes.any(0), first, len(spikes) + 1).float()
+def _first(spikes: Tensor, steps: Tensor) -> Tensor:
+    """The step, from 0, of the first spike along time; the last one of the sample without any."""
+    return torch.where(spikes.any(0), spikes.float().argmax(0), steps - 1)
+
+
+def _is_label(target: Tensor) -> Tensor:
+    return functional.one_hot(target.argmax(1), target.shape[1]).bool()
 
 
 @_register
 def ttfs(
     votes: Tensor, target: Tensor, lengths: Tensor, *,
-    silent: float = -3.0, gradient: Gradient = "spikes",
+    silent: Annotated[float, Range(high=0)] = -3.0, gradient: Gradient = "spikes",
 ) -> Tensor:  # fmt: skip
     """Cross-entropy of the times to first spike: the score is 1 - t/T, `silent` without a spike.
 
@@ -274,12 +292,10 @@ def ttfs(
     nothing else would wake it. The net may answer at its first spike. Zhu et al., NeurIPS 2023.
     """
     spikes = _spikes(votes.detach(), lengths, "ttfs") > 0
-    steps, fires = len(votes), spikes.any(0)
-    first = spikes.float().argmax(0)
+    steps, fires = _steps(votes, lengths), spikes.any(0)
+    first = _first(spikes, steps)
     score = torch.where(fires, 1 - (first + 1) / steps, silent)
-    slope = score.softmax(1) - target
-    is_label = functional.one_hot(target.argmax(1), votes.shape[-1]).bool()
-    place = torch.where(fires, first, steps - 1)
-    each = torch.zeros_like(votes)
-    each.scatter_(0, place[None], torch.where(fires | is_label, slope, 0)[None])
-    return _give(votes, steps * functional.cross_entropy(score, target), each, gradient)
+    slope = torch.where(fires | _is_label(target), score.softmax(1) - target, 0)
+    each = torch.zeros_like(votes).scatter_(0, first[None].long(), slope[None])
+    value = steps[:, 0] * functional.cross_entropy(score, target, reduction="none")
+    return _give(votes, lengths, value, each, gradient)

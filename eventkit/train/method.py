@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,8 +24,9 @@ from torch.utils.checkpoint import checkpoint as recompute
 from eventkit.errors import OptionError
 from eventkit.evaluate.activity import SYNAPSES
 from eventkit.evaluate.score import mixed, votes
-from eventkit.registry import bind, parse_spec, unknown
+from eventkit.registry import Range, Share, bind, parse_spec, unknown
 from eventkit.snn import DelayedLinear, Neuron, carry, run
+from eventkit.snn.neurons import detached
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Step:
         return votes(self.net, frames, bf16=self.bf16)
 
 
+AtLeast1 = Annotated[int, Range(1)]
 Method = Callable[[Step, Tensor], float]  # frames (T, N, C, H, W) -> the loss
 
 
@@ -49,11 +51,7 @@ def method(spec: str) -> Method:
     name, options = parse_spec(spec)
     if name not in METHODS:
         raise unknown("method", name, METHODS)
-    bound = bind(METHODS[name], options, name)
-    for key in bound.keys() & {"chunks", "window", "steps"}:
-        if bound[key] < (key != "steps"):
-            raise OptionError(f"{name}: {key} is {bound[key]}, expected at least 1")
-    return partial(METHODS[name], **bound)
+    return partial(METHODS[name], **bind(METHODS[name], options, name))
 
 
 def bptt(step: Step, frames: Tensor) -> float:
@@ -63,7 +61,7 @@ def bptt(step: Step, frames: Tensor) -> float:
     return float(loss.detach())
 
 
-def checkpoint(step: Step, frames: Tensor, *, chunks: int = 4) -> float:
+def checkpoint(step: Step, frames: Tensor, *, chunks: AtLeast1 = 4) -> float:
     """As `bptt`, in the memory of one of `chunks` parts of the sequence and the states between."""
     _check(step.net)
     random = torch.get_rng_state()
@@ -105,7 +103,9 @@ def _without_statistics(net: nn.Module) -> Iterator[None]:
 Update = Literal["sequence", "window"]
 
 
-def tbptt(step: Step, frames: Tensor, *, window: int = 4, update: Update = "sequence") -> float:
+def tbptt(
+    step: Step, frames: Tensor, *, window: AtLeast1 = 4, update: Update = "sequence"
+) -> float:
     """Backpropagation within windows of so many steps; each has its loss, by its share of T.
 
     The weights change once for the sequence, or after every window.
@@ -113,7 +113,9 @@ def tbptt(step: Step, frames: Tensor, *, window: int = 4, update: Update = "sequ
     return _windows(step, frames, window, update, learned=None)
 
 
-def sltt(step: Step, frames: Tensor, *, steps: int = 0, update: Update = "sequence") -> float:
+def sltt(
+    step: Step, frames: Tensor, *, steps: Annotated[int, Range(0)] = 0, update: Update = "sequence"
+) -> float:
     """Backpropagation within single steps; with `steps`, in so many random ones of them (SLTT-K).
 
     The loss is the mean of those of the steps that learn.
@@ -124,7 +126,7 @@ def sltt(step: Step, frames: Tensor, *, steps: int = 0, update: Update = "sequen
     return _windows(step, frames, 1, update, learned)
 
 
-def ottt(step: Step, frames: Tensor, *, decay: float = 0.5, update: Update = "sequence") -> float:
+def ottt(step: Step, frames: Tensor, *, decay: Share = 0.5, update: Update = "sequence") -> float:
     """Online training through time: `decay` is that of the neurons, 1 - 1/tau.
 
     The first layer sees its input itself. update=window changes the weights in every step
@@ -170,13 +172,7 @@ def _check(net: nn.Module) -> None:
 def _detach(net: nn.Module) -> None:
     for module in net.modules():
         if isinstance(module, Neuron):
-            module._state = _constant(module._state)
-
-
-def _constant(state: Any) -> Any:
-    if isinstance(state, tuple | list):
-        return type(state)(map(_constant, state))
-    return state.detach() if isinstance(state, Tensor) else state
+            module._state = detached(module._state)
 
 
 class _Seen(torch.autograd.Function):

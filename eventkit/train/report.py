@@ -45,7 +45,7 @@ def samples(net: nn.Module, part: Part, classes: list[str], *, bf16: bool) -> li
     step = max(1, len(part) // SAMPLES)
     chosen = part.indices[::step][:SAMPLES]
     found = []
-    for frames, lengths, labels in part.read([chosen]):
+    for frames, labels, lengths in part.read([chosen]):
         with torch.inference_mode():
             said = votes(net, frames.transpose(0, 1), bf16=bf16)
         answers = mean_vote(said, lengths).argmax(1)
@@ -64,7 +64,7 @@ def tensorboard(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise MissingExtra("curves need tensorboard: pip install 'eventkit[torch]'") from None
+        raise MissingExtra("curves need tensorboard", "torch") from None
     for old in folder.glob("events.out.tfevents.*"):
         old.unlink()
     with SummaryWriter(str(folder)) as writer:  # type: ignore[no-untyped-call]

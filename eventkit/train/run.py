@@ -19,7 +19,7 @@ from typing import Any
 
 from torch import nn
 
-from eventkit.errors import FormatError, OptionError
+from eventkit.runs import STARTING, check_free
 
 from .checkpoint import ABOUT, LAST, WEIGHTS, replace, write
 
@@ -36,22 +36,28 @@ class Run:
         self.layers: list[dict[str, Any]] = []
 
     def create(self, settings: str) -> None:
-        """Make the folder, which must be new or empty, with what is known at the start."""
+        """Make the folder, which must be new or empty, with what is known at the start.
+
+        A folder whose making was cut short counts as empty: `has_begun` says so.
+        """
         if not self.writes:
             return
-        if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
-            raise OptionError(f"{self.folder} exists already; choose another folder for the run")
+        check_free(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.write("run.toml", settings)
-        self.write("config.json", json.dumps(self.config, indent=2))
+        try:
+            self.write("config.json", json.dumps(self.config, indent=2))
+            self.write("run.toml", settings)  # last: with it the run has begun
+        except OSError:
+            self.discard()
+            raise
 
     def discard(self) -> None:
         """Take the folder away if it holds nothing but what `create` wrote."""
         if self.writes and self.folder.is_dir():
-            names = {path.name for path in self.folder.iterdir()}
-            if names <= {"run.toml", "config.json"}:
-                for name in names:
-                    (self.folder / name).unlink()
+            found = {path.name: path for path in self.folder.iterdir()}
+            if found.keys() <= {"run.toml", *STARTING}:
+                for name in sorted(found, reverse=True):  # run.toml first, as it came last
+                    found[name].unlink()
                 self.folder.rmdir()
 
     @property
@@ -124,7 +130,7 @@ class Run:
     def write(self, name: str, text: str) -> None:
         """Replace a file of the folder as a whole."""
         if self.writes:
-            replace(self.folder / name, text.encode())
+            replace(self.folder / name, text.encode(errors="surrogateescape"))
 
 
 def _mean(values: list[float | None]) -> float | None:
@@ -143,14 +149,3 @@ def csv(rows: list[dict[str, Any]]) -> str:
     names = list(dict.fromkeys(key for row in rows for key in row))
     lines = [",".join(names), *(",".join(str(row.get(n, "")) for n in names) for row in rows)]
     return "".join(line + "\n" for line in lines)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """An object that a run folder holds; FormatError if it is none."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise FormatError(path, None, f"no JSON ({error})") from error
-    if not isinstance(found, dict):
-        raise FormatError(path, None, "no JSON object")
-    return found

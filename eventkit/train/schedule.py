@@ -90,13 +90,13 @@ def schedule(spec: str, *, warmup: float = 0.0) -> Rate:
     after = partial(SCHEDULES[name], **bound)
     if name == "onecycle" or not warmup:
         return after
+    return partial(_warmed, after=after, warmup=warmup)
 
-    def rate(now: Now) -> float:
-        if now.done < warmup:
-            return now.done / warmup
-        return after(replace(now, done=(now.done - warmup) / max(1e-9, 1 - warmup)))
 
-    return rate
+def _warmed(now: Now, *, after: Rate, warmup: float) -> float:
+    if now.done < warmup:
+        return now.done / warmup
+    return after(replace(now, done=(now.done - warmup) / max(1e-9, 1 - warmup)))
 
 
 def sgd(groups: Any, *, momentum: float = 0.9, nesterov: bool = False) -> torch.optim.Optimizer:

@@ -120,8 +120,8 @@ def _of_recipe(recipe: Recipe) -> dict[str, Any]:
 def read_toml(path: str | Path) -> dict[str, Any]:
     """The settings of a TOML; OptionError if it is none."""
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8", errors="surrogateescape"))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise OptionError(f"{path} is no TOML: {error}") from error
 
 

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from eventkit.errors import OptionError
-from eventkit.events import Events
+from eventkit.events import Events, expect
 from eventkit.registry import Registry, parse_spec
 
 Step = Callable[[Events], Events]
@@ -47,6 +47,7 @@ def transform(events: Events, *specs: str, **options: Any) -> Events:
         )
     names = [parse_spec(spec)[0] for spec in specs]
     bound = [TRANSFORMS.parse(spec, options)[1] for spec in specs]
+    events = expect(events)
     for step in [begin(*pair) for pair in zip(names, bound, strict=True)]:
         events = step(events)
     return events

@@ -31,6 +31,37 @@ def lost(folder: Path, seeds: range, name: str) -> list[int]:
     return found
 
 
+def invented(path: Path, step: int, name: str) -> str:
+    """The bits (of every step-th) that, flipped, make a reader give other events, as text.
+
+    Fails if the reading process dies or hangs.
+    """
+    arguments = [sys.executable, __file__, "flips", path, str(step), name]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{done.returncode}: {done.stdout[-20:]} {done.stderr[-2000:]}"
+    return done.stdout
+
+
+def flips(path: Path, step: int, name: str) -> None:
+    from eventkit import FormatError, OptionError
+    from eventkit.formats import read
+
+    whole, expected = path.read_bytes(), read(path, format=name)
+    flipped = path.with_name(f"flipped{path.suffix}")
+    for bit in range(0, 8 * len(whole), step):
+        data = bytearray(whole)
+        data[bit // 8] ^= 1 << bit % 8
+        flipped.write_bytes(data)
+        signal.alarm(SECONDS)
+        try:
+            if read(flipped, format=name) != expected:
+                sys.stdout.write(f"{bit}\n")
+        except (FormatError, OptionError):
+            continue
+        finally:
+            signal.alarm(0)
+
+
 def main(folder: Path, seeds: range, name: str) -> None:
     from test_format_laws import mutant
 
@@ -58,4 +89,7 @@ def main(folder: Path, seeds: range, name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), range(int(sys.argv[2]), int(sys.argv[3])), sys.argv[4])
+    if sys.argv[1] == "flips":
+        flips(Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
+    else:
+        main(Path(sys.argv[1]), range(int(sys.argv[2]), int(sys.argv[3])), sys.argv[4])

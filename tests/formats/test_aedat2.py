@@ -172,9 +172,9 @@ def test_the_writer_makes_these_bytes_for_these_events(tmp_path):
 @pytest.mark.parametrize(
     ("t", "x", "size", "options", "reason"),
     [
-        ([0, 1 << 31], [0, 0], (128, 128), {}, "subtract the first time"),
-        ([-(1 << 31) - 1, 0], [0, 0], (128, 128), {}, "subtract the first time"),
-        ([0, 1], [0, 128], (128, 128), {}, "crop to the sensor"),
+        ([0, 1 << 31], [0, 0], (128, 128), {}, "subtracts the first time"),
+        ([-(1 << 31) - 1, 0], [0, 0], (128, 128), {}, "subtracts the first time"),
+        ([0, 1], [0, 128], (128, 128), {}, "the transform crop"),
         ([0, 1], [0, 0], (34, 34), {}, "no chip of the size"),
         ([0, 1], [0, 0], (34, 34), {"chip": "davis240"}, "has the size"),
     ],

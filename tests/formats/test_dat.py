@@ -59,7 +59,7 @@ def test_time_wraps_when_it_falls_by_more_than_half(chunk, tmp_path):
 
 def test_a_wrap_is_counted_between_blocks(tmp_path):
     n = BLOCK // 8  # records in a block
-    path = recording(tmp_path, [(WRAP - 1, 0)] * n + [(0, 0)] * n + [(1, 0)])
+    path = recording(tmp_path, [(WRAP - 1, 0)] * n + [(0, 1)] * n + [(1, 1)])
     events = ek.read(path)
     assert events.t[[0, n - 1, n, 2 * n]].tolist() == [WRAP - 1, WRAP - 1, WRAP, WRAP + 1]
     assert len(ek.read(path, start=WRAP + 1)) == 1

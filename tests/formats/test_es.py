@@ -181,10 +181,10 @@ def test_the_writer_makes_these_bytes_for_these_events(tmp_path):
     ("t", "x", "size", "reason"),
     [
         ([5, 4], [0, 0], SIZE, r"t = 4 µs after 5 µs: read with sort=True"),
-        ([-1, 4], [0, 0], SIZE, "subtract the first time"),
-        ([1 << 50, 1 << 50], [0, 0], SIZE, "subtract the first time"),
+        ([-1, 4], [0, 0], SIZE, "subtracts the first time"),
+        ([1 << 50, 1 << 50], [0, 0], SIZE, "subtracts the first time"),
         ([0, 1 << 32], [0, 0], SIZE, "or cut the recording"),
-        ([1, 2], [320, 0], SIZE, "crop to the sensor"),
+        ([1, 2], [320, 0], SIZE, "the transform crop"),
         ([1, 2], [0, 0], (65536, 1), "sizes up to 65535"),
     ],
 )

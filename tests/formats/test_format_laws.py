@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from eventkit import Events, FormatError, OptionError
 from eventkit.events import Columns
-from eventkit.formats import FORMATS, Report, info, read, stream, write
+from eventkit.formats import FORMATS, Report, beside, info, read, stream, write
 from eventkit.formats._live import Feed, Until
 
 
@@ -149,6 +149,16 @@ def test_chunks_of_any_length_write_the_same_bytes(name, tmp_path):
         assert path.read_bytes() == whole
 
     law()
+
+
+@each_format
+def test_a_format_says_whether_it_keeps_the_size(name):
+    assert FORMATS[name].sized == holds(name).sized
+
+
+@each_format
+def test_a_file_of_events_holds_nothing_beside_them(name, tmp_path):
+    assert beside(written(name, tmp_path), format=name) == {}
 
 
 @each_format
@@ -377,6 +387,7 @@ def test_damaged_files_never_crash_and_read_the_same_in_every_way(name, tmp_path
     fuzz(name, tmp_path, range(250))
 
 
+@pytest.mark.attack
 @pytest.mark.slow
 @each_of_ours
 def test_many_damaged_files_never_crash(name, tmp_path):

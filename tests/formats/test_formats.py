@@ -1,5 +1,6 @@
 """Reading, writing and knowing files, whatever their format."""
 
+import inspect
 import os
 
 import numpy as np
@@ -208,3 +209,25 @@ def test_every_format_says_what_it_is():
         assert entry.name == name
         assert entry.title
         assert all(suffix.startswith(".") and suffix.islower() for suffix in entry.suffixes)
+
+
+def test_what_a_file_says_of_itself_is_read_with_the_options_that_reading_it_needs(tmp_path, run):
+    """`info` read all events with them, then the header without, and asked for them again."""
+    table, deep = tmp_path / "a.csv", tmp_path / "a.h5"
+    table.write_text("5 6 1 100\n7 8 0 200\n9 3 1 300\n".replace("\n", " 0\n"))
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(deep, "w") as file:
+        for name in "txyp":
+            file[f"far/down/{name}"] = np.arange(3) % (2 if name == "p" else 3)
+    for path, option in ((table, "text:columns=xypt-"), (deep, "hdf5:group=far/down")):
+        code, out, err = run("info", path, "--from", f"{option},size=20x20")
+        assert (code, err) == (0, "")
+        assert "events" in out
+    assert info(table, columns="xypt-", unit="ms", size="20x20")["header"]["unit"] == "ms"
+
+
+def test_headers_take_only_options_of_their_readers():
+    for entry in FORMATS.values():
+        if entry.header is not None:
+            taken = list(inspect.signature(entry.header).parameters)[1:]
+            assert {*taken} <= {*inspect.signature(entry.stream).parameters}

@@ -1,16 +1,29 @@
 """HDF5: files made by h5py in the layouts of the data sets, windows, hostile files, real ones."""
 
+import contextlib
+import os
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from fuzzing import lost
+from fuzzing import invented, lost
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from eventkit import Events, FormatError, OptionError
-from eventkit.formats import FORMATS, Report, _ecf, extra, info, read, stream, write
+from eventkit.formats import (
+    FORMATS,
+    Report,
+    _ecf,
+    _hdf5_read,
+    _limits,
+    extra,
+    info,
+    read,
+    stream,
+    write,
+)
 
 N = 5000
 RNG = np.random.default_rng(3)
@@ -259,7 +272,7 @@ def test_what_is_elsewhere_or_not_there_is_refused(new, tmp_path):
     for name in "txyp":
         empty.create_dataset(f"events/{name}", (1 << 45,), "u2", chunks=(1024,))
     empty.flush()
-    with pytest.raises(FormatError, match="rows, of which at most 0 are in the file"):
+    with pytest.raises(FormatError, match="values, of which at most 0 are in the file"):
         read(empty.filename)
     huge = new("huge.h5")
     for name in "txyp":
@@ -316,6 +329,7 @@ def test_some_damaged_files_are_refused_in_a_process_of_their_own(tmp_path):
     assert not lost(tmp_path, range(60), "hdf5")
 
 
+@pytest.mark.attack
 @pytest.mark.slow
 def test_many_damaged_files_are_refused_in_a_process_of_their_own(tmp_path):
     sources(tmp_path)
@@ -430,3 +444,193 @@ def test_what_ECF_cannot_hold_is_refused(events, options, reason, tmp_path):
     with pytest.raises(OptionError, match=reason):
         write(tmp_path / "a.hdf5", Events(*events), compression="ecf", **options)
     assert not list(tmp_path.iterdir())
+
+
+def test_numbers_beside_the_columns_are_the_size(new):
+    file = new()
+    path = dsec(file)
+    file["events/height"], file["events/width"] = np.int64(720), np.uint32(1280)
+    file.flush()
+    assert read(path).size == (1280, 720)
+    other = new("other.h5")
+    for name, values in (("t", T), ("x", X), ("y", Y), ("p", P)):
+        other[f"events/{name}"] = values
+    other["events/height"], other["events/width"] = np.array([720]), np.array([1280.0])
+    other.flush()
+    assert read(other.filename).size == (1280, 720)
+    del other["events/width"]
+    other["events/width"] = -1
+    other.flush()
+    with pytest.raises(FormatError, match="the file says that the size is '-1x720'"):
+        read(other.filename)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_columns_of_MATLAB_7_3_have_two_axes(new, axis):
+    file = new("file.mat", userblock_size=512)
+    for name, values in (("ts", T), ("x", X + 0.0), ("y", Y + 0.0), ("p", P + 1.0)):
+        file[f"TD/{name}"] = np.expand_dims(values, axis)
+    file.flush()
+    path = file.filename
+    assert same(read(path, size="300x200"), T, (300, 200))
+    parts = [part.copy() for part in stream(path, 77, size="300x200", start=9000)]
+    assert Events.concat(parts) == expected(T, (300, 200)).between(9000)
+
+
+def test_an_empty_array_of_MATLAB_holds_its_axes(new):
+    file = new()
+    for name in ("ts", "x", "y", "p"):
+        file[f"TD/{name}"] = np.zeros(2, "u8")
+        file[f"TD/{name}"].attrs["MATLAB_empty"] = np.uint8(1)
+    file.flush()
+    assert len(read(file.filename, size="9x9")) == 0
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_tables_anywhere_are_found_and_several_are_named(new, turned):
+    file = new()
+    table = np.stack([X, Y, 2 * P - 1, T], axis=1).astype("f8")
+    table = table.T if turned else table
+    file["left"] = table
+    file.flush()
+    assert same(read(file.filename, size="300x200"), T, (300, 200))
+    file["deep/right"] = table[:99]
+    file.flush()
+    with pytest.raises(FormatError, match="events may be in /deep/right, /left; group= says where"):
+        read(file.filename)
+    assert same(read(file.filename, size="300x200", group="left"), T, (300, 200))
+
+
+@pytest.mark.parametrize("kind", ["external", "soft", "virtual", "around"])
+def test_links_to_a_pipe_are_refused_and_never_opened(new, tmp_path, kind):
+    os.mkfifo(tmp_path / "pipe")  # opening it would block
+    pipe = str(tmp_path / "pipe")
+    file = new(libver="latest")
+    if kind == "external":
+        file["events"] = h5py.ExternalLink(pipe, "/events")
+    elif kind == "soft":
+        file["elsewhere"] = h5py.ExternalLink(pipe, "/events")
+        file["events"] = h5py.SoftLink("/elsewhere/here")
+    elif kind == "around":
+        file["events"], file["back"] = h5py.SoftLink("/back"), h5py.SoftLink("events")
+    else:
+        for name in "txyp":
+            layout = h5py.VirtualLayout((10,), "i8", maxshape=(None,))
+            source = h5py.VirtualSource(pipe, name, (10,), maxshape=(None,))
+            layout[: h5py.h5s.UNLIMITED] = source[: h5py.h5s.UNLIMITED]
+            file.create_virtual_dataset(f"events/{name}", layout)
+    path = file.filename
+    file.close()
+    with pytest.raises(FormatError, match=r"to another file|refers to other files|without end"):
+        read(path)
+    for about in (FORMATS["hdf5"].header, FORMATS["hdf5"].bound):
+        with contextlib.suppress(FormatError):
+            about(Path(path))
+
+
+def test_soft_links_within_the_file_are_followed(new):
+    file = new()
+    path = dsec(file)
+    file.move("events", "deep/er")
+    file["deep/link"] = h5py.SoftLink("er")
+    file["events"] = h5py.SoftLink("/deep/link")
+    file.flush()
+    assert same(read(path), T + OFFSET, (640, 480))
+
+
+def test_a_small_file_that_unpacks_to_much_is_read_on_request_only(new, monkeypatch):
+    monkeypatch.setattr(_limits, "ALWAYS", 100_000)
+    file = new()
+    n = 3_000_000
+    for name in "txyp":
+        options = {"chunks": (n // 2,), "compression": "gzip"}
+        file.create_dataset(f"events/{name}", data=np.zeros(n, "u1"), **options)
+    file.flush()
+    path = file.filename
+    message = r"/events/., in 2 chunks, would unpack to 3,000,000 bytes.*expansion=\d+ reads it"
+    with pytest.raises(FormatError, match=message):
+        read(path)
+    assert len(read(path, size="9x9", expansion=10_000)) == n
+    many = new("many.h5", libver="latest")
+    for name in "txyp":
+        many.create_dataset(f"events/{name}", data=np.zeros(3000, "u1"), chunks=(1,))
+    many.flush()
+    with pytest.raises(FormatError, match="in 3,000 chunks, would unpack to 12,288,000 bytes"):
+        read(many.filename)
+
+
+def test_no_more_than_some_chunks_are_read_at_once(new, monkeypatch):
+    file = new()
+    for name, values in (("t", T), ("x", X), ("y", Y), ("p", P)):
+        file.create_dataset(f"events/{name}", data=values, chunks=(2,))
+    file.flush()
+    longest = 0
+    read_part = _hdf5_read._Column.read
+
+    def spy(column, part):
+        nonlocal longest
+        longest = max(longest, part[1] - part[0])
+        return read_part(column, part)
+
+    monkeypatch.setattr(_hdf5_read._Column, "read", spy)
+    assert same(read(file.filename, size="300x200"), T, (300, 200))
+    assert longest == 2 * _hdf5_read.CHUNKS_READ
+
+
+def test_long_names_do_not_make_a_long_message(new):
+    file = new()
+    for i in range(50):
+        file.create_group(f"{i}{'n' * 5000}")
+    file.flush()
+    with pytest.raises(FormatError, match="no known layout of events") as caught:
+        read(file.filename)
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("step", [101, pytest.param(1, marks=pytest.mark.slow)])
+def test_flipped_bits_of_a_file_with_checksums_give_no_other_events(new, step):
+    file = new(libver="latest")  # with checksums in all that describes the data
+    options = {"chunks": (20,), "fletcher32": True}
+    columns = (("t", T, "u4"), ("x", X, "u2"), ("y", Y, "u2"), ("p", P, "u1"))
+    for name, values, kind in columns:
+        file.create_dataset(f"events/{name}", data=values[:40].astype(kind), **options)
+    file["events"].attrs["width"], file["events"].attrs["height"] = 320, 240
+    path = Path(file.filename)
+    file.close()
+    assert invented(path, step, "hdf5") == ""
+
+
+def test_the_size_of_a_window_is_that_of_the_file(new):
+    file = new()
+    rows = np.zeros(N, [("x", "u2"), ("y", "u2"), ("p", "i2"), ("t", "i8")])
+    rows["t"], rows["x"], rows["y"], rows["p"] = T, X, Y, P
+    file["CD/events"] = rows
+    edges = np.searchsorted(T, np.arange(0, T[-1] + 2000, 2000))
+    file["CD/indexes"] = np.array([(0, -1), *((e, 0) for e in edges)], [("id", "u8"), ("ts", "i8")])
+    file.flush()
+    whole = read(file.filename)
+    window = read(file.filename, start=30_000, stop=30_100)
+    assert 0 < len(window) < 50
+    assert window == whole.between(30_000, 30_100)
+    assert (window.size, whole.size) == ((300, 200), (300, 200))
+
+
+@pytest.mark.parametrize("layout", ["dsec", "metavision"])
+def test_known_layouts_may_hold_signed_polarities(new, layout):
+    file = new()
+    p = np.where(np.arange(N) % 5 == 0, 0, 2 * P - 1)
+    if layout == "dsec":
+        dsec(file)
+        del file["events/p"]
+        file["events/p"] = p.astype("i1")
+    else:
+        rows = np.zeros(N, [("x", "u2"), ("y", "u2"), ("p", "i2"), ("t", "i8")])
+        rows["t"], rows["x"], rows["y"], rows["p"] = T, X, Y, p
+        file["CD/events"] = rows
+    file.flush()
+    report = Report()
+    found = read(file.filename, size="640x480", report=report)
+    assert report.counts == {"invalid": N // 5}
+    assert np.array_equal(found.p, P[p != 0])
+    start = int(found.t[100])
+    assert read(file.filename, size="640x480", start=start) == found.between(start)

@@ -15,7 +15,8 @@ from making import ROOT, make_events
 
 import eventkit as ek
 from eventkit import Events, FormatError, OptionError
-from eventkit.formats import FORMATS, Report
+from eventkit.formats import FORMATS, Report, _live_sources
+from eventkit.formats._live import Feed, Until
 
 SIZE = (128, 128)
 EVENTS = make_events(5000, SIZE)
@@ -254,7 +255,8 @@ def test_the_command_translates_a_pipe(tmp_path):
     assert ek.read(tmp_path / "b.es") == EVENTS
 
 
-def test_ctrl_c_ends_a_recording_from_a_port_in_good_order(tmp_path, port):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_a_recording_from_a_port_in_good_order(tmp_path, port, number):
     target = tmp_path / "a.aedat4"
     address = f"udp://127.0.0.1:{port}"
     process = command("translate", address, target, "--from", "spif:size=128x128", "--json")
@@ -263,10 +265,133 @@ def test_ctrl_c_ends_a_recording_from_a_port_in_good_order(tmp_path, port):
     while not any(path.stat().st_size > 1000 for path in tmp_path.glob(".a.*")):
         assert process.poll() is None
         ek.write(address, EVENTS)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, err = process.communicate()
     assert (process.returncode, err) == (0, b"")
     assert json.loads(out)["written"] == len(ek.read(target))
+
+
+class Flood:
+    """A source that always has more, as a port that is flooded: `ended` says so at its block n."""
+
+    def __init__(self, waiting):
+        self.blocks, self._waiting = 0, waiting
+
+    def ready(self, wait):
+        return True
+
+    def read(self, buffer):
+        self.blocks += 1
+        buffer[:1000] = 0
+        return 1000
+
+    def waiting(self):
+        return self._waiting
+
+
+@pytest.mark.parametrize("waiting", [0, 5_000_000])
+def test_a_flood_ends_once_what_waited_when_it_should_end_is_read(waiting):
+    """Nobody could end it while more came: Ctrl-C was only looked for when nothing was there."""
+    source = Flood(waiting)
+    at = 3000
+    feed = Feed(source, "udp://", Until(ended=lambda: source.blocks >= at))
+    for data in feed:
+        feed.use(len(data))
+    assert feed.stop == "ended"
+    assert at + waiting // 1000 <= source.blocks < at + waiting // 1000 + 2000
+    assert feed.offset == 1000 * source.blocks
+    assert len(feed._buffer) == 1 << 20
+
+
+def receive(port, send, ended=None, **options):
+    """The events and counts of a receiver, which `send` gets an address for."""
+    report, got, done = Report(), [], []
+    options = {"size": "128x128", "report": report, "ended": lambda: bool(done), **options}
+    parts = ek.stream(f"udp://127.0.0.1:{port}", **options)
+    receiver = threading.Thread(target=lambda: got.extend(part.copy() for part in parts))
+    receiver.start()
+    while not bound(port):
+        pass
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
+        out.connect(("127.0.0.1", port))
+        send(out)
+    done.append(1)
+    receiver.join()
+    return Events.concat(got), report.counts
+
+
+def test_a_datagram_that_ends_within_an_event_costs_no_other_event(port):
+    """Its word once took the first word of the next datagram for its time."""
+    words = [np.array([x << 16, 70 + x], "<u4").tobytes() for x in range(3)]
+
+    def send(out):
+        out.send(words[0] + words[1][:4])
+        out.send(words[2])
+        out.send(words[0] + words[1][:5])
+        out.send(b"")
+
+    events, counts = receive(port, send)
+    assert events.x.tolist() == [0, 2, 0]
+    assert events.t.tolist() == [70, 72, 70]
+    assert counts == {"trailing bytes": 4 + 5}
+
+
+def test_a_stray_datagram_does_not_spoil_the_recording(port, tmp_path):
+    """Anybody may send to a port; no format of a sensor's size could hold what is not on it."""
+
+    def send(out):
+        for x, t in ((5, 70), (20_000, 71), (127, 72), (128, 73)):
+            out.send(np.array([x << 16, t], "<u4").tobytes())
+
+    events, counts = receive(port, send)
+    assert (events.x.tolist(), events.t.tolist()) == ([5, 127], [70, 72])
+    assert counts == {"outside the sensor": 2}
+
+
+def test_what_a_port_loses_after_the_last_datagram_is_counted(port, monkeypatch):
+    """The queue is filled while nobody reads; no later datagram brings the count of the lost."""
+    monkeypatch.setattr(_live_sources, "RECEIVED", 1)  # which Linux takes for its least
+    report = Report()
+    source = _live_sources.Datagrams(f"udp://127.0.0.1:{port}", report)
+    sent, buffer = 2000, np.empty(1 << 20, np.uint8)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
+        out.connect(("127.0.0.1", port))
+        for _ in range(sent):
+            out.send(bytes(512))
+    read = 0
+    while source.ready(0):
+        source.read(buffer)
+        read += 1
+    source.close()
+    assert 0 < read < sent
+    assert report.counts["datagrams lost by this machine"] == sent - read
+
+
+@pytest.mark.parametrize("name", [name for name, fmt in FORMATS.items() if fmt.live and fmt.write])
+def test_a_recording_that_is_stopped_within_a_record_keeps_all_before(name, tmp_path):
+    """Who stops a recording cannot know where a record ends, so that is no damage."""
+    path = tmp_path / f"a{FORMATS[name].suffixes[0]}"
+    ek.write(path, EVENTS, format=name)
+    options = {"size": "128x128"} if name in ("atis", "bs2", "spif", "dat") else {}
+    options |= {"format": name}
+    whole = ek.read(path, **options)
+    data = path.read_bytes()
+    for cut in range(len(data) - 25, len(data) - 1):
+        path.write_bytes(data[:cut])
+        looks = []
+
+        def ended(looks=looks):
+            looks.append(1)
+            return len(looks) > 3
+
+        report = Report()
+        parts = [
+            part.copy()
+            for part in ek.stream(path, follow=True, ended=ended, report=report, **options)
+        ]
+        events = Events.concat(parts)
+        assert events == whole[: len(events)]
+        assert len(events) < len(whole) or name in ("aedat4", "es", "evt3")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from scipy.io import savemat
 from test_format_laws import mutant
 
 from eventkit import Events, FormatError, OptionError
-from eventkit.formats import FORMATS, guess, read, stream
+from eventkit.formats import FORMATS, _limits, guess, read, stream
 
 N = 400
 RNG = np.random.default_rng(5)
@@ -52,7 +52,7 @@ def test_structs_in_cells_are_recordings(save):
     assert read(path, recording=2, lowest=1, size="240x180") == EVENTS[2:]
     assert read(path, recording=0).size == (int(X.max()) + 2, int(Y.max()) + 2)
     assert FORMATS["mat"].header(path)["recordings"] == 3
-    with pytest.raises(OptionError, match="holds 3 recordings: recording=0 to 2 chooses one"):
+    with pytest.raises(OptionError, match=r"holds 3 recordings \(.*\): recording=0 to 2 chooses"):
         read(path)
     with pytest.raises(OptionError, match=r"recording is 3, but .* has 0 to 2"):
         read(path, recording=3)
@@ -91,6 +91,7 @@ def sources(folder):
     savemat(folder / "source3.mat", {"ROI": cells})
 
 
+@pytest.mark.attack
 @pytest.mark.parametrize(
     "seeds", [range(600), pytest.param(range(600, 20_000), marks=pytest.mark.slow)]
 )
@@ -131,3 +132,48 @@ def test_all_real_recordings_of_characters(samples):
 def test_real_files(samples, differs, name):
     path = samples / "recordings" / "mat" / f"{name}.mat"
     assert differs(f"mat/{name}.mat", read(path)) == {}
+
+
+def test_structs_of_polarities_1_and_2_are_OFF_and_ON(save):
+    td = {"x": X + 1, "y": Y + 1, "p": P + 1, "ts": T}
+    assert read(save(TD=td), lowest=1, size="240x180") == EVENTS
+    assert read(save(data={"TD": td}), lowest=1, size="240x180") == EVENTS
+
+
+def test_several_recordings_are_named(save):
+    table = np.stack([X, Y, 2 * P - 1, T], axis=1).astype("i4")
+    path = save(left=table, right=table[:9], picture=np.zeros((20, 30)))
+    with pytest.raises(OptionError, match=r"2 recordings \(0 left, 1 right\): recording=0 to 1"):
+        read(path)
+    assert read(path, recording=1, size="240x180") == EVENTS[:9]
+    assert FORMATS["mat"].header(path)["recordings"] == 2
+    td = {"x": X, "y": Y, "p": P, "ts": T}
+    with pytest.raises(OptionError, match=r"2 recordings \(0 TD_a, 1 data.TD\)"):
+        read(save(TD_a=td, data={"TD": td}))
+
+
+def test_many_variables_do_not_make_a_long_message(save):
+    many = {f"variable_{i}_{'n' * 30}": [1.0] for i in range(2000)}
+    with pytest.raises(FormatError, match="expected ts, x, y, pol") as caught:
+        read(save(**many))
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("stored", ["u1", "f8"])
+def test_a_small_file_that_unpacks_to_much_is_read_on_request_only(save, monkeypatch, stored):
+    monkeypatch.setattr(_limits, "ALWAYS", 100_000)
+    zeros = np.zeros(50_000, stored)
+    path = save(ts=zeros, x=zeros, y=zeros)
+    if stored == "u1":  # one byte is stored for each double, as MATLAB does
+        data = path.read_bytes()
+        path = save(packed=False, ts=zeros, x=zeros, y=zeros)
+        data = bytearray(path.read_bytes())
+        at = data.find(b"\x06\x00\x00\x00\x08\x00\x00\x00")
+        while at >= 0:
+            data[at + 8] = 6  # the class double
+            at = data.find(b"\x06\x00\x00\x00\x08\x00\x00\x00", at + 8)
+        path.write_bytes(data)
+        monkeypatch.setattr(_limits, "largest", lambda path, expansion: expansion * 10_000)
+    with pytest.raises(FormatError, match=r"its variables would unpack to .* expansion=\d+ reads"):
+        read(path, size="9x9")
+    assert len(read(path, size="9x9", expansion=10_000)) == 50_000

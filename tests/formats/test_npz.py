@@ -208,6 +208,36 @@ def test_a_flipped_bit_is_found_by_the_sum_of_the_zip(npz):
         read(path)
 
 
+@pytest.mark.parametrize("compress", [False, True])
+def test_no_flipped_bit_changes_what_is_read(tmp_path, compress):
+    """In data, headers and the directory, whose flips can rename or hide an array."""
+    path = tmp_path / "file.npz"
+    events = Events([1, 2, 900], [1, 2, 3], [4, 5, 6], [1, 0, 1], (34, 35))
+    write(path, events, compress=compress)
+    whole = path.read_bytes()
+    for bit in range(0, 8 * len(whole), 3):  # which comes to all bits of a byte in three bytes
+        data = bytearray(whole)
+        data[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(data)
+        try:
+            found = read(path)
+        except FormatError:
+            continue
+        assert found == events, f"bit {bit}"
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_flipped_bit_in_a_table_stored_by_columns_is_found(npz, packed):
+    """Its columns are read side by side, each from its own place in the file."""
+    table = np.asfortranarray(np.stack([np.arange(5000), *np.zeros((3, 5000), int)], 1))
+    path = npz(packed, events=table)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 16
+    path.write_bytes(data)
+    with pytest.raises(FormatError, match="damaged or cut off"):
+        read(path, columns="txyp", size="9x9", unit="us", strict=False)
+
+
 def test_numpy_reads_what_is_written(tmp_path):
     events = Events([1, 2, 900], [1, 2, 3], [4, 5, 6], [1, 0, 1], (34, 35))
     write(tmp_path / "file.npz", events)
@@ -244,3 +274,20 @@ def test_real_events(samples, name):
     with np.load(io.BytesIO(path.read_bytes())) as truth:
         for column in "txyp":
             assert np.array_equal(getattr(found, column), truth[column])
+
+
+def test_what_is_beside_the_events_is_left_alone(npz):
+    beside = {
+        "images": np.zeros((3, 4, 5), "u1"),
+        "image": np.zeros((6, 7)),
+        "about": np.array({"camera": 1}, object),
+        "name": np.array("davis"),
+    }
+    columns = {"t": T, "x": X, "y": Y, "p": P}
+    expected = Events(T, X, Y, P, (240, 180))
+    assert read(npz(**beside, **columns), size="240x180") == expected
+    assert read(npz(**beside, events=np.stack([T, X, Y, P], 1)), size="240x180") == expected
+    with pytest.raises(FormatError, match="t holds Python objects"):
+        read(npz(**{**columns, "t": np.array([None] * len(T))}))
+    with pytest.raises(FormatError, match=r"images has the shape \(3, 4, 5\)"):
+        read(npz(images=beside["images"]))

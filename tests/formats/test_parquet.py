@@ -156,5 +156,5 @@ def test_without_pyarrow_the_extra_is_named(tmp_path, monkeypatch):
     path = tmp_path / "whole.parquet"
     write(path, example("parquet"))
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(MissingExtra, match=r"pip install 'eventkit\[parquet\]'"):
+    with pytest.raises(MissingExtra, match=r"pip install 'eventkit-dvs\[parquet\]'"):
         read(path)

@@ -57,6 +57,7 @@ def test_windows_of_a_long_file_are_parts_of_the_whole(long):
         assert ek.read(path, start=start, stop=stop) == events.between(start, stop)
 
 
+@pytest.mark.attack
 @pytest.mark.slow
 def test_damaged_files_never_reach_beyond_their_arrays(tmp_path):
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]

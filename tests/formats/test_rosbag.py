@@ -162,14 +162,105 @@ def test_triggers_are_counted_and_other_codes_refused(tmp_path):
     bag = Bag(2)
     bag.packet(struct.pack("<Q", 5 | 3 << 32), "mono")
     bag.packet(struct.pack("<2Q", 1, 2), "trigger")
-    bag.packet(b"123", "libcaer_cmp")
+    bag.packet(b"123", "evt9")
+    bag.packet(b"123", "libcaer")
     bag.packet(struct.pack("<Q", 9000 | 3 << 32), "mono")
     path = bag.save(tmp_path)
-    with pytest.raises(FormatError, match="message 2 of /event_camera/events is damaged: its enc"):
+    with pytest.raises(FormatError, match="message 2 of /event_camera/events has the encoding 'ev"):
         read(path)
     report = Report()
     assert read(path, strict=False, report=report).t.tolist() == [0, 9]
-    assert report.counts == {"triggers": 2, "damaged messages": 1}
+    unknown = "messages of an unknown encoding"
+    assert report.counts == {"triggers": 2, "damaged messages": 1, unknown: 1}
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_topic_of_unknown_encodings_is_refused_rather_than_read_as_empty(tmp_path, strict):
+    bag = Bag(2)
+    bag.packet(b"123", "evt9")
+    bag.packet(b"456", "evt9")
+    with pytest.raises(FormatError, match="has the encoding 'evt9', expected one of evt3, libcaer"):
+        read(bag.save(tmp_path), strict=strict)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("big", [False, True])
+def test_libcaer_packets_whose_time_wraps_within_a_message(tmp_path, version, big):
+    first = 2**31 - 500_000  # µs: the clock wraps within the second part
+    t = NS // 1000 + first
+    base = 1_702_306_974_272_224_018
+    bits = (X << 17 | Y << 2 | P << 1 | 1).astype("u8")
+    words = np.stack([bits, t % 2**31], axis=1).astype(">u4" if big else "<u4")
+    words[7, 0] &= ~np.uint32(1)  # invalid
+    bag = Bag(version)
+    for part in (slice(0, 100), slice(100, N)):
+        lost = int(t[part][0]) >> 31 << 31  # the upper bits are in the base
+        bag.packet(words[part].tobytes(), "libcaer", base + lost * 1000, big=big)
+    report, keep = Report(), np.arange(N) != 7
+    found = read(bag.save(tmp_path), report=report)
+    assert found == Events(base // 1000 + t, X, Y, P, (346, 260))[keep]
+    assert report.counts == {"invalid events": 1}
+
+
+def compressed(t, x, y, p, digits):
+    """The words of libcaer_cmp, with a high part of the time of so many bits: columns of events
+    of one time and polarity as vectors, lone ones as single events."""
+    words, seen, i = [], {}, 0
+
+    def set_to(name, kind, value):
+        if seen.get(name) != value:
+            words.append(kind << 12 | value)
+            seen[name] = value
+
+    while i < len(t):
+        set_to("high", 0, t[i] >> 12 & (1 << digits) - 1)
+        set_to("low", 1, t[i] & 0xFFF)
+        set_to("column", 2, x[i])
+        same = i + 1
+        while same < len(t) and (t[same], x[same], p[same]) == (t[i], x[i], p[i]) and (
+            y[same - 1] < y[same] < y[i] + 16
+        ):  # fmt: skip
+            same += 1
+        if same == i + 1:
+            words.append(3 << 12 | p[i] << 11 | y[i])
+        else:
+            words.append(4 << 12 | p[i] << 11 | y[i])
+            mask = sum(1 << int(row - y[i]) for row in y[i:same])
+            words += [5 << 12 | mask & 0xFF, 5 << 12 | mask >> 8]
+        i = same
+    return np.array(words, int)
+
+
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize("digits", [4, 12])
+def test_compressed_libcaer_packets(tmp_path, digits, big):
+    """The high part of the time has 12 bits; the driver of the cameras writes 4 of them."""
+    rng = np.random.default_rng(3)
+    n = 4000
+    t = np.cumsum(rng.choice([0, 0, 0, 0, 900 if digits == 4 else 9000], n))
+    x, p = rng.integers(0, 3, n), rng.integers(0, 2, n)
+    order = np.lexsort((rng.integers(0, 30, n), p, x, t))
+    events = Events(t, x[order], rng.integers(0, 30, n), p[order], (346, 260))
+    bag, kind = Bag(2), ">u2" if big else "<u2"
+    for part in (slice(0, 2500), slice(2500, n)):
+        first, *columns = (getattr(events, name)[part].astype(int) for name in "txyp")
+        words = compressed(first - first[0], *columns, digits)
+        assert {3, 5} < {int(word) >> 12 for word in words}
+        base = 9_000_000_999 + 1000 * int(first[0])
+        bag.packet(words.astype(kind).tobytes(), "libcaer_cmp", base, big=big)
+    found = read(bag.save(tmp_path))
+    assert found == Events(9_000_000 + t, events.x, events.y, events.p, (346, 260))
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [([3 << 12], "before its column"), ([2 << 12, 5 << 12 | 1], "or row"), ([6 << 12], "unknown")],
+)
+def test_compressed_libcaer_packets_that_make_no_sense(tmp_path, words, reason):
+    bag = Bag(2)
+    bag.packet(np.array(words, "<u2").tobytes(), "libcaer_cmp")
+    with pytest.raises(FormatError, match=f"is damaged: .* of libcaer_cmp .*{reason}"):
+        read(bag.save(tmp_path))
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -188,32 +279,45 @@ def test_a_topic_is_chosen_when_there_are_several(tmp_path, version):
     assert FORMATS["rosbag"].header(path) == {"topics": {"/left": kind, "/right": kind}}
 
 
-def sources(folder, version):
-    bag = Bag(version)
+def sources(folder, kind):
+    bag = Bag(1 if kind == "bag" else 2)
     for part in PARTS[:3]:
         bag.events(part)
-    bag.save(folder).rename(folder / ("source.bag" if version == 1 else "source.db3"))
+    storage = rosbag2.StoragePlugin.MCAP if kind == "mcap" else None
+    bag.save(folder, storage=storage).rename(folder / f"source.{kind}")
 
 
-@pytest.mark.parametrize("version", [1, 2])
-def test_some_damaged_bags_are_refused_in_a_process_of_their_own(tmp_path, version):
-    sources(tmp_path, version)
+@pytest.mark.parametrize("kind", ["bag", "db3", "mcap"])
+def test_some_damaged_bags_are_refused_in_a_process_of_their_own(tmp_path, kind):
+    sources(tmp_path, kind)
     assert not lost(tmp_path, range(60), "rosbag")
 
 
+@pytest.mark.attack
 @pytest.mark.slow
-@pytest.mark.parametrize("version", [1, 2])
-def test_many_damaged_bags_are_refused_in_a_process_of_their_own(tmp_path, version):
-    sources(tmp_path, version)
+@pytest.mark.parametrize("kind", ["bag", "db3", "mcap"])
+def test_many_damaged_bags_are_refused_in_a_process_of_their_own(tmp_path, kind):
+    sources(tmp_path, kind)
     assert not lost(tmp_path, range(60, 4000), "rosbag")
 
 
 REAL = ["derived/dvs_msgs_none.bag", "ros/py_test_events_1.bag", "ros/codecs_evt3_trigger_0.db3"]
 
 
-@pytest.mark.parametrize("name", [*REAL, "ros/codecs_mono_cd_0.db3"])
+@pytest.mark.parametrize(
+    "name", [*REAL, "ros/codecs_mono_cd_0.db3", "ros/codecs_libcaer_rollover_0.db3"]
+)
 def test_real_bags(samples, differs, name):
     assert differs(name, read(samples / "recordings" / name)) == {}
+
+
+def test_libcaer_events_have_the_sums_that_their_authors_state(samples):
+    """Those of event_camera_codecs' test, of which the times [ns] are taken modulo 2^64."""
+    events = read(samples / "recordings" / "ros" / "codecs_libcaer_rollover_0.db3")
+    ns = events.t.astype(np.uint64) * np.uint64(1000) + np.uint64(18)
+    assert int(ns.sum()) == 15762826572202229126
+    sums = [int(column.sum()) for column in (events.x, events.y, events.p)]
+    assert sums == [111651612, 82801007, 181908]
 
 
 def test_real_events_are_the_true_ones(samples):

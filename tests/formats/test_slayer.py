@@ -105,9 +105,9 @@ def test_the_writer_makes_these_bytes_for_these_events(tmp_path):
 @pytest.mark.parametrize(
     ("t", "x", "reason"),
     [
-        ([-1], [0], "subtract the first time"),
-        ([1 << 23], [0], "subtract the first time"),
-        ([0], [256], "crop first"),
+        ([-1], [0], "subtracts the first time"),
+        ([1 << 23], [0], "subtracts the first time"),
+        ([0], [256], "the transform crop"),
         ([], [], "no events would be an empty file"),
     ],
 )

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventkit import Events, FormatError, OptionError
-from eventkit.formats import Report, info, read, stream, text, write
+from eventkit.formats import HIGHEST, LOWEST, Report, _text_parse, info, read, stream, write
 
 
 @pytest.fixture
@@ -46,10 +46,22 @@ def test_decimals_are_exact_below_10_17_us(digits, rest, power, plus, unit):
     line = np.frombuffer(f"{number} 1 2 1\n".encode(), np.uint8)
     t, x, y, p = np.zeros(1, "i8"), np.zeros(1, "u2"), np.zeros(1, "u2"), np.zeros(1, "u1")
     roles = np.arange(4)
-    n, _, _ = text.parse(
-        line, 0, roles, text.SCALE[unit], text.LOWEST, text.HIGHEST, t, x, y, p, 0, 1
+    n, _, _ = _text_parse.parse(
+        line,
+        0,
+        roles,
+        _text_parse.SCALE[unit],
+        LOWEST,
+        HIGHEST,
+        t,
+        x,
+        y,
+        p,
+        0,
+        1,
+        np.array([0, 1, 0, 0]),
     )
-    value = abs(Fraction(number)) * Fraction(10) ** text.SCALE[unit]
+    value = abs(Fraction(number)) * Fraction(10) ** _text_parse.SCALE[unit]
     whole = int(value + Fraction(1, 2))  # halves away from zero
     assert n == 1
     assert t[0] == (-whole if plus == "-" else whole)
@@ -151,7 +163,7 @@ def test_lines_across_blocks_are_read_once(file, tmp_path):
     )
     path = tmp_path / "long.csv"
     write(path, events)
-    assert path.stat().st_size > 3 * text.BLOCK
+    assert path.stat().st_size > 3 << 20
     assert read(path) == events
     assert Events.concat([part.copy() for part in stream(path, 12_345)]) == events
     write(path, events, unit="s", separator="space", header=False)
@@ -184,3 +196,37 @@ def test_real_files(samples, name, size, expected):
     keys = ("events", "t0", "t1", "x_max", "y_max", "on", "backward_steps")
     assert tuple(facts[key] for key in keys) == expected
     assert not facts["warnings"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ",t,x,y,p\n0,5,1,2,1\n1,9,3,4,0\n",
+        ",timestamp (us),x,y,polarity\n0,5.0,1,2,True\n1,9.0,3,4,False\n",
+        "Unnamed: 0,t,x,y,p\n0,5,1,2,ON\n1,9,3,4,OFF\n",
+        "t x y p\n0 5 1 2 on\n1 9 3 4 off\n",
+        '"t";"x";"y";"p"\n5;1;2;TRUE\n9;3;4;FALSE\n',
+        "x,y,p,t\n1.0,2.0,ON,5\n3,4,OFF,9\n",
+        "#t,x,y,on\n5,1,2,true\n9,3,4,false",
+    ],
+)
+def test_an_index_and_words_for_polarities(file, words):
+    path = file(words, "file.csv")
+    assert rows(read(path)) == [(5, 1, 2, 1), (9, 3, 4, 0)]
+    assert rows(read(path, size="9x9", start=6)) == [(9, 3, 4, 0)]
+
+
+def test_only_words_for_polarities_are_read(file):
+    for word in ("up", "offf", "trueish", "o", "1ON", "ON1", "nan"):
+        with pytest.raises(FormatError, match="line 3 is"):
+            read(file(f"t,x,y,p\n5,1,2,ON\n9,3,4,{word}\n"))
+    with pytest.raises(FormatError, match="line 3 is"):
+        read(file("t,x,y,p\n5,1,2,ON\n9,ON,4,1\n"))
+
+
+def test_words_and_numbers_may_be_mixed(file):
+    assert read(file("t,x,y,p\n5,1,2,ON\n9,3,4,-1\n9,3,4,OFF\n")).p.tolist() == [1, 0, 0]
+    many = "t,x,y,p\n" + "5,1,2,1\n" * 20_000 + "6,1,2,OFF\n7,1,2,0\n8,1,2,-1\n"
+    report = Report()
+    assert read(file(many), report=report).p[-3:].tolist() == [1, 0, 0]
+    assert report.counts == {"invalid": 1}

@@ -4,6 +4,9 @@ import itertools
 import math
 
 import pytest
+
+pytest.importorskip("torch")
+
 import torch
 
 from eventkit.errors import OptionError

@@ -1,6 +1,9 @@
 """Attention over tokens, against sums over single tokens and channels."""
 
 import pytest
+
+pytest.importorskip("torch")
+
 import torch
 
 from eventkit.errors import OptionError

@@ -1,5 +1,9 @@
 """Layers around the neurons: time is folded, shared or left alone."""
 
+import pytest
+
+pytest.importorskip("torch")
+
 import torch
 from torch import nn
 

@@ -1,6 +1,9 @@
 """CUBA, LIF without a reset, KLIF, GLIF and the group neuron by their equations."""
 
 import pytest
+
+pytest.importorskip("torch")
+
 import torch
 
 from eventkit.errors import OptionError

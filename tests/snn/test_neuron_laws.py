@@ -5,11 +5,14 @@ import inspect
 from pathlib import Path
 
 import pytest
+
+pytest.importorskip("torch")
+
 import torch
 from torch import nn
 
 from eventkit.errors import OptionError
-from eventkit.snn import NEURONS, carry, memory, neuron, surrogate
+from eventkit.snn import NEURONS, Recurrent, carry, carry_over, memory, neuron, run, surrogate
 
 T, FEATURES = 6, 5
 # Neurons that need more than their name, and the options under which they are causal.
@@ -229,9 +232,9 @@ def test_compile_makes_one_graph_with_the_same_gradients(name):
     x = inputs(T, 3, 4)
     compiled = torch.compile(net, backend="aot_eager", fullgraph=True)
     grads = []
-    for run in (net, compiled):
+    for each in (net, compiled):
         net.zero_grad()
-        run(x).sum().backward()
+        each(x).sum().backward()
         grads.append([p.grad.clone() for p in net.parameters()])
     same(compiled(x), net(x))
     for a, b in zip(*grads, strict=True):
@@ -256,3 +259,34 @@ def test_every_neuron_and_surrogate_is_in_the_documentation():
     assert {row.split("`")[1] for row in rows} == set(NEURONS)
     assert all(f"`{NEURONS[row.split('`')[1]].__name__}`" in row for row in rows)
     assert all(f"`{name}`" in text for name in surrogate.SURROGATES)
+
+
+COUNTING = ["glif", "masked_psn"]  # samples cannot start one by one
+RESTS = ["lif:v_reset=0.5", "if:v_reset=0.3", "plif:v_reset=-0.2", "klif:v_reset=0.4",
+         "cuba:v_reset=0.5", "cuba:v_reset=0.5,tau_syn=1", "gn:m=3"]  # fmt: skip
+
+
+@pytest.mark.parametrize("spec", [name for name in CAUSAL if name not in COUNTING] + RESTS)
+@pytest.mark.parametrize("inner", [False, True])
+def test_a_sample_that_does_not_go_on_starts_from_rest(spec, inner):
+    one = make(spec) if ":" not in spec else neuron(spec)
+    net = nn.Sequential(Recurrent(one, FEATURES)) if inner else nn.Sequential(one)
+    old, new = inputs(T, 2, FEATURES), inputs(T, 2, FEATURES, seed=1)
+    _, states = run(net, old.requires_grad_())
+    after, _ = run(net, new, carry_over(net, states, torch.tensor([True, False])))
+    same(after[:, :1], run(net, torch.cat([old, new])[:, :1])[0][T:])
+    same(after[:, 1:], run(net, new[:, 1:])[0])
+    kept = carry_over(net, states, torch.tensor([True, True]))
+    same(run(net, new, kept)[0], run(net, torch.cat([old, new]))[0][T:])
+    assert not any(t.requires_grad for t in tensors(kept[-1]) if isinstance(t, torch.Tensor))
+    assert carry_over(net, states, torch.tensor([False, False]))[0] is None
+    assert carry_over(net, [None] * len(states), torch.tensor([True, False]))[0] is None
+
+
+@pytest.mark.parametrize("name", COUNTING)
+def test_neurons_that_count_steps_start_all_samples_together(name):
+    net, x = make(name), inputs(2, 2, FEATURES)
+    _, state = net.run(x)
+    with pytest.raises(OptionError, match=f"{name} counts its time steps"):
+        net.carry_over(state, torch.tensor([True, False]))
+    assert net.carry_over(state, torch.tensor([True, True])) is not None

@@ -4,6 +4,9 @@ import itertools
 import multiprocessing
 
 import pytest
+
+pytest.importorskip("torch")
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st

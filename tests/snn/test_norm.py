@@ -1,6 +1,9 @@
 """Norms: over time and batch, to the scale of the threshold, with a weight for each step."""
 
 import pytest
+
+pytest.importorskip("torch")
+
 import torch
 from torch import nn
 

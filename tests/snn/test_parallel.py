@@ -1,6 +1,9 @@
 """PSN, masked PSN, sliding PSN: their definitions, their closed-form gradients, their limits."""
 
 import pytest
+
+pytest.importorskip("torch")
+
 import torch
 from torch.nn import functional
 

@@ -8,7 +8,7 @@ from making import make_events  # noqa: E402
 from torch import nn  # noqa: E402
 
 import eventkit as ek  # noqa: E402
-from eventkit.convert import convert  # noqa: E402
+from eventkit.conversion import convert  # noqa: E402
 from eventkit.loader import EventDataset, loader  # noqa: E402
 
 

@@ -1,6 +1,9 @@
 """Recurrent layers and leaky integrators, against loops over single steps."""
 
 import pytest
+
+pytest.importorskip("torch")
+
 import torch
 from torch import nn
 

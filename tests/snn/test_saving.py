@@ -1,6 +1,9 @@
 """Spikes as bits, pieces of a sequence: the same gradients from less that is kept."""
 
 import pytest
+
+pytest.importorskip("torch")
+
 import torch
 from torch import nn
 

@@ -1,6 +1,9 @@
 """Spike-element-wise connections of residual blocks."""
 
 import pytest
+
+pytest.importorskip("torch")
+
 import torch
 from torch import nn
 

@@ -10,7 +10,7 @@ import pytest
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None,
-    reason='triton is not installed: pip install "eventkit[triton]"',
+    reason="needs the extra triton",
 )
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 

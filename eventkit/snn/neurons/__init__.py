@@ -9,10 +9,11 @@ Each module here is a family, and its docstring has the equations: `leaky` IF, L
 """
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from eventkit.errors import OptionError
@@ -28,6 +29,7 @@ class Neuron(nn.Module):
     causal: ClassVar[bool] = True  # whether a step depends on nothing that comes after it
     graded: ClassVar[bool] = False  # whether spikes are more than zeros and ones
     spiking: ClassVar[bool] = True  # whether what comes out are spikes, not membranes
+    batch_axis: ClassVar[int] = 0  # of the tensors of its state
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,6 +43,27 @@ class Neuron(nn.Module):
         what the whole gives.
         """
         raise NotImplementedError
+
+    @property
+    def rest(self) -> State:
+        """The value at rest of each tensor of the state; None if samples cannot rest one by one."""
+        return 0.0
+
+    def carry_over(self, state: State, keep: Tensor) -> State:
+        """The state for the next window, without gradients: rest for samples where not keep (N,).
+
+        Raises OptionError for neurons that count steps, when only some samples go on.
+        """
+        if state is None or not bool(keep.any()):
+            return None
+        if bool(keep.all()):
+            return detached(state)
+        if self.rest is None:
+            raise OptionError(
+                f"{self.name} counts its time steps, so all samples must start together; use one "
+                "lane, or another neuron"
+            )
+        return _or_rest(detached(state), keep, self.rest, self.batch_axis)
 
     def step(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
         """`run` for the single time step x (N, ...)."""
@@ -85,6 +108,32 @@ def run(net: nn.Module, x: Tensor, states: Any = None) -> tuple[Tensor, tuple[St
             neuron._state = state
         y = net(x)
         return y, tuple(neuron._state for neuron in neurons)
+
+
+def carry_over(net: nn.Module, states: Sequence[State], keep: Tensor) -> tuple[State, ...]:
+    """The states of `run(net, ...)` for the next window, without gradients.
+
+    Samples where keep (N,) is False start from rest, which is not zero for every neuron.
+    """
+    neurons = [module for module in net.modules() if isinstance(module, Neuron)]
+    return tuple(n.carry_over(state, keep) for n, state in zip(neurons, states, strict=True))
+
+
+def detached(state: State) -> State:
+    """The state without its gradient."""
+    if isinstance(state, tuple | list):
+        return type(state)(map(detached, state))
+    return state.detach() if isinstance(state, Tensor) else state
+
+
+def _or_rest(state: State, keep: Tensor, rest: State, axis: int) -> State:
+    if isinstance(state, tuple | list):
+        each = rest if isinstance(rest, tuple) else (rest,) * len(state)
+        return tuple(_or_rest(s, keep, r, axis) for s, r in zip(state, each, strict=True))
+    if state is None:
+        return None
+    mask = keep.to(state.device).view(*[1] * axis, -1, *[1] * (state.ndim - axis - 1))
+    return torch.where(mask, state, rest)
 
 
 def check_input(x: Tensor) -> None:

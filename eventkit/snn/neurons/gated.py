@@ -61,7 +61,7 @@ class KLIF(LIF):
     def run(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
         check_input(x)
         x_dtype, x = x.dtype, x.to(state_dtype(x))
-        rest, q = self.v_reset or 0.0, 1 / self.tau
+        rest, q = self.rest, 1 / self.tau
         v = torch.full_like(x[0], rest) if state is None else state
         k = self.k.to(x.dtype)
         by = k if self.scale_reset else 1
@@ -129,6 +129,10 @@ class GLIF(Neuron):
             start = torch.full(shape, _logit(value, name))
             self.register_parameter(name, nn.Parameter(start))
         self.conduct = nn.Parameter(torch.full((T, *shape), _logit(conduct, "conduct")))
+
+    @property
+    def rest(self) -> State:
+        return None
 
     def run(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
         check_input(x)

@@ -53,11 +53,15 @@ class GroupNeuron(Neuron):
         self.m = m
         self.v_threshold = v_threshold
 
+    @property
+    def rest(self) -> State:
+        return self.v_threshold / self.m / 2
+
     def run(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
         check_input(x)
         x_dtype, x = x.dtype, x.to(state_dtype(x))
         step = self.v_threshold / self.m
-        v = torch.full_like(x[0], step / 2) if state is None else state
+        v = torch.full_like(x[0], self.rest) if state is None else state
         fired = []
         for xt in x:
             v = v + xt

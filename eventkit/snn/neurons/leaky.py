@@ -117,6 +117,10 @@ class IF(Neuron):
         """The share of the distance from rest that the membrane loses in a step, 1/tau."""
         return 0.0
 
+    @property
+    def rest(self) -> State:
+        return self.v_reset or 0.0
+
     def run(self, x: Tensor, v: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return integrate(
             x,
@@ -242,6 +246,10 @@ class CUBA(LIF):
             surrogate=surrogate,
         )
         self.tau_syn = tau_syn
+
+    @property
+    def rest(self) -> State:
+        return self.v_reset or 0.0, 0.0
 
     def run(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
         v, i = state or (None, None)

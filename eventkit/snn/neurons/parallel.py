@@ -78,6 +78,10 @@ class MaskedPSN(PSN):
         """Set `lambda_` for when the share `done` of the training is over."""
         self.lambda_.fill_(min(8 * done, 1.0))
 
+    @property
+    def rest(self) -> State:
+        return None
+
     def masked_weight(self) -> Tensor:
         """W * (lambda M + 1 - lambda), (T, T)."""
         return self.weight * (self.lambda_ * self.mask + (1 - self.lambda_))
@@ -110,6 +114,7 @@ class SlidingPSN(Neuron):
     """
 
     name = "sliding_psn"
+    batch_axis = 1
 
     def __init__(self, *, k: int = 2, exp_init: bool = True, surrogate: str = "atan") -> None:
         super().__init__()

@@ -1,0 +1,42 @@
+"""Writing a file: whole or not at all, and only where a regular file is or nothing."""
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from eventkit.errors import OptionError
+
+
+def check_target(path: Path, overwrite: bool, source: Path | None = None) -> None:
+    """OptionError unless a file may be written at `path`, which is not that of `source`.
+
+    What is there is replaced only with `overwrite`, and only if it is a regular file: never a
+    folder, a device, a pipe, a socket or a link that leads nowhere.
+    """
+    if not (path.exists() or path.is_symlink()):
+        return
+    if source is not None and source.exists() and path.exists() and path.samefile(source):
+        raise OptionError(f"{path} is the recording itself; write to another file")
+    if path.is_dir():
+        raise OptionError(f"{path} is a folder; expected the name of a file")
+    if not path.is_file():
+        raise OptionError(f"{path} is not a regular file, so it is not replaced; write elsewhere")
+    if not overwrite:
+        raise OptionError(f"{path} exists; --overwrite replaces it")
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write to, which becomes `path` when all is written, else goes.
+
+    Raises OptionError as `check_target` does with `overwrite`.
+    """
+    check_target(path, overwrite=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

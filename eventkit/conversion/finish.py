@@ -1,0 +1,205 @@
+"""The last step of a conversion: the small arrays and all metadata, from plan and journal."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eventkit.conversion import ragged
+from eventkit.conversion.plan import Grid, Plan, Segments
+from eventkit.errors import FormatError, StoreError
+from eventkit.store import metadata, notes
+from eventkit.store.building import Building
+from eventkit.store.tree import Tree, versions
+
+MOST = 10  # samples that are named one by one
+# Columns that every sample has, with their types; the ledger is int64.
+COLUMNS = {
+    "labels": np.int32,
+    "n_frames": np.int32,
+    "empty_frames": np.int32,
+    "n_events": np.int64,
+    "t_start": np.int64,
+    "t_end": np.int64,
+    "source": np.int32,
+    "frames_crc": np.uint32,
+    "segment": np.int32,
+    "events_crc": np.uint32,
+}
+
+
+def finish(
+    plan: Plan, building: Building, command: str, failed: Mapping[str, str] | None = None
+) -> None:
+    """Write everything but the shards; the root document, which says `complete`, comes last.
+
+    `failed` says why samples that are left out could not be converted, by their names.
+    """
+    _complain_of_lost(building)
+    tree = Tree(building)
+    numbers = {name: i for i, name in enumerate(plan.sources)}
+    for split in plan.grids:
+        split_arrays(tree, plan, split, numbers)
+    _sources(tree, plan)
+    attributes = {
+        "schema": metadata.SCHEMA,
+        "kind": plan.array,
+        "status": "complete",
+        "dataset": plan.dataset.name,
+        "title": plan.dataset.title or plan.dataset.name,
+        "cite": plan.dataset.cite,
+        "license": plan.dataset.license,
+        "classes": plan.listing.classes,
+        "size": list(plan.size),
+        "represent": plan.spec,
+        "splits": {
+            split: {"samples": grid.samples, "sha256": plan.split_digest(split)}
+            for split, grid in plan.grids.items()
+        },
+        "command": command,
+        "plan": plan.document(),
+        "plan_digest": plan.digest(),
+        "versions": versions(),
+        "warnings": notes.bounded(
+            [*plan.listing.warnings, *_notes(plan, building), *_told(failed)]
+        ),
+        "files": dict(sorted(tree.files.items())),
+    }
+    if failed:
+        attributes["failed"] = dict(sorted(failed.items()))
+    building.hold()
+    shards = {name for entry in building.done.values() for name in entry["files"]}
+    building.strays(shards | tree.files.keys())
+    tree.root(attributes)
+
+
+def _complain_of_lost(building: Building) -> None:
+    """Raise StoreError where a shard is not there of which a worker has told that it wrote it."""
+    lost = building.missing()
+    if not lost:
+        return
+    key, name = min(lost.items())
+    worker = building.done[key].get("worker")
+    raise StoreError(
+        f"{building.target}: {len(lost)} of {len(building.done)} jobs are told to be done, but "
+        f"their files are not there, as {name}{f' of worker {worker}' if worker else ''}; all "
+        "workers must write into the folder that is seen here; run the same command again, "
+        "it does them again"
+    )
+
+
+def _told(failed: Mapping[str, str] | None) -> list[str]:
+    """A sentence on the samples that failed."""
+    if not failed:
+        return []
+    return [f"{len(failed):,} samples failed and are left out: {few(failed)}"]
+
+
+def few(names: Iterable[str], most: int = MOST) -> str:
+    """Some names, and how many more there are."""
+    listed = sorted(names)
+    more = f" and {len(listed) - most:,} more" if len(listed) > most else ""
+    return "; ".join(listed[:most]) + more
+
+
+def split_arrays(tree: Tree, plan: Plan, split: str, sources: dict[str, int]) -> None:
+    """All small arrays and documents of one split and its checksums; `sources` numbers them."""
+    grid, samples = plan.grids[split], plan.samples(split)
+    entries = [tree.building.done[split, number] for number in range(grid.jobs)]
+    rows: dict[str, list[int]] = {}
+    for entry in entries:
+        for name, values in entry["rows"].items():
+            rows.setdefault(name, []).extend(values)
+    rows["labels"] = [sample.label for sample in samples]
+    rows["source"] = [sources[sample.source] for sample in samples]
+    if any(sample.start is not None or sample.stop is not None for sample in samples):
+        rows["window_start"] = [_limit(sample.start) for sample in samples]
+        rows["window_stop"] = [_limit(sample.stop) for sample in samples]
+    if isinstance(grid, Segments):
+        _events(tree, plan, split, grid, entries)
+    else:
+        _dense(tree, plan, split, grid, entries, max(rows["n_frames"], default=0))
+    for name, values in rows.items():
+        dtype = COLUMNS.get(name, np.int64)
+        tree.column(f"{split}/{name}", np.array(values, dtype), "sample")
+    for name in dict.fromkeys(name for sample in samples for name in sample.columns):
+        texts = [sample.columns.get(name) or "" for sample in samples]
+        if all(text.isdecimal() and int(text) < 1 << 31 for text in texts):
+            tree.column(f"{split}/{name}", np.array(texts, np.int32), "sample")
+        else:  # names become numbers, with the names beside them
+            values = sorted(set(texts))
+            numbers = {value: number for number, value in enumerate(values)}
+            codes = np.array([numbers[text] for text in texts], np.int32)
+            tree.column(f"{split}/{name}", codes, "sample", names=values)
+
+
+def _dense(
+    tree: Tree, plan: Plan, split: str, grid: Grid, entries: list[dict[str, Any]], longest: int
+) -> None:
+    """The array of frames, and the checksums of its shards."""
+    files = {name: file for entry in entries for name, file in entry["files"].items()}
+    n_frames = plan.n_frames or longest
+    document = metadata.array(
+        (grid.samples, n_frames, *plan.frame),
+        plan.dtype,
+        ("sample", "time", "channel", "y", "x"),
+        chunk=(*grid.chunk, *plan.frame),
+        shard=(*grid.shard, *plan.frame),
+        codec=plan.codec,
+    )
+    tree.node(f"{split}/{plan.array}", document)
+    tree.sums(f"{split}/{plan.array}", f"integrity/{split}", document, files)
+
+
+def _events(
+    tree: Tree, plan: Plan, split: str, grid: Segments, entries: list[dict[str, Any]]
+) -> None:
+    """The columns of events, the time at which every chunk begins, and checksums of shards."""
+    longest = grid.chunk * max(len(entry["chunk_t"]) for entry in entries)
+    documents = ragged.documents(grid, plan.codec, plan.size, max(longest, grid.chunk))
+    files = {name: file for entry in entries for name, file in entry["files"].items()}
+    for name, document in documents.items():
+        tree.node(f"{split}/events/{name}", document)
+        tree.sums(f"{split}/events/{name}", f"integrity/{split}/events/{name}", document, files)
+    times = [time for entry in entries for time in entry["chunk_t"]]
+    # No chunk of an array may be empty.
+    tree.column(f"{split}/events/chunk_t", np.array(times or [0], np.int64), "chunk")
+
+
+def _limit(time: int | None) -> int:
+    """One end of a window as a column has it."""
+    return metadata.NO_LIMIT if time is None else time
+
+
+def _sources(tree: Tree, plan: Plan) -> None:
+    sums: dict[str, int] = {}
+    for entry in tree.building.done.values():
+        for name, crc in entry["sources"].items():
+            if sums.setdefault(name, crc) != crc:
+                raise FormatError(
+                    Path(plan.listing.root, name), None, "changed while it was being converted"
+                )
+    source_arrays(tree, plan, sums)
+
+
+def source_arrays(tree: Tree, plan: Plan, sums: dict[str, int]) -> None:
+    """The files read: names (UTF-8, one per line), bytes, crc32c."""
+    names = "\n".join(plan.sources).encode()
+    crcs = np.array([sums.get(name, 0) for name in plan.sources], np.uint32)
+    tree.column("sources/names", np.frombuffer(names, np.uint8), "byte")
+    tree.column("sources/bytes", np.array(list(plan.sources.values()), np.int64), "source")
+    tree.column("sources/crc32c", crcs, "source")
+
+
+def _notes(plan: Plan, building: Building) -> list[str]:
+    """What the tasks found odd, and how many samples have no events."""
+    told: list[str] = []
+    for split, grid in plan.grids.items():
+        entries = [building.done[split, number] for number in range(grid.jobs)]
+        told += [note for entry in entries for note in entry["notes"]]
+        n_events = [n for entry in entries for n in entry["rows"]["n_events"]]
+        gaps = [n for entry in entries for n in entry["rows"].get("empty_frames", [])]
+        samples = [(sample.source, sample.start, sample.stop) for sample in plan.samples(split)]
+        told += notes.of_empty(split, samples, n_events, gaps)
+    return told

@@ -1,0 +1,416 @@
+"""What a conversion will do, decided before it starts: samples, shapes, shards, a digest."""
+
+import json
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+
+from eventkit import __version__, formats, representations, transforms
+from eventkit.datasets import Dataset
+from eventkit.errors import FormatError, OptionError
+from eventkit.events import Events
+from eventkit.formats._packed import is_packed
+from eventkit.layouts import Listing, Sample
+from eventkit.registry import bind, format_spec, parse_spec
+from eventkit.representations import Whole
+from eventkit.store.metadata import SCHEMA, digest, plan_digest, split_digest
+from eventkit.store.objects import Place
+from eventkit.store.schema import RESERVED, safe_name
+from eventkit.store.shard import CODECS, Codec
+
+MIB = 1 << 20
+# More events than this are not held at once: such a sample is read twice, in chunks.
+MAX_EVENTS = 4_000_000
+FEW = 100  # recordings that are tried for what the first should tell
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How the samples of one split are laid in chunks and shards; shapes without (C, H, W)."""
+
+    samples: int
+    chunk: tuple[int, int]  # samples, frames
+    shard: tuple[int, int]
+
+    @property
+    def per_job(self) -> int:
+        """How many samples a job makes: those of one row of shards."""
+        return self.shard[0]
+
+    @property
+    def jobs(self) -> int:
+        return -(-self.samples // self.per_job)
+
+
+@dataclass(frozen=True)
+class Segments:
+    """How the events of one split are laid: a job writes a segment, one sample after the other."""
+
+    samples: int
+    per_job: int
+    chunk: int  # events
+    shard: int
+
+    @property
+    def jobs(self) -> int:
+        return -(-self.samples // self.per_job)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One unit of work: everything needed to produce its files, a row of shards, anywhere."""
+
+    root: str
+    folder: str  # where the files go
+    split: str
+    number: int
+    samples: tuple[Sample, ...]
+    format: str | None
+    reader: dict[str, Any]  # options of the format
+    sensor: tuple[int, int]
+    sensor_stated: bool  # by the dataset; otherwise it is that of the first recording
+    size: tuple[int, int]
+    representation: dict[str, Any]
+    transforms: tuple[dict[str, Any], ...]
+    grid: Grid | Segments
+    codec: Codec
+    tolerant: bool = False  # takes what is sound in a damaged recording
+    threads: int = 1  # to use for one recording, where there are fewer jobs than workers
+
+    def digest(self) -> str:
+        """The sha256 of all that decides its files: with the same, another plan's job made them."""
+        told = {
+            name: getattr(self, name)
+            for name in ("split", "number", "format", "reader", "sensor", "sensor_stated", "size")
+        }
+        told |= {"representation": self.representation, "transforms": self.transforms}
+        told |= {"codec": asdict(self.codec), "tolerant": self.tolerant, "version": __version__}
+        told["grid"] = {**asdict(self.grid), "samples": None}
+        told["samples"] = [(s.source, s.start, s.stop, s.recording) for s in self.samples]
+        return digest(told)
+
+    @property
+    def name(self) -> str:
+        """The job in words: split, number, and the recordings of its samples."""
+        first, last = self.samples[0].source, self.samples[-1].source
+        return f"{self.split} {self.number}, {first}{f' to {last}' if last != first else ''}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A conversion, decided. The same plan gives the same bytes."""
+
+    dataset: Dataset
+    listing: Listing
+    sources: dict[str, int]  # name below the root -> bytes
+    sensor: tuple[int, int]
+    size: tuple[int, int]  # after the transforms
+    representation: dict[str, Any]
+    transforms: tuple[dict[str, Any], ...]
+    frame: tuple[int, ...]  # C, H, W; of events, nothing
+    n_frames: int | None  # None: it differs from sample to sample
+    dtype: np.dtype
+    grids: Mapping[str, Grid | Segments]
+    codec: Codec
+    tolerant: bool = False
+    left_out: tuple[str, ...] = ()  # the names of samples that are not made, see `named`
+
+    @property
+    def array(self) -> str:
+        """What is in each split, frames, data (any other dense array) or events; its name."""
+        name = self.representation["name"]
+        return name if name in ("frames", "events") else "data"
+
+    @property
+    def spec(self) -> str:
+        """The representation as text."""
+        options = {k: v for k, v in self.representation.items() if k != "name"}
+        return format_spec(self.representation["name"], options)
+
+    def document(self) -> dict[str, Any]:
+        """The plan as JSON has it (no tuples): equal documents mean equal stores."""
+        document = {
+            "schema": SCHEMA,
+            "dataset": self.dataset.name,
+            # What a user chose comes first: it is named first where two plans differ.
+            "representation": self.representation,
+            "transforms": list(self.transforms),
+            "codec": asdict(self.codec),
+            **({"tolerant": True} if self.tolerant else {}),
+            **({"left_out": self.left_out} if self.left_out else {}),
+            "sources": digest(sorted(self.sources.items())),
+            "classes": self.listing.classes,
+            "sensor": list(self.sensor),
+            "size": list(self.size),
+            "splits": {split: self.split_digest(split) for split in self.grids},
+            "grids": {split: asdict(grid) for split, grid in self.grids.items()},
+            "version": __version__,
+        }
+        return json.loads(json.dumps(document))  # type: ignore[no-any-return]
+
+    def digest(self) -> str:
+        """The sha256 of the document without the version of eventkit."""
+        return plan_digest(self.document())
+
+    def split_digest(self, split: str) -> str:
+        """The sha256 of which samples a split has, in order: source, window and label."""
+        return split_digest((s.source, s.start, s.stop, s.label) for s in self.samples(split))
+
+    def samples(self, split: str) -> list[Sample]:
+        return [sample for sample in self.listing.samples if sample.split == split]
+
+    def reader(self) -> dict[str, Any]:
+        """Options for the reader: those of the dataset, and its sensor's size where it asks."""
+        if self.dataset.format is None:
+            return {}
+        return self.dataset.reading(formats.FORMATS[self.dataset.format].stream)
+
+    def folders(self) -> list[str]:
+        """The folders below a tree into which jobs write."""
+        parts = ["/" + name for name in "txyp"] if self.array == "events" else [""]
+        return [f"{split}/{self.array}{part}" for split in self.grids for part in parts]
+
+    def jobs(self, tree: Place) -> list[Job]:
+        """One job per shard, the folder of each below `tree`."""
+        jobs = []
+        for split, grid in self.grids.items():
+            samples = self.samples(split)
+            job = Job(
+                root=str(self.listing.root),
+                folder=str(tree / split / self.array),
+                split=split,
+                number=0,
+                samples=(),
+                format=self.dataset.format,
+                reader=self.reader(),
+                sensor=self.sensor,
+                sensor_stated=self.dataset.size is not None,
+                size=self.size,
+                representation=self.representation,
+                transforms=self.transforms,
+                grid=grid,
+                codec=self.codec,
+                tolerant=self.tolerant,
+            )
+            for number in range(grid.jobs):
+                first = number * grid.per_job
+                part = tuple(samples[first : first + grid.per_job])
+                jobs.append(replace(job, number=number, samples=part))
+        return jobs
+
+    def dense_bytes(self) -> int | None:
+        """Bytes of all samples uncompressed, if T is fixed."""
+        if self.n_frames is None:  # or events: nobody has counted them
+            return None
+        n = sum(grid.samples for grid in self.grids.values())
+        return n * self.n_frames * int(np.prod(self.frame)) * self.dtype.itemsize
+
+    def memory(self, workers: int) -> int:
+        """An upper bound of the memory a conversion with so many workers holds, in bytes."""
+        largest = max(self.sources.values(), default=0)
+        events = min(MAX_EVENTS, largest // 5 + 1)
+        if self.array == "events":  # two sets of columns, what sorting copies, and a shard
+            shard = max(grid.shard for grid in self.grids.values() if isinstance(grid, Segments))
+            return 200 * MIB + workers * (3 * 13 * events + 2 * 4 * shard)
+        frame = int(np.prod(self.frame)) * self.dtype.itemsize
+        per_sample = frame * (self.n_frames or 64)
+        shard = max(grid.per_job for grid in self.grids.values()) * per_sample
+        return 200 * MIB + workers * (2 * 13 * events + 2 * per_sample + shard)
+
+
+def make(
+    dataset: Dataset,
+    listing: Listing,
+    representation: str,
+    transform: tuple[str, ...] = (),
+    codec: str = "fast",
+    *,
+    tolerant: bool = False,
+    left_out: Collection[str] = (),
+) -> Plan:
+    """Decide a conversion, of all samples but those whose names (see `named`) are `left_out`.
+
+    Raises OptionError for options that do not fit the data, FormatError for unreadable sources.
+    """
+    if codec not in CODECS:
+        raise OptionError(f"codec is {codec!r}, expected one of {', '.join(CODECS)}")
+    left_out = set(left_out) & {named(sample) for sample in listing.samples}
+    kept = [sample for sample in listing.samples if named(sample) not in left_out]
+    if not kept:
+        raise OptionError(f"{listing.root}: all samples are left out, so there is nothing to make")
+    listing = replace(listing, samples=kept)
+    for name in (dataset.name, *_names(listing)):
+        if (shown := name.encode(errors="replace").decode()) != name:
+            raise OptionError(
+                f"{shown}: its name is not UTF-8, as the names in a store must be; rename it"
+            )
+    for name in _names(listing):
+        if not safe_name(name) or "\n" in name:
+            raise OptionError(
+                f"{name!r}: its name has a line break or a backslash, which no name in a store can "
+                "have; rename it"
+            )
+    for split in listing.splits():
+        if not safe_name(split) or "/" in split or split in RESERVED:
+            raise OptionError(f"{split!r} cannot be the name of a split; rename its folder")
+    sources = {name: _bytes(listing.root / name) for name in _names(listing)}
+    sensor = dataset.size or _sensor(listing, dataset.format)
+    steps = [transforms.parse(spec) for spec in transform]
+    size = transforms.transform(Events.empty(sensor), *transform).size
+    if parse_spec(representation)[0] == "events":
+        options = bind(_events, parse_spec(representation)[1], "events")
+        name, n_frames = "events", None
+        frame: tuple[int, ...] = ()
+        dtype: np.dtype = np.dtype(np.void)
+    else:
+        entry, options = representations.parse(representation)
+        length, *sides = entry.shape(Whole(1, 0, 0), size, **options)
+        name, frame, dtype = entry.name, tuple(sides), entry.dtype_of(options)
+        n_frames = length if entry.fixed(options) else None
+    grids: dict[str, Grid | Segments] = {}
+    typical = _typical(listing, sources, dataset.format) if name == "events" else 0
+    for split in listing.splits():
+        n = sum(sample.split == split for sample in listing.samples)
+        if name == "events":
+            grids[split] = segments(n, typical)
+        else:
+            grids[split] = grid(n, n_frames, int(np.prod(frame)) * dtype.itemsize)
+    return Plan(
+        dataset=dataset,
+        listing=listing,
+        sources=sources,
+        sensor=sensor,
+        size=size,
+        representation={"name": name, **options},
+        transforms=tuple({"name": name, **options} for name, options in steps),
+        frame=frame,
+        n_frames=n_frames,
+        dtype=dtype,
+        grids=grids,
+        codec=CODECS[codec],
+        tolerant=tolerant,
+        left_out=tuple(sorted(left_out)),
+    )
+
+
+def without(plan: Plan, names: Collection[str]) -> Plan:
+    """The same conversion, going also without the samples of these names."""
+    if not names:
+        return plan
+    steps = [
+        format_spec(step["name"], {k: v for k, v in step.items() if k != "name"})
+        for step in (plan.representation, *plan.transforms)
+    ]
+    codec = next(name for name, known in CODECS.items() if known == plan.codec)
+    made = make(
+        plan.dataset,
+        plan.listing,
+        steps[0],
+        tuple(steps[1:]),
+        codec,
+        tolerant=plan.tolerant,
+        left_out=names,
+    )
+    return replace(made, left_out=tuple(sorted({*made.left_out, *plan.left_out})))
+
+
+def named(sample: Sample) -> str:
+    """What tells a sample from all others of its dataset, in words."""
+    which = "" if sample.recording is None else f", recording {sample.recording}"
+    if sample.start is not None or sample.stop is not None:
+        which += f", {sample.start}..{sample.stop} µs"
+    return sample.source + which
+
+
+def _events(*, bounds: Literal["raise", "drop"] = "raise") -> None:
+    """The options of `events`: what is done with events outside the sensor."""
+
+
+def grid(samples: int, n_frames: int | None, frame_bytes: int) -> Grid:
+    """Chunks of one sample (more when tiny, part of its time when huge), shards of <= 64 MiB.
+
+    At least 16 shards where there are samples for it, so that workers share the work. With an
+    unknown number of frames, time is cut in blocks and each block is a shard of its own.
+    """
+    if n_frames is None:
+        step = max(1, min(64, MIB // frame_bytes))
+        extent = step
+    elif n_frames * frame_bytes <= 8 * MIB:
+        step = extent = n_frames
+    else:
+        step = max(1, 8 * MIB // frame_bytes)
+        extent = -(-n_frames // step) * step
+    block = step * frame_bytes
+    k = 1 if block >= 16 * 1024 else _power_up(-(-16 * 1024 // block))
+    fitting = min(64 * MIB // (k * extent * frame_bytes), samples // (16 * k))
+    per_shard = k * max(1, min(4096, _power_down(fitting)))
+    return Grid(samples, (k, step), (per_shard, extent))
+
+
+def segments(samples: int, typical: int) -> Segments:
+    """Segments of about 8 M events for samples of about `typical` events.
+
+    Every sample begins a chunk, so that a chunk holds most samples whole, but no more than a slice
+    of time should have to decode. At least 16 jobs where there are samples for it.
+    """
+    chunk = min(max(_power_up(typical + typical // 4), 1024), 65536)
+    padded = -(-max(typical, 1) // chunk) * chunk
+    per_job = max(1, min(4096, _power_down(min((1 << 23) // padded, samples // 16))))
+    # A shard's index has 16 bytes for every chunk, absent or not: so no more than are expected.
+    return Segments(samples, per_job, chunk, min(max(_power_up(per_job * padded), chunk), 1 << 23))
+
+
+def _typical(listing: Listing, sources: dict[str, int], format: str | None) -> int:
+    """About how many events a sample has, from the sizes of the files."""
+
+    def density_of(name: str) -> float:
+        path = listing.root / name
+        reader = formats.FORMATS[format] if format else formats.guess(path)
+        bound = None if is_packed(path) else reader.bound
+        return 0.25 if bound is None else min(bound(path) / max(sources[name], 1), 2)
+
+    density = _first(listing, density_of)
+    return int(sum(sources.values()) * density / len(listing.samples))
+
+
+def _power_up(n: int) -> int:
+    return 1 << (n - 1).bit_length()
+
+
+def _power_down(n: int) -> int:
+    return 1 << (n.bit_length() - 1) if n > 0 else 0
+
+
+def _names(listing: Listing) -> list[str]:
+    return list(dict.fromkeys(sample.source for sample in listing.samples))
+
+
+def _bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise FormatError(path, None, f"cannot be read: {error.strerror}") from None
+
+
+def _sensor(listing: Listing, format: str | None) -> tuple[int, int]:
+    """The sensor size of a dataset that does not state one: that of its first recording."""
+    return _first(
+        listing,
+        lambda name: next(iter(formats.stream(listing.root / name, 1, format=format))).size,
+    )
+
+
+def _first(listing: Listing, told: Callable[[str], T]) -> T:
+    """What the first recording tells, or the next where one is damaged, of a few."""
+    problem: FormatError | None = None
+    for name in _names(listing)[:FEW]:
+        try:
+            return told(name)
+        except FormatError as error:
+            problem = problem or error
+    assert problem is not None
+    raise problem

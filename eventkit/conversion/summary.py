@@ -1,0 +1,114 @@
+"""What a conversion is said to do and to have done."""
+
+import shlex
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from eventkit.conversion.plan import Plan
+from eventkit.conversion.task import convert_sample, writer
+from eventkit.registry import parse_spec
+from eventkit.store import Store
+from eventkit.store.files import sizes
+from eventkit.store.objects import Place
+
+
+def default_out(decided: Plan, represent: str, transform: tuple[str, ...], codec: str) -> Path:
+    """./NAME-<spec>.zarr, as dvsgesture-frames-16.zarr: names and values, no other characters."""
+    words = [decided.dataset.name]
+    for text in (represent, *transform):
+        name, options = parse_spec(text)
+        # A unit, as frames of 16 µs are not 16 frames.
+        words += [name, *(f"{v}us" if key == "duration" else v for key, v in options.items())]
+    words += [] if codec == "fast" else [codec]
+    return Path("-".join(words) + ".zarr")
+
+
+def describe(decided: Plan, workers: int) -> dict[str, Any]:
+    """What a conversion would do: samples, files, bytes, memory."""
+    return {
+        "dataset": decided.dataset.name,
+        "represent": decided.spec,
+        "samples": {split: grid.samples for split, grid in decided.grids.items()},
+        "sources": len(decided.sources),
+        "source_bytes": sum(decided.sources.values()),
+        "shape": [decided.n_frames, *decided.frame] if decided.frame else None,
+        "dtype": decided.dtype.name if decided.frame else None,
+        "dense_bytes": decided.dense_bytes(),
+        "shards": {split: grid.jobs for split, grid in decided.grids.items()},
+        "memory_bytes": decided.memory(workers),
+        "workers": workers,
+        "warnings": decided.listing.warnings,
+    }
+
+
+def estimate(decided: Plan, workers: int) -> float:
+    """About how many seconds a conversion takes: two samples are converted to see."""
+    seconds = share = 0.0
+    with TemporaryDirectory() as tree:
+        for folder in decided.folders():
+            Path(tree, folder).mkdir(parents=True)
+        jobs = decided.jobs(Path(tree))
+        for job in (jobs[0], jobs[-1]):  # the first also compiles the kernels
+            sample = job.samples[-1]
+            of_source = sum(other.source == sample.source for other in decided.listing.samples)
+            started = time.perf_counter()
+            convert_sample(job, sample, writer(job))
+            seconds = time.perf_counter() - started
+            share = decided.sources[sample.source] / of_source
+    return 0.5 + seconds * sum(decided.sources.values()) / max(share, 1) / workers
+
+
+def command_of(
+    name: str | Path,
+    represent: str,
+    transform: tuple[str, ...],
+    codec: str,
+    tolerant: bool = False,
+    exclude: Sequence[str] = (),
+) -> str:
+    """The command that makes this store, without the paths of one machine."""
+    shown = Path(name).name if Path(name).suffix == ".toml" or Path(name).is_dir() else str(name)
+    kind, options = parse_spec(represent)
+    if kind == "events" and not options:
+        parts = ["eventkit", "convert", shown, "--events"]
+    elif kind == "frames" and "n" in options and set(options) <= {"n", "by", "like"}:
+        parts = ["eventkit", "convert", shown, "--frames", options["n"]]
+        parts += [
+            word for key in ("by", "like") if key in options for word in (f"--{key}", options[key])
+        ]
+    else:
+        parts = ["eventkit", "convert", shown, "--rep", represent]
+    for spec in transform:
+        parts += ["--transform", spec]
+    if codec != "fast":
+        parts += ["--codec", codec]
+    parts += ["--tolerant"] if tolerant else []
+    for file in exclude:
+        parts += ["--exclude", Path(file).name if Path(file).is_absolute() else file]
+    return shlex.join(parts)
+
+
+def summary(target: Place, resumed: int, started: float, note: str = "") -> dict[str, Any]:
+    """What a finished store holds, and what making it took."""
+    store = Store(str(target))
+    ledger: dict[str, int] = {}
+    for split in store.values():
+        for name, column in split.ledger.items():
+            ledger[name] = ledger.get(name, 0) + int(column.sum())
+    return {
+        "out": str(target),
+        "note": note,
+        "dataset": store.attributes["dataset"],
+        "represent": store.attributes["represent"],
+        "samples": {split: len(store[split]) for split in store},
+        "shape": None if store.kind == "events" else list(store[store.splits[0]].frames.shape[1:]),
+        "events": ledger["read"],
+        "ledger": ledger,
+        "bytes": sum(n_bytes for _, n_bytes in sizes(target)),
+        "resumed_shards": resumed,
+        "seconds": time.perf_counter() - started,
+        "warnings": store.attributes["warnings"],
+    }

@@ -1,0 +1,295 @@
+"""The work of one shard: read, cut, sort, transform, represent, compress, write. A pure function.
+
+It runs in a thread, in a process or on another machine; what it returns is small, and running it
+twice writes the same bytes twice.
+"""
+
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+from eventkit import formats
+from eventkit.conversion.dense import DenseWriter
+from eventkit.conversion.plan import MAX_EVENTS, Job, named
+from eventkit.conversion.ragged import RaggedWriter
+from eventkit.conversion.sorting import sorted_on_disk
+from eventkit.errors import EventkitError, FormatError, OptionError
+from eventkit.events import Columns, Events
+from eventkit.formats import Report
+from eventkit.layouts import Sample
+from eventkit.store.objects import at
+from eventkit.store.shard import file_crc32c
+from eventkit.transforms import Step, begin
+
+
+class _Room(threading.local):
+    """Memory that the samples of one thread share: fresh memory costs more than the work in it."""
+
+    def __init__(self) -> None:
+        self.columns = Columns()
+
+
+_room = _Room()
+Writer = DenseWriter | RaggedWriter
+
+
+def writer(job: Job) -> Writer:
+    """What takes the samples of a job and writes its files."""
+    return RaggedWriter(job) if job.representation["name"] == "events" else DenseWriter(job)
+
+
+def produce(job: Job, every_failure: bool = False) -> dict[str, Any]:
+    """Write the files of one job and say what is in them.
+
+    The answer is JSON: `files` (name -> bytes and crc32), `rows` (one list per column, one entry
+    per sample), `sources` (name -> crc32c of the files read whole), `stats` (name -> what tells
+    whether such a file was changed since), `notes` (what was odd) and, of an events store,
+    `chunk_t`. With `every_failure`, the samples after one that is damaged are tried too, and the
+    answer is `failed` alone: the name of each such sample, and what is wrong with it.
+    """
+    rows: dict[str, list[int]] = {}
+    sources: dict[str, int] = {}
+    stats: dict[str, list[int]] = {}
+    notes: list[str] = []
+    failed: dict[str, str] = {}
+    into = writer(job)
+    for sample in job.samples:
+        report = Report()
+        try:
+            path = Path(job.root, sample.source)
+            found = stat_of(path)
+            row = convert_sample(job, sample, into, report)
+            if sample.source not in sources:
+                sources[sample.source] = _sum(path) if report.crc32c is None else report.crc32c
+            if not found == stats.setdefault(sample.source, found) == stat_of(path):
+                raise FormatError(path, None, "changed while it was being converted")
+        except (FormatError, OptionError) as error:
+            if not every_failure:
+                raise
+            failed[named(sample)] = str(error).replace(f"{job.root}{os.sep}", "")
+            continue
+        for name, value in row.items():
+            rows.setdefault(name, []).append(value)
+        notes += [*report.notes, *_outside(sample, report), *_damage(job, sample, report)]
+    if failed:
+        return {"failed": failed}
+    return {**into.finish(), "rows": rows, "sources": sources, "stats": stats, "notes": notes}
+
+
+def stat_of(path: Path) -> list[int]:
+    """What of a recording is other when it is written anew: size, time and inode."""
+    with _of(path):
+        found = path.stat()
+    return [found.st_size, found.st_mtime_ns, found.st_ino]
+
+
+def _sum(path: Path) -> int:
+    with _of(path):
+        return file_crc32c(path)
+
+
+@contextmanager
+def _of(path: Path) -> Iterator[None]:
+    """Say of a recording that the system cannot read its name, and why, as a FormatError."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, EventkitError):
+            raise
+        raise FormatError(path, None, f"cannot be read: {error.strerror or error}") from None
+
+
+def _damage(job: Job, sample: Sample, report: Report) -> list[str]:
+    """A sentence on what a tolerant reader left out, if anything."""
+    words = ("damaged", "skipped", "missing", "trailing")
+    left = [f"{n:,} {name}" for name, n in report.counts.items() if name.startswith(words) and n]
+    if not left or not job.tolerant:
+        return []
+    return [f"{sample.source}: is damaged; taken is what is sound, without {', '.join(left)}"]
+
+
+def _outside(sample: Sample, report: Report) -> list[str]:
+    """A sentence if a hundredth or more of the sample's window lies outside its recording."""
+    if sample.start is None or sample.stop is None or report.span is None:
+        return []
+    if sample.by == "events":
+        return []
+    first, last = report.span
+    outside = max(first - sample.start, 0) + max(sample.stop - 1 - last, 0)
+    if outside * 100 < sample.stop - sample.start or sample.stop <= sample.start:
+        return []
+    window = f"{sample.source}: window {sample.start}..{sample.stop} µs"
+    return [f"{window} reaches outside the recording, which is {first}..{last} µs"]
+
+
+def convert_sample(
+    job: Job, sample: Sample, into: Writer, report: Report | None = None
+) -> dict[str, int]:
+    """One sample from its recording to the writer; its row, and in `report` what was met.
+
+    The usual sample is in memory once. One with more than MAX_EVENTS events comes in chunks, as
+    often as the writer must go through it.
+    """
+    report = report if report is not None else Report()
+    path = Path(job.root, sample.source)
+    row = {"ledger/read": 0, "ledger/backward_steps": 0}
+    try:
+        parts = _read(job, sample, report)
+        events = next(parts)
+        if next(parts, None) is None:
+            row = {"ledger/read": len(events), "ledger/backward_steps": events.backward_steps}
+            events = _transform(_steps(job), events.sort(), row)
+            made = into.add(lambda: [events])
+        else:
+            del events, parts  # a hundred megabytes
+            report.counts.clear()
+            report.notes.clear()
+            made = _long(job, sample, into, report, row)
+    except OptionError as error:
+        window = "" if sample.start is None else f", {sample.start} <= t < {sample.stop}"
+        raise OptionError(f"{path}{window}: {error}") from None
+    invalid = report.counts["invalid"]
+    row["ledger/read"] += invalid
+    row["ledger/invalid"] = invalid
+    return {**row, **made}
+
+
+def _read(job: Job, sample: Sample, report: Report) -> Iterator[Events]:
+    path = Path(job.root, sample.source)
+    which: dict[str, Any] = {} if sample.recording is None else {"recording": sample.recording}
+    if sample.by == "time":
+        which |= {"start": sample.start, "stop": sample.stop}
+    with _of(path):
+        read = formats.stream(
+            path,
+            MAX_EVENTS,
+            format=job.format,
+            report=report,
+            into=_room.columns,
+            strict=not job.tolerant,
+            **job.reader,
+            **which,
+            **_guessed(job, path),
+        )
+        for events in read if sample.by == "time" else _numbered(path, read, sample):
+            if events.size == job.sensor:
+                yield events
+            elif job.sensor_stated:
+                yield Events.trusted(events.t, events.x, events.y, events.p, job.sensor)
+            else:
+                width, height = events.size
+                raise FormatError(
+                    path,
+                    None,
+                    f"is {width}x{height}, the first recording {job.sensor[0]}x{job.sensor[1]}; "
+                    "state the size of all in a dataset description (TOML)",
+                )
+
+
+def _numbered(path: Path, chunks: Iterator[Events], sample: Sample) -> Iterator[Events]:
+    """The events of a sample that is told by their numbers; at least one, maybe empty, chunk.
+
+    FormatError where the recording has fewer. It is read to its end: what is damaged is seen.
+    """
+    start, stop = sample.start or 0, sample.stop
+    done, given = 0, False
+    for events in chunks:
+        first = max(start - done, 0)
+        last = len(events) if stop is None else min(len(events), stop - done)
+        done += len(events)
+        if first < last:
+            given = True
+            yield events[first:last]
+    if stop is not None and done < stop:
+        reason = f"has {done:,} events, but a sample is its events {start:,} to {stop:,}"
+        raise FormatError(path, None, f"{reason}; it is cut off or of another version")
+    if not given:
+        yield events[:0]
+
+
+def _guessed(job: Job, path: Path) -> dict[str, Any]:
+    """What the reader of a file can be told: the threads to spare, the sensor that is stated."""
+    told: dict[str, Any] = {"threads": job.threads} if job.threads > 1 else {}
+    if job.format is None and job.sensor_stated:
+        told["size"] = "{}x{}".format(*job.sensor)
+    if not told:
+        return {}
+    fmt = formats.FORMATS[job.format] if job.format else formats.guess(path)
+    return {key: told[key] for key in told if key in signature(fmt.stream).parameters}
+
+
+class _Late(Exception):
+    """Time goes back within a long sample."""
+
+
+def _long(
+    job: Job, sample: Sample, into: Writer, report: Report, row: dict[str, int]
+) -> dict[str, int]:
+    """A sample that is not held at once, in chunks; what the writer says of it.
+
+    Its first time through fills `report` and `row`. Where time goes back, be it only once, it
+    begins anew with what is sorted on the disk.
+    """
+    before = into.mark()
+    ledgers = iter([(report, row)])
+    try:
+        return into.add(
+            lambda: _in_order(job, sample, *next(ledgers, (Report(checksum=False), {})))
+        )
+    except _Late:
+        into.undo(before)
+    for told in (report.counts, report.notes, row):
+        told.clear()
+    folder = at(job.folder)
+    with sorted_on_disk(
+        _read(job, sample, report), folder if isinstance(folder, Path) else None
+    ) as events:
+        row |= {"ledger/read": events.n, "ledger/backward_steps": events.backward_steps}
+        rows = iter([row])
+        return into.add(lambda: _transformed(job, events.chunks(MAX_EVENTS), next(rows, {})))
+
+
+def _in_order(job: Job, sample: Sample, report: Report, row: dict[str, int]) -> Iterator[Events]:
+    """The events of a long sample in chunks, transformed; _Late where time goes back."""
+
+    def read() -> Iterator[Events]:
+        last = None
+        for events in _read(job, sample, report):
+            row["ledger/read"] = row.get("ledger/read", 0) + len(events)
+            if not len(events):
+                continue
+            if events.backward_steps or (last is not None and int(events.t[0]) < last):
+                raise _Late
+            last = int(events.t[-1])
+            yield events
+
+    return _transformed(job, read(), row)
+
+
+def _transformed(job: Job, chunks: Iterable[Events], row: dict[str, int]) -> Iterator[Events]:
+    """Chunks of one sample after its transforms, which begin anew."""
+    steps = _steps(job)
+    for events in chunks:
+        yield _transform(steps, events, row)
+
+
+def _steps(job: Job) -> list[tuple[str, Step]]:
+    """The transforms of a sample, begun anew."""
+    steps = []
+    for entry in job.transforms:
+        options = {key: value for key, value in entry.items() if key != "name"}
+        steps.append((entry["name"], begin(entry["name"], options)))
+    return steps
+
+
+def _transform(steps: list[tuple[str, Step]], events: Events, row: dict[str, int]) -> Events:
+    for name, step in steps:
+        before = len(events)
+        events = step(events)
+        dropped = f"ledger/dropped_{name}"
+        row[dropped] = row.get(dropped, 0) + before - len(events)
+    return events
