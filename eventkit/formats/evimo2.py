@@ -74,5 +74,11 @@ def stream(
 
 
 FORMATS.register(
-    Format(name="evimo2", title="EVIMO2 (columns in three .npy files)", suffixes=(), stream=stream)
+    Format(
+        name="evimo2",
+        title="EVIMO2 (columns in three .npy files)",
+        suffixes=(".npy",),
+        stream=stream,
+        detect=lambda head: False,  # only where it is named
+    )
 )

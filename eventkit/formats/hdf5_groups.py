@@ -168,8 +168,9 @@ FORMATS.register(
     Format(
         name="hdf5_groups",
         title="HDF5 of many recordings (EBSSA, N-TIDIGITS18)",
-        suffixes=(),
+        suffixes=(".h5", ".hdf5"),
         stream=stream,
+        detect=lambda head: False,  # only where it is named
         header=header,
         extras={"names": names, "splits": splits, "labels": labels},
     )

@@ -280,7 +280,8 @@ FORMATS.register(
     Format(
         name="packets",
         title="pickled packets in .npy, read without running them (Bullying10K)",
-        suffixes=(),
+        suffixes=(".npy",),
         stream=stream,
+        detect=lambda head: False,  # only where it is named
     )
 )

@@ -32,11 +32,11 @@ def cut_by_table(
     The recordings are those that one list per split names, or with a `pattern`, those of it in the
     folder of each split. `{stem}` in `table` is the recording's path without suffix. `columns` are
     the three columns of the table by the names in its header, or as ["1", "2", "3"] by their places
-    from 0 on, where it may have no header. start and stop are µs, or with by="events" numbers of events.
-    With label="folder", the class is the recording's folder below the split, `columns` are only
-    start and stop, and the number of the row, from 0 on, becomes the column `row`. The named groups
-    of the expression `name`, matched against the path without suffix, become columns too. Windows
-    that overlap or end before they start are kept, as published, and reported.
+    from 0 on, where it may have no header. start and stop are µs, or numbers of events with
+    by="events". With label="folder", the class is the recording's folder below the split, `columns`
+    are only start and stop, and the number of the row, from 0 on, becomes the column `row`. The
+    named groups of the expression `name`, matched against the path without suffix, become columns
+    too. Windows that overlap or end before they start are kept, as published, and reported.
     """
     if splits is None and pattern is None:
         raise OptionError(

@@ -15,6 +15,11 @@ def read(path, **options):
     return ek.read(path, format="evimo2", size="640x480", **options)
 
 
+def sources(folder):
+    """For `fuzz`, whose damaged files have another name: damage is tried here below."""
+    evimo2(folder / "source_t.npy", [("", make_events(40, (128, 128)))])
+
+
 @pytest.fixture
 def events():
     made = make_events(300, (640, 480))
@@ -55,3 +60,17 @@ def test_another_file_is_refused(events, tmp_path):
     evimo2(tmp_path / NAME, [("", events)])
     with pytest.raises(FormatError, match=r"expected the file of the times, \*_t.npy"):
         read(tmp_path / "dataset_events_p.npy")
+
+
+@pytest.mark.parametrize("name", ["t", "xy", "p"])
+def test_any_damage_is_one_error(name, events, tmp_path):
+    evimo2(tmp_path / NAME, [("", events[:20])])
+    path = tmp_path / f"dataset_events_{name}.npy"
+    data = path.read_bytes()
+    for at in range(len(data)):
+        for changed in (data[:at], data[:at] + bytes([data[at] ^ 0x55]) + data[at + 1 :]):
+            path.write_bytes(changed)
+            try:
+                read(tmp_path / NAME)
+            except (FormatError, ek.errors.OptionError):
+                continue

@@ -34,6 +34,14 @@ def pickled(path, data, n=1):
     return path
 
 
+def sources(folder):
+    """Small files of several kinds, for `fuzz`."""
+    rows = rows_of(make_events(20, SIZE))
+    saved(folder / "source1.npy", [rows[:8], rows[8:]])
+    saved(folder / "source2.npy", [np.array(rows[:8]), []], protocol=4)
+    saved(folder / "source3.npy", [[tuple(map(np.int64, row)) for row in rows], []], protocol=2)
+
+
 def read(path, **options):
     return ek.read(path, format="packets", size="346x260", **options)
 
