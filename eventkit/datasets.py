@@ -16,6 +16,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
+from eventkit._address import ADDRESSES, https
 from eventkit.errors import OptionError
 from eventkit.registry import format_spec, unknown
 
@@ -291,7 +292,7 @@ def _source(entry: Any, where: str) -> SourceFile:
     if not isinstance(entry, dict) or set(entry) - set(known):
         odd = ", ".join(set(entry) - set(known)) if isinstance(entry, dict) else repr(entry)
         raise OptionError(f"{where}: in [[files]]: {odd}; known are {', '.join(known)}")
-    urls = tuple(entry.get("urls", ()))
+    urls = tuple(https(url) or url for url in entry.get("urls", ()) if isinstance(url, str))
     for key, kind in (
         *((key, str) for key in ("name", "page", *CHECKSUMS, "nested", "into")),
         *((key, int) for key in ("bytes", "about", "unpacked")),
@@ -308,8 +309,11 @@ def _source(entry: Any, where: str) -> SourceFile:
         raise OptionError(
             f"{where}: in [[files]]: into is {source.into!r}, expected a folder below"
         )
-    if not all(isinstance(u, str) and u.startswith(("https://", "http://")) for u in urls):
-        raise OptionError(f"{where}: in [[files]]: urls of {source.name} must be http or https")
+    wrong = [url for url in entry.get("urls", ()) if not isinstance(url, str) or not https(url)]
+    if wrong:
+        raise OptionError(
+            f"{where}: in [[files]]: urls of {source.name} has {wrong[0]!r}, expected {ADDRESSES}"
+        )
     for key, length in CHECKSUMS.items():
         told = getattr(source, key)
         if told is not None and (len(told) != length or set(told) - set("0123456789abcdef")):

@@ -119,11 +119,14 @@ def fields(events, columns, dtype):
     return rows
 
 
-def csv(path, recordings, *, columns="txyp", signed=False, header=""):
-    """Lines of whole numbers between commas."""
+def csv(path, recordings, *, columns="txyp", signed=False, zeros=False):
+    """Lines of whole numbers between commas; with zeros, also rows that are no events."""
     table = np.stack(columns_of(recordings[0][1], columns, signed=signed), 1).astype(int)
-    lines = [",".join(map(str, row)) for row in table.tolist()]
-    path.write_text("\n".join([*([header] if header else []), *lines]) + "\n")
+    if zeros:
+        none = table[::7].copy()
+        none[:, columns.index("p")] = 0
+        table = np.insert(table, np.arange(0, len(table), 7), none, axis=0)
+    path.write_text("".join(",".join(map(str, row)) + "\n" for row in table.tolist()))
 
 
 def h5_group(path, recordings, *, group="events", height=0, width=0):

@@ -560,7 +560,7 @@ def test_unpacking_on_a_full_disk_leaves_nothing_half(tmp_path):
         ('name = "../x"', "a plain name"),
         ('name = "x"\ninto = "../up"', "expected a folder below"),
         ('name = "receipt.json"', "a name that fetch keeps itself"),
-        ('name = "x"\nurls = ["ftp://x"]', "must be http or https"),
+        ('name = "x"\nurls = ["ftp://x"]', "expected https://"),
         ('name = "x"\nmd5 = "abc"', "md5 of x is"),
         ('name = "x"\nsize = 3', "size; known are"),
         ('name = "x"\nbytes = "3"', "bytes is '3'"),
@@ -617,3 +617,50 @@ def test_terms_are_accepted_once_before_anything_is_asked_of_a_server(run, tmp_p
         code, _, err = run("fetch", toml, "--root", tmp_path / "data", "--accept-license")
         assert code == 0, err
         assert fetch(toml, root=tmp_path / "data")["note"] == "nothing to do"
+
+
+ZENODO = "https://zenodo.org/records/4302805/files/a/b.bag?download=1"
+
+
+@pytest.mark.parametrize(
+    ("told", "address"),
+    [
+        ("https://example.org/a", "https://example.org/a"),
+        ("figshare:38022171", "https://ndownloader.figshare.com/files/38022171"),
+        ("zenodo:4302805/a/b.bag", ZENODO),
+        ("doi:10.5281/zenodo.4302805/a/b.bag", ZENODO),
+        (
+            "gdrive:1lCh2-_x",
+            "https://drive.usercontent.google.com/download?id=1lCh2-_x&export=download&confirm=t",
+        ),
+        (
+            "hf://datasets/o/n.x/d/f.zip",
+            "https://huggingface.co/datasets/o/n.x/resolve/main/d/f.zip",
+        ),
+        ("hf://datasets/o/n@v1/f.zip", "https://huggingface.co/datasets/o/n/resolve/v1/f.zip"),
+    ],
+)
+def test_short_addresses_are_those_of_their_hosts(told, address, tmp_path):
+    text = f'missing = "all"\n[[files]]\nname = "f.zip"\nurls = ["{told}"]\n'
+    (tmp_path / "ours.toml").write_text(text)
+    assert datasets.load(tmp_path / "ours.toml").files[0].urls == (address,)
+
+
+@pytest.mark.parametrize("told", ["figshare:x", "doi:10.1000/182", "ftp://a/b", "hf://o/n"])
+def test_addresses_of_no_known_kind_are_said(told, tmp_path):
+    text = f'missing = "all"\n[[files]]\nname = "f.zip"\nurls = ["{told}"]\n'
+    (tmp_path / "ours.toml").write_text(text)
+    with pytest.raises(OptionError, match=f"f.zip has '{told}', expected https://, http://, hf://"):
+        datasets.load(tmp_path / "ours.toml")
+
+
+def test_a_short_address_is_downloaded(tmp_path, waits, monkeypatch):
+    with serving(whole(BODY)) as server:
+        here = (r"figshare:(\d+)", server.url + "?file={}")
+        monkeypatch.setattr("eventkit._address.HOSTS", (here,))
+        text = f'[[files]]\nname = "data.bin"\nmd5 = "{MD5}"\nurls = ["figshare:12"]\n'
+        (tmp_path / "ours.toml").write_text(f'missing = "all"\n{text}')
+        source = datasets.load(tmp_path / "ours.toml").files[0]
+        assert source.urls == (f"{server.url}?file=12",)
+        path = download(source, tmp_path / "data.bin", manners=waits.manners())
+    assert path.read_bytes() == BODY

@@ -9,6 +9,7 @@ import os
 import shlex
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -142,11 +143,25 @@ def _unknown(dataset: Dataset, path: Path) -> str:
         )
     if any(entry.startswith(("frames_number_", "duration_")) for entry in names):
         return f"{path}: holds only frames made by SpikingJelly; the recordings are needed"
+    deeper = next((found for p in _below(path) if (found := layouts.find(dataset, p))), None)
+    if deeper is not None:
+        return (
+            f"{path}: holds {dataset.title or dataset.name} further down; "
+            f"run eventkit adopt {dataset.name} {shlex.quote(str(deeper))}"
+        )
     expected = ", ".join(layouts.marks(dataset)) or "its recordings"
     archives = ", ".join(source.name for source in dataset.files)
     return f"{path}: no data of {dataset.name} there; expected {expected}" + (
         f", or {archives}" if archives else ""
     )
+
+
+def _below(path: Path, depth: int = 3) -> Iterator[Path]:
+    """The folders below a folder, so deep; not the hidden ones."""
+    for entry in sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")):
+        yield entry
+        if depth > 1:
+            yield from _below(entry, depth - 1)
 
 
 def _is(dataset: Dataset, path: Path) -> bool:
