@@ -143,7 +143,9 @@ def _unknown(dataset: Dataset, path: Path) -> str:
         )
     if any(entry.startswith(("frames_number_", "duration_")) for entry in names):
         return f"{path}: holds only frames made by SpikingJelly; the recordings are needed"
-    deeper = next((found for p in _below(path) if (found := layouts.find(dataset, p))), None)
+    everywhere = any("**" in mark for mark in layouts.marks(dataset))  # was looked for already
+    places = () if everywhere else _below(path)
+    deeper = next((found for p in places if (found := layouts.find(dataset, p))), None)
     if deeper is not None:
         return (
             f"{path}: holds {dataset.title or dataset.name} further down; "
@@ -172,13 +174,13 @@ def _is(dataset: Dataset, path: Path) -> bool:
     found = _recognised(dataset, path)
     if found is None:
         return False
-    names = [Path(mark).name for mark in layouts.marks(dataset)]
-    if not any(name.startswith(("*", ".", "train", "val", "test")) for name in names):
-        return True
     try:
         samples = layouts.listing(dataset, found).samples
     except EventkitError:
         return False
+    names = [Path(mark).name for mark in layouts.marks(dataset)]
+    if not any(name.startswith(("*", ".", "train", "val", "test")) for name in names):
+        return True
     return bool(dataset.classes) and any(sample.label >= 0 for sample in samples)
 
 
