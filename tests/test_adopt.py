@@ -229,8 +229,8 @@ def test_another_dataset_is_told_by_its_names_or_classes(name, tmp_path):
 
 def test_data_that_is_nested_deeper_is_found_for_the_person(run, tmp_path):
     place = tmp_path / "theirs/a/b c"
-    (tmp_path / "theirs/readme.txt").write_text("?")
     digits(place / "y")
+    (tmp_path / "theirs/readme.txt").write_text("?")
     code, _, err = run("adopt", "nmnist", tmp_path / "theirs", "--root", tmp_path / "data")
     assert code == 1
     assert f"holds N-MNIST further down; run eventkit adopt nmnist '{place}/y'" in err
