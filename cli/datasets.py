@@ -45,7 +45,7 @@ def command(
     ]
     if as_json:
         return print_json({dataset.name: _facts(dataset) for dataset in known})
-    head = ["name", "title", "task", "sensor", "classes", "samples", "licence", "state"]
+    head = ["name", "title", "sensor", "classes", "samples", "licence", "state"]
     print_table(head, [_row(dataset) for dataset in known], right="classes")
     return None
 
@@ -62,12 +62,11 @@ def _row(dataset: Dataset) -> list[str]:
     return [
         dataset.name,
         dataset.title,
-        dataset.task,
         _size(dataset),
         str(dataset.n_classes or ""),
         _samples(dataset),
         dataset.license,
-        "here" if _root(dataset) else "" if dataset.layout else "known in part",
+        "here" if _root(dataset) else "" if dataset.layout else "in part",
     ]
 
 

@@ -3,6 +3,7 @@
 A convertible entry has an [example] in its TOML (see `miniatures`) or a tree in test_layouts.
 """
 
+import importlib.util
 import re
 import tarfile
 import zipfile
@@ -18,7 +19,6 @@ from eventkit import datasets, layouts
 from eventkit.conversion import convert
 from eventkit.errors import OptionError
 from eventkit.fetch import adopt
-from eventkit.loader import EventDataset
 
 KNOWN = {name: datasets.load(name) for name in datasets.names()}
 CONVERTIBLE = sorted(name for name, dataset in KNOWN.items() if dataset.layout)
@@ -69,17 +69,28 @@ def test_a_miniature_is_adopted_and_converted(name, tmp_path):
     for split in splits:
         mine = [row for row in truth if row[0] == split]
         assert store[split].labels.tolist() == [label for _, label, *_ in mine]
-        opened = EventDataset(tmp_path / "s.zarr", split=split, represent="frames:n=2")
+        opened = loaded(tmp_path / "s.zarr", split)
         for row, (_, label, columns, events) in enumerate(mine):
-            frames, told = opened[row][:2]
-            assert int(told) == label
-            np.testing.assert_array_equal(np.asarray(frames), ek.frames(events.sort(), n=2))
+            assert store[split].events(row) == events.sort()
+            if opened is not None:
+                frames, told = opened[row][:2]
+                assert int(told) == label
+                np.testing.assert_array_equal(np.asarray(frames), ek.frames(events.sort(), n=2))
             for key, value in columns.items():
                 if key not in ("start", "stop", "by", "recording"):
                     assert _text(store, split, key, row) == str(value)
     found = layouts.listing(dataset, layouts.find(dataset, tmp_path / "data"))
     assert all(any(defect in w for w in found.warnings) for defect in dataset.defects)
     assert not dataset.n_classes or dataset.n_classes == len(found.classes) or name == "n_imagenet"
+
+
+def loaded(path, split):
+    """The split as training has it, where there is torch."""
+    if importlib.util.find_spec("torch") is None:
+        return None
+    from eventkit.loader import EventDataset
+
+    return EventDataset(path, split=split, represent="frames:n=2")
 
 
 def _text(store, split, key, row):
