@@ -63,7 +63,7 @@ def _in_splits(
     listing: "Listing", splits: dict[str, Any], value: Callable[["Sample"], str], what: str
 ) -> None:
     divided: dict[str, list[Sample]] = {split: [] for split in splits}
-    wanted = {split: _wanted(told, what) for split, told in splits.items() if told != ["*"]}
+    wanted = {split: _wanted(told, what) for split, told in splits.items()}
     rest = next((split for split, told in splits.items() if told == ["*"]), None)
     left = 0
     for sample in listing.samples:
