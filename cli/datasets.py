@@ -96,7 +96,10 @@ def _show(dataset: Dataset) -> None:
         ("splits", [f"{name}: {told['about']}" for name, told in dataset.splits.items()]),
         ("known defects", dataset.defects),
         ("unverified", dataset.unverified),
-        ("files look like", [row[0] for row in dataset.example.get("recordings", ())]),
+        (
+            "files lie as in this example (names of recordings may be made up)",
+            [row[0] for row in dataset.example.get("recordings", ())],
+        ),
     ):
         if told:
             click.echo(f"\n{head}")

@@ -86,7 +86,8 @@ class Dataset:
     that are published with the events. `defects` are known faults of the data, told whenever it is
     listed; `unverified` are statements of the description that no source seen confirms. `splits`
     are named ways to divide it: each has `about` and options of the layout (`with_split`).
-    `example` has paths of the original: recordings = [[path, split, label], ...].
+    `example` has paths as in the original: recordings = [[path, split, label], ...]; where only the
+    pattern of names is known, names in it are made up.
     """
 
     name: str
