@@ -92,14 +92,12 @@ def _show(dataset: Dataset) -> None:
             "note": dataset.note,
         }
     )
+    paths = [row[0] for row in dataset.example.get("recordings", ())]
     for head, told in (
         ("splits", [f"{name}: {told['about']}" for name, told in dataset.splits.items()]),
         ("known defects", dataset.defects),
         ("unverified", dataset.unverified),
-        (
-            "files lie as in this example (names of recordings may be made up)",
-            [row[0] for row in dataset.example.get("recordings", ())],
-        ),
+        ("files lie as in this example (names of recordings may be made up)", paths),
     ):
         if told:
             click.echo(f"\n{head}")
