@@ -59,6 +59,7 @@ SECTIONS = {
         "representations": "List the representations, or show one in detail.",
         "transforms": "List the transforms of events, or show one in detail.",
         "augmentations": "List the augmentations, or show one in detail.",
+        "bench-filters": "Measure how well noise filters tell noise from signal.",
     },
     "Networks": {
         "models": "List the networks, or all about one.",
@@ -93,7 +94,7 @@ class Table(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        command: click.Command = import_module(f".{name}", __package__).command
+        command: click.Command = import_module(f".{name.replace('-', '_')}", __package__).command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -14,8 +14,18 @@ from ._text import PATH, number, print_facts, print_json, progress, size
 @click.option("--root", type=PATH, required=True, help="Folder to write to.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--subjects", type=click.IntRange(2), default=8, show_default=True)
+@click.option(
+    "--noise",
+    "noise_hz",
+    type=click.FloatRange(0, 1000),
+    default=0.0,
+    show_default=True,
+    help="Noise events per pixel and second, labelled in RECORDING_noise.npy.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(name: str, root: Path, seed: int, subjects: int, as_json: bool) -> None:
+def command(
+    name: str, root: Path, seed: int, subjects: int, noise_hz: float, as_json: bool
+) -> None:
     """Write simulated recordings in the layout, file format and classes of the dataset NAME.
 
     They stand in for the dataset until it is there: never report results on them. What is
@@ -24,7 +34,9 @@ def command(name: str, root: Path, seed: int, subjects: int, as_json: bool) -> N
     from eventkit.simulate import simulate
 
     with progress("recordings", "simulate") as bar:
-        summary = simulate(name, root, seed=seed, subjects=subjects, progress=bar.update)
+        summary = simulate(
+            name, root, seed=seed, subjects=subjects, noise_hz=noise_hz, progress=bar.update
+        )
     if as_json:
         print_json(summary)
         return

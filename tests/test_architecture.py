@@ -99,6 +99,8 @@ MAY_USE: dict[str, set[str]] = {
     "onnxscript": {"export"},
     "onnxruntime": {"export"},
     "PIL": {"viz"},
+    "tonic": {"doctor"},  # where installed, its filters are scored beside ours
+    "dv_processing": {"doctor"},
     "obstore": {"store"},
     "click": {"cli"},
     "rich": {"cli"},

@@ -22,12 +22,15 @@ def simulate(
     subjects: int = 8,
     lights: Sequence[str] = ("fluorescent", "led"),
     seconds: float = 1.8,
+    noise_hz: float = 0.0,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Write a stand-in of the dataset `name` to the folder `root`, for convert to read.
 
-    `seconds` is about the duration of one gesture. A seed makes the same bytes on one machine and
+    `seconds` is about the duration of one gesture. With `noise_hz`, that many events per pixel and
+    second that no light made are mixed in, and hot pixels; RECORDING_noise.npy says which they are,
+    as bool for each event. A seed makes the same bytes on one machine and
     set of versions, whatever the number of `workers` (threads; None for one per processor), and a
     recording is the same among few subjects and lights as among many. `progress` is called with
     the number of recordings done and to do.
@@ -44,6 +47,7 @@ def simulate(
         subjects=subjects,
         lights=lights,
         seconds=seconds,
+        noise_hz=noise_hz,
         workers=workers,
         progress=progress,
     )

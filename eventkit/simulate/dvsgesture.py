@@ -21,6 +21,7 @@ from eventkit.events import Events
 from eventkit.registry import unknown
 from eventkit.simulate.camera import Camera
 from eventkit.simulate.gestures import ORDER, other, perform
+from eventkit.simulate.noise import Noise, mix, save_labels
 from eventkit.simulate.scene import SIDE, Light, Person, Room
 
 MARK = "Simulated by eventkit: this is NOT the dataset DVS128 Gesture."
@@ -50,13 +51,17 @@ def dvsgesture(
     subjects: int,
     lights: Sequence[str],
     seconds: float,
+    noise_hz: float,
     workers: int | None,
     progress: Callable[[int, int], None] | None,
 ) -> dict[str, Any]:
     """Write the stand-in to `root`; `eventkit.simulate.simulate` says what the arguments mean."""
     _check(seed, subjects, lights, seconds, workers)
+    if not 0 <= noise_hz <= 1000:
+        raise OptionError(f"simulate: noise_hz is {noise_hz}, expected 0 to 1,000")
     _claim(root)
     settings = f"seed {seed}, {subjects} subjects, {seconds:g} s a gesture, {', '.join(lights)}"
+    settings += f", {noise_hz:g} Hz of labelled noise" if noise_hz else ""
     _write(root / "README.txt", README.format(settings=settings))
     jobs = [(subject, light) for subject in range(1, subjects + 1) for light in lights]
     held_out = subjects - max(1, round(subjects / 4))
@@ -67,10 +72,11 @@ def dvsgesture(
     lists = {split: root / f"trials_to_{split}.txt" for split in splits}
     for path in lists.values():
         path.unlink(missing_ok=True)  # without the lists a half-written folder is no dataset
-    events = _record_all(root, seed, jobs, seconds, workers, progress)
+    events = _record_all(root, seed, jobs, seconds, noise_hz, workers, progress)
     for split, stems in splits.items():
         _write(lists[split], "".join(f"{stem}.aedat\n" for stem in stems))
-    names = [_stem(*job) + end for job in jobs for end in (".aedat", "_labels.csv")]
+    ends = (".aedat", "_labels.csv", *(["_noise.npy"] if noise_hz else []))
+    names = [_stem(*job) + end for job in jobs for end in ends]
     files = [root / "README.txt", *lists.values(), *(root / name for name in names)]
     return {
         "name": "dvsgesture",
@@ -88,13 +94,14 @@ def _record_all(
     seed: int,
     jobs: list[tuple[int, str]],
     seconds: float,
+    noise_hz: float,
     workers: int | None,
     progress: Callable[[int, int], None] | None,
 ) -> int:
     """Write the recordings of all (subject, light), several at once; how many events they have."""
     pool = ThreadPoolExecutor(workers or os.cpu_count())
     try:
-        tasks = [pool.submit(_record, root, seed, *job, seconds) for job in jobs]
+        tasks = [pool.submit(_record, root, seed, *job, seconds, noise_hz) for job in jobs]
         events = 0
         for done, task in enumerate(as_completed(tasks), 1):
             events += task.result()
@@ -105,7 +112,9 @@ def _record_all(
         pool.shutdown(cancel_futures=True)
 
 
-def _record(root: Path, seed: int, subject: int, light: str, seconds: float) -> int:
+def _record(
+    root: Path, seed: int, subject: int, light: str, seconds: float, noise_hz: float
+) -> int:
     """Write one recording and its labels; how many events it has."""
     person_rng = np.random.default_rng([seed, subject, 0])
     person, own = Person.drawn(person_rng), other(person_rng)
@@ -114,32 +123,54 @@ def _record(root: Path, seed: int, subject: int, light: str, seconds: float) -> 
     t = int(rng.integers(1_000_000, 100_000_000)) + STEP * np.arange(len(hands))
     n = 0
 
+    noise = Noise((SIDE, SIDE), rate_hz=noise_hz, seed=np.random.default_rng([seed, subject, 9]))
+    labels = []
+
     def counted() -> Iterator[Events]:
         nonlocal n
-        for events in _watch(person, LIGHTS[light], hands, t, rng):
+        begin = int(t[0])
+        for k, events in enumerate(
+            _watch(person, LIGHTS[light], hands, t, rng, quiet=noise_hz > 0)
+        ):
+            end = int(t[min((k + 1) * BATCH, len(t)) - 1])
+            if noise_hz:
+                events, is_noise = mix(events, noise.between(begin, end))
+                labels.append(is_noise)
             n += len(events)
+            begin = end
             yield events
 
     stem = _stem(subject, light)
     formats.write(root / f"{stem}.aedat", counted(), "aedat3")
+    if noise_hz:
+        with whole(root / f"{stem}_noise.npy") as temporary:
+            save_labels(temporary, np.concatenate(labels))
     rows = [f"{trial.label},{t[trial.start]},{t[trial.stop]}\n" for trial in trials]
     _write(root / f"{stem}_labels.csv", "class,startTime_usec,endTime_usec\n" + "".join(rows))
     return n
 
 
 def _watch(
-    person: Person, light: Light, hands: np.ndarray, t: np.ndarray, rng: np.random.Generator
+    person: Person,
+    light: Light,
+    hands: np.ndarray,
+    t: np.ndarray,
+    rng: np.random.Generator,
+    quiet: bool = False,
 ) -> Iterator[Events]:
-    """The events of a person who holds the hands (N, 2, 2) in these places at the times t (µs)."""
+    """The events of a person who holds the hands (N, 2, 2) in these places at the times t (µs).
+
+    A `quiet` camera has no noise of its own, so that labelled noise is all there is.
+    """
     room = Room.drawn(light, rng)
     camera = Camera(
         (SIDE, SIDE),
         threshold=0.15,
         mismatch=0.025,
         refractory_us=500,
-        leak_hz=0.1,
-        shot_hz=0.5,
-        hot_pixels=0.0005,
+        leak_hz=0.0 if quiet else 0.1,
+        shot_hz=0.0 if quiet else 0.5,
+        hot_pixels=0.0 if quiet else 0.0005,
         cutoff_hz=300,
         seed=rng,
     )

@@ -22,6 +22,8 @@ _NEVER = -(1 << 62)
 class _Filter:
     """A filter with an array of its own for each sample, made when the sensor's size is known."""
 
+    cleans: ClassVar[bool] = True  # it is scored by `eventkit bench-filters`
+
     def __init__(self, name: str, duration: int) -> None:
         if not 1 <= duration < 1 << 60:
             raise OptionError(f"{name}: duration is {duration} µs, expected at least 1")
@@ -174,6 +176,7 @@ class Flicker:
     """
 
     name: ClassVar[str] = "flicker"
+    cleans: ClassVar[bool] = True
 
     def __init__(self, *, low: float = 90.0, high: float = 130.0, length: int = 5) -> None:
         if not 0.01 <= low < high <= 1e5:
