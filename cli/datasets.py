@@ -1,6 +1,7 @@
 """eventkit datasets: the known datasets, or all about one."""
 
 from dataclasses import asdict
+from typing import Any
 
 import click
 
@@ -12,32 +13,60 @@ from ._text import print_facts, print_json, print_table
 
 @click.command("datasets")
 @click.argument("name", required=False)
+@click.option("--task", type=click.Choice(datasets.TASKS), help="Only those for this.")
+@click.option("--sensor", help="Only those of this camera or size, as davis346 or 1280x720.")
+@click.option("--licence", "--license", "licence", help="Only those under this licence, as cc.")
+@click.option("--here", is_flag=True, help="Only those whose files are on this disk.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(name: str | None, as_json: bool) -> None:
+def command(
+    name: str | None,
+    task: str | None,
+    sensor: str | None,
+    licence: str | None,
+    here: bool,
+    as_json: bool,
+) -> None:
     """List the known datasets, or show all about NAME.
 
-    NAME is one of the list, or the path of a TOML of your own.
+    NAME is one of the list, or the path of a TOML of your own. Those that are known in part cannot
+    be converted yet: what is missing of them is shown with all about them.
     """
     if name is not None:
         dataset = datasets.load(name)
-        return print_json(asdict(dataset)) if as_json else _show(dataset)
+        return print_json(_facts(dataset)) if as_json else _show(dataset)
     known = [datasets.load(each) for each in datasets.names()]
+    known = [
+        dataset
+        for dataset in known
+        if task in (None, dataset.task)
+        and _has(f"{dataset.sensor} {_size(dataset)}", sensor)
+        and _has(dataset.license, licence)
+        and (not here or _root(dataset))
+    ]
     if as_json:
-        return print_json({dataset.name: asdict(dataset) for dataset in known})
-    head = ["name", "title", "sensor", "classes", "samples", "licence"]
+        return print_json({dataset.name: _facts(dataset) for dataset in known})
+    head = ["name", "title", "sensor", "classes", "samples", "licence", "state"]
     print_table(head, [_row(dataset) for dataset in known], right="classes")
     return None
 
 
+def _has(text: str, wanted: str | None) -> bool:
+    return wanted is None or wanted.lower().replace("-", " ") in text.lower().replace("-", " ")
+
+
+def _facts(dataset: Dataset) -> dict[str, Any]:
+    return {**asdict(dataset), "bibtex": dataset.bibtex, "here": _root(dataset)}
+
+
 def _row(dataset: Dataset) -> list[str]:
-    classes = str(dataset.n_classes or "")
     return [
         dataset.name,
         dataset.title,
-        _sensor(dataset),
-        classes,
+        _size(dataset),
+        str(dataset.n_classes or ""),
         _samples(dataset),
         dataset.license,
+        "here" if _root(dataset) else "" if dataset.layout else "in part",
     ]
 
 
@@ -46,17 +75,36 @@ def _show(dataset: Dataset) -> None:
         {
             "name": dataset.name,
             "title": dataset.title,
+            "about": dataset.about,
+            "task": dataset.task,
             "homepage": dataset.homepage,
             "licence": dataset.license,
+            "terms": dataset.terms,
             "cite": dataset.cite,
-            "sensor": _sensor(dataset),
-            "format": dataset.format,
+            "sensor": " ".join(filter(None, [dataset.sensor, _size(dataset)])),
+            "format": dataset.spec,
+            "labels": ", ".join(dataset.labels),
             "samples": _samples(dataset),
-            "layout": dataset.layout["kind"],
+            "layout": dataset.layout.get("kind"),
             "classes": dataset.n_classes or None,
+            "data": _root(dataset),
+            "missing": dataset.missing,
             "note": dataset.note,
         }
     )
+    paths = [row[0] for row in dataset.example.get("recordings", ())]
+    for head, told in (
+        ("splits", [f"{name}: {told['about']}" for name, told in dataset.splits.items()]),
+        ("known defects", dataset.defects),
+        ("unverified", dataset.unverified),
+        ("files lie as in this example (names of recordings may be made up)", paths),
+    ):
+        if told:
+            click.echo(f"\n{head}")
+            for each in dict.fromkeys(told):
+                click.echo(f"  {each}")
+    if dataset.bibtex:
+        click.echo(f"\n{dataset.bibtex}")
     if dataset.classes:
         click.echo("\nlabel  class")
         for label, title in enumerate(dataset.classes):
@@ -66,15 +114,23 @@ def _show(dataset: Dataset) -> None:
         facts: list[tuple[str, str | None]] = [
             ("from", url) for url in source.urls or [source.page]
         ]
-        facts += [("size", source.size), ("md5", source.md5), ("sha256", source.sha256)]
+        facts += [("size", source.size), *source.sums.items()]
         for key, value in facts:
             if value:
                 click.echo(f"  {key:<4}  {value}")
 
 
-def _sensor(dataset: Dataset) -> str:
+def _size(dataset: Dataset) -> str:
     return "{}x{}".format(*dataset.size) if dataset.size else ""
 
 
 def _samples(dataset: Dataset) -> str:
     return " + ".join(f"{n:,} {split}" for split, n in dataset.samples.items())
+
+
+def _root(dataset: Dataset) -> str:
+    """Where the files of a dataset are, if they are on this disk."""
+    from eventkit import layouts
+
+    root = datasets.default_root(dataset.name)
+    return str(root) if dataset.layout and root.is_dir() and layouts.find(dataset, root) else ""

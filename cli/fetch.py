@@ -15,8 +15,11 @@ from ._text import PATH, Bar, duration, print_facts, print_json, print_table, pr
 @click.option("--root", type=PATH, help="Where to put it [$EVENTKIT_DATA/NAME or data/NAME].")
 @click.option("--keep", is_flag=True, help="Keep the archives when they are unpacked.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option("--accept-license", "accept", is_flag=True, help="Accept the dataset's terms, once.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(name: str, root: Path | None, keep: bool, dry_run: bool, as_json: bool) -> None:
+def command(
+    name: str, root: Path | None, keep: bool, dry_run: bool, accept: bool, as_json: bool
+) -> None:
     """Download the files of a dataset, check them and unpack them.
 
     An interrupted download continues when the same command is run again. What only a person can
@@ -25,7 +28,9 @@ def command(name: str, root: Path | None, keep: bool, dry_run: bool, as_json: bo
     from eventkit.fetch import fetch
 
     with progress("B", "fetch") as bar, resumable():
-        told = fetch(name, root=root, keep=keep, dry_run=dry_run, progress=watch(bar))
+        told = fetch(
+            name, root=root, keep=keep, dry_run=dry_run, accept=accept, progress=watch(bar)
+        )
     if as_json:
         print_json(told)
     elif dry_run:
@@ -70,7 +75,8 @@ def print_summary(told: dict[str, Any]) -> None:
 
 def _print_plan(plan: dict[str, Any]) -> None:
     rows = [
-        [f["name"], f["size"], f["md5"] or f["sha256"] or "", f["action"]] for f in plan["files"]
+        [f["name"], f["size"], f["md5"] or f["sha256"] or f["crc32"] or "", f["action"]]
+        for f in plan["files"]
     ]
     print_table(["file", "size", "checksum", "action"], rows)
     click.echo()

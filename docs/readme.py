@@ -83,31 +83,54 @@ def _kind(hint: Any) -> str:
 
 
 def datasets_table() -> str:
-    """The datasets: name, classes, samples, size, licence, source."""
-    lines = [
-        "| name | dataset | classes | samples | sensor | licence |",
-        "|---|---|--:|--:|--:|---|",
-    ]
-    for name in datasets.names():
-        known = datasets.load(name)
-        samples = " + ".join(f"{n:,} {split}" for split, n in known.samples.items())
-        size = "×".join(map(str, known.size)) if known.size else ""
-        title = f"[{known.title}]({known.homepage})"
-        classes = known.n_classes or ""
-        lines.append(f"| `{name}` | {title} | {classes} | {samples} | {size} | {known.license} |")
-    return "\n".join(lines)
+    """The datasets that can be converted, by their tasks."""
+    lines = ["| task | datasets |", "|---|---|"]
+    known = [datasets.load(name) for name in datasets.names()]
+    for task in datasets.TASKS:
+        names = [f"`{each.name}`" for each in known if each.task == task and each.layout]
+        if names:
+            lines.append(f"| {task} | {' '.join(names)} |")
+    whole = sum(bool(each.layout) for each in known)
+    return (
+        f"{whole} can be converted, {len(known) - whole} more are known in part.\n\n"
+        + "\n".join(lines)
+    )
 
 
 def sources_table() -> str:
-    """The datasets: how each is got, what a folder of it looks like, what to know."""
-    lines = ["| name | files | got by | note |", "|---|--:|---|---|"]
-    for name in datasets.names():
-        known = datasets.load(name)
-        automatic = sum(bool(source.urls) for source in known.files)
-        how = "by hand, then `adopt`" if automatic < len(known.files) or not known.files else ""
-        files = len(known.files) or ""
-        lines.append(f"| `{name}` | {files} | {how or '`fetch`'} | {known.note} |")
+    """The datasets: all facts that fit into a row, how each is got, what to know."""
+    lines = [
+        "| name | dataset | task | classes | samples | sensor | licence | got by | to know |",
+        "|---|---|---|--:|--:|---|---|---|---|",
+    ]
+    known = [datasets.load(name) for name in datasets.names()]
+    for each in (each for each in known if each.layout):
+        samples = " + ".join(f"{n:,} {split}" for split, n in each.samples.items())
+        size = "×".join(map(str, each.size)) if each.size else ""
+        automatic = each.files and all(source.urls for source in each.files)
+        lines.append(
+            _row(
+                f"`{each.name}`",
+                f"[{each.title}]({each.homepage}): {each.about}",
+                each.task,
+                each.n_classes or "",
+                samples,
+                f"{each.sensor} {size}",
+                each.license,
+                "`fetch`" if automatic else "by hand, then `adopt`",
+                " ".join([each.note, *(f"Known defect: {told}." for told in each.defects)]).strip(),
+            )
+        )
+    lines += ["", "Known in part, so that they cannot be converted yet:", ""]
+    lines += ["| name | dataset | task | what is missing |", "|---|---|---|---|"]
+    for each in (each for each in known if not each.layout):
+        title = f"[{each.title}]({each.homepage}): {each.about}"
+        lines.append(_row(f"`{each.name}`", title, each.task, each.missing))
     return "\n".join(lines)
+
+
+def _row(*cells: Any) -> str:
+    return f"| {' | '.join(str(cell).replace('|', '/') for cell in cells)} |"
 
 
 def benchmark_table(rows: Path, brief: bool = False) -> str:

@@ -6,17 +6,25 @@ environment variable EVENTKIT_DATASETS lists, or is given as the path of a file.
 
 import inspect
 import os
+import re
 import shlex
 import tomllib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from importlib.resources import files as resource_files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
+from eventkit._address import ADDRESSES, https
 from eventkit.errors import OptionError
-from eventkit.registry import unknown
+from eventkit.registry import format_spec, unknown
+
+TASKS = (
+    *("classification", "detection", "tracking", "segmentation", "eye tracking", "pose"),
+    *("reconstruction", "motion", "driving", "denoising", "audio", "touch"),
+)
+CHECKSUMS = {"crc32": 8, "md5": 32, "sha256": 64}  # and how many digits each has
 
 FETCH_FOLDER = ".fetch"  # in the root of a dataset: what is on its way, and what was checked
 MOVING = ".moving"  # NAME.moving is there while the files of NAME go to their place
@@ -37,12 +45,19 @@ class SourceFile:
     page: str = ""
     md5: str | None = None
     sha256: str | None = None
+    crc32: str | None = None
     bytes: int | None = None
     about: int | None = None
     unpacked: int | None = None
     unpack: bool = True
     nested: str = ""
     into: str = ""
+
+    @property
+    def sums(self) -> dict[str, str]:
+        """Its checksums by their names, the strongest last."""
+        told = {name: getattr(self, name) for name in CHECKSUMS}
+        return {name: value for name, value in told.items() if value}
 
     @property
     def size(self) -> str:
@@ -63,27 +78,73 @@ class Dataset:
 
     `classes` are in the dataset's own documented order: label i is classes[i]. `samples` are the
     published counts per split. `layout` says how its files become samples (`eventkit.layouts`),
-    `reader` has options for the reader of its format, `note` what a user should know.
+    `reader` has options for the reader of its format, `note` what a user should know. A dataset
+    without a layout is known but cannot be converted: `missing` says what is not known of it.
+
+    `terms` are conditions that a person must accept before its files are downloaded.
+    `about` is one sentence, `task` one of TASKS, `sensor` the camera, `labels` the kinds of labels
+    that are published with the events. `defects` are known faults of the data, told whenever it is
+    listed; `unverified` are statements of the description that no source seen confirms. `splits`
+    are named ways to divide it: each has `about` and options of the layout (`with_split`).
+    `example` has paths as in the original: recordings = [[path, split, label], ...]; where only the
+    pattern of names is known, names in it are made up.
     """
 
     name: str
     layout: dict[str, Any]
     title: str = ""
+    about: str = ""
+    task: str = ""
     homepage: str = ""
     cite: str = ""
     license: str = ""
+    terms: str = ""
+    sensor: str = ""
     size: tuple[int, int] | None = None
     format: str | None = None
     classes: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
     samples: dict[str, int] = field(default_factory=dict)
+    splits: dict[str, dict[str, Any]] = field(default_factory=dict)
     files: tuple[SourceFile, ...] = ()
     reader: dict[str, Any] = field(default_factory=dict)
     note: str = ""
+    defects: tuple[str, ...] = ()
+    unverified: tuple[str, ...] = ()
+    missing: str = ""
+    example: dict[str, Any] = field(default_factory=dict)
 
     @property
     def n_classes(self) -> int:
         """How many classes it has, also where only its files name them."""
         return len(self.classes) or int(self.layout.get("count", 0))
+
+    @property
+    def bibtex(self) -> str:
+        """How to cite it, as BibTeX, made from `cite`: authors, title, venue and year."""
+        found = re.fullmatch(r"(.+?), (.+), ([^,]+?) (\d{4})", self.cite)
+        if found is None:
+            return ""
+        authors = found[1].replace(" et al.", " and others").replace(" & ", " and ")
+        return (
+            f"@misc{{{self.name},\n  author = {{{authors}}},\n  title = {{{{{found[2]}}}}},\n"
+            f"  howpublished = {{{found[3]}}},\n  year = {{{found[4]}}}\n}}"
+        )
+
+    @property
+    def spec(self) -> str:
+        """The format of its files with the options of the reader, as text."""
+        return format_spec(self.format or "", self.reader) if self.format else ""
+
+    def with_split(self, name: str) -> "Dataset":
+        """The dataset divided in one of the ways that `splits` names.
+
+        Raises UnknownName, with those that it has.
+        """
+        if name not in self.splits:
+            raise unknown(f"split of {self.name}", name, list(self.splits))
+        options = {key: value for key, value in self.splits[name].items() if key != "about"}
+        return replace(self, layout={**self.layout, **options}, samples={})
 
     def reading(self, stream: Callable[..., Any]) -> dict[str, Any]:
         """Options for the reader `stream`: those stated, and the sensor's size where it asks."""
@@ -161,8 +222,15 @@ def _parse(name: str, text: bytes, where: str) -> Dataset:
             raise OptionError(f"{where}: unknown key {key!r}; known are {', '.join(KINDS)}")
         if not isinstance(value, KINDS[key]):
             raise OptionError(f"{where}: {key} is {value!r}, expected {_expected(KINDS[key])}")
-    if "kind" not in table.get("layout", {}):
+    if "kind" not in table.setdefault("layout", {}) and not table.get("missing"):
         raise OptionError(f"{where}: no [layout] with a kind: it says how files become samples")
+    if table.get("task", TASKS[0]) not in TASKS:
+        raise OptionError(f"{where}: task is {table['task']!r}, expected one of {', '.join(TASKS)}")
+    for key, split in table.get("splits", {}).items():
+        if not isinstance(split, dict) or not isinstance(split.get("about"), str):
+            raise OptionError(f'{where}: [splits.{key}] needs about = "...", who divides it so')
+    for key in LISTS:
+        table[key] = _texts(table.get(key, []), key, where)
     size = table.pop("size", None)
     if size is not None and (len(size) != 2 or not all(isinstance(s, int) and s > 0 for s in size)):
         raise OptionError(f"{where}: size is {size}, expected [width, height]")
@@ -175,25 +243,32 @@ def _parse(name: str, text: bytes, where: str) -> Dataset:
     )
 
 
+LISTS = ("labels", "defects", "unverified")  # keys that are lists of texts
 KINDS: dict[str, Any] = {
-    "title": str,
-    "homepage": str,
-    "cite": str,
-    "license": str,
-    "note": str,
+    **dict.fromkeys(("title", "about", "task", "homepage", "cite", "license"), str),
+    **dict.fromkeys(("sensor", "note", "missing", "terms"), str),
     "size": list,
     "format": str,
     "reader": dict,
     "classes": (list, dict),
     "samples": dict,
+    "splits": dict,
     "files": list,
     "layout": dict,
+    "example": dict,
+    **dict.fromkeys(LISTS, list),
 }
 
 
 def _expected(kind: Any) -> str:
     kinds = kind if isinstance(kind, tuple) else (kind,)
     return " or ".join(f"a {each.__name__}" for each in kinds)
+
+
+def _texts(told: list[Any], key: str, where: str) -> tuple[str, ...]:
+    if not all(isinstance(each, str) for each in told):
+        raise OptionError(f"{where}: {key} is {told}, expected a list of texts")
+    return tuple(told)
 
 
 def _classes(told: Any, where: str) -> tuple[str, ...]:
@@ -218,14 +293,14 @@ def _source(entry: Any, where: str) -> SourceFile:
     if not isinstance(entry, dict) or set(entry) - set(known):
         odd = ", ".join(set(entry) - set(known)) if isinstance(entry, dict) else repr(entry)
         raise OptionError(f"{where}: in [[files]]: {odd}; known are {', '.join(known)}")
-    urls = tuple(entry.get("urls", ()))
+    urls = tuple(https(url) or url for url in entry.get("urls", ()) if isinstance(url, str))
     for key, kind in (
-        *((key, str) for key in ("name", "page", "md5", "sha256", "nested", "into")),
+        *((key, str) for key in ("name", "page", *CHECKSUMS, "nested", "into")),
         *((key, int) for key in ("bytes", "about", "unpacked")),
     ):
         if key in entry and not isinstance(entry[key], kind):
             raise OptionError(f"{where}: in [[files]]: {key} is {entry[key]!r}")
-    sums = {key: entry[key].lower() for key in ("md5", "sha256") if key in entry}
+    sums = {key: entry[key].lower() for key in CHECKSUMS if key in entry}
     source = SourceFile(**{**entry, **sums, "urls": urls}) if "name" in entry else None
     if source is None or "/" in source.name or not _plain(source.name):
         raise OptionError(f"{where}: in [[files]]: a file needs a plain name, no path")
@@ -235,10 +310,12 @@ def _source(entry: Any, where: str) -> SourceFile:
         raise OptionError(
             f"{where}: in [[files]]: into is {source.into!r}, expected a folder below"
         )
-    if not all(isinstance(u, str) and u.startswith(("https://", "http://")) for u in urls):
-        raise OptionError(f"{where}: in [[files]]: urls of {source.name} must be http or https")
-    lengths = {"md5": 32, "sha256": 64}
-    for key, length in lengths.items():
+    wrong = [url for url in entry.get("urls", ()) if not isinstance(url, str) or not https(url)]
+    if wrong:
+        raise OptionError(
+            f"{where}: in [[files]]: urls of {source.name} has {wrong[0]!r}, expected {ADDRESSES}"
+        )
+    for key, length in CHECKSUMS.items():
         told = getattr(source, key)
         if told is not None and (len(told) != length or set(told) - set("0123456789abcdef")):
             raise OptionError(f"{where}: in [[files]]: {key} of {source.name} is {told!r}")
@@ -280,7 +357,8 @@ def steps(
         number = 1
         lines.append(f"  1. get its files from {dataset.homepage or 'its authors'}")
     for number, source in enumerate(files, 1):
-        about = ", ".join(filter(None, [source.size, source.md5 and f"md5 {source.md5}"]))
+        sums = (f"{name} {value}" for name, value in source.sums.items())
+        about = ", ".join(filter(None, [source.size, *sums]))
         where = source.page or next(iter(source.urls), "") or dataset.homepage
         lines.append(f"  {number}. download {source.name} ({about or 'no checksum'}) from {where}")
     names = " ".join(f"~/Downloads/{shlex.quote(source.name)}" for source in files) or "FOLDER"
@@ -290,4 +368,5 @@ def steps(
         lines.append(f"  {number + 2}. run: {command}")
     told = [f"Licence: {dataset.license}." if dataset.license else ""]
     told += [f"Please cite: {dataset.cite}." if dataset.cite else "", dataset.note]
+    told += [f"Unverified: {each}." for each in dataset.unverified]
     return "\n".join([*lines, " ".join(filter(None, told))]).rstrip()

@@ -8,6 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 from making import make_events, make_gestures, tree_hash
+from miniatures import build
 
 import eventkit as ek
 from eventkit import datasets
@@ -217,3 +218,33 @@ def test_every_description_says_how_to_get_the_data(tmp_path):
         told = datasets.steps(dataset, tmp_path)
         assert f"eventkit adopt {dataset.name}" in told
         assert all(source.name in told for source in dataset.files)
+
+
+@pytest.mark.parametrize("name", ["sl_animals_dvs", "poker_dvs", "roshambo17", "evimo2", "ebssa"])
+def test_another_dataset_is_told_by_its_names_or_classes(name, tmp_path):
+    build(datasets.load(name), tmp_path / "theirs")
+    with pytest.raises(FetchFailed, match=f"holds {datasets.load(name).title}, not DVS128 Gesture"):
+        adopt("dvsgesture", [tmp_path / "theirs"], root=tmp_path / "data")
+
+
+def test_data_that_is_nested_deeper_is_found_for_the_person(run, tmp_path):
+    place = tmp_path / "theirs/a/b c"
+    digits(place / "y")
+    (tmp_path / "theirs/readme.txt").write_text("?")
+    code, _, err = run("adopt", "nmnist", tmp_path / "theirs", "--root", tmp_path / "data")
+    assert code == 1
+    assert f"holds N-MNIST further down; run eventkit adopt nmnist '{place}/y'" in err
+
+
+@pytest.mark.parametrize("name", ["bullying10k", "poker_dvs", "hfirst_characters", "n_omniglot"])
+def test_what_is_missing_or_too_much_in_a_folder_is_said(name, tmp_path):
+    """Of each layout: half of the recordings, and files that belong to nothing."""
+    theirs = tmp_path / "theirs"
+    build(datasets.load(name), theirs)
+    (theirs / "notes.txt").write_text("?")
+    told = adopt(name, [theirs], root=tmp_path / "data")
+    published = datasets.load(name).samples
+    for split, count in published.items():
+        there = told["samples"][split]
+        said = f"{split} has {there} sample{'' if there == 1 else 's'} of the published {count:,}"
+        assert any(w.replace("1 samples", "1 sample") == said for w in told["warnings"]), told

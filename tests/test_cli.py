@@ -291,6 +291,35 @@ def test_datasets_as_json(run):
     assert one["samples"] == {"train": 60000, "test": 10000}
 
 
+def test_datasets_are_chosen_by_task_sensor_licence_and_what_is_here(run, tmp_path, monkeypatch):
+    def names(*options):
+        code, out, err = run("datasets", "--json", *options)
+        assert code == 0, err
+        return set(json.loads(out))
+
+    assert {"gen1", "nerdd"} <= names("--task", "detection") < names()
+    assert names("--sensor", "1280x720") & names("--task", "tracking") == {"eventvot"}
+    assert "dvsgesture" in names("--sensor", "dvs128") & names("--licence", "cc")
+    monkeypatch.setenv("EVENTKIT_DATA", str(tmp_path))
+    assert not names("--here")
+    folder = tmp_path / "nmnist" / "Train" / "3"
+    folder.mkdir(parents=True)
+    ek.write(folder / "1.bin", make_events(9))
+    assert names("--here") == {"nmnist"}
+    told = next(line for line in run("datasets")[1].splitlines() if line.startswith("nmnist"))
+    assert told.endswith("here")
+
+
+def test_a_card_tells_what_is_missing_unverified_and_defective(run):
+    told = run("datasets", "dailyaction_dvs")[1]
+    assert "known defects\n  the archive has copies" in told
+    assert "unverified\n" in told
+    assert "@misc{dailyaction_dvs,\n  author = {Liu and others}," in told
+    assert "DailyAction-DVS/bend/bend_1.aedat" in told
+    assert "missing   it is published as images" in run("datasets", "celexhar")[1]
+    assert "split" in run("datasets", "n_omniglot")[1]
+
+
 def test_unknown_dataset_suggests_the_near_one(run):
     assert "Did you mean 'dvsgesture'?" in error_of(run("datasets", "dvsgestur"))
 

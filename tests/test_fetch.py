@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import zipfile
+import zlib
 from email.utils import format_datetime
 
 import pytest
@@ -559,7 +560,7 @@ def test_unpacking_on_a_full_disk_leaves_nothing_half(tmp_path):
         ('name = "../x"', "a plain name"),
         ('name = "x"\ninto = "../up"', "expected a folder below"),
         ('name = "receipt.json"', "a name that fetch keeps itself"),
-        ('name = "x"\nurls = ["ftp://x"]', "must be http or https"),
+        ('name = "x"\nurls = ["ftp://x"]', "expected https://"),
         ('name = "x"\nmd5 = "abc"', "md5 of x is"),
         ('name = "x"\nsize = 3', "size; known are"),
         ('name = "x"\nbytes = "3"', "bytes is '3'"),
@@ -587,3 +588,79 @@ def test_an_archive_does_not_write_where_fetch_keeps_its_own(name, tmp_path):
             fetch(toml, root=root)
     assert [p.name for p in root.iterdir()] == [".fetch"]
     assert not (root / ".fetch/receipt.json").exists()
+
+
+def test_crc32_is_a_checksum_too(tmp_path, waits):
+    told = {"md5": None, "crc32": f"{zlib.crc32(BODY):08x}"}
+    assert got(tmp_path, waits, whole(BODY), **told)[0] == BODY
+    (tmp_path / "data.bin").unlink()
+    told["crc32"] = "00000001"
+    refused(tmp_path, waits, whole(BODY), error=FetchFailed, match="crc32 is", **told)
+
+
+def test_terms_are_accepted_once_before_anything_is_asked_of_a_server(run, tmp_path):
+    ek.write(tmp_path / "1.bin", make_events(50))
+    with zipfile.ZipFile(tmp_path / "data.zip", "w") as out:
+        out.write(tmp_path / "1.bin", "a/1.bin")
+    with serving(whole((tmp_path / "data.zip").read_bytes())) as server:
+        toml = tmp_path / "ours.toml"
+        toml.write_text(
+            f'title = "Ours"\nhomepage = "https://example.org"\nterms = "read them"\n'
+            f'classes = ["a"]\n[[files]]\nname = "data.zip"\nurls = ["{server.url}"]\n'
+            '[layout]\nkind = "class_folders"\n'
+        )
+        code, _, err = run("fetch", toml, "--root", tmp_path / "data")
+        assert code == 4
+        assert "read them (https://example.org); then run eventkit fetch" in err
+        assert "--accept-license" in err
+        assert not server.asked
+        code, _, err = run("fetch", toml, "--root", tmp_path / "data", "--accept-license")
+        assert code == 0, err
+        assert fetch(toml, root=tmp_path / "data")["note"] == "nothing to do"
+
+
+ZENODO = "https://zenodo.org/records/4302805/files/a/b.bag?download=1"
+
+
+@pytest.mark.parametrize(
+    ("told", "address"),
+    [
+        ("https://example.org/a", "https://example.org/a"),
+        ("figshare:38022171", "https://ndownloader.figshare.com/files/38022171"),
+        ("zenodo:4302805/a/b.bag", ZENODO),
+        ("doi:10.5281/zenodo.4302805/a/b.bag", ZENODO),
+        (
+            "gdrive:1lCh2-_x",
+            "https://drive.usercontent.google.com/download?id=1lCh2-_x&export=download&confirm=t",
+        ),
+        (
+            "hf://datasets/o/n.x/d/f.zip",
+            "https://huggingface.co/datasets/o/n.x/resolve/main/d/f.zip",
+        ),
+        ("hf://datasets/o/n@v1/f.zip", "https://huggingface.co/datasets/o/n/resolve/v1/f.zip"),
+    ],
+)
+def test_short_addresses_are_those_of_their_hosts(told, address, tmp_path):
+    text = f'missing = "all"\n[[files]]\nname = "f.zip"\nurls = ["{told}"]\n'
+    (tmp_path / "ours.toml").write_text(text)
+    assert datasets.load(tmp_path / "ours.toml").files[0].urls == (address,)
+
+
+@pytest.mark.parametrize("told", ["figshare:x", "doi:10.1000/182", "ftp://a/b", "hf://o/n"])
+def test_addresses_of_no_known_kind_are_said(told, tmp_path):
+    text = f'missing = "all"\n[[files]]\nname = "f.zip"\nurls = ["{told}"]\n'
+    (tmp_path / "ours.toml").write_text(text)
+    with pytest.raises(OptionError, match=f"f.zip has '{told}', expected https://, http://, hf://"):
+        datasets.load(tmp_path / "ours.toml")
+
+
+def test_a_short_address_is_downloaded(tmp_path, waits, monkeypatch):
+    with serving(whole(BODY)) as server:
+        here = (r"figshare:(\d+)", server.url + "?file={}")
+        monkeypatch.setattr("eventkit._address.HOSTS", (here,))
+        text = f'[[files]]\nname = "data.bin"\nmd5 = "{MD5}"\nurls = ["figshare:12"]\n'
+        (tmp_path / "ours.toml").write_text(f'missing = "all"\n{text}')
+        source = datasets.load(tmp_path / "ours.toml").files[0]
+        assert source.urls == (f"{server.url}?file=12",)
+        path = download(source, tmp_path / "data.bin", manners=waits.manners())
+    assert path.read_bytes() == BODY

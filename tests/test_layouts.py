@@ -1,4 +1,7 @@
-"""Every described dataset: a tiny tree in its original's own layout becomes the right samples."""
+"""Layouts: trees of files become samples, and what is wrong with them is said.
+
+TREES are miniatures of datasets that need more than an [example] (see test_catalogue).
+"""
 
 import hashlib
 from pathlib import Path
@@ -222,19 +225,6 @@ def navgesture(root) -> Tree:
     return tree
 
 
-def detection(size):
-    def make(root) -> Tree:
-        tree: Tree = {}
-        for split in ("train", "val", "test"):
-            for name in ("17-03_a_0_60000000", "17-04_b_0_60000000"):
-                found = file(root, f"{split}/{name}_td.dat", size)
-                np.save(root / f"{split}/{name}_bbox.npy", np.zeros(3))
-                tree.setdefault(split, []).append((-1, found))
-        return tree
-
-    return make
-
-
 def dsec(root) -> Tree:
     return {
         split: [(-1, file(root, f"{split}/{name}/events/left/events.h5", (640, 480)))]
@@ -312,8 +302,6 @@ TREES = {
     "n_imagenet": n_imagenet,
     "navgesture_walk": navgesture,
     "navgesture_sit": navgesture,
-    "gen1": detection((304, 240)),
-    "one_mpx": detection((1280, 720)),
     "dsec": dsec,
     "davis240c": davis240c,
     "mvsec": mvsec,
@@ -321,31 +309,27 @@ TREES = {
 }
 
 
-def test_every_dataset_has_a_tree():
-    assert sorted(TREES) == datasets.names()
-
-
-@pytest.mark.parametrize("name", sorted(TREES))
-def test_a_tree_in_the_originals_own_layout_is_converted(name, tmp_path):
-    tree = TREES[name](tmp_path / "data")
-    dataset = datasets.load(name)
-    out = tmp_path / "s.zarr"
-    convert(name, represent="frames:n=2", root=tmp_path / "data", out=out, workers=1)
-    store = ek.open(out)
-    assert store.splits == list(tree)
-    assert store.size == dataset.size
-    for split, samples in tree.items():
-        assert store[split].labels.tolist() == [label for label, _ in samples]
-        for row, (_, events) in enumerate(samples):
-            expected = ek.frames(events.sort(), n=2)
-            np.testing.assert_array_equal(store[split].frames[row], expected)
-    found = layouts.listing(dataset, layouts.find(dataset, tmp_path / "data"))
-    assert not dataset.n_classes or dataset.n_classes == len(found.classes) or name == "n_imagenet"
-
-
 @pytest.mark.parametrize("name", sorted(TREES))
 def test_an_empty_folder_is_no_dataset(name, tmp_path):
     assert layouts.find(datasets.load(name), tmp_path) is None
+
+
+@pytest.mark.parametrize("suffix", [".dat", ".dat.h5"])
+def test_gen1_is_read_as_published_and_as_hdf5(suffix, tmp_path):
+    truth = {}
+    for split in ("train", "val", "test"):
+        name = f"{split}/17-03-30_a_0_60000000"
+        truth[split] = sample(name, (304, 240))
+        (tmp_path / split).mkdir()
+        np.save(tmp_path / f"{name}_bbox.npy", np.zeros(3))
+        format = "hdf5" if suffix.endswith("h5") else "dat"
+        ek.write(tmp_path / f"{name}_td{suffix}", truth[split], format=format)
+    convert("gen1", represent="events", root=tmp_path, out=tmp_path / "s.zarr", workers=1)
+    store = ek.open(tmp_path / "s.zarr")
+    assert store.splits == list(truth)
+    assert store.size == (304, 240)
+    for split, events in truth.items():
+        assert store[split].events(0) == events.sort()
 
 
 def test_the_user_of_a_gesture_becomes_a_column(tmp_path):
@@ -542,3 +526,147 @@ def test_a_split_with_a_name_that_no_store_can_hold_is_one_sentence(name, tmp_pa
     file(tmp_path / "mine", f"{name}/c/1.bin", (34, 34))
     with pytest.raises(OptionError, match=r"cannot be the name of a split|its name has"):
         convert(tmp_path / "mine", represent="frames:n=1", out=tmp_path / "s.zarr")
+
+
+SIGNS = """kind = "cut_by_table"
+pattern = "*.aedat"
+table = "{stem}.csv"
+columns = ["class", "from", "to"]
+by = "events"
+first_label = 1
+"""
+
+
+def signs(tmp_path, rows="1,0,20\n2,30,60\n"):
+    (tmp_path / "data").mkdir()
+    events = sample("signs", (128, 128))
+    ek.write(tmp_path / "data/user01.aedat", events, format="aedat2")
+    (tmp_path / "data/user01.csv").write_text("class,from,to\n" + rows)
+    toml = tmp_path / "mine.toml"
+    head = 'classes = ["a", "b"]\nsize = [128, 128]\nformat = "aedat2"\n[layout]\n'
+    toml.write_text(head + SIGNS)
+    return toml, events
+
+
+def converted(toml, tmp_path):
+    convert(toml, represent="events", root=tmp_path / "data", out=tmp_path / "s.zarr", workers=1)
+    return ek.open(tmp_path / "s.zarr")
+
+
+@pytest.mark.parametrize("most", [7, 1 << 20])
+def test_signs_are_cut_by_numbers_of_events_also_in_chunks(most, tmp_path, monkeypatch):
+    monkeypatch.setattr("eventkit.conversion.task.MAX_EVENTS", most)
+    toml, events = signs(tmp_path)
+    part = converted(toml, tmp_path)["all"]
+    assert part.events(0) == events[0:20]
+    assert part.events(1) == events[30:60]
+    assert part.column("window_start").tolist() == [0, 30]
+
+
+def test_a_sign_beyond_the_recording_is_refused(tmp_path):
+    toml, _ = signs(tmp_path, "1,0,20\n2,30,61\n")
+    with pytest.raises(Exception, match="has 60 events, but a sample is its events 30 to 61"):
+        converted(toml, tmp_path)
+
+
+def test_an_empty_sign_is_kept_and_told(tmp_path):
+    toml, events = signs(tmp_path, "1,5,5\n2,3,60\n")
+    found = layouts.listing(datasets.load(toml), tmp_path / "data")
+    assert "window 1 (class 1) is empty" in found.warnings[0]
+    part = converted(toml, tmp_path)["all"]
+    assert (len(part.events(0)), part.events(1) == events[3:60]) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (('columns = ["class", "from", "to"]', 'columns = ["from", "to"]'), "class, start, stop"),
+        (('columns = ["class"', 'columns = ["klass"'), "its header is"),
+        (('table = "{stem}.csv"', 'table = "{stem}.txt"'), "label table is missing"),
+        (("first_label = 1", "first_label = 2"), r"class 1 is not within 2\.\.3"),
+        (("first_label = 1", 'label = "folder"'), "those of start, stop"),
+        (('by = "events"', 'by = "frames"'), "expected one of time, events"),
+    ],
+)
+def test_a_wrong_table_is_said(change, match, tmp_path):
+    toml, _ = signs(tmp_path)
+    toml.write_text(toml.read_text().replace(*change))
+    with pytest.raises((FormatError, OptionError), match=match):
+        layouts.listing(datasets.load(toml), tmp_path / "data")
+
+
+USERS = 'kind = "recordings"\npattern = "*.bin"\nname = "(?P<user>[a-z]+)_(?P<class>[ab])"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "splits", "warning"),
+    [
+        ("", {"all": 4}, None),
+        ('exclude = ["*_b*"]', {"all": 2}, r"2 recordings are excluded by their names (*_b*)"),
+        (
+            'by_column = { user = { train = ["eve"], test = ["zoe"] } }',
+            {"train": 2, "test": 2},
+            None,
+        ),
+        ('by_column = { user = { test = ["zoe"], train = ["*"] } }', {"test": 2, "train": 2}, None),
+        (
+            'by_column = { user = { train = ["eve"] } }',
+            {"train": 2},
+            "2 recordings have a user that is in no split; left out",
+        ),
+        ("by_number = { train = [1, 1], test = [2, 9] }", {"train": 2, "test": 2}, None),
+    ],
+)
+def test_every_layout_can_leave_out_and_divide(text, splits, warning, tmp_path):
+    for name in ("eve_a1", "eve_b2", "zoe_a1", "zoe_b2"):
+        file(tmp_path / "data", f"{name}.bin", (34, 34))
+    found = layouts.listing(described(tmp_path, USERS + text), tmp_path / "data")
+    counts = {split: sum(s.split == split for s in found.samples) for split in found.splits()}
+    assert counts == splits
+    assert found.warnings == ([warning] if warning else [])
+
+
+@pytest.mark.parametrize(
+    "text", ['exclude = "*_b*"', "by_column = { user = { train = 3 } }", "by_number = { a = [1] }"]
+)
+def test_wrong_divisions_are_said(text, tmp_path):
+    file(tmp_path / "data", "eve_a1.bin", (34, 34))
+    with pytest.raises(OptionError, match="expected a list of texts"):
+        layouts.listing(described(tmp_path, USERS + text), tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ('task = "cooking"', "task is 'cooking', expected one of classification"),
+        ("defects = [3]", r"defects is \[3\], expected a list of texts"),
+        ("splits = { mine = { by_number = 1 } }", r"\[splits.mine\] needs about"),
+        ('[[files]]\nname = "a.zip"\ncrc32 = "12"', "crc32 of a.zip is '12'"),
+    ],
+)
+def test_wrong_keys_of_a_card_are_said(text, match, tmp_path):
+    (tmp_path / "mine.toml").write_text(f'missing = "much"\n{text}\n')
+    with pytest.raises(OptionError, match=match):
+        datasets.load(tmp_path / "mine.toml")
+
+
+def test_an_unknown_named_split_suggests_those_there_are():
+    with pytest.raises(ek.errors.UnknownName, match="split of n_omniglot"):
+        datasets.load("n_omniglot").with_split("ful")
+
+
+def test_the_real_characters_are_known_by_their_belt(samples):
+    """36 classes, twice round and four more: the first and the 37th are the same letter."""
+    dataset, root = datasets.load("hfirst_characters"), samples / "recordings/mat"
+    found = layouts.listing(dataset, root)
+    assert (len(found.samples), found.warnings) == (76, [])
+    assert [s.label for s in found.samples[:38]] == [*range(36), 0, 1]
+
+    def picture(n):
+        events = ek.read(root / found.samples[n].source, recording=n, size="32x32", lowest=1)
+        seen = ek.frames(events, n=1).sum(axis=(0, 1)).astype(float)
+        return seen / np.linalg.norm(seen)
+
+    first, again = ([picture(n) for n in (k, k + 9)] for k in (0, 36))
+    same = [(a * b).sum() for a, b in zip(first, again, strict=True)]
+    assert min(same) > (first[0] * again[1]).sum() + 0.05

@@ -116,6 +116,8 @@ def _outside(sample: Sample, report: Report) -> list[str]:
     """A sentence if a hundredth or more of the sample's window lies outside its recording."""
     if sample.start is None or sample.stop is None or report.span is None:
         return []
+    if sample.by == "events":
+        return []
     first, last = report.span
     outside = max(first - sample.start, 0) + max(sample.stop - 1 - last, 0)
     if outside * 100 < sample.stop - sample.start or sample.stop <= sample.start:
@@ -159,20 +161,21 @@ def convert_sample(
 def _read(job: Job, sample: Sample, report: Report) -> Iterator[Events]:
     path = Path(job.root, sample.source)
     which: dict[str, Any] = {} if sample.recording is None else {"recording": sample.recording}
+    if sample.by == "time":
+        which |= {"start": sample.start, "stop": sample.stop}
     with _of(path):
-        for events in formats.stream(
+        read = formats.stream(
             path,
             MAX_EVENTS,
-            start=sample.start,
-            stop=sample.stop,
             format=job.format,
             report=report,
             into=_room.columns,
             strict=not job.tolerant,
             **job.reader,
             **which,
-            **_threads(job, path),
-        ):
+            **_guessed(job, path),
+        )
+        for events in read if sample.by == "time" else _numbered(path, read, sample):
             if events.size == job.sensor:
                 yield events
             elif job.sensor_stated:
@@ -187,12 +190,36 @@ def _read(job: Job, sample: Sample, report: Report) -> Iterator[Events]:
                 )
 
 
-def _threads(job: Job, path: Path) -> dict[str, Any]:
-    """The reader's option to use several threads, where there are some to spare and it has it."""
-    if job.threads == 1:
+def _numbered(path: Path, chunks: Iterator[Events], sample: Sample) -> Iterator[Events]:
+    """The events of a sample that is told by their numbers; at least one, maybe empty, chunk.
+
+    FormatError where the recording has fewer. It is read to its end: what is damaged is seen.
+    """
+    start, stop = sample.start or 0, sample.stop
+    done, given = 0, False
+    for events in chunks:
+        first = max(start - done, 0)
+        last = len(events) if stop is None else min(len(events), stop - done)
+        done += len(events)
+        if first < last:
+            given = True
+            yield events[first:last]
+    if stop is not None and done < stop:
+        reason = f"has {done:,} events, but a sample is its events {start:,} to {stop:,}"
+        raise FormatError(path, None, f"{reason}; it is cut off or of another version")
+    if not given:
+        yield events[:0]
+
+
+def _guessed(job: Job, path: Path) -> dict[str, Any]:
+    """What the reader of a file can be told: the threads to spare, the sensor that is stated."""
+    told: dict[str, Any] = {"threads": job.threads} if job.threads > 1 else {}
+    if job.format is None and job.sensor_stated:
+        told["size"] = "{}x{}".format(*job.sensor)
+    if not told:
         return {}
     fmt = formats.FORMATS[job.format] if job.format else formats.guess(path)
-    return {"threads": job.threads} if "threads" in signature(fmt.stream).parameters else {}
+    return {key: told[key] for key in told if key in signature(fmt.stream).parameters}
 
 
 class _Late(Exception):

@@ -31,6 +31,7 @@ def fetch(
     root: str | Path | None = None,
     keep: bool = False,
     dry_run: bool = False,
+    accept: bool = False,
     progress: Progress | None = None,
     manners: Manners = PATIENT,
 ) -> dict[str, Any]:
@@ -39,8 +40,10 @@ def fetch(
     An interrupted download continues when called again. Archives are deleted when they are
     unpacked, unless `keep`; archives that lie in `root` (or root/download) already are taken.
 
-    Raises FetchError, with the steps, for what only a person can download; FetchFailed when a
-    download breaks or is not what it should be; FetchLocked when another process is at it.
+    `accept` says that a person has accepted the terms of the dataset, which is noted in `root`.
+
+    Raises FetchError, with the steps, for what only a person can download or accept; FetchFailed
+    when a download breaks or is not what it should be; FetchLocked when another process is at it.
     """
     started = time.perf_counter()
     dataset = datasets.load(name)
@@ -52,6 +55,11 @@ def fetch(
         return _summary(dataset, place, started, 0, "is there, put by hand; nothing was checked")
     if dry_run:
         return _plan(dataset, place, missing)
+    if missing and dataset.terms and not place.accepted(accept):
+        raise FetchError(
+            f"{dataset.title}: {dataset.terms} ({dataset.homepage}); then run "
+            f"eventkit fetch {name} --accept-license"
+        )
     fetched, manual = 0, []
     for source in missing:
         local = place.archive(source)

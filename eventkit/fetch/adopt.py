@@ -9,6 +9,7 @@ import os
 import shlex
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def _archive(
     """Check and unpack one file of the dataset, known by its name or by its checksum."""
     source = _known(dataset, path, progress)
     check(source, path, progress)
-    if not (source.md5 or source.sha256):
+    if not source.sums:
         notes.append(f"{path.name}: its publisher gives no checksum, so it was not checked")
     place.begin()
     with locked(place.folder / f"{source.name}.lock"):
@@ -78,7 +79,7 @@ def _known(dataset: Dataset, path: Path, progress: Progress | None) -> SourceFil
         if source.name == path.name:
             return source
     for source in dataset.files:  # renamed, as by a browser: "Train (1).zip"
-        if source.md5 or source.sha256:
+        if source.sums:
             try:
                 check(source, path, progress)
             except FetchFailed:
@@ -128,9 +129,7 @@ def _recognised(dataset: Dataset, path: Path) -> Path | None:
 def _unknown(dataset: Dataset, path: Path) -> str:
     """Why a folder is not the dataset's: what it is instead, if that can be told."""
     for other in map(datasets.load, datasets.names()):
-        # Names that any dataset may have say nothing: train/, *.h5 anywhere below.
-        telling = not any(mark.startswith(("train", "test", "**")) for mark in layouts.marks(other))
-        if other.name != dataset.name and telling and _recognised(other, path) is not None:
+        if other.name != dataset.name and other.layout and _is(other, path):
             return (
                 f"{path}: holds {other.title or other.name}, not {dataset.title}; "
                 f"run eventkit adopt {other.name} {shlex.quote(str(path))}"
@@ -144,11 +143,45 @@ def _unknown(dataset: Dataset, path: Path) -> str:
         )
     if any(entry.startswith(("frames_number_", "duration_")) for entry in names):
         return f"{path}: holds only frames made by SpikingJelly; the recordings are needed"
+    everywhere = any("**" in mark for mark in layouts.marks(dataset))  # was looked for already
+    places = () if everywhere else _below(path)
+    deeper = next((found for p in places if (found := layouts.find(dataset, p))), None)
+    if deeper is not None:
+        return (
+            f"{path}: holds {dataset.title or dataset.name} further down; "
+            f"run eventkit adopt {dataset.name} {shlex.quote(str(deeper))}"
+        )
     expected = ", ".join(layouts.marks(dataset)) or "its recordings"
     archives = ", ".join(source.name for source in dataset.files)
     return f"{path}: no data of {dataset.name} there; expected {expected}" + (
         f", or {archives}" if archives else ""
     )
+
+
+def _below(path: Path, depth: int = 3) -> Iterator[Path]:
+    """The folders below a folder, so deep; not the hidden ones."""
+    for entry in sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")):
+        yield entry
+        if depth > 1:
+            yield from _below(entry, depth - 1)
+
+
+def _is(dataset: Dataset, path: Path) -> bool:
+    """Whether a folder is that dataset beyond doubt: by a name of its own, or by its classes.
+
+    Names that any dataset may have say nothing: train, *.h5.
+    """
+    found = _recognised(dataset, path)
+    if found is None:
+        return False
+    try:
+        samples = layouts.listing(dataset, found).samples
+    except EventkitError:
+        return False
+    names = [Path(mark).name for mark in layouts.marks(dataset)]
+    if not any(name.startswith(("*", ".", "train", "val", "test")) for name in names):
+        return True
+    return bool(dataset.classes) and any(sample.label >= 0 for sample in samples)
 
 
 def _prove(dataset: Dataset, folder: Path) -> None:

@@ -11,6 +11,7 @@ import os
 import random
 import shutil
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -111,6 +112,19 @@ def download(
     raise FetchFailed(f"{source.name}: {told}; run the same command again, it continues")
 
 
+class Crc32:
+    """The checksum crc32 in the form of those of hashlib."""
+
+    def __init__(self) -> None:
+        self.value = 0
+
+    def update(self, data: bytes) -> None:
+        self.value = zlib.crc32(data, self.value)
+
+    def hexdigest(self) -> str:
+        return f"{self.value:08x}"
+
+
 def check(source: SourceFile, path: Path, progress: Progress | None = None) -> None:
     """FetchFailed unless a file has the size and the checksums that its publisher gave."""
     size = path.stat().st_size
@@ -119,9 +133,8 @@ def check(source: SourceFile, path: Path, progress: Progress | None = None) -> N
     if not size:
         raise FetchFailed(f"{path}: is empty")
     sums = {
-        name: hashlib.new(name, usedforsecurity=False)
-        for name in ("md5", "sha256")
-        if getattr(source, name)
+        name: Crc32() if name == "crc32" else hashlib.new(name, usedforsecurity=False)
+        for name in source.sums
     }
     done = 0
     with path.open("rb") as file:
@@ -178,8 +191,7 @@ def _once(
     url: str, source: SourceFile, part: Path, progress: Progress | None, manners: Manners
 ) -> None:
     have, known = _size(part), _remembered(part)
-    summed = bool(source.md5 or source.sha256)
-    if have and not summed:
+    if have and not source.sums:
         # Only a checksum can tell whether parts of two addresses fit, or whether all that seems to
         # be there survived a power failure.
         known = known if known.get("url") == url else {}
@@ -189,9 +201,9 @@ def _once(
         return
     if whole is not None and have > whole:
         have = 0
-    hosts = None if summed else {urlsplit(each).hostname or "" for each in source.urls}
+    hosts = None if source.sums else {urlsplit(each).hostname or "" for each in source.urls}
     with ask(url, have, known.get("tag"), manners.timeout, hosts) as answer:
-        if answer.encoding and not summed:  # some servers say so of a .tar.gz that is as asked
+        if answer.encoding and not source.sums:  # some servers say so of a .tar.gz that is as asked
             told = f"sends the file compressed with {answer.encoding}, which was not asked for"
             raise Refused(f"{told}, and there is no checksum to tell whether it is the file")
         total = answer.total if answer.total is not None else source.bytes

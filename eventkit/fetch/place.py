@@ -46,6 +46,14 @@ class Place:
         entry = self.receipt().get(source.name)
         return isinstance(entry, dict) and entry.get("md5", "") == (source.md5 or "")
 
+    def accepted(self, now: bool) -> bool:
+        """Whether the terms were accepted: now, which is noted, or before."""
+        note = self.folder / "terms-accepted"
+        if now:
+            self.begin()
+            note.touch()
+        return note.exists()
+
     @property
     def unpacked(self) -> bool:
         """Whether anything was put here by fetch or adopt."""

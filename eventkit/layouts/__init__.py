@@ -7,11 +7,12 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 from eventkit.datasets import Dataset, interrupted
 from eventkit.errors import FormatError, OptionError
 from eventkit.formats import FORMATS
+from eventkit.layouts import _division
 from eventkit.registry import Registry, bind
 
 UNLABELLED = -1
@@ -22,6 +23,7 @@ class Sample:
     """One training sample: a recording, or its part start <= t < stop (µs), and what it shows.
 
     `recording` is its number in a file of many; `label` is -1 where the dataset has no classes.
+    Where `by` is events, start and stop are numbers of events in the order of the file, from 0.
     """
 
     split: str
@@ -31,6 +33,7 @@ class Sample:
     stop: int | None = None
     columns: dict[str, str] = field(default_factory=dict)
     recording: int | None = None
+    by: Literal["time", "events"] = "time"
 
 
 @dataclass
@@ -69,7 +72,9 @@ def find(dataset: Dataset, root: Path) -> Path | None:
 
     Tried are root itself, the archive's top folder in it, and both below SpikingJelly's extract/.
     A folder that a killed fetch has filled in part holds nothing yet.
+    OptionError for a dataset that is known but has no layout.
     """
+    _convertible(dataset)
     if interrupted(root):
         return None
     expected = marks(dataset)
@@ -83,14 +88,30 @@ def find(dataset: Dataset, root: Path) -> Path | None:
 
 def marks(dataset: Dataset) -> list[str]:
     """Patterns of names of which at least one is in the dataset's folder."""
-    layout, options = _bound(dataset)
+    if not dataset.layout:
+        return []
+    layout, options, _ = _bound(dataset)
     return layout.marks(dataset, **options)
 
 
+def _convertible(dataset: Dataset) -> None:
+    if not dataset.layout:
+        raise OptionError(
+            f"{dataset.name} is known, but cannot be converted yet: {dataset.missing}. A folder of "
+            "class folders, or a TOML that says how your files are laid out, can be"
+        )
+
+
 def listing(dataset: Dataset, folder: Path) -> Listing:
-    """Every sample of the dataset in `folder`, in an order that no file system changes."""
-    layout, options = _bound(dataset)
-    found = layout.samples(dataset, folder, **options)
+    """Every sample of the dataset in `folder`, in an order that no file system changes.
+
+    Beside its own options each layout takes those of `_division.divide`. The known defects of the
+    dataset are among the warnings.
+    """
+    _convertible(dataset)
+    layout, options, division = _bound(dataset)
+    found = _division.divide(layout.samples(dataset, folder, **options), **division)
+    found.warnings += [f"known defect of {dataset.name}: {told}" for told in dataset.defects]
     if not found.samples:
         raise FormatError(folder, None, f"no recordings of {dataset.name} in it")
     counts = dict.fromkeys((*dataset.samples, *found.splits()), 0)
@@ -103,8 +124,11 @@ def listing(dataset: Dataset, folder: Path) -> Listing:
     return found
 
 
-def _bound(dataset: Dataset) -> tuple[Layout, dict[str, Any]]:
-    """The layout of a dataset and all its options; OptionError for what is wrong or missing."""
+def _bound(dataset: Dataset) -> tuple[Layout, dict[str, Any], dict[str, Any]]:
+    """The layout of a dataset, all its options, and those that every layout takes.
+
+    OptionError for what is wrong or missing.
+    """
     told: Any = dataset.layout
     if not isinstance(told, dict) or not isinstance(told.get("kind"), str):
         raise OptionError(f"{dataset.name}: [layout] is {told!r}, expected a table with a kind")
@@ -112,8 +136,9 @@ def _bound(dataset: Dataset) -> tuple[Layout, dict[str, Any]]:
         raise OptionError(f"{dataset.name}: [layout] folder is {told['folder']!r}, expected a text")
     layout = LAYOUTS[told["kind"]]
     given = {k: v for k, v in told.items() if k not in ("kind", "folder")}
+    division = {key: given.pop(key) for key in _division.OPTIONS if key in given}
     options = bind(layout.samples, given, f"{dataset.name}: [layout] {layout.name}")
-    return layout, options
+    return layout, options, division
 
 
 def _any(folder: Path, patterns: list[str]) -> bool:

@@ -1,7 +1,6 @@
 """A folder per class: N-MNIST, N-Caltech101, CIFAR10-DVS, N-CARS, ASL-DVS and most others."""
 
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -32,7 +31,6 @@ def class_folders(
     pattern: str | None = None,
     folders: list[str] | None = None,
     count: int | None = None,
-    by_number: dict[str, list[int]] | None = None,
 ) -> Listing:
     """root/<split>/<class>/<recording>, or root/<class>/<recording> as the one split `all`.
 
@@ -40,12 +38,9 @@ def class_folders(
     called train and test; files that become no sample are told. Stores are no class folders.
     A split may have several names, of which one is there. Without a list of classes the folders'
     names are the classes, numbers in order of number; `count` says how many there should be.
-    `folders` are the names of the classes' folders where these differ. by_number divides a set
-    that has no splits by the last number in a file's name: { test = [0, 99], train = [100, 999] }.
+    `folders` are the names of the classes' folders where these differ.
     """
     places = _guess_splits(root) if splits is None else chosen(root, splits)
-    if by_number is not None:
-        places = {"": "."}
     there = {split: root / part for split, part in places.items() if (root / part).is_dir()}
     seen = {name for path in there.values() for name in _folders(path)}
     classes = list(dataset.classes) or sorted(seen, key=natural)
@@ -68,33 +63,11 @@ def class_folders(
         if (path / name).is_dir()
         for file in _recordings(path / name, pattern)
     ]
-    if by_number is not None:
-        samples = _divided(samples, by_number, warnings)
     if not samples:
         raise FormatError(root, None, "no recordings in its class folders")
-    if splits is None and by_number is None:
+    if splits is None:
         warnings += _left_out(root, samples)
     return Listing(root, classes, samples, warnings)
-
-
-def _divided(
-    samples: list[Sample], by_number: dict[str, list[int]], warnings: list[str]
-) -> list[Sample]:
-    """The samples in splits by their number; those without a split are counted."""
-    divided: dict[str, list[Sample]] = {split: [] for split in by_number}
-    left = 0
-    for sample in samples:
-        numbers = re.findall(r"\d+", PurePosixPath(sample.source).stem)
-        number = int(numbers[-1]) if numbers else -1
-        split = next((s for s, (low, high) in by_number.items() if low <= number <= high), None)
-        if split is None:
-            left += 1
-        else:
-            moved = Sample(split, sample.label, sample.source)
-            divided[split].append(moved)
-    if left:
-        warnings.append(f"{left:,} recordings have a number that is in no split; left out")
-    return [sample for part in divided.values() for sample in part]
 
 
 def _folders(path: Path) -> list[str]:

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from eventkit.datasets import Dataset
 from eventkit.errors import FormatError
-from eventkit.layouts import LAYOUTS, Layout, Listing, Sample, listed
+from eventkit.layouts import LAYOUTS, UNLABELLED, Layout, Listing, Sample, listed
 
 
 def label_lists(
@@ -14,13 +14,13 @@ def label_lists(
     *,
     splits: dict[str, str],
     source: str = "{name}",
-    label: Literal["number", "folder"] = "number",
+    label: Literal["number", "folder", "none"] = "number",
     first_label: int = 0,
 ) -> Listing:
     """Recordings in the order of the lists; {name} in `source` is the first word of a line.
 
     The label is the second word, numbers from first_label on, or that of the class whose name the
-    recording's folder has. A recording that is not there is left out and counted.
+    recording's folder has, or there is none. A recording that is not there is left out and counted.
     """
     samples: list[Sample] = []
     warnings: list[str] = []
@@ -29,11 +29,13 @@ def label_lists(
         missing = 0
         for name, words in listed(root / list_name):
             path = PurePosixPath(source.replace("{name}", name))
-            if label == "folder":
+            if label == "none":
+                found = UNLABELLED
+            elif label == "folder":
                 found = numbers.get(path.parent.name, -1)
             else:
                 found = int(words[0]) - first_label if words and words[0].isdigit() else -1
-            if not 0 <= found < len(dataset.classes):
+            if label != "none" and not 0 <= found < len(dataset.classes):
                 what = path.parent.name if label == "folder" else " ".join(words[:1])
                 raise FormatError(
                     root / list_name, None, f"{name} has the class {what!r}, which is not known"

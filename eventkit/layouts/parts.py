@@ -14,7 +14,7 @@ def parts(dataset: Dataset, root: Path, *, parts: list[Any]) -> Listing:
     warnings: list[str] = []
     classes = list(dataset.classes)
     for part in parts:
-        found = listing(replace(dataset, layout=part, samples={}), root)
+        found = listing(replace(dataset, layout=part, samples={}, defects=()), root)
         samples += found.samples
         warnings += found.warnings
         classes = classes or found.classes

@@ -16,12 +16,18 @@ def recordings(
     splits: dict[str, Any] | None = None,
     name: str | None = None,
     codes: list[str] | None = None,
+    first_label: int | None = None,
 ) -> Listing:
     """Every file of the pattern, which may name folders (*/events.h5), in the order of its name.
 
-    The named groups of the pattern `name`, matched against the path below the split, become
-    columns; a group `class` is the label by its place in `codes`, otherwise there are no labels.
+    The named groups of the expression `name`, matched against the path below the split, become
+    columns; a group `class` is the label by its place in `codes`, which are the names of the
+    classes unless told, or as a number that begins at `first_label`. Otherwise there are no labels.
     """
+    if first_label is not None:
+        codes = [str(first_label + i) for i in range(len(dataset.classes))]
+    elif codes is None and name is not None and "(?P<class>" in name:
+        codes = list(dataset.classes)
     samples: list[Sample] = []
     warnings: list[str] = []
     for split, place in chosen(root, splits or {"all": "."}).items():
@@ -32,6 +38,8 @@ def recordings(
             found = re.search(name, path) if name else None
             columns = found.groupdict() if found else {}
             code = columns.pop("class", None)
+            if first_label is not None and code is not None and code.isdecimal():
+                code = str(int(code))
             if codes is not None and code not in codes:
                 odd += 1
                 continue

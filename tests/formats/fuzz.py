@@ -36,7 +36,11 @@ from eventkit.formats import FORMATS, guess, read, write
 ROOT = Path(__file__).parents[2]
 LIMIT, DEAD = 2.0, 30  # s of processor time that a mutant may take; s after which a process hangs
 LARGEST = 1 << 30  # bytes of memory that a process may come to
-LIBRARY = {"hdf5": 0.01, "rosbag": 0.01}  # the share of mutants on which a process may die
+LIBRARY = {
+    "hdf5": 0.01,
+    "hdf5_groups": 0.01,
+    "rosbag": 0.01,
+}  # the share of mutants on which a process may die
 MANY = 10  # failures after which a format is given up
 SAMPLE = 2000  # bytes of a real recording
 VARIANTS = {
@@ -53,7 +57,7 @@ def made(name: str, folder: Path) -> None:
     """Small files of a format."""
     entry, rng = FORMATS[name], np.random.default_rng(0)
     path = folder / f"source-0{entry.suffixes[0]}"
-    if name in ("hdf5", "mat"):
+    if name in ("hdf5", "mat", "packets", "evimo2", "hdf5_groups"):
         import_module(f"test_{name}").sources(folder)
     elif name == "rosbag":
         for version in (1, 2):
