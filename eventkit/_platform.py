@@ -52,7 +52,7 @@ def lock(handle: int, kind: Lock = Lock.EXCLUSIVE, *, wait: bool = False) -> Non
         if os.environ.get(UNLOCKED) != "none":
             raise EventkitError(
                 f"this file system has no locks ({error.strerror}); mount it with them (Lustre: "
-                f"-o flock; NFS: version 4), choose a folder on another one, or set {UNLOCKED}=none "
+                f"-o flock; NFS: version 4), choose a folder on another, or set {UNLOCKED}=none "
                 "and see to it that only one process writes there"
             ) from None
 
