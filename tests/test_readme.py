@@ -1,30 +1,135 @@
-"""The generated parts of the README are those of the registries."""
+"""The documentation: generated parts are current, links lead somewhere, examples run."""
 
+import os
+import re
+import subprocess
 import sys
+from pathlib import Path
 
-from making import ROOT
+import pytest
+from making import ROOT, make_gestures
+
+import eventkit
 
 sys.path.insert(0, str(ROOT / "docs"))
 
 import readme
 
-
-def test_formats_and_datasets_are_current():
-    text = (ROOT / "README.md").read_text()
-    assert readme.replaced(text, "formats", readme.formats_table()) == text, (
-        "run python docs/readme.py"
-    )
-    assert readme.replaced(text, "datasets", readme.datasets_table()) == text
-    page = (ROOT / "docs" / "formats.md").read_text()
-    assert readme.replaced(page, "formats", readme.formats_page()) == page
-    page = (ROOT / "docs" / "datasets.md").read_text()
-    assert readme.replaced(page, "sources", readme.sources_table()) == page
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+STALE = "run python docs/readme.py"
 
 
-def test_the_map_names_every_room():
-    text = (ROOT / "README.md").read_text()
-    rooms = [p.stem for p in (ROOT / "eventkit").iterdir() if not p.name.startswith(("_", "."))]
-    missing = [
-        room for room in rooms if room != "py" and room not in text.partition("## The house")[2]
+def blocks(page: str, language: str) -> list[str]:
+    """The code blocks of a page in a language."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", readme.PARTS)
+def test_generated_parts_are_current(page):
+    made = readme.current(page, readme.PARTS[page])
+    assert made == (ROOT / page).read_text(encoding="utf-8"), STALE
+
+
+@pytest.mark.parametrize("page", readme.TORCH_PARTS)
+def test_generated_parts_of_networks_are_current(page):
+    pytest.importorskip("torch")
+    made = readme.current(page, readme.TORCH_PARTS[page])
+    assert made == (ROOT / page).read_text(encoding="utf-8"), STALE
+
+
+def test_the_readme_links_every_page():
+    """A page without a link from the README is not found by its readers."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert not [p.name for p in (ROOT / "docs").glob("*.md") if f"docs/{p.name}" not in text]
+
+
+def test_the_package_layout_names_every_room():
+    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Package layout")[2]
+    layout = text.partition("```\n")[2].partition("```")[0]
+    names = {line.split()[0].rstrip("/") for line in layout.splitlines()}
+    rooms = [path for path in (ROOT / "eventkit").iterdir() if path.name[0] not in "_."]
+    assert not [path.name for path in rooms if path.name not in names | {"py.typed"}]
+    assert not [
+        name for name in names if not any((ROOT / p / name).exists() for p in ("", "eventkit"))
     ]
-    assert not missing
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of the headings of a page, as GitHub makes them."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+    heads = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files_and_headings(page):
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if "://" in link:
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{page.name}: {link}"
+        if anchor:
+            assert anchor in anchors(target), f"{page.name}: {link}"
+
+
+@pytest.mark.parametrize("page", ["docs/development.md", "docs/storage.md", "SECURITY.md"])
+def test_files_that_a_page_names_exist(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    named = re.findall(r"`((?:eventkit|cli|tests|benchmarks|datasets_meta)/[\w/.]+)", text)
+    assert named
+    assert not [name for name in named if not (ROOT / name).exists() and "NAME" not in name
+                and "FAMILY" not in name]  # fmt: skip
+
+
+def test_the_python_of_the_readme_runs(tmp_path):
+    pytest.importorskip("torch")
+    make_gestures(tmp_path / "raw")
+    (code,) = blocks("README.md", "python")
+    assert len(code.strip().splitlines()) <= 13
+    code += "print(grid.shape, frames.shape[0], frames.shape[2:], logits.shape[1:])"
+    done = python(["-c", code], tmp_path)
+    assert (
+        done.stdout.split()
+        == "(9, 2, 128, 128) 16 torch.Size([2, 128, 128]) torch.Size([11])".split()
+    )
+
+
+def test_the_plugin_of_the_documentation_works(tmp_path):
+    make_gestures(tmp_path / "raw")
+    (code,) = blocks("docs/plugins.md", "python")
+    (tmp_path / "mykit.py").write_text(code)
+    commands = [
+        line.removeprefix("$ ").replace("\\\n", " ").split()[1:]
+        for block in blocks("docs/plugins.md", "console")[:1]
+        for line in block.replace("\\\n", " ").splitlines()
+        if line.startswith("$ eventkit")
+    ]
+    assert [words[0] for words in commands] == ["representations", "convert"]
+    shown, _ = (
+        python(["-m", "eventkit", *words], tmp_path, EVENTKIT_PLUGINS="mykit") for words in commands
+    )
+    assert "Sum of polarities" in shown.stdout
+    assert (tmp_path / "sums.zarr" / "zarr.json").exists()
+
+
+def python(
+    arguments: list[str], folder: Path, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run Python in a folder with this checkout and the modules of the folder."""
+    paths = os.pathsep.join(map(str, (folder, ROOT)))
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=folder, capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": paths} | variables,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_the_citation_is_of_this_version():
+    yaml = pytest.importorskip("ruamel.yaml")
+    cited = yaml.YAML(typ="safe").load(ROOT / "CITATION.cff")
+    assert {"cff-version", "message", "title", "authors"} <= cited.keys()
+    assert cited["version"] == eventkit.__version__
+    assert cited["license"] == "MIT"
