@@ -10,15 +10,15 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from click.testing import CliRunner
+from eventkit.cli import SECTIONS
 
 from eventkit import datasets
-from eventkit.cli import SECTIONS
 from eventkit.formats import FORMATS
 from eventkit.layouts import LAYOUTS
 from eventkit.registry import signature
@@ -182,12 +182,8 @@ def neurons_table() -> str:
 
     lines = ["| spec | class | what it is | options [default] |", "|---|---|---|---|"]
     for name, entry in NEURONS.items():
-        about = " ".join((inspect.getdoc(entry) or "").partition("\n\n")[0].split())
-        options = ", ".join(
-            f"`{key}` [{'required' if default is inspect.Parameter.empty else _shown(default)}]"
-            for key, (_, default) in signature(entry).items()
-        )
-        lines.append(f"| `{name}` | `{entry.__name__}` | {about.rstrip('.')} | {options} |")
+        cells = (f"`{name}`", f"`{entry.__name__}`", _first_line(entry), _defaults(entry))
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -214,16 +210,46 @@ def surrogates_list() -> str:
 
 
 def losses_table() -> str:
-    """The losses and the schedules of the trainer: name, description."""
+    """The losses of the trainer: name, description, options."""
     from eventkit.train.losses import LOSSES
+
+    return _functions("--loss", LOSSES)
+
+
+def methods_table() -> str:
+    """How the trainer lets gradients go through time: name, description, options."""
+    from eventkit.train.method import METHODS
+
+    return _functions("--method", METHODS)
+
+
+def schedules_list() -> str:
+    """The schedules of the learning rate by name."""
     from eventkit.train.schedule import SCHEDULES
 
-    lines = ["| `--loss` | what it is |", "|---|---|"]
-    for name, function in LOSSES.items():
-        about = " ".join((inspect.getdoc(function) or "").partition("\n\n")[0].split())
-        lines.append(f"| `{name}` | {about.rstrip('.').replace('|', chr(92) + '|')} |")
-    schedules = ", ".join(f"`{name}`" for name in SCHEDULES)
-    return "\n".join(lines) + f"\n\nSchedules (`--schedule`): {schedules}."
+    return ", ".join(f"`{name}`" for name in SCHEDULES)
+
+
+def _functions(option: str, table: Mapping[str, Callable[..., Any]]) -> str:
+    lines = [f"| `{option}` | what it is | options [default] |", "|---|---|---|"]
+    for name, function in table.items():
+        lines.append(f"| `{name}` | {_first_line(function)} | {_defaults(function)} |")
+    return "\n".join(lines)
+
+
+def _first_line(entry: Any) -> str:
+    """The first paragraph of a docstring, as a cell of a table."""
+    text = " ".join((inspect.getdoc(entry) or "").partition("\n\n")[0].split())
+    return text.rstrip(".").replace("|", "\\|")
+
+
+def _defaults(entry: Callable[..., Any]) -> str:
+    """The options of an entry with their defaults."""
+    empty = inspect.Parameter.empty
+    return ", ".join(
+        f"`{key}` [{'required' if default is empty else _shown(default)}]"
+        for key, (_, default) in signature(entry).items()
+    )
 
 
 # Page -> name of a part between two marks -> the function that makes it.
@@ -243,7 +269,9 @@ TORCH_PARTS: dict[str, dict[str, Callable[[], str]]] = {
     "docs/neurons.md": {
         "neurons": neurons_table, "equations": neurons_equations, "surrogates": surrogates_list,
     },
-    "docs/training.md": {"losses": losses_table},
+    "docs/training.md": {
+        "losses": losses_table, "methods": methods_table, "schedules": schedules_list,
+    },
 }  # fmt: skip
 
 
@@ -298,7 +326,7 @@ def main() -> None:
     try:
         import torch  # noqa: F401
     except ImportError:
-        print(f"torch is not installed; unchanged: {', '.join(TORCH_PARTS)}", file=sys.stderr)
+        sys.stderr.write(f"torch is not installed; unchanged: {', '.join(TORCH_PARTS)}\n")
     else:
         for page, parts in TORCH_PARTS.items():
             write(page, parts)
