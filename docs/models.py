@@ -89,7 +89,7 @@ def published(models: list[dict[str, Any]]) -> str:
 def recipes(models: list[dict[str, Any]]) -> str:
     """One row for each recipe of a paper."""
     lines = [
-        "| name | epochs | batch | optimizer | lr | weight decay | schedule | loss | augmentation |",
+        "| name | epochs | batch | optimizer | lr | decay | schedule | loss | augmentation |",
         "|---|--:|--:|---|--:|--:|---|---|---|",
     ]
     for m in models:
