@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from making import ROOT, make_gestures
 
 import eventkit
+from eventkit import datasets
 
 sys.path.insert(0, str(ROOT / "docs"))
 
@@ -97,29 +99,31 @@ def test_the_plugin_of_the_documentation_works(tmp_path):
     make_gestures(tmp_path / "raw")
     (code,) = blocks("docs/plugins.md", "python")
     (tmp_path / "mykit.py").write_text(code)
-    commands = [
-        line.removeprefix("$ ").replace("\\\n", " ").split()[1:]
-        for block in blocks("docs/plugins.md", "console")[:1]
-        for line in block.replace("\\\n", " ").splitlines()
-        if line.startswith("$ eventkit")
-    ]
-    assert [words[0] for words in commands] == ["representations", "convert"]
-    shown, _ = (
-        python(["-m", "eventkit", *words], tmp_path, EVENTKIT_PLUGINS="mykit") for words in commands
-    )
+    typed = blocks("docs/plugins.md", "console")[0].replace("\\\n", "").splitlines()
+    export, show, convert = (shlex.split(line.removeprefix("$ ")) for line in typed)
+    variables = dict(word.split("=") for word in export[1:])
+    shown = python(["-m", *show], tmp_path, **variables)
     assert "Sum of polarities" in shown.stdout
-    assert (tmp_path / "sums.zarr" / "zarr.json").exists()
+    python(["-m", *convert], tmp_path, **variables)
+    frames = eventkit.open(tmp_path / "sums.zarr")["train"].frames[0]
+    assert frames.shape == (1, 1, 128, 128)
+    assert frames[0, 0, :64].any()
+    assert not frames[0, 0, 64:].any()
 
 
-def python(
-    arguments: list[str], folder: Path, **variables: str
-) -> subprocess.CompletedProcess[str]:
-    """Run Python in a folder with this checkout and the modules of the folder."""
-    paths = os.pathsep.join(map(str, (folder, ROOT)))
-    done = subprocess.run(
-        [sys.executable, *arguments], cwd=folder, capture_output=True, text=True,
-        env=os.environ | {"PYTHONPATH": paths} | variables,
-    )  # fmt: skip
+def test_the_described_dataset_of_the_documentation_is_read(tmp_path, monkeypatch):
+    (text,) = blocks("docs/datasets.md", "toml")
+    (tmp_path / "mine.toml").write_text(text.replace('"..."', '"' + 64 * "0" + '"'))
+    monkeypatch.setenv("EVENTKIT_DATASETS", str(tmp_path))
+    assert datasets.load("mine").classes == ("rest", "wave")
+
+
+def python(words: list[str], folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in a folder, with this checkout and these environment variables."""
+    paths = [variables.pop("PYTHONPATH", ""), str(ROOT)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))} | variables
+    command = [sys.executable, *words]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     return done
 
