@@ -36,39 +36,50 @@ NOT_TOLD = -1  # time of an event of which a library does not tell it
 SECOND, ECF = 1_000_000, {"compression": "ecf"}
 COUNTS = ("events", "t_first_us", "t_last_us", "x_max", "y_max", "on", "off", "backward_steps")
 INTRO = """\
-# Conformance: who reads which file right
+# Conformance: which library reads which file
 
-Made on {date} by `python benchmarks/conformance_formats.py`, Python {python}, with {versions}.
+Measured on {date} by `python benchmarks/conformance_formats.py`, Python {python}, with {versions}.
+
+## How the files are compared
 
 Every library opens each file as its own documentation says, without options that a user would have
-to guess, in a process of its own with a limit of {limit} s. Its events are compared with the truth
-in all four columns and in the order of the file. The truth of a file marked *made* is what was
-written; the made files come from eventkit's writers, so they test a reader only as far as these
-follow the specification, which the real recordings of the same format support. The truth of a real
-recording is a table of events beside it (*truth*), or what eventkit reads, where that agrees with
-all counts of the manifest that other decoders established (*counts*). Words of SPIF marked *sent*
-are what AEStream's own command sent by UDP from the file that is the truth; its receiver gets them
-by UDP too.
+to guess, in a separate process with a limit of {limit} s. Its events are compared with the truth in
+all four columns and in the order of the file. The column *truth* says where the truth comes from:
 
-✓ all events right, ≈ right but for a convention that is named, ✗ wrong, – refused or crashed,
-blank: the library has no reader for this format. Numbers refer to the notes below. A library may
-well be right on recordings of other cameras, and versions that came later may have changed. Text
-files are left out, as there is no standard of their columns and units. Plugins of the HDF5 library
-were not installed but by the libraries themselves; that for ECF, which evutils needs, comes with
-Prophesee's SDK and was not at hand.
+- *made*: the file was written by eventkit, and the truth is what was written. Such a file tests a
+  reader only as far as eventkit's writer follows the specification, which the real recordings of
+  the same format support.
+- *truth*: a table of events that accompanies the real recording.
+- *counts*: what eventkit reads from a real recording, where it agrees with all counts of the
+  manifest that other decoders established.
+- *sent*: SPIF words that AEStream's own command sent by UDP from the file that is the truth. Its
+  receiver gets them by UDP too.
+
+Text files are left out, because there is no standard for their columns and units. Plug-ins of the
+HDF5 library were installed only where a library installs them itself. The plug-in for ECF, which
+evutils needs, is part of Prophesee's SDK and was not available.
+
+## Results
+
+✓ all events correct, ≈ correct except for a convention that is named, ✗ wrong, – refused or
+crashed, blank: the library has no reader for this format. Numbers refer to the notes below. A
+library may be correct on recordings of other cameras, and later versions may have changed.
 
 """
 REMARKS = """
-On evlib 0.13.2 and ECF: it looks for the header of a chunk at its fifth byte before the first, and
-takes the low half of the chunk's first time for one where that reads as a number of events. So it
-misreads chunks that begin 4 to 262,143 µs after a multiple of 2^32 µs, unless the fourth byte of
-the codes of their times is above 127; where a chunk begins at 0, it looks for the header elsewhere.
-All others it reads right: of 150 random files of eventkit's writer, this rule told the 76 that it
-misread from the 74 that it did not. The source of the codec has the header at the first byte.
+## Remarks
 
-On AEStream 0.6.4 and SPIF: its receiver takes every word for an event, also those that are times;
-`ek.write("udp://HOST:PORT", events, times=False)` sends none. Its command sends twice the bytes of
-a last datagram that is not full, so that the recordings here fill all.
+**evlib 0.13.2 and ECF.** It looks for the header of a chunk at its fifth byte before the first, and
+takes the low half of the chunk's first time for a header if it reads as a number of events. So it
+misreads chunks that begin 4 to 262,143 µs after a multiple of 2^32 µs, unless the fourth byte of
+the codes of their times is above 127; if a chunk begins at 0, it looks for the header elsewhere. It
+reads all other chunks correctly: of 150 random files of eventkit's writer, this rule separated the
+76 that it misread from the 74 that it did not. The source of the codec has the header at the first
+byte.
+
+**AEStream 0.6.4 and SPIF.** Its receiver interprets every word as an event, also those that are
+times; `ek.write("udp://HOST:PORT", events, times=False)` sends none. Its command sends twice the
+bytes of a last datagram that is not full, so the recordings here fill all datagrams.
 """
 
 

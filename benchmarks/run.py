@@ -47,7 +47,7 @@ def shown(value: float | None) -> str:
 
 def table(rows: list[dict]) -> str:
     """The rows as Markdown."""
-    lines = ["| what | eventkit | beside | ratio | bar |", "|---|--:|--:|--:|--:|"]
+    lines = ["| what | eventkit | compared with | ratio | bar |", "|---|--:|--:|--:|--:|"]
     for row in rows:
         beside = f"{shown(row['peer'])} {row['unit']} ({row['peer_name']})" if row["peer"] else ""
         ratio = f"{shown(row['ratio'])} ×" if row["ratio"] else ""

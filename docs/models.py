@@ -1,6 +1,6 @@
-"""Write docs/models.md anew from the registry: python docs/models.py
+"""Write docs/models.md from the registry of models: python docs/models.py
 
-A test compares the file with what this gives.
+A test compares the page with what this returns.
 """
 
 import sys
@@ -8,24 +8,44 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-HEAD = """# The networks
+HEAD = """# Choose a network
 
-This page is written by `python docs/models.py`; `eventkit models NAME` shows the same and all
-options of a network. Every one takes frames `(T, N, C, H, W)` of any size, number of steps and
-number of classes, and has a width; the table is for the sizes it was published for.
+`eventkit models` lists the networks; `eventkit models NAME` shows the options, recipe and sources
+of one. Each can be created for any input size, number of steps, number of classes and width:
 
-Parameters, multiply-accumulates (MAC) and neurons are counted on the network as it runs, for one
-sample and one time step. MAC are dense: every product counts, as if all inputs were spikes.
+```python
+from eventkit.models import create
 
-Accuracies are those of the authors, not ours, with the place where we read them; numbers that we
-could not read at their source are left out. Most are the best of all test epochs, which flatters:
-where the authors' logs say it, the accuracy after the last epoch stands beside it.
+net = create("sew7b_dvsgesture:width=16", num_classes=11, in_shape=(2, 128, 128))
+logits = net(frames)  # (T, N, 2, H, W) -> (T, N, classes); the prediction is the mean over T
+```
+
+Parameter count, operations per step and initial weights are those of the code of its paper, which
+tests check. This page is written by `python docs/models.py`.
+
+## All networks
+
+The table is for the sizes a network was published for. Parameters, multiply-accumulates (MAC) and
+neurons are counted on the running network, for one sample and one time step. MACs are dense: every
+product counts, as if all inputs were spikes.
+"""
+PUBLISHED = """
+## Published accuracies
+
+Accuracies are those of the authors, not ours, with the place where we read them. Numbers that could
+not be read at their source are left out. Most are the best of all test epochs, which is optimistic;
+where the authors' logs state it, the accuracy after the last epoch is listed too.
+"""
+RECIPES = """
+## Recipes of the papers
+
+`eventkit train STORE --model NAME --recipe paper` uses them. The default recipe is ours, for two
+CPU cores.
 """
 
 
 def read_models() -> list[dict[str, Any]]:
-    """All that is known of every network."""
-
+    """The description of every network."""
     from eventkit.models import describe, list_models
 
     return [describe(name) for name in list_models()]
@@ -42,7 +62,7 @@ def shown(value: float) -> str:
 def table(models: list[dict[str, Any]]) -> str:
     """One row for each network."""
     lines = [
-        "| name | what | input | T | classes | parameters | MAC a step | neurons a step |",
+        "| name | network | input | T | classes | parameters | MAC per step | neurons per step |",
         "|---|---|---|--:|--:|--:|--:|--:|",
     ]
     for m in models:
@@ -56,7 +76,7 @@ def table(models: list[dict[str, Any]]) -> str:
 
 def published(models: list[dict[str, Any]]) -> str:
     """One row for each published accuracy."""
-    lines = ["| name | data | accuracy | how | source |", "|---|---|--:|---|---|"]
+    lines = ["| name | data | accuracy | epoch, settings | source |", "|---|---|--:|---|---|"]
     for m in models:
         for each in m["published"]:
             lines.append(
@@ -69,7 +89,7 @@ def published(models: list[dict[str, Any]]) -> str:
 def recipes(models: list[dict[str, Any]]) -> str:
     """One row for each recipe of a paper."""
     lines = [
-        "| name | epochs | batch | optimizer | rate | decay | schedule | loss | augmentation |",
+        "| name | epochs | batch | optimizer | lr | decay | schedule | loss | augmentation |",
         "|---|--:|--:|---|--:|--:|---|---|---|",
     ]
     for m in models:
@@ -95,7 +115,7 @@ def mixing(recipe: dict[str, Any]) -> list[str]:
 
 
 def differences(models: list[dict[str, Any]]) -> str:
-    """One line for each difference from the authors' training, with the networks it is of."""
+    """One line for each difference from the authors' training, with the networks it applies to."""
     own: dict[str, list[str]] = {}
     for m in models:
         for text in m["differences"]:
@@ -109,7 +129,7 @@ def differences(models: list[dict[str, Any]]) -> str:
 
 
 def cited(models: list[dict[str, Any]]) -> str:
-    """Which paper each comes from."""
+    """The paper of each network."""
     papers: dict[str, list[str]] = {}
     for m in models:
         papers.setdefault(m["cite"], []).append(f"`{m['name']}`")
@@ -121,13 +141,11 @@ def page(models: list[dict[str, Any]]) -> str:
     parts = [
         HEAD,
         table(models),
-        "\n## Published accuracies\n",
+        PUBLISHED,
         published(models),
-        "\n## Recipes of the papers\n",
-        "`eventkit train STORE --model NAME --recipe paper` takes them; the default is a recipe of",
-        "ours for two CPU cores.\n",
+        RECIPES,
         recipes(models),
-        "\nThey differ from how the authors train in this:\n",
+        "\nDifferences from how the authors train:\n",
         differences(models),
         "\n## Papers\n",
         cited(models),

@@ -1,9 +1,8 @@
-"""Write the generated parts of README.md and of docs/: docs/readme.py
+"""Write the generated parts of README.md and of docs/: python docs/readme.py
 
-With --benchmarks ROWS.json also that of the benchmarks.
-
-Formats and datasets come from the registries, the benchmark table from the file that
-`python benchmarks/run.py --json ROWS.json` wrote. A test compares the file with the first two.
+With --benchmarks ROWS.json also the benchmark tables, from the file that
+`python benchmarks/run.py --json ROWS.json` wrote. All other parts come from the registries: PARTS
+names the function that makes each. A test compares the pages with what they return.
 """
 
 import argparse
@@ -11,65 +10,80 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from click.testing import CliRunner
+from eventkit.cli import SECTIONS
+
 from eventkit import datasets
 from eventkit.formats import FORMATS
+from eventkit.layouts import LAYOUTS
+from eventkit.registry import signature
 
-# What the README has of the benchmarks; docs/benchmarks.md has all.
+# The benchmark rows of the README; docs/benchmarks.md has all of them.
 MAIN = (
-    "AEDAT 3.1, streamed$", "EVT[23], streamed$", "AEDAT 4, (plain|LZ4), streamed$",
-    "DSEC, streamed$", "frames by (number|time)$", "convert", "read . decode", r"2\^20\)$",
-    "peak memory", "csnn_small step", "load, 1 thread", "while loading, 1 thread",
-    "size, drawn gestures$", "eventkit",
+    "AEDAT 3.1, streamed$", "EVT3, streamed$", "frames by number$",
+    "convert DVS128 Gesture", "load, 1 thread, float32$",
 )  # fmt: skip
 
 ROOT = Path(__file__).parents[1]
-ASKED = ("chunk", "start", "stop", "strict")  # what every reader takes
+COMMON = ("chunk", "start", "stop", "strict")  # arguments of every reader
+
+
+def formats_list() -> str:
+    """The titles of all formats as one paragraph, and which of them are written too."""
+    titles = [f"{fmt.title}{'' if fmt.write else ' *'}" for fmt in FORMATS.values()]
+    readable, writable = len(titles), sum(fmt.write is not None for fmt in FORMATS.values())
+    lines = [f"{readable} formats can be read and {writable} written (* read only):", ""]
+    return "\n".join([*lines, *(f"- {title}" for title in titles)])
 
 
 def formats_table() -> str:
-    """The formats: name, suffixes, what can be done."""
-    lines = ["| format | suffixes | read | write |", "|---|---|:-:|:-:|"]
+    """The formats: name, title, suffixes, whether they can be written."""
+    lines = ["| name | format | suffixes | read | write |", "|---|---|---|:-:|:-:|"]
     for fmt in FORMATS.values():
-        suffixes = " ".join(f"`{suffix}`" for suffix in fmt.suffixes)
-        lines.append(f"| {fmt.title} | {suffixes} | ✓ | {'✓' if fmt.write else ''} |")
+        write = "✓" if fmt.write else ""
+        lines.append(f"| `{fmt.name}` | {fmt.title} | {_suffixes(fmt)} | ✓ | {write} |")
     return "\n".join(lines)
 
 
-def formats_page() -> str:
-    """What each format takes as options, and what its reader counts: from the code itself."""
+def formats_options() -> str:
+    """Each format's options, what its reader counts and its limits: from the code itself."""
     parts = []
     for fmt in FORMATS.values():
-        suffixes = " ".join(f"`{suffix}`" for suffix in fmt.suffixes)
-        parts.append(f"### {fmt.name}\n\n{fmt.title}; {suffixes}\n\n{_told(fmt.stream)}")
-        parts.append(f"- reads: {_options(fmt.stream, ASKED)}")
+        parts.append(f"### {fmt.name}\n\n{fmt.title}; {_suffixes(fmt)}\n\n{_text(fmt.stream)}\n")
+        parts.append(f"- Options for reading: {_options(fmt.stream, COMMON)}.")
         if fmt.write:
-            parts.append(f"- writes: {_options(fmt.write, ())}. {_told(fmt.write)}")
+            parts.append(f"- Options for writing: {_options(fmt.write)}. {_text(fmt.write)}")
         if fmt.extras:
-            parts.append("- `extra(path, name)`: " + ", ".join(f"`{name}`" for name in fmt.extras))
-        live = "as its bytes come" if fmt.live else "standard input only, by way of a file"
-        parts.append(f"- while it is being made: {live}\n")
-    return "\n".join(parts).replace("\n- reads", "\n\n- reads").rstrip()
+            parts.append("- `ek.extra(path, name)`: " + ", ".join(f"`{n}`" for n in fmt.extras))
+        live = "decoded as it arrives" if fmt.live else "standard input only, buffered in a file"
+        parts.append(f"- Live input: {live}.\n")
+    return "\n".join(parts).rstrip()
 
 
-def _told(function: Callable[..., Any]) -> str:
+def _suffixes(fmt: Any) -> str:
+    return " ".join(f"`{suffix}`" for suffix in fmt.suffixes)
+
+
+def _text(function: Callable[..., Any]) -> str:
     """The docstring as one paragraph."""
     return " ".join((inspect.getdoc(function) or "").split())
 
 
-def _options(function: Callable[..., Any], without: Iterable[str]) -> str:
-    """The options of a reader or writer with what they may be and what they are unless told."""
+def _options(function: Callable[..., Any], without: Iterable[str] = ()) -> str:
+    """The options of a reader or writer with their types and defaults."""
     hints = get_type_hints(function)
     found = []
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind is not parameter.KEYWORD_ONLY or name in without:
             continue
-        told = "" if parameter.default is None else f" [{parameter.default}]"
-        found.append(f"`{name}` {_kind(hints[name])}{told}")
-    return ", ".join(found) or "no options"
+        default = "" if parameter.default is None else f" [{_shown(parameter.default)}]"
+        found.append(f"`{name}` {_kind(hints[name])}{default}")
+    return ", ".join(found) or "none"
 
 
 def _kind(hint: Any) -> str:
@@ -78,8 +92,12 @@ def _kind(hint: Any) -> str:
     kinds = [kind for kind in get_args(hint) if kind is not type(None)] or [hint]
     if kinds != [hint]:
         return " or ".join(map(_kind, kinds))
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    names = {int: "integer", float: "number", bool: "true or false", str: "text"}
     return names.get(hint, str(hint))
+
+
+def _shown(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) or value is None else str(value)
 
 
 def datasets_table() -> str:
@@ -98,9 +116,9 @@ def datasets_table() -> str:
 
 
 def sources_table() -> str:
-    """The datasets: all facts that fit into a row, how each is got, what to know."""
+    """The datasets: facts, how to get each, what to know."""
     lines = [
-        "| name | dataset | task | classes | samples | sensor | licence | got by | to know |",
+        "| name | dataset | task | classes | samples | sensor | licence | how to get it | note |",
         "|---|---|---|--:|--:|---|---|---|---|",
     ]
     known = [datasets.load(name) for name in datasets.names()]
@@ -133,43 +151,204 @@ def _row(*cells: Any) -> str:
     return f"| {' | '.join(str(cell).replace('|', '/') for cell in cells)} |"
 
 
+def layouts_table() -> str:
+    """The layouts of datasets: name, and the first line of its module."""
+    lines = ["| kind of layout | use it for |", "|---|---|"]
+    for name, layout in LAYOUTS.items():
+        about = (inspect.getmodule(layout.samples).__doc__ or "").partition("\n")[0]
+        lines.append(f"| `{name}` | {about.rstrip('.')} |")
+    return "\n".join(lines)
+
+
+def listed(registry: str) -> str:
+    """A table of what `eventkit REGISTRY --json` prints: name, facts, description, options."""
+    command = import_module(f"eventkit.cli.{registry}").command
+    result = CliRunner().invoke(command, ["--json"], catch_exceptions=False)
+    entries = {n: e for n, e in json.loads(result.stdout).items() if e["package"] == "eventkit"}
+    facts = list(next(iter(entries.values()))["more"])
+    lines = [
+        f"| name | {''.join(f'{fact} | ' for fact in facts)}what it is | options [default] |",
+        "|---|" + "---|" * (len(facts) + 2),
+    ]
+    for name, entry in entries.items():
+        options = ", ".join(_option(key, **one) for key, one in entry["options"].items())
+        cells = [f"`{name}`", *entry["more"].values(), entry["about"], options]
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def _option(key: str, type: str, default: Any) -> str:
+    kind = type.replace(" | ", " or ")
+    required = "inspect._empty" in str(default)
+    return f"`{key}` {kind} [{'required' if required else _shown(default)}]"
+
+
+def commands_list() -> str:
+    """The commands by section, as `eventkit --help` shows them."""
+    lines = []
+    for section, commands in SECTIONS.items():
+        lines += [f"\n### {section}\n", "| command | what it does |", "|---|---|"]
+        lines += [f"| `eventkit {name}` | {text} |" for name, text in commands.items()]
+    return "\n".join(lines).strip()
+
+
+def neurons_table() -> str:
+    """The neurons: spec, class, description, options. Needs torch."""
+    from eventkit.snn.neurons import NEURONS
+
+    lines = ["| spec | class | what it is | options [default] |", "|---|---|---|---|"]
+    for name, entry in NEURONS.items():
+        cells = (f"`{name}`", f"`{entry.__name__}`", _first_line(entry), _defaults(entry))
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def neurons_equations() -> str:
+    """The docstring of each family of neurons, which has its equations and sources."""
+    from eventkit.snn.neurons import NEURONS
+
+    families: dict[str, list[str]] = {}
+    for name, entry in NEURONS.items():
+        families.setdefault(entry.__module__, []).append(f"`{name}`")
+    parts = []
+    for module, names in families.items():
+        file = module.replace(".", "/") + ".py"
+        head = f"### {', '.join(names)}\n\nFrom [{Path(file).name}](../{file}):"
+        parts.append(f"{head}\n\n```text\n{inspect.getdoc(sys.modules[module])}\n```")
+    return "\n\n".join(parts)
+
+
+def surrogates_list() -> str:
+    """The surrogate gradients by name."""
+    from eventkit.snn.surrogate import SURROGATES
+
+    return ", ".join(f"`{name}`" for name in SURROGATES)
+
+
+def losses_table() -> str:
+    """The losses of the trainer: name, description, options."""
+    from eventkit.train.losses import LOSSES
+
+    return _functions("--loss", LOSSES)
+
+
+def methods_table() -> str:
+    """How the trainer lets gradients go through time: name, description, options."""
+    from eventkit.train.method import METHODS
+
+    return _functions("--method", METHODS)
+
+
+def schedules_list() -> str:
+    """The schedules of the learning rate by name."""
+    from eventkit.train.schedule import SCHEDULES
+
+    return ", ".join(f"`{name}`" for name in SCHEDULES)
+
+
+def _functions(option: str, table: Mapping[str, Callable[..., Any]]) -> str:
+    lines = [f"| `{option}` | what it is | options [default] |", "|---|---|---|"]
+    for name, function in table.items():
+        lines.append(f"| `{name}` | {_first_line(function)} | {_defaults(function)} |")
+    return "\n".join(lines)
+
+
+def _first_line(entry: Any) -> str:
+    """The first paragraph of a docstring, as a cell of a table."""
+    text = " ".join((inspect.getdoc(entry) or "").partition("\n\n")[0].split())
+    return text.rstrip(".").replace("|", "\\|")
+
+
+def _defaults(entry: Callable[..., Any]) -> str:
+    """The options of an entry with their defaults."""
+    empty = inspect.Parameter.empty
+    return ", ".join(
+        f"`{key}` [{'required' if default is empty else _shown(default)}]"
+        for key, (_, default) in signature(entry).items()
+    )
+
+
+# Page -> name of a part between two marks -> the function that makes it.
+PARTS: dict[str, dict[str, Callable[[], str]]] = {
+    "README.md": {"formats": formats_list, "datasets": datasets_table},
+    "docs/commands.md": {"commands": commands_list},
+    "docs/formats.md": {"table": formats_table, "formats": formats_options},
+    "docs/datasets.md": {
+        "sources": sources_table, "layouts": layouts_table,
+    },
+    "docs/representations.md": {"representations": lambda: listed("representations")},
+    "docs/transforms.md": {"transforms": lambda: listed("transforms")},
+    "docs/loading.md": {"augmentations": lambda: listed("augmentations")},
+}  # fmt: skip
+# The same for what can be imported with torch only.
+TORCH_PARTS: dict[str, dict[str, Callable[[], str]]] = {
+    "docs/neurons.md": {
+        "neurons": neurons_table, "equations": neurons_equations, "surrogates": surrogates_list,
+    },
+    "docs/training.md": {
+        "losses": losses_table, "methods": methods_table, "schedules": schedules_list,
+    },
+}  # fmt: skip
+
+
 def benchmark_table(rows: Path, brief: bool = False) -> str:
-    """The rows of a benchmark run, with the machine; `brief` keeps the main ones."""
+    """The rows of a benchmark run, with the machine; `brief` keeps those named in MAIN."""
     sys.path.insert(0, str(ROOT / "benchmarks"))
     from run import table
 
-    told = json.loads(rows.read_text())
-    kept = [row for row in told["rows"] if not brief or _is_main(row)]
-    return f"{told['machine']}:\n\n{table(kept)}"
+    found = json.loads(rows.read_text())
+    shown = _main(found["rows"]) if brief else found["rows"]
+    return f"{found['machine']}:\n\n{table(shown)}"
 
 
-def _is_main(row: dict[str, Any]) -> bool:
-    return bool(row["bar"]) and re.search("|".join(MAIN), row["what"]) is not None
+def _main(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows that MAIN names; where there are several, the comparison that comes first."""
+    first: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        if row["bar"] and re.search("|".join(MAIN), row["what"]):
+            first.setdefault(row["what"], row)
+    return list(first.values())
 
 
-def replaced(text: str, name: str, table: str) -> str:
-    """The text with what stands between the two marks of that name replaced."""
+def replaced(text: str, name: str, part: str) -> str:
+    """The text with what is between the two marks of that name replaced."""
     pattern = rf"(<!-- {name} -->\n).*?(<!-- end {name} -->)"
-    return re.sub(pattern, lambda found: f"{found[1]}{table}\n{found[2]}", text, flags=re.DOTALL)
+    found, n = re.subn(
+        pattern, lambda match: f"{match[1]}{part}\n{match[2]}", text, flags=re.DOTALL
+    )
+    if n != 1:
+        raise ValueError(f"found {n} pairs of marks <!-- {name} -->, expected one")
+    return found
+
+
+def current(page: str, parts: dict[str, Callable[[], str]]) -> str:
+    """The text of a page with its generated parts replaced by what the registries hold now."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for name, make in parts.items():
+        text = replaced(text, name, make())
+    return text
+
+
+def write(page: str, parts: dict[str, Callable[[], str]]) -> None:
+    (ROOT / page).write_text(current(page, parts), encoding="utf-8")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--benchmarks", type=Path, help="rows of a benchmark run")
-    options = parser.parse_args()
-    path = ROOT / "README.md"
-    text = replaced(path.read_text(), "formats", formats_table())
-    text = replaced(text, "datasets", datasets_table())
-    page = ROOT / "docs" / "formats.md"
-    page.write_text(replaced(page.read_text(), "formats", formats_page()))
-    if options.benchmarks:
-        text = replaced(text, "benchmarks", benchmark_table(options.benchmarks, brief=True))
-        page = ROOT / "docs" / "benchmarks.md"
-        whole = benchmark_table(options.benchmarks)
-        page.write_text(replaced(page.read_text(), "benchmarks", whole))
-    path.write_text(text)
-    page = ROOT / "docs" / "datasets.md"
-    page.write_text(replaced(page.read_text(), "sources", sources_table()))
+    rows = parser.parse_args().benchmarks
+    for page, parts in PARTS.items():
+        write(page, parts)
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        sys.stderr.write(f"torch is not installed; unchanged: {', '.join(TORCH_PARTS)}\n")
+    else:
+        for page, parts in TORCH_PARTS.items():
+            write(page, parts)
+    if rows:
+        write("README.md", {"benchmarks": lambda: benchmark_table(rows, brief=True)})
+        write("docs/benchmarks.md", {"benchmarks": lambda: benchmark_table(rows)})
 
 
 if __name__ == "__main__":

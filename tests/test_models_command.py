@@ -82,8 +82,3 @@ def test_the_page_of_networks_is_current():
     for lines in (page(some) for page in pages):
         for line in lines.splitlines():
             assert line in text, "run python docs/models.py"
-
-
-def test_the_readme_names_every_network():
-    text = (ROOT / "README.md").read_text().partition("## Networks")[2].partition("## The house")[0]
-    assert not [name for name in list_models() if "resnet" not in name and f"`{name}`" not in text]
