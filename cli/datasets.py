@@ -1,4 +1,4 @@
-"""eventkit datasets: the known datasets, or all about one."""
+"""eventkit datasets: list the known datasets, or show one in detail."""
 
 from dataclasses import asdict
 
@@ -14,9 +14,9 @@ from ._text import print_facts, print_json, print_table
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(name: str | None, as_json: bool) -> None:
-    """List the known datasets, or show all about NAME.
+    """List the known datasets, or show one in detail: classes, files, checksums, licence.
 
-    NAME is one of the list, or the path of a TOML of your own.
+    NAME is one of the listed names or the path of your own dataset description in TOML.
     """
     if name is not None:
         dataset = datasets.load(name)
@@ -62,7 +62,7 @@ def _show(dataset: Dataset) -> None:
         for label, title in enumerate(dataset.classes):
             click.echo(f"{label:>5}  {title}")
     for source in dataset.files:
-        click.echo(f"\n{source.name}" + ("" if source.urls else " (to be fetched by hand)"))
+        click.echo(f"\n{source.name}" + ("" if source.urls else " (manual download)"))
         facts: list[tuple[str, str | None]] = [
             ("from", url) for url in source.urls or [source.page]
         ]

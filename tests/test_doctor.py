@@ -359,7 +359,7 @@ def test_the_command_repairs_and_examines_the_copy(run, damaged, tmp_path):
     out = tmp_path / "good.es"
     code, text, err = run("doctor", damaged, "--repair", out, "--format", "es")
     assert (code, err) == (0, "")
-    assert "the copy, examined: sound, in order" in text
+    assert "checked the copy: undamaged, sorted" in text
     assert run("doctor", out)[0] == 0
     assert run("doctor", damaged, "--repair", out, "--format", "es")[0] == 1
     code, text, _ = run(
@@ -373,9 +373,9 @@ def test_the_command_repairs_and_examines_the_copy(run, damaged, tmp_path):
     ("argv", "sentence"),
     [
         ("doctor", "Missing argument 'FILE'"),
-        ("doctor a --warm", "--warm goes without a FILE"),
-        ("doctor a --format es", "--from SPEC says how to read"),
-        ("doctor a --overwrite", "goes with --repair OUT"),
+        ("doctor a --warm", "--warm takes no FILE"),
+        ("doctor a --format es", "use --from SPEC for the input format"),
+        ("doctor a --overwrite", "requires --repair OUT"),
     ],
 )
 def test_wrong_usage_is_named(run, argv, sentence):

@@ -489,7 +489,7 @@ def test_ctrl_c_keeps_what_came_and_the_next_run_continues(tmp_path):
         process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
         _, err = process.communicate(timeout=60)
         assert process.returncode == 130
-        assert "what is downloaded is kept; run the same command again" in err
+        assert "downloaded data is kept; run the same command again" in err
         told = eventkit("fetch", toml, "--root", root)
         assert told.returncode == 0, told.stderr
         assert server.asked[1]["range"] == "bytes=300-"

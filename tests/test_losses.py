@@ -22,7 +22,7 @@ def here(tmp_path, monkeypatch):
 
 def test_other_arrays_are_counted_wherever_they_are_lost(run):
     assert ek.info("a.npz")["beside"] == {"other arrays": 2}
-    assert "beside, other arrays  2" in run("info", "a.npz")[1]
+    assert "also, other arrays  2" in run("info", "a.npz")[1]
     code, out, _ = run("translate", "a.npz", "b.es", "--json")
     assert (code, json.loads(out)["beside"]) == (0, {"other arrays": 2})
     assert "not copied, other arrays  2" in run("translate", "a.npz", "c.es")[1]
