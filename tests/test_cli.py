@@ -223,11 +223,11 @@ def test_no_stdout_at_all_is_no_failure():
 def test_a_recording_or_a_store_is_no_dataset_to_convert(run, tmp_path):
     ek.write(tmp_path / "a.es", make_events(100))
     code, _, err = run("convert", str(tmp_path / "a.es"), "--frames", "4")
-    assert (code, "is a file; expected a dataset, or a folder of class folders" in err) == (1, True)
+    assert (code, "is a file; expected a dataset or a folder of class folders" in err) == (1, True)
     (tmp_path / "b.zarr").mkdir()
     (tmp_path / "b.zarr" / "zarr.json").write_text("{}")
     code, _, err = run("convert", str(tmp_path / "b.zarr"), "--frames", "4")
-    assert (code, "is a store already" in err) == (1, True)
+    assert (code, "is already a store" in err) == (1, True)
 
 
 def test_the_steps_to_get_data_end_with_the_folder_that_was_given(run, tmp_path):
