@@ -79,9 +79,7 @@ def _examine(file: Path, spec: str | None, as_json: bool) -> int:
         how = format_options(spec)
         total = most_events(file, how.get("format"))
         facts = doctor.examine(file, progress=lambda done: bar.update(done, total), **how)
-    facts["findings"] = [
-        {key: for_command(text) for key, text in finding.items()} for finding in facts["findings"]
-    ]
+    _name_options(facts)
     if as_json:
         print_json(facts)
     else:
@@ -109,6 +107,9 @@ def _repair(
             progress=lambda done: bar.update(done, total),
             **how,
         )
+    ledger["notes"] = [for_command(note) for note in ledger["notes"]]
+    _name_options(ledger["before"])
+    _name_options(ledger["after"])
     if as_json:
         print_json(ledger)
     else:
@@ -164,11 +165,18 @@ def _readable(facts: dict[str, Any]) -> dict[str, Any]:
     return shown
 
 
+def _name_options(facts: dict[str, Any]) -> None:
+    """Name the options of the command in the findings, instead of arguments of the library."""
+    facts["findings"] = [
+        {key: for_command(text) for key, text in finding.items()} for finding in facts["findings"]
+    ]
+
+
 def _print_findings(findings: list[dict[str, str]]) -> None:
     for finding in findings:
         click.echo(f"{MARKS[finding['level']]}{finding['name']}: {finding['found']}")
         if finding["advice"]:
-            click.echo(f"{'':8}-> {for_command(finding['advice'])}")
+            click.echo(f"{'':8}-> {finding['advice']}")
 
 
 def _print_ledger(ledger: dict[str, Any]) -> None:
@@ -186,7 +194,7 @@ def _print_ledger(ledger: dict[str, Any]) -> None:
         }
     )
     for note in ledger["notes"]:
-        click.echo(f"note: {for_command(note)}")
+        click.echo(f"note: {note}")
     if ledger["clean"]:
         click.echo("checked the copy: undamaged, sorted, all events on the sensor")
         return

@@ -53,11 +53,12 @@ def _show(
     if isinstance(file, Path) and file.is_dir() and formats.folder_format(file) is None:
         return _folder(file, how, as_json)
     facts = formats.info(file, **how)
+    facts["warnings"] = [for_command(warning) for warning in facts["warnings"]]
     if as_json:
         return print_json(facts)
     print_facts(_readable(facts))
     for warning in facts["warnings"]:
-        click.echo(f"warning: {for_command(warning)}")
+        click.echo(f"warning: {warning}")
     return None
 
 

@@ -110,7 +110,7 @@ def command(
         "left_out": tally["read"] - tally["written"],
         "counts": dict(report.counts),
         "beside": beside,
-        "warnings": list(report.notes),
+        "warnings": [for_command(note) for note in report.notes],
     }
     if as_json:
         return print_json(ledger)
@@ -194,4 +194,4 @@ def _print(ledger: dict[str, Any]) -> None:
         }
     )
     for warning in ledger["warnings"]:
-        click.echo(f"warning: {for_command(warning)}")
+        click.echo(f"warning: {warning}")
