@@ -13,6 +13,7 @@ import errno
 import os
 import re
 import select
+import shutil
 import sys
 import traceback
 import warnings
@@ -73,6 +74,8 @@ COMMANDS = {name: about for section in SECTIONS.values() for name, about in sect
 # Libraries that entire commands depend on, and the extra that installs each.
 EXTRAS = {"torch": "torch"}
 
+NARROW = 60  # columns of a help text
+
 # Advice for operating system errors that a user can fix.
 ADVICE = {
     errno.ENOENT: "check the path",
@@ -85,8 +88,30 @@ ADVICE = {
 }
 
 
+class Formatter(click.HelpFormatter):
+    """Wraps help texts at the width of the terminal, even below click's minimum of 50 columns."""
+
+    def __init__(
+        self, indent_increment: int = 2, width: int | None = None, max_width: int | None = None
+    ) -> None:
+        columns = min(shutil.get_terminal_size().columns, max_width or 80)
+        super().__init__(indent_increment, width or max(columns - 2, 20), max_width)
+
+    def write_dl(
+        self, rows: Sequence[tuple[str, str]], col_max: int = 30, col_spacing: int = 2
+    ) -> None:
+        # On a narrow terminal, descriptions start below the names.
+        super().write_dl(rows, 6 if self.width < NARROW else col_max, col_spacing)
+
+
+class Context(click.Context):
+    formatter_class = Formatter
+
+
 class Table(click.Group):
     """A group that lists its commands without importing them."""
+
+    context_class = Context
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -95,10 +120,11 @@ class Table(click.Group):
         if name not in COMMANDS:
             return None
         command: click.Command = import_module(f".{name}", __package__).command
+        command.context_class = Context
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        width = max(map(len, COMMANDS))
+        width = max(map(len, COMMANDS)) if formatter.width >= NARROW else 0
         for title, commands in SECTIONS.items():
             with formatter.section(title):
                 formatter.write_dl([(name.ljust(width), about) for name, about in commands.items()])

@@ -134,6 +134,13 @@ def test_every_command_of_the_table_has_a_help_of_its_own(run, name):
     assert f"Usage: eventkit {name}" in out
 
 
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_help_fits_a_narrow_terminal(run, name, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    _, out, _ = run(*filter(None, [name]), "--help")
+    assert max(map(len, out.splitlines())) <= 40
+
+
 def test_version(run):
     assert run("--version") == (0, f"eventkit {ek.__version__}\n", "")
 
