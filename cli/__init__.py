@@ -17,7 +17,7 @@ import shutil
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
@@ -98,7 +98,7 @@ class Formatter(click.HelpFormatter):
         super().__init__(indent_increment, width or max(columns - 2, 20), max_width)
 
     def write_dl(
-        self, rows: Sequence[tuple[str, str]], col_max: int = 30, col_spacing: int = 2
+        self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2
     ) -> None:
         # On a narrow terminal, descriptions start below the names.
         super().write_dl(rows, 6 if self.width < NARROW else col_max, col_spacing)

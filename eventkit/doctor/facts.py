@@ -41,8 +41,8 @@ def facts(survey: Survey) -> dict[str, Any]:
 def pace(survey: Survey) -> dict[str, Any]:
     """Event rates: mean, peak (over 10 ms) and the number of events in the busiest second.
 
-    `counted` is the number of events they are based on: events that arrive more than a second
-    late, or after a later second has started, are excluded.
+    `counted` is the number of events they are based on: events up to a second before the second
+    that is being counted are excluded.
     """
     events, late = survey.get("order", "events"), survey.get("pace", "late")
     seconds = (survey.t1 - survey.t0) / 1e6

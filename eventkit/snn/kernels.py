@@ -313,8 +313,8 @@ def adapt_backward(
 ) -> None:  # fmt: skip
     """Write the gradients of x, v0, w0 and of the rows of k.
 
-    The forward steps are recomputed from x, for blocks that are small enough that h and w of all
-    steps stay in the cache. The backward loop then needs no other memory.
+    The forward steps are recomputed from x, for blocks small enough that h and w of all steps stay
+    in the cache.
     """
     steps, dtype = x.shape[0], k.dtype
     zero, one = dtype.type(0), dtype.type(1)
