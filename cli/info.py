@@ -72,7 +72,7 @@ def _folder(folder: Path, how: dict[str, Any], as_json: bool) -> None:
             try:
                 found.append({**formats.info(path, **how), "path": str(path.relative_to(folder))})
             except FormatError as error:
-                unread[str(path.relative_to(folder))] = error.reason.partition("; readable are ")[0]
+                unread[str(path.relative_to(folder))] = error.reason
             except (EventkitError, OSError) as error:
                 unread[str(path.relative_to(folder))] = str(error)
     if not found:

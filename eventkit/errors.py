@@ -33,18 +33,18 @@ class EventkitError(Exception):
 class FormatError(EventkitError, ValueError):
     """A recording is damaged or not in the expected format.
 
-    Attributes: `path`, `offset` (in bytes, None if unknown) and `reason`.
+    Attributes: `path`, `offset` (in bytes, None if unknown), `reason`, and `hint`, what to do.
     """
 
-    def __init__(self, path: str | Path, offset: int | None, reason: str) -> None:
+    def __init__(self, path: str | Path, offset: int | None, reason: str, hint: str = "") -> None:
         if len(reason) > LONGEST:  # text quoted from a damaged file may have any length
             reason = f"{reason[: LONGEST // 2]} ... {reason[-LONGEST // 2 :]}"
-        super().__init__(str(path), offset, reason)
-        self.path, self.offset, self.reason = str(path), offset, reason
+        super().__init__(str(path), offset, reason, hint)
+        self.path, self.offset, self.reason, self.hint = str(path), offset, reason, hint
 
     def __str__(self) -> str:
         where = "" if self.offset is None else f" at byte {self.offset:,}"
-        return f"{self.path}{where}: {self.reason}"
+        return f"{self.path}{where}: {self.reason}{f'; {self.hint}' if self.hint else ''}"
 
 
 class OptionError(EventkitError, ValueError):

@@ -330,7 +330,7 @@ def test_a_copy_has_the_format_of_its_suffix_but_keeps_that_of_the_same_suffix(t
 def test_repair_refuses_what_it_must_not_overwrite_and_cannot_write(tmp_path, damaged):
     out = tmp_path / "out.aedat"
     out.write_text("precious")
-    with pytest.raises(OptionError, match=r"out\.aedat exists; --overwrite replaces it"):
+    with pytest.raises(OptionError, match=r"out\.aedat exists; use overwrite=True to replace it"):
         repair(damaged, out)
     with pytest.raises(OptionError, match="is the recording itself"):
         repair(damaged, damaged, overwrite=True)

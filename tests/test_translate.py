@@ -83,7 +83,7 @@ def test_a_damaged_file_is_refused_or_translated_as_far_as_it_is_sound(run, here
         ("a.aedat b.es --format esp", "no file format 'esp'. Did you mean 'es'?"),
         ("a.aedat b.es --format es:order=old", "es has no option 'order'"),
         ("a.aedat a.aedat --overwrite", "is the recording itself"),
-        ("a.aedat c.es", "c.es exists; --overwrite replaces it"),
+        ("a.aedat c.es", "c.es exists; use --overwrite to replace it"),
         ("a.aedat .", ". is a folder"),
         ("no.aedat b.es", "no.aedat: No such file or directory"),
         ("back.aedat b.es", "es cannot hold t = 3 µs after 5 µs"),
