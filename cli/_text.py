@@ -26,6 +26,7 @@ OPTIONS = (
     (r"\bstrict=False\b", "--tolerant"),
     (r"\boverwrite=True\b", "--overwrite"),
     (r"\bdoctor\.repair\b", "--repair OUT"),
+    (r"\bthe full report lists\b", "--json lists"),
     (r'\bformat="(\w+)", (\w+)="(\w+)"', r"--from \1:\2=\3"),
 )
 

@@ -70,7 +70,7 @@ def test_a_repaired_aedat4_has_only_events_of_the_original(what, compression, ta
 
 OURS = [n for n, fmt in FORMATS.items() if fmt.write and n not in ("hdf5", "parquet")]
 SENTENCES = {
-    "bytes": "no damage found; all bytes are valid",
+    "bytes": "none found; all bytes are valid",
     "blocks": "changed bytes go undetected",
     "nothing": "changed or missing bytes may go undetected",
 }

@@ -4,14 +4,13 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from eventkit.doctor.facts import LISTED
 from eventkit.doctor.survey import SECOND
 
 LEVELS = ("ok", "note", "warning", "damage")
 SOUND = {
-    "bytes": "no damage found; all bytes are valid",
+    "bytes": "none found; all bytes are valid",
     "blocks": "nothing is missing; the format has no checksums, so changed bytes go undetected",
-    "nothing": "no damage found; the format has no checksums, so changed or missing bytes may go "
+    "nothing": "none found; the format has no checksums, so changed or missing bytes may go "
     "undetected",
 }
 SILENCE = 100_000  # µs: shorter gaps are never reported
@@ -202,9 +201,9 @@ def _hot(facts: dict[str, Any]) -> Iterator[Finding]:
     yield Finding(
         "hot pixels",
         "warning" if hot["share"] > 0.1 else "note",
-        f"{hot['pixels']:,} pixels produce {hot['share']:.1%} of the events, far more than their "
-        f"neighbours: {named}{more}",
-        f"mask them before training; the full report lists the first {LISTED}",
+        f"{hot['pixels']:,} with {hot['share']:.1%} of the events, far more than their neighbours: "
+        f"{named}{more}",
+        "mask them before training; the full report lists them",
     )
 
 
