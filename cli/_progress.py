@@ -1,4 +1,4 @@
-"""Progress bars, on rich: imported only where there is a terminal to draw on."""
+"""Progress bars drawn with rich; imported only when stderr is a terminal."""
 
 import sys
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from ._text import number, size
 
 
 class Amount(ProgressColumn):
-    """Done of total, and how many a second."""
+    """Progress as "done / total" and the rate per second."""
 
     def __init__(self, unit: str) -> None:
         super().__init__(Column(no_wrap=True))
@@ -39,7 +39,7 @@ class Amount(ProgressColumn):
 
 
 class RichBar:
-    """One task of a rich display, which appears when there is something to show."""
+    """One task of a rich display, which appears at the first update."""
 
     def __init__(self, display: Progress, task: TaskID) -> None:
         self._display, self._task = display, task
@@ -53,7 +53,7 @@ class RichBar:
 
 @contextmanager
 def bar(unit: str, label: str) -> Iterator[RichBar]:
-    """A bar on stderr that stays, with the time it took, when the job ends."""
+    """Show a progress bar on stderr; it stays, with the elapsed time, when the job ends."""
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None),

@@ -1,4 +1,4 @@
-"""What the commands that list a registry share: a table of all entries, or the options of one."""
+"""Code shared by the commands that list a registry: a table of all entries, or one in detail."""
 
 import inspect
 import sys
@@ -24,9 +24,9 @@ def list_registry(
     as_json: bool,
     more: Callable[[Any], Mapping[str, str]] = lambda entry: {},
 ) -> None:
-    """Print every entry with one line about it, or one entry with its options and their meaning.
+    """Print a table with one line per entry, or one entry with its options and documentation.
 
-    `more` gives further facts of an entry, which become columns of the table.
+    `more` returns further facts about an entry; they become columns of the table.
     """
     facts = {key: _facts(registry, key, options_of, more) for key in registry}
     if name is not None and name not in facts:
@@ -37,7 +37,7 @@ def list_registry(
         return _show(facts[name])
     extra = list(next(iter(facts.values()))["more"]) if facts else []
     rows = [[key, *one["more"].values(), one["about"]] for key, one in facts.items()]
-    return print_table(["name", *extra, "what it is"], rows)
+    return print_table(["name", *extra, "description"], rows)
 
 
 def _facts(
@@ -71,13 +71,13 @@ def about(
 
 
 def _documented(function: Callable[..., Any], name: str) -> Callable[..., Any]:
-    """The public function of that name beside the options' function, or that itself."""
-    beside = getattr(sys.modules.get(function.__module__), name, function)
-    return beside if callable(beside) else function
+    """The public function of that name in the module of `function`, or `function` itself."""
+    public = getattr(sys.modules.get(function.__module__), name, function)
+    return public if callable(public) else function
 
 
 def _type(hint: Any) -> str:
-    """A type as a reader of the table expects it: int, time or none, on | off."""
+    """A type hint as text for the options table: "int", "time | none", "on | off"."""
     kinds = typing.get_args(hint) if typing.get_origin(hint) in UNIONS else (hint,)
     words = []
     for kind in kinds:

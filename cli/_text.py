@@ -1,4 +1,4 @@
-"""What commands share: durations as options, numbers for people, tables, JSON, progress."""
+"""Code shared by the commands: option types, readable numbers, tables, JSON, progress."""
 
 import json
 import math
@@ -18,16 +18,32 @@ from eventkit.units import microseconds
 
 from ._terminal import drawing, visible
 
-LEGIBLE = 12  # characters to which a column of a table may shrink
+LEGIBLE = 12  # minimum width of a table column, in characters
+
+
+# Python spellings in messages of the library, and the command-line options that replace them.
+OPTIONS = (
+    (r"\bstrict=False\b", "--tolerant"),
+    (r"\boverwrite=True\b", "--overwrite"),
+    (r"\bdoctor\.repair\b", "--repair OUT"),
+    (r"\bthe full report lists\b", "--json lists"),
+    (r'\bformat="(\w+)", (\w+)="(\w+)"', r"--from \1:\2=\3"),
+)
 
 
 def for_command(text: str) -> str:
-    """An error of the library, naming options of the command where it names Python's."""
-    return text.replace("strict=False", "--tolerant")
+    """A message of the library with Python arguments replaced by command-line options.
+
+    >>> for_command("strict=False skips the incomplete record")
+    '--tolerant skips the incomplete record'
+    """
+    for pattern, option in OPTIONS:
+        text = re.sub(pattern, option, text)
+    return text
 
 
 class Duration(click.ParamType[int]):
-    """A length of time in µs: 50ms, 1.5s, 50000us, or a plain number of µs."""
+    """A duration in µs: 50ms, 1.5s, 50000us, or a plain number of µs."""
 
     name = "duration"
 
@@ -39,25 +55,25 @@ class Duration(click.ParamType[int]):
         except ValueError as error:
             self.fail(str(error), param, ctx)
         if length < 0:
-            self.fail(f"{value!r} is negative, expected a length of time", param, ctx)
+            self.fail(f"{value!r} is negative, expected a duration", param, ctx)
         return length
 
 
 class FrameLength(Duration):
-    """A duration whose unit is written where it would be under a millisecond.
+    """A duration that requires a unit for plain numbers below 1000.
 
-    Whoever gives 50 means 50 ms more often than 50 µs, which are a thousand times as many frames.
+    A plain 50 more often means 50 ms than 50 µs, which would give a thousand times more frames.
     """
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, str) and value.strip().isdecimal() and int(value) < 1000:
             given = value.strip()
-            self.fail(f"{given} has no unit; write {given}ms, or {given}us if µs are meant")
+            self.fail(f"{given} has no unit; write {given}ms for milliseconds or {given}us for µs")
         return super().convert(value, param, ctx)
 
 
-class Place(click.ParamType[Any]):
-    """A path, or an address such as s3://bucket/name.zarr, which is no path."""
+class StoreAddress(click.ParamType[Any]):
+    """A path, or a URL such as s3://bucket/name.zarr, which is kept as text."""
 
     name = "path"
 
@@ -66,7 +82,7 @@ class Place(click.ParamType[Any]):
 
 
 def is_store(where: Any) -> bool:
-    """Whether an argument names a store, not a recording: an address, NAME.zarr, a root in it."""
+    """Whether an argument names a store, not a recording: a URL, NAME.zarr or a Zarr folder."""
     if isinstance(where, Path):
         return where.suffix == ".zarr" or (where / "zarr.json").is_file()
     from eventkit.store.objects import is_remote
@@ -76,13 +92,14 @@ def is_store(where: Any) -> bool:
 
 DURATION = Duration()
 FRAME_LENGTH = FrameLength()
-STORE = Place()
-# Whether a path can be read is for the library to say, in the same words as everywhere.
+STORE = StoreAddress()
+ROOT_HELP = "Folder of the dataset's files.  [default: $EVENTKIT_DATA/NAME or data/NAME]"
+# Readability is checked by the library, so that errors have the same wording everywhere.
 PATH = click.Path(readable=False, path_type=Path)
 
 
 class Source(click.ParamType[Any]):
-    """A path, or as text what is none: - (standard input, if it is read) or udp://HOST:PORT."""
+    """A path, or as text: - (standard input) or a URL such as udp://HOST:PORT."""
 
     name = "path"
 
@@ -91,17 +108,25 @@ class Source(click.ParamType[Any]):
 
 
 SOURCE = Source()
-# One name for one thing: --from is how a recording is read, --format how one is written.
-FROM_HELP = "Read as this format, with its options: aedat2:chip=dvs128."
+# In all commands, --from is the input format and --format the output format.
+FROM_HELP = "Input format and its options, e.g. aedat2:chip=dvs128.  [default: detected]"
 
 
 def live_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of commands that read recordings which are still being made."""
+    """The options of commands that read live input."""
     for option in (
-        click.option("--idle", "idle_s", type=float, help="Stop after so many s without a byte."),
-        click.option("--seconds", type=float, help="Stop after so many s."),
-        click.option("--follow", is_flag=True, help="Go on at the end of a file that grows."),
-    ):
+        click.option(
+            "--idle", "idle_s", type=float, metavar="S",
+            help="Live input: stop after this many seconds without data.",
+        ),
+        click.option(
+            "--seconds", type=float, metavar="S",
+            help="Live input: stop after this many seconds.",
+        ),
+        click.option(
+            "--follow", is_flag=True, help="Keep reading as the file grows (like tail -f)."
+        ),
+    ):  # fmt: skip
         command = option(command)
     return command
 
@@ -110,17 +135,17 @@ def live_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def live(
     source: Any, follow: bool, seconds: float | None, idle_s: float | None
 ) -> Iterator[dict[str, Any]]:
-    """The keyword arguments for a reader of a live recording, which Ctrl-C ends in good order.
+    """Yield the keyword arguments for reading live input, which Ctrl-C stops cleanly.
 
-    So do SIGTERM, by which systemd, Docker and SLURM stop processes, and SIGHUP of a terminal that
-    closes, unless it is ignored (nohup). A second signal has its usual effect.
+    SIGTERM (sent by systemd, Docker and SLURM) and, unless ignored (nohup), SIGHUP also stop it.
+    A second signal has its usual effect.
     """
     if follow and isinstance(source, Path) and source.is_dir():
-        raise click.UsageError(f"--follow goes with a file that grows; {source} is a folder")
+        raise click.UsageError(f"--follow requires a growing file; {source} is a folder")
     if not (follow or isinstance(source, str)):
         if seconds is not None or idle_s is not None:
-            named = "--seconds" if seconds is not None else "--idle"
-            raise click.UsageError(f"{named} goes with --follow, with - or with udp://HOST:PORT")
+            name = "--seconds" if seconds is not None else "--idle"
+            raise click.UsageError(f"{name} requires --follow, standard input or udp://HOST:PORT")
         yield {}
         return
     stopped: list[int] = []
@@ -149,27 +174,28 @@ def live(
 
 
 def format_options(spec: str | None) -> dict[str, Any]:
-    """The keyword arguments for a reader that `--from SPEC` asks for."""
+    """The keyword arguments for a reader that `--from SPEC` stands for."""
     if spec is None:
         return {}
     name, options = parse_spec(spec)
     if taken := sorted(options.keys() & {"chunk", "start", "stop", "strict", "report", "into"}):
-        raise click.BadParameter(f"{taken[0]} is no option of a file format", param_hint="--from")
+        reason = f"{taken[0]} is not an option of a file format"
+        raise click.BadParameter(reason, param_hint="--from")
     return {"format": name, **options}
 
 
 def in_order(start: int | None, stop: int | None) -> None:
-    """A usage error for a window that ends before it begins."""
+    """Raise a usage error for a time window that ends before it starts."""
     if start is not None and stop is not None and stop <= start:
         raise click.UsageError("--stop must be later than --start")
 
 
-# A window that lies outside the recording is more often a wrong unit than a wish.
-NOTHING = "no event lies in the part that --start and --stop choose"
+# An empty time window usually means a wrong unit.
+NOTHING = "no events between --start and --stop; check the unit of the times"
 
 
 def most_events(path: Any, format: str | None) -> int | None:
-    """An upper limit of the events of a recording, for a bar; None where nobody would see it."""
+    """An upper bound of the event count, for a progress bar; None if no bar is shown."""
     from eventkit import formats
     from eventkit.errors import EventkitError
 
@@ -183,9 +209,9 @@ def most_events(path: Any, format: str | None) -> int | None:
 
 @contextmanager
 def as_options() -> Iterator[None]:
-    """Inside, sentences about an argument of the library name the option of the command instead.
+    """Within this context, errors about a Python argument name the command's option instead.
 
-    `save_minutes is -1` becomes `--save-minutes is -1`, `represent="frames:n=16"`
+    `save_minutes is -1` becomes `--save-minutes is -1`, and `represent="frames:n=16"` becomes
     `--rep frames:n=16`.
     """
     from eventkit.errors import OptionError
@@ -211,7 +237,7 @@ def counted(n: int, what: str) -> str:
 
 
 def number(value: float) -> str:
-    """A count at three digits: 999, 12.3 k, 4.52 M.
+    """A count rounded to three digits: 999, 12.3 k, 4.52 M.
 
     >>> [number(n) for n in (0, 999, 12_345, 4_518_827)]
     ['0', '999', '12.3 k', '4.52 M']
@@ -220,7 +246,7 @@ def number(value: float) -> str:
 
 
 def size(n_bytes: float) -> str:
-    """An amount of bytes at three digits, in powers of 1000.
+    """A number of bytes rounded to three digits, in powers of 1000.
 
     >>> size(4_218_000)
     '4.22 MB'
@@ -229,7 +255,7 @@ def size(n_bytes: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A length of time in the unit that suits it.
+    """A duration in a suitable unit.
 
     >>> [duration(s) for s in (0, 0.00042, 0.35, 12.34, 754, 7380)]
     ['0 s', '420 µs', '350 ms', '12.3 s', '12 min 34 s', '2 h 3 min']
@@ -256,12 +282,12 @@ def _scaled(value: float, units: Sequence[str]) -> str:
 
 
 def _exponent(value: float) -> int:
-    """The power of ten of the first digit that three digits of `value` show."""
+    """The decimal exponent of `value` after rounding to three digits."""
     return int(f"{value:.2e}".partition("e")[2])
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON object on stdout; numpy's numbers and arrays become plain, NaN null."""
+    """Print one JSON object on stdout; NumPy values become plain numbers and lists, NaN null."""
     click.echo(json.dumps(_plain(value), indent=2, ensure_ascii=False))
 
 
@@ -278,7 +304,7 @@ def _plain(value: Any) -> Any:
 
 
 def print_facts(facts: dict[str, Any]) -> None:
-    """Print names and values in two columns; facts that are None or empty are left out."""
+    """Print names and values in two columns; None and empty values are omitted."""
     facts = {name: value for name, value in facts.items() if value not in (None, "")}
     width = max(map(len, facts), default=0)
     for name, value in facts.items():
@@ -286,10 +312,10 @@ def print_facts(facts: dict[str, Any]) -> None:
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[Any]], *, right: str = "") -> None:
-    """Print a table, boxed on a terminal and in aligned columns elsewhere.
+    """Print a table: formatted on a terminal, aligned columns otherwise.
 
-    `right` names the columns to align right, separated by spaces. On a terminal too narrow for its
-    columns each row becomes a block of lines, one for each cell.
+    `right` lists the right-aligned columns, separated by spaces. On a terminal that is too narrow,
+    each row is printed as a block with one line per cell.
     """
     texts = [[str(cell) for cell in row] for row in rows]
     numeric = [name in right.split() for name in head]
@@ -325,7 +351,7 @@ def _print_rich(head: Sequence[str], rows: list[list[str]], numeric: list[bool])
 
     table = Table(box=SIMPLE_HEAD)
     for number, (name, right) in enumerate(zip(head, numeric, strict=True)):
-        whole = right or not number  # the first column has the names that one types
+        whole = right or not number  # never wrap the first column: names are copied from it
         side: Any = "right" if right else "left"
         table.add_column(name, justify=side, no_wrap=whole, overflow="fold")
     for row in rows:
@@ -334,10 +360,10 @@ def _print_rich(head: Sequence[str], rows: list[list[str]], numeric: list[bool])
 
 
 class Bar(Protocol):
-    """How far a job is."""
+    """A progress display."""
 
     def update(self, done: int, total: int | None, label: str | None = None) -> None:
-        """So much is done, of so much in all if that is known; maybe with other words beside it."""
+        """Show that `done` of `total` (None if unknown) is finished; `label` replaces the label."""
 
 
 class _Silent:
@@ -347,10 +373,10 @@ class _Silent:
 
 @contextmanager
 def progress(unit: str, label: str) -> Iterator[Bar]:
-    """A bar with rate and time left on stderr when that is a terminal, otherwise nothing.
+    """Show a progress bar with rate and remaining time on stderr if it is a terminal.
 
-    It appears at the first `update` and counts things named `unit` ("samples", "files"), of which
-    "B" is shown as kB, MB, ...
+    It appears at the first `update`. `unit` names what is counted ("samples", "files"); "B" is
+    shown as kB, MB, ...
     """
     if not sys.stderr.isatty():
         yield _Silent()

@@ -1,4 +1,4 @@
-"""`eventkit augmentations`: what there is to choose from."""
+"""eventkit augmentations: list the augmentations, or show one in detail."""
 
 import click
 

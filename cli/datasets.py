@@ -1,4 +1,4 @@
-"""eventkit datasets: the known datasets, or all about one."""
+"""eventkit datasets: list the known datasets, or show one in detail."""
 
 from dataclasses import asdict
 from typing import Any
@@ -26,10 +26,10 @@ def command(
     here: bool,
     as_json: bool,
 ) -> None:
-    """List the known datasets, or show all about NAME.
+    """List the known datasets, or show one in detail: classes, files, checksums, licence.
 
-    NAME is one of the list, or the path of a TOML of your own. Those that are known in part cannot
-    be converted yet: what is missing of them is shown with all about them.
+    NAME is one of the listed names or the path of your own dataset description in TOML. Datasets
+    that are known only in part cannot be converted yet; their page says what is missing.
     """
     if name is not None:
         dataset = datasets.load(name)
@@ -110,7 +110,7 @@ def _show(dataset: Dataset) -> None:
         for label, title in enumerate(dataset.classes):
             click.echo(f"{label:>5}  {title}")
     for source in dataset.files:
-        click.echo(f"\n{source.name}" + ("" if source.urls else " (to be fetched by hand)"))
+        click.echo(f"\n{source.name}" + ("" if source.urls else " (manual download)"))
         facts: list[tuple[str, str | None]] = [
             ("from", url) for url in source.urls or [source.page]
         ]

@@ -1,4 +1,4 @@
-"""eventkit demo: the whole way, from raw recordings to a trained network, in minutes."""
+"""eventkit demo: the whole pipeline, from raw recordings to a trained network, in minutes."""
 
 import time
 from pathlib import Path
@@ -10,29 +10,33 @@ from ._text import PATH, duration, number, print_facts, print_json, progress, si
 from .convert import print_summary, watch
 from .train import Shown, print_result
 
-# Frames pooled to 32x32 instead of 64x64: four times as many epochs in the same time.
+# Frames pooled to 32x32 instead of 64x64 allow four times as many epochs in the same time.
 MODEL = "csnn_tiny:limit=32"
-BATCH, EPOCHS = 8, 20  # the same training on a busy machine, in more time
+BATCH, EPOCHS = 8, 20  # fixed, so that the result does not depend on the speed of the machine
 
 
 @click.command()
-@click.option("--dir", "folder", type=PATH, default="demo", show_default=True)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--dir", "folder", type=PATH, default="demo", show_default=True, help="Output folder."
+)
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed."
+)  # fmt: skip
 @click.option(
     "--minutes",
     type=click.FloatRange(0, min_open=True),
     default=3,
     show_default=True,
-    help="For the training, at most.",
+    help="Time limit for training, in minutes.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(folder: Path, seed: int, minutes: float, as_json: bool) -> None:
-    """Simulate gesture recordings, convert them, train a spiking network, draw a sample.
+    """Run the whole pipeline: simulate recordings, convert them, train a network, draw a sample.
 
-    The recordings are a simulated stand-in in the layout of DVS128 Gesture, never that dataset:
-    the accuracy shows that the way works, and says nothing about real gestures.
+    The recordings are simulated, in the layout of DVS128 Gesture; they are not that dataset. The
+    accuracy shows that the pipeline works and says nothing about real gestures.
     """
-    import eventkit.train  # noqa: F401  # needs torch: said now, not after minutes of work
+    import eventkit.train  # noqa: F401  # needs torch: fail now, not after minutes of work
 
     started = time.perf_counter()
     folder.mkdir(parents=True, exist_ok=True)
@@ -67,7 +71,7 @@ def command(folder: Path, seed: int, minutes: float, as_json: bool) -> None:
 
 
 class _Steps:
-    """Says what is done, as the commands that a user would type."""
+    """Prints each step as the command that a user would type."""
 
     def step(self, line: str) -> None:
         click.echo(f"\n$ {line}")
@@ -80,7 +84,7 @@ class _Steps:
 
 
 class _Quiet(_Steps):
-    """Says nothing: the result is one JSON object."""
+    """Prints nothing: the result is one JSON object."""
 
     def step(self, line: str) -> None: ...
 
@@ -100,7 +104,7 @@ def _recordings(simulated: dict[str, Any]) -> dict[str, str]:
     samples = " + ".join(f"{n:,} {split}" for split, n in simulated["samples"].items())
     return {
         "simulated": f"{simulated['recordings']} recordings, {number(simulated['events'])} events, "
-        f"{size(simulated['bytes'])}: a stand-in, not the dataset",
+        f"{size(simulated['bytes'])}; not the original dataset",
         "samples": samples,
     }
 
@@ -117,7 +121,7 @@ def _convert(raw: Path, store: Path) -> dict[str, Any]:
             overwrite=True,
             progress=watch(bar),
         )
-    # The stand-in is smaller than the dataset on purpose.
+    # The simulated dataset is smaller than the original on purpose.
     summary["warnings"] = [text for text in summary["warnings"] if "published" not in text]
     return summary
 
@@ -156,14 +160,14 @@ def _outcome(result: dict[str, Any]) -> dict[str, str]:
     return {
         "converted": f"{number(rate)} events/s into {size(converted['bytes'])}",
         "accuracy": f"{trained['accuracy']['at_best_validation']:.1%} on simulated test subjects "
-        f"(chance {1 / 11:.1%})",
+        f"(chance level {1 / 11:.1%})",
         "pictures": " and ".join(result["pictures"]),
         "time": duration(result["seconds"]),
     }
 
 
 def _free(path: Path) -> Path:
-    """The path, or the first of path-2, path-3, ... that is not there."""
+    """The path, or the first of path-2, path-3, ... that does not exist."""
     found, n = path, 1
     while found.exists():
         n += 1

@@ -1,4 +1,4 @@
-"""eventkit doctor: what is wrong with a recording, and a sound copy of it."""
+"""eventkit doctor: check a recording for damage and noise, and write a cleaned copy."""
 
 import time
 from importlib.util import find_spec
@@ -13,6 +13,7 @@ from ._text import (
     FROM_HELP,
     PATH,
     duration,
+    for_command,
     format_options,
     most_events,
     number,
@@ -27,13 +28,14 @@ MARKS = {"ok": "ok      ", "note": "note    ", "warning": "warning ", "damage": 
 
 @click.command("doctor")
 @click.argument("file", type=PATH, required=False)
-@click.option("--repair", "out", type=PATH, metavar="OUT", help="Write a clean copy there.")
+@click.option("--repair", "out", type=PATH, metavar="OUT", help="Write a cleaned copy to OUT.")
 @click.option("--from", "spec", metavar="SPEC", help=FROM_HELP)
 @click.option(
-    "--format", "to", metavar="SPEC", help="Format of the copy, as evt3:t0=first [its suffix]."
-)
+    "--format", "to", metavar="SPEC",
+    help="Format of the copy, e.g. evt3:t0=first.  [default: by suffix]",
+)  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
-@click.option("--warm", is_flag=True, help="Compile all kernels ahead, as for cluster jobs.")
+@click.option("--warm", is_flag=True, help="Precompile all kernels, e.g. for cluster jobs.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
     file: Path | None,
@@ -44,24 +46,27 @@ def command(
     warm: bool,
     as_json: bool,
 ) -> int:
-    """Examine the recording FILE: rates, gaps, order of time, hot pixels, flicker, damage.
+    """Check the recording FILE for damage, unsorted times, gaps, hot pixels and flicker.
 
-    Each finding comes with what to do. Exit code 0 if the file is sound, 3 if it is damaged; with
-    --repair 0 if the copy is clean. The copy has what can be read, without the events outside the
-    sensor, sorted by time.
+    Every finding is reported with advice. The exit code is 0 if the file is undamaged and 3 if it
+    is damaged. With --repair, a copy is written that contains the readable events on the sensor,
+    sorted by time; the exit code is then 0 if the copy is clean.
 
-    With --warm and no FILE, all kernels are compiled into Numba's cache: run it once on a cluster,
-    with NUMBA_CACHE_DIR on a disk that all nodes share, and no job waits for the compiler.
+    With --warm and without FILE, all kernels are compiled into Numba's cache. On a cluster, run
+    this once with NUMBA_CACHE_DIR on a shared disk, so that no job has to compile.
     """
     if warm:
         if file is not None:
-            raise click.UsageError("--warm goes without a FILE")
+            raise click.UsageError("--warm takes no FILE")
         return _warm(as_json)
     if file is None:
         raise click.UsageError("Missing argument 'FILE'")
     if out is None and (to or overwrite):
-        asked = "--format is that of the copy" if to else "--overwrite replaces the copy"
-        raise click.UsageError(f"{asked} and goes with --repair OUT; --from SPEC says how to read")
+        option = "--format" if to else "--overwrite"
+        raise click.UsageError(
+            f"{option} applies to the copy and requires --repair OUT; "
+            "use --from SPEC for the input format"
+        )
     return (
         _repair(file, out, spec, to, overwrite, as_json) if out else _examine(file, spec, as_json)
     )
@@ -74,6 +79,7 @@ def _examine(file: Path, spec: str | None, as_json: bool) -> int:
         how = format_options(spec)
         total = most_events(file, how.get("format"))
         facts = doctor.examine(file, progress=lambda done: bar.update(done, total), **how)
+    _name_options(facts)
     if as_json:
         print_json(facts)
     else:
@@ -101,6 +107,9 @@ def _repair(
             progress=lambda done: bar.update(done, total),
             **how,
         )
+    ledger["notes"] = [for_command(note) for note in ledger["notes"]]
+    _name_options(ledger["before"])
+    _name_options(ledger["after"])
     if as_json:
         print_json(ledger)
     else:
@@ -118,7 +127,7 @@ def _warm(as_json: bool) -> int:
 
         done += warm_neurons()
     elif not as_json:
-        click.echo("neurons are left out, as torch is not installed")
+        click.echo("torch is not installed: neuron kernels are skipped")
     seconds = time.perf_counter() - began
     if as_json:
         print_json({"seconds": seconds, "compiled": done})
@@ -128,7 +137,7 @@ def _warm(as_json: bool) -> int:
 
 
 def _readable(facts: dict[str, Any]) -> dict[str, Any]:
-    """The numbers as a person reads them."""
+    """The facts as readable text."""
     shown = {
         "file": f"{facts['path']} ({size(facts['bytes'])})",
         "format": facts["format"],
@@ -143,17 +152,24 @@ def _readable(facts: dict[str, Any]) -> dict[str, Any]:
         shown["mean rate"] = f"{number(rates['mean_hz'])} events/s"
     if rates["peak_hz"]:
         shown["peak rate"] = (
-            f"{number(rates['peak_hz'])} events/s in the 10 ms from {rates['peak_t']:,} µs on"
+            f"{number(rates['peak_hz'])} events/s in the 10 ms from t = {rates['peak_t']:,} µs"
         )
     if facts["duration_s"] > 1:
         shown["busiest second"] = (
-            f"{rates['busiest_second']:,} events from {rates['busiest_second_t']:,} µs on"
+            f"{rates['busiest_second']:,} events from t = {rates['busiest_second_t']:,} µs"
         )
     if facts["gaps"]:
         shown["longest gaps"] = ", ".join(
-            f"{duration(gap['length'] / 1e6)} at {gap['t']:,} µs" for gap in facts["gaps"][:3]
+            f"{duration(gap['length'] / 1e6)} at t = {gap['t']:,} µs" for gap in facts["gaps"][:3]
         )
     return shown
+
+
+def _name_options(facts: dict[str, Any]) -> None:
+    """Name the options of the command in the findings, instead of arguments of the library."""
+    facts["findings"] = [
+        {key: for_command(text) for key, text in finding.items()} for finding in facts["findings"]
+    ]
 
 
 def _print_findings(findings: list[dict[str, str]]) -> None:
@@ -164,7 +180,7 @@ def _print_findings(findings: list[dict[str, str]]) -> None:
 
 
 def _print_ledger(ledger: dict[str, Any]) -> None:
-    counts = {f"reader left out, {name}": f"{n:,}" for name, n in ledger["counts"].items()}
+    counts = {f"skipped by reader, {name}": f"{n:,}" for name, n in ledger["counts"].items()}
     steps = ledger["sorted"]
     print_facts(
         {
@@ -172,7 +188,7 @@ def _print_ledger(ledger: dict[str, Any]) -> None:
             **counts,
             "read": f"{ledger['read']:,} events",
             **{f"dropped, {name}": f"{n:,}" for name, n in ledger["dropped"].items() if n},
-            "sorted": f"{steps:,} backward steps mended" if steps else None,
+            "sorted": f"{steps:,} backward steps removed" if steps else None,
             "written": f"{ledger['written']:,} events",
             **{f"not copied, {name}": f"{n:,}" for name, n in ledger["beside"].items()},
         }
@@ -180,7 +196,7 @@ def _print_ledger(ledger: dict[str, Any]) -> None:
     for note in ledger["notes"]:
         click.echo(f"note: {note}")
     if ledger["clean"]:
-        click.echo("the copy, examined: sound, in order, all events on the sensor")
+        click.echo("checked the copy: undamaged, sorted, all events on the sensor")
         return
     click.echo("the copy is not clean")
     _print_findings([one for one in ledger["after"]["findings"] if one["level"] != "ok"])

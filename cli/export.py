@@ -1,4 +1,4 @@
-"""eventkit export: a trained network for other tools and for chips."""
+"""eventkit export: export a trained network to NIR, ONNX or Speck."""
 
 from pathlib import Path
 
@@ -9,18 +9,23 @@ from ._text import PATH, print_facts, print_json
 
 @click.command()
 @click.argument("run", type=PATH)
-@click.option("--to", type=click.Choice(["nir", "onnx", "speck"]), required=True)
-@click.option("--out", type=PATH, help="File to write.  [default: RUN/model.nir, ...]")
-@click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
-@click.option("--check", is_flag=True, help="Only say what the target cannot express.")
+@click.option(
+    "--to", type=click.Choice(["nir", "onnx", "speck"]), required=True, help="Target format."
+)
+@click.option(
+    "--out", type=PATH,
+    help="Output file.  [default: model.nir, model.onnx or speck.safetensors in RUN]",
+)  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Replace the output file if it exists.")
+@click.option("--check", is_flag=True, help="Only list what the target does not support.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
     run: Path, to: str, out: Path | None, overwrite: bool, check: bool, as_json: bool
 ) -> int | None:
-    """Write the network of the run folder RUN (or of a file of weights) for another tool.
+    """Export the network of the run folder RUN, or of a weights file, to another tool's format.
 
-    Layers that the target cannot express are named before anything is written. What was written is
-    read back and compared with the network.
+    Unsupported layers are reported before anything is written. The exported file is read back and
+    its outputs are compared with those of the network.
     """
     from eventkit import export
     from eventkit._write import check_target
@@ -33,26 +38,26 @@ def command(
         if as_json:
             print_json({"to": to, "problems": problems})
         else:
-            click.echo("\n".join(problems) or f"{to} can express all of {about['model']}")
+            click.echo("\n".join(problems) or f"{to} supports all layers of {about['model']}")
         return 1 if problems else None
     folder = run if run.is_dir() else run.parent
     name = "speck.safetensors" if to == "speck" else f"model.{to}"
     out = out or folder / name
     check_target(out, overwrite)
-    told = export.export(net, out, to, in_shape=shape, steps=about["steps"])
+    report = export.export(net, out, to, in_shape=shape, steps=about["steps"])
     if as_json:
-        print_json(told)
+        print_json(report)
         return None
-    cores = ", ".join(f"{core['layer']} on {core['core']}" for core in told.get("cores", []))
+    cores = ", ".join(f"{core['layer']} on {core['core']}" for core in report.get("cores", []))
     compared = (
-        f"{told['answers_equal']:.1%} equal answers on random frames, votes differ by "
-        f"at most {told['largest_difference']:.2g}"
-        if told["heard"]
-        else "not compared: the net votes 0 on all random frames"
+        f"{report['answers_equal']:.1%} equal predictions on random frames; largest difference of "
+        f"the outputs {report['largest_difference']:.2g}"
+        if report["heard"]
+        else "not compared: the network outputs only zeros on random frames"
     )
     print_facts({
-        "written": f"{told['path']}: {told['layers']} layers of {about['model']}",
+        "written": f"{report['path']}: {report['layers']} layers of {about['model']}",
         "cores": cores,
-        "read back": compared,
+        "verified": compared,
     })  # fmt: skip
     return None

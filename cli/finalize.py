@@ -1,4 +1,4 @@
-"""eventkit finalize: the store of what the jobs of an array have done."""
+"""eventkit finalize: complete a store that was converted in parts."""
 
 import click
 
@@ -10,9 +10,10 @@ from .convert import partly, print_summary
 @click.argument("store", type=STORE)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(store: str, as_json: bool) -> int:
-    """Finish a conversion that was done in parts, by eventkit convert --shard I/N.
+    """Finish a conversion that ran in parts with eventkit convert --shard I/N.
 
-    Exit code 6, and what to run again, if a part is missing; 5 while one is running.
+    If parts are missing, the commands to run again are printed and the exit code is 6; if a part
+    is still running, the exit code is 5.
     """
     from eventkit.conversion import finalize
 

@@ -1,4 +1,4 @@
-"""eventkit info: what a recording holds, or each recording below a folder."""
+"""eventkit info: show the contents of a recording, or of all recordings in a folder."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +13,7 @@ from ._text import (
     FROM_HELP,
     SOURCE,
     duration,
+    for_command,
     format_options,
     is_store,
     live,
@@ -29,15 +30,15 @@ from ._text import (
 @click.command("info")
 @click.argument("file", metavar="FILE|FOLDER", type=SOURCE)
 @click.option("--from", "spec", metavar="SPEC", help=FROM_HELP)
-@click.option("--tolerant", is_flag=True, help="Read what is sound in a damaged file.")
+@click.option("--tolerant", is_flag=True, help="Skip damaged data instead of failing.")
 @live_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(file: Any, spec: str | None, tolerant: bool, as_json: bool, **ends: Any) -> None:
-    """Show what the recording FILE holds: format, size, events, time, and what looks wrong.
+    """Show format, sensor size, event count, duration and warnings of the recording FILE.
 
-    The whole file is read once, in bounded memory; - is standard input. Of a FOLDER, all recordings
-    below it are shown in a table, and what cannot be read is listed with its reason. A recording
-    that is still being made is read until --seconds, --idle or Ctrl-C end it.
+    The file is read once, in bounded memory; - reads standard input. For a FOLDER, a table of all
+    recordings in it and its subfolders is printed, followed by the unreadable files and the
+    reasons. Live input is read until --seconds, --idle or Ctrl-C.
     """
     with live(file, **ends) as until:
         return _show(file, spec, tolerant, as_json, until)
@@ -47,11 +48,12 @@ def _show(
     file: Any, spec: str | None, tolerant: bool, as_json: bool, until: dict[str, Any]
 ) -> None:
     if is_store(file):
-        raise OptionError(f"{file}: is a store, not a recording; run: eventkit inspect {file}")
+        raise OptionError(f"{file} is a store, not a recording; run: eventkit inspect {file}")
     how = {"strict": not tolerant, **format_options(spec), **until}
     if isinstance(file, Path) and file.is_dir() and formats.folder_format(file) is None:
         return _folder(file, how, as_json)
     facts = formats.info(file, **how)
+    facts["warnings"] = [for_command(warning) for warning in facts["warnings"]]
     if as_json:
         return print_json(facts)
     print_facts(_readable(facts))
@@ -61,7 +63,7 @@ def _show(
 
 
 def _folder(folder: Path, how: dict[str, Any], as_json: bool) -> None:
-    """A table of all recordings below a folder, and why the other files are none."""
+    """Print a table of all recordings in a folder, and why the other files cannot be read."""
     found, unread = [], {}
     paths = list(_files(folder))
     with progress("files", "info") as bar:
@@ -70,11 +72,11 @@ def _folder(folder: Path, how: dict[str, Any], as_json: bool) -> None:
             try:
                 found.append({**formats.info(path, **how), "path": str(path.relative_to(folder))})
             except FormatError as error:
-                unread[str(path.relative_to(folder))] = error.reason.partition("; readable are ")[0]
+                unread[str(path.relative_to(folder))] = error.reason
             except (EventkitError, OSError) as error:
                 unread[str(path.relative_to(folder))] = str(error)
     if not found:
-        raise FormatError(folder, None, f"no recording below it; files looked at: {len(paths):,}")
+        raise FormatError(folder, None, f"contains no recordings ({len(paths):,} files checked)")
     if as_json:
         print_json({"folder": str(folder), "recordings": found, "unreadable": unread})
         return
@@ -85,17 +87,17 @@ def _folder(folder: Path, how: dict[str, Any], as_json: bool) -> None:
         f"{size(sum(facts['bytes'] for facts in found))}"
     )
     for name, reason in unread.items():
-        click.echo(f"unreadable: {name}: {reason}")
+        click.echo(f"unreadable: {name}: {for_command(reason)}")
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """The files below a folder, in order of their names, but hidden ones and those of stores."""
+    """The files in a folder and its subfolders, sorted; hidden files and stores are skipped."""
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
         if not path.is_dir() or formats.folder_format(path) is not None:
             yield path
-        elif not (path / "zarr.json").is_file() and not path.is_symlink():  # links can be circles
+        elif not (path / "zarr.json").is_file() and not path.is_symlink():  # links may form cycles
             yield from _files(path)
 
 
@@ -113,7 +115,7 @@ def _row(facts: dict[str, Any]) -> list[str]:
 
 
 def _readable(facts: dict[str, Any]) -> dict[str, Any]:
-    """The facts as a person reads them, one line each."""
+    """The facts as readable text, one line each."""
     shown = {
         "file": facts["path"],
         "format": facts["format"],
@@ -126,9 +128,9 @@ def _readable(facts: dict[str, Any]) -> dict[str, Any]:
             "polarity": f"{facts['on']:,} ON, {facts['off']:,} OFF",
             "time": f"{facts['t0']:,} to {facts['t1']:,} µs ({duration(facts['duration_s'])})",
             "rate": facts["rate_hz"] and f"{number(facts['rate_hz'])} events/s",
-            "x, y": f"up to {facts['x_max']}, {facts['y_max']}",
+            "maximum x, y": f"{facts['x_max']}, {facts['y_max']}",
         }
-    left = {**facts["counts"], **{f"beside, {name}": n for name, n in facts["beside"].items()}}
-    counts = {name: f"{count:,}" for name, count in left.items() if count}
+    other = {**facts["counts"], **{f"also, {name}": n for name, n in facts["beside"].items()}}
+    counts = {name: f"{count:,}" for name, count in other.items() if count}
     header = facts.get("header", {})
     return shown | counts | {f"header {key}": value for key, value in header.items()}

@@ -1,4 +1,4 @@
-"""eventkit inspect: what a store is and how it was made."""
+"""eventkit inspect: show the contents of a store and how it was created."""
 
 from pathlib import Path
 from typing import Any
@@ -13,20 +13,23 @@ from ._text import PATH, STORE, print_facts, print_json, print_table, size
 @click.option(
     "--provenance",
     is_flag=True,
-    help="What it was made from, by what: command, versions, codec, every source.",
+    help="Show the provenance: command, versions, codec, every source file.",
 )
 @click.option(
     "--sha256",
     "root",
     type=PATH,
     metavar="DIR",
-    help="With --provenance: check the sources in DIR and add the SHA-256 of each.",
+    help="With --provenance: verify the source files in DIR and add their SHA-256.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(store: str, provenance: bool, root: Path | None, as_json: bool) -> None:
-    """Show what a store holds, where its events went, and the command that made it."""
+    """Show the contents of a store, the command that created it, and its event counts.
+
+    The last table lists, by split, how many events were read, dropped for each reason, and used.
+    """
     if root is not None and not provenance:
-        raise click.UsageError("--sha256 goes with --provenance")
+        raise click.UsageError("--sha256 requires --provenance")
     from eventkit.store import open
 
     opened = open(store)
@@ -46,14 +49,14 @@ def command(store: str, provenance: bool, root: Path | None, as_json: bool) -> N
         {
             "store": facts["store"],
             "dataset": facts["title"],
-            "holds": tensors,
+            "contents": tensors,
             "transforms": ", ".join(facts["transforms"]),
             "classes": f"{len(facts['classes'])}: {', '.join(facts['classes'])}"
             if facts["classes"]
             else "",
-            "made by": facts["command"],
-            "with": ", ".join(f"{name} {version}" for name, version in facts["versions"].items()),
-            "plan": facts["plan_digest"],
+            "created by": facts["command"],
+            "versions": ", ".join(f"{name} {ver}" for name, ver in facts["versions"].items()),
+            "plan digest": facts["plan_digest"],
             "cite": facts["cite"],
             "licence": facts["license"],
         }
@@ -76,46 +79,48 @@ def command(store: str, provenance: bool, root: Path | None, as_json: bool) -> N
 def _provenance(opened: Any, root: Path | None, as_json: bool) -> None:
     from eventkit.store.provenance import provenance
 
-    told = provenance(opened, root)
+    record = provenance(opened, root)
     if as_json:
-        print_json(told)
+        print_json(record)
         return
-    codec = ", ".join(f"{name} {value}" for name, value in told["codec"].items())
+    codec = ", ".join(f"{name} {value}" for name, value in record["codec"].items())
     print_facts(
         {
-            "store": told["store"],
-            "made by": told["command"],
-            "with": ", ".join(f"{name} {version}" for name, version in told["versions"].items()),
+            "store": record["store"],
+            "created by": record["command"],
+            "versions": ", ".join(f"{name} {ver}" for name, ver in record["versions"].items()),
             "codec": codec,
-            "plan": told["plan_digest"],
-            "store digest": told["digest"],
-            **{f"split {name}": entry["sha256"] for name, entry in told["splits"].items()},
-            **{f"from {parent['name']}": parent["digest"] for parent in told["parents"]},
-            "sources": f"{len(told['sources']):,} files, {size(told['source_bytes'])}",
+            "plan digest": record["plan_digest"],
+            "store digest": record["digest"],
+            **{f"split {name}": entry["sha256"] for name, entry in record["splits"].items()},
+            **{f"from {parent['name']}": parent["digest"] for parent in record["parents"]},
+            "sources": f"{len(record['sources']):,} files, {size(record['source_bytes'])}",
         }
     )
     click.echo()
     head = ["source", "bytes", "crc32c", *(["sha256"] if root else [])]
     rows = [
         [source["name"], f"{source['bytes']:,}", source["crc32c"], source.get("sha256", "")]
-        for source in told["sources"]
+        for source in record["sources"]
     ]
     print_table(head, [row[: len(head)] for row in rows], right="bytes")
 
 
 def describe(opened: Any) -> dict[str, Any]:
-    """The facts of a store, as JSON has them."""
+    """The facts about a store, as printed with --json."""
     from eventkit.registry import format_spec
 
-    told = opened.attributes
+    record = opened.attributes
     first = opened[opened.splits[0]]
     return {
         "store": str(opened.path),
-        **{key: told[key] for key in ("kind", "dataset", "title", "represent", "classes", "size")},
+        **{
+            key: record[key] for key in ("kind", "dataset", "title", "represent", "classes", "size")
+        },
         **_tensors(opened, first),
         "transforms": [
             format_spec(step["name"], {k: v for k, v in step.items() if k != "name"})
-            for step in told["plan"]["transforms"]
+            for step in record["plan"]["transforms"]
         ],
         "samples": {split: len(opened[split]) for split in opened},
         "per_class": {
@@ -128,20 +133,20 @@ def describe(opened: Any) -> dict[str, Any]:
             split: _along({n: int(column.sum()) for n, column in opened[split].ledger.items()})
             for split in opened
         },
-        **{key: told[key] for key in ("command", "versions", "plan_digest", "splits", "cite")},
-        **{key: told[key] for key in ("license", "warnings")},
+        **{key: record[key] for key in ("command", "versions", "plan_digest", "splits", "cite")},
+        **{key: record[key] for key in ("license", "warnings")},
     }
 
 
 def _along(ledger: dict[str, int]) -> dict[str, int]:
-    """The columns in the order in which events went: read, what was left out, binned."""
+    """The ledger columns in processing order: read, dropped by reason, binned."""
     ends = {"read": 0, "invalid": 1, "out_of_bounds": 3, "unbinned": 4, "binned": 5}
     place = {name: ends.get(name, 2) for name in ledger} | {"backward_steps": 6}
     return {name: ledger[name] for name in sorted(ledger, key=lambda name: (place[name], name))}
 
 
 def _tensors(opened: Any, first: Any) -> dict[str, Any]:
-    """What a sample is: the shape and type of its array, or the types of its columns."""
+    """Shape and dtype of a sample, or the dtypes of its event columns."""
     if opened.kind != "events":
         return {"shape": list(first.frames.shape[1:]), "dtype": first.frames.dtype.name}
     events = sum(int(split.column("count").sum()) for split in opened.values())

@@ -1,4 +1,4 @@
-"""eventkit models: the networks with their cost and published numbers, or all about one."""
+"""eventkit models: list the models with cost and published accuracy, or show one in detail."""
 
 import re
 import textwrap
@@ -23,22 +23,32 @@ class Shape(click.ParamType[tuple[int, int, int]]):
             return value
         match = re.fullmatch(r"([1-9]\d*)[x×]([1-9]\d*)[x×]([1-9]\d*)", value.strip())
         if match is None:
-            self.fail(f"{value!r} is no shape of a frame; write it like 2x128x128", param, ctx)
+            self.fail(f"{value!r} is not a frame shape; expected e.g. 2x128x128", param, ctx)
         return int(match[1]), int(match[2]), int(match[3])
 
 
 @click.command("models")
 @click.argument("name", required=False, metavar="[NAME|SPEC|PATTERN]")
-@click.option("--input", "in_shape", type=Shape(), help="Frames.  [default: as published]")
-@click.option("--steps", type=click.IntRange(1), help="T.  [default: as published]")
-@click.option("--classes", type=click.IntRange(1), help="[default: as published]")
+@click.option(
+    "--input",
+    "in_shape",
+    type=Shape(),
+    metavar="CxHxW",
+    help="Shape of a frame.  [default: as published]",
+)
+@click.option(
+    "--steps", type=click.IntRange(1), help="Number of time steps T.  [default: as published]"
+)
+@click.option(
+    "--classes", type=click.IntRange(1), help="Number of classes.  [default: as published]"
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(name: str | None, as_json: bool, **sizes: Any) -> None:
-    """List the networks, all or those that match a pattern such as 'shd*', or show all about one,
-    which may be a spec such as csnn_tiny:width=16.
+    """List the models, or show one in detail.
 
-    Parameters, multiplications (dense) and neurons are counted on the network itself, for one
-    sample and one time step.
+    A PATTERN such as 'shd*' selects models by name. A SPEC such as csnn_tiny:width=16 shows a
+    model with these options. Parameters, multiply-accumulates (MAC, dense) and neurons are counted
+    on the built network, for one sample and one time step.
     """
     from eventkit.models import describe, list_models
 
@@ -47,10 +57,10 @@ def command(name: str | None, as_json: bool, **sizes: Any) -> None:
         return print_json(facts) if as_json else _show(facts)
     if given := [key for key, value in sizes.items() if value is not None]:
         option = "--input" if given[0] == "in_shape" else f"--{given[0]}"
-        raise OptionError(f"{option} is for one network: eventkit models NAME {option} ...")
+        raise OptionError(f"{option} requires one model: eventkit models NAME {option} ...")
     known = [describe(each) for each in list_models(name or "*")]
     if not known:
-        raise UnknownName(f"no model matches {name!r}; eventkit models lists all")
+        raise UnknownName(f"no model matches {name!r}; list all with: eventkit models")
     if as_json:
         return print_json({facts["name"]: facts for facts in known})
     head = ["name", "input", "T", "parameters", "MAC/step", "neurons", "published"]
@@ -86,9 +96,10 @@ def _show(facts: dict[str, Any]) -> None:
         "cite": facts["cite"],
         "input": f"{_shape(facts)}, T = {facts['steps']}, {facts['num_classes']:,} classes",
         "parameters": f"{facts['parameters']:,}",
-        "MAC": f"{number(facts['macs'])} a step, {number(facts['macs'] * facts['steps'])} a sample",
-        "neurons": f"{number(facts['neurons'])} a step",
-        "published": None if facts["published"] else "no number with a source that we could read",
+        "MAC": f"{number(facts['macs'])} per time step, "
+        f"{number(facts['macs'] * facts['steps'])} per sample",
+        "neurons": f"{number(facts['neurons'])} per time step",
+        "published": None if facts["published"] else "no accuracy with an accessible source",
     }
     print_facts(shown)
     for each in facts["published"]:
@@ -102,6 +113,6 @@ def _show(facts: dict[str, Any]) -> None:
                 if value not in (None, ""):
                     click.echo(f"  {name:<{width}}  {value}")
     if facts["differences"]:
-        click.echo("\ndifferences from the authors' training")
+        click.echo("\ndifferences from the authors' model and training")
         for text in facts["differences"]:
             click.echo(textwrap.fill(text, 98, initial_indent="  - ", subsequent_indent="    "))

@@ -1,35 +1,38 @@
-"""eventkit repair: a damaged store made whole again."""
+"""eventkit repair: rebuild the damaged parts of a store."""
 
 from pathlib import Path
 
 import click
 
-from ._text import PATH, STORE, counted, duration, print_json, progress
+from ._text import PATH, ROOT_HELP, STORE, counted, duration, print_json, progress
 
 
 @click.command()
 @click.argument("store", type=STORE)
-@click.option("--root", type=PATH, help="Where the raw data is [$EVENTKIT_DATA/NAME or data/NAME].")
+@click.option("--root", type=PATH, help=ROOT_HELP)
 @click.option(
     "--dataset",
     type=PATH,
     metavar="TOML|FOLDER",
-    help="The description that it was converted from, if it is of your own.",
+    help="Dataset description or folder it was converted from, if not a known dataset.",
 )
-@click.option("--workers", type=click.IntRange(min=1), help="How many threads [the processors].")
+@click.option(
+    "--workers", type=click.IntRange(min=1), help="Number of threads.  [default: CPU count]"
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
     store: Path, root: Path | None, dataset: Path | None, workers: int | None, as_json: bool
 ) -> int:
-    """Make what is damaged or missing in a store anew, and only that: the same bytes as before.
+    """Rebuild the damaged or missing parts of a store, byte for byte as they were.
 
-    What the store holds twice is restored from itself, the rest from the raw recordings. May be
-    interrupted and run again. Exit code 3 if anything is left that does not belong to the store.
+    Redundant data is restored from the store itself, the rest is converted again from the raw
+    recordings. An interrupted repair can be run again. The exit code is 3 if files remain that do
+    not belong to the store.
     """
     from eventkit.conversion.repair import repair
 
     with progress("samples", "repair") as bar:
-        told = repair(
+        summary = repair(
             store,
             root=root,
             dataset=dataset,
@@ -37,17 +40,17 @@ def command(
             progress=lambda done, total: bar.update(done, total),
         )
     if as_json:
-        print_json(told)
+        print_json(summary)
     else:
-        for name in told["repaired"]:
+        for name in summary["repaired"]:
             click.echo(f"{name}: repaired")
-        count = len(told["repaired"])
+        count = len(summary["repaired"])
         what = (
-            f"{counted(count, 'file')} repaired in {duration(told['seconds'])}"
+            f"{counted(count, 'file')} repaired in {duration(summary['seconds'])}"
             if count
-            else "is whole"
+            else "is undamaged"
         )
         click.echo(f"{store}: {what}")
-        for problem in told["left"]:
-            click.echo(f"eventkit: {problem}; it is left alone, remove it", err=True)
-    return 3 if told["left"] else 0
+        for problem in summary["left"]:
+            click.echo(f"eventkit: {problem}; left unchanged, remove it by hand", err=True)
+    return 3 if summary["left"] else 0

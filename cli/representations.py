@@ -1,4 +1,4 @@
-"""`eventkit representations`: what there is to choose from."""
+"""eventkit representations: list the representations, or show one in detail."""
 
 import click
 

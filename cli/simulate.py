@@ -1,4 +1,4 @@
-"""eventkit simulate: a stand-in of a dataset."""
+"""eventkit simulate: write simulated recordings in the layout of a dataset."""
 
 import shlex
 from pathlib import Path
@@ -11,9 +11,14 @@ from ._text import PATH, number, print_facts, print_json, progress, size
 
 @click.command()
 @click.argument("name")
-@click.option("--root", type=PATH, required=True, help="Folder to write to.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--subjects", type=click.IntRange(2), default=8, show_default=True)
+@click.option("--root", type=PATH, required=True, help="Output folder.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed."
+)  # fmt: skip
+@click.option(
+    "--subjects", type=click.IntRange(2), default=8, show_default=True,
+    help="Number of simulated people.",
+)  # fmt: skip
 @click.option(
     "--noise",
     "noise_hz",
@@ -26,10 +31,11 @@ from ._text import PATH, number, print_facts, print_json, progress, size
 def command(
     name: str, root: Path, seed: int, subjects: int, noise_hz: float, as_json: bool
 ) -> None:
-    """Write simulated recordings in the layout, file format and classes of the dataset NAME.
+    """Write simulated recordings with the layout, file format and classes of the dataset NAME.
 
-    They stand in for the dataset until it is there: never report results on them. What is
-    already in the folder is overwritten only if an earlier simulation wrote it.
+    Use them to try eventkit before you have the real dataset; do not report results on them.
+    Existing files are overwritten only if they are from an earlier simulation. Available:
+    dvsgesture.
     """
     from eventkit.simulate import simulate
 
@@ -47,7 +53,7 @@ def _readable(summary: dict[str, Any]) -> dict[str, str]:
     samples = " + ".join(f"{n:,} {split}" for split, n in summary["samples"].items())
     root = shlex.quote(summary["root"])
     return {
-        "simulated": f"{summary['name']}: a stand-in, not the dataset; never report results on it",
+        "simulated": f"{summary['name']}: not the original dataset; do not report results on it",
         "folder": f"{summary['root']} ({summary['files']:,} files, {size(summary['bytes'])})",
         "recordings": f"{summary['recordings']:,}, {number(summary['events'])} events",
         "samples": samples,

@@ -1,4 +1,4 @@
-"""eventkit subset: some samples of a store as a store of their own."""
+"""eventkit subset: create a store from selected samples of another."""
 
 from typing import Any
 
@@ -11,17 +11,22 @@ from .merge import print_made
 @click.command()
 @click.argument("out", type=STORE)
 @click.argument("store", type=STORE)
-@click.option("--split", "splits", multiple=True, help="This split only; repeatable [all].")
-@click.option("--classes", metavar="A,B", help="Samples of these classes: names or numbers.")
-@click.option("--users", metavar="1,2", help="Samples of these users: short for a --where.")
+@click.option(
+    "--split", "splits", multiple=True, metavar="NAME",
+    help="Split to keep; repeatable.  [default: all]",
+)  # fmt: skip
+@click.option("--classes", metavar="A,B", help="Classes to keep, by name or label.")
+@click.option("--users", metavar="1,2", help="Users to keep; same as --where 'user in 1,2'.")
 @click.option(
     "--where",
     "conditions",
     multiple=True,
     metavar="CONDITION",
-    help="As 'user==3', 'n_events>=1000' or 'user in 1,2'; repeatable.",
+    help="Condition, e.g. 'user==3', 'n_events>=1000' or 'user in 1,2'; repeatable.",
 )
-@click.option("--indices", metavar="0,5,10:20", help="Samples of these numbers, of one split.")
+@click.option(
+    "--indices", metavar="0,5,10:20", help="Indices of the samples to keep; requires one split."
+)
 @click.option("--overwrite", is_flag=True, help="Replace an eventkit store at OUT.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
@@ -35,16 +40,16 @@ def command(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Make a store, OUT, of some samples of STORE, without decoding them.
+    """Create a store OUT from selected samples of STORE, without decoding them.
 
-    All conditions must hold. Labels keep their numbers and their classes.
+    Samples that satisfy all conditions are kept. Labels and class names do not change.
     """
     from eventkit.store.merge import subset
     from eventkit.store.select import parse_indices
 
     where = [*conditions, *([f"user in {users}"] if users else [])]
     with progress("samples", "subset") as bar:
-        told = subset(
+        summary = subset(
             out,
             store,
             splits=splits,
@@ -54,4 +59,4 @@ def command(
             overwrite=overwrite,
             progress=lambda done, total: bar.update(done, total),
         )
-    print_made(told, as_json)
+    print_made(summary, as_json)

@@ -1,4 +1,4 @@
-"""`eventkit transforms`: what there is to choose from."""
+"""eventkit transforms: list the event transforms, or show one in detail."""
 
 import click
 
@@ -11,5 +11,5 @@ from ._registry import list_registry
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(name: str | None, as_json: bool) -> None:
-    """List the transforms of events, or show one in detail."""
+    """List the event transforms, or show one in detail."""
     list_registry(TRANSFORMS, lambda entry: entry, name, as_json)

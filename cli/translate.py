@@ -1,4 +1,4 @@
-"""eventkit translate: a recording in another format."""
+"""eventkit translate: convert a recording to another file format."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -14,6 +14,7 @@ from ._text import (
     NOTHING,
     SOURCE,
     Bar,
+    for_command,
     format_options,
     in_order,
     live,
@@ -29,14 +30,18 @@ from ._text import (
 @click.command("translate")
 @click.argument("source", metavar="IN", type=SOURCE)
 @click.argument("target", metavar="OUT", type=SOURCE)
-@click.option("--format", "to", metavar="SPEC", help="Format of OUT, as es:t0=first [its suffix].")
-@click.option("--from", "spec", metavar="SPEC", help=FROM_HELP)
-@click.option("--start", type=DURATION, help="Begin this long after the first event.")
-@click.option("--stop", type=DURATION, help="End this long after the first event.")
 @click.option(
-    "--transform", "transforms", multiple=True, metavar="SPEC", help="As crop:width=64; repeatable."
-)
-@click.option("--tolerant", is_flag=True, help="Translate what is sound in a damaged file.")
+    "--format", "to", metavar="SPEC",
+    help="Output format, e.g. es:t0=first.  [default: by suffix]",
+)  # fmt: skip
+@click.option("--from", "spec", metavar="SPEC", help=FROM_HELP)
+@click.option("--start", type=DURATION, help="Start time, from the first event, e.g. 50ms.")
+@click.option("--stop", type=DURATION, help="Stop time (exclusive), from the first event.")
+@click.option(
+    "--transform", "transforms", multiple=True, metavar="SPEC",
+    help="Event transform, e.g. crop:width=64; repeatable, applied in order.",
+)  # fmt: skip
+@click.option("--tolerant", is_flag=True, help="Skip damaged data instead of failing.")
 @live_options
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -53,16 +58,16 @@ def command(
     as_json: bool,
     **ends: Any,
 ) -> None:
-    """Write the recording IN as OUT in another format, chunk by chunk, whatever its length.
+    """Convert the recording IN to the file OUT in another format, in bounded memory.
 
-    OUT appears under its name only when it is complete. What its format cannot hold (a time, a
-    coordinate, a step back) is an error that says so. --format NAME:t0=first subtracts the first
-    time, --transform crop:width=W,height=H makes the sensor smaller; eventkit doctor --repair sorts
-    by time and drops events outside of the sensor.
+    OUT appears only when it is complete. Events that the format cannot represent (time too large,
+    coordinate too large, unsorted times) are an error. --format NAME:t0=first subtracts the first
+    time; --transform crop:width=W,height=H reduces the sensor size; eventkit doctor --repair sorts
+    by time and drops events outside the sensor.
 
-    IN may be - (standard input), udp://HOST:PORT or with --follow a file that grows; it is read
-    until --seconds, --idle or Ctrl-C end it. OUT may be udp://HOST:PORT, with
-    --format spif:speed=1 at the pace of the times.
+    IN may be live input: - (standard input), udp://HOST:PORT, or a growing file with --follow. It
+    is read until --seconds, --idle or Ctrl-C. OUT may be udp://HOST:PORT; --format spif:speed=1
+    sends the events in real time.
     """
     from eventkit import formats
     from eventkit._write import check_target
@@ -72,7 +77,7 @@ def command(
     sent = str(target).startswith("udp://")
     if not sent:
         if target == "-":
-            raise click.UsageError("OUT is a file or udp://HOST:PORT; standard output is for words")
+            raise click.UsageError("OUT must be a file or udp://HOST:PORT, not standard output")
         target = Path(target)
         check_target(target, overwrite, Path(source))
     name, writing = parse_spec(to) if to else (None, {})
@@ -105,7 +110,7 @@ def command(
         "left_out": tally["read"] - tally["written"],
         "counts": dict(report.counts),
         "beside": beside,
-        "warnings": list(report.notes),
+        "warnings": [for_command(note) for note in report.notes],
     }
     if as_json:
         return print_json(ledger)
@@ -113,12 +118,12 @@ def command(
 
 
 def _reading(how: dict[str, Any]) -> dict[str, Any]:
-    """The format and its options, without how strictly they are read."""
+    """The format and its options, without `strict`."""
     return {key: value for key, value in how.items() if key != "strict"}
 
 
 def _window(path: Path, start: int | None, stop: int | None, how: dict[str, Any]) -> dict[str, Any]:
-    """The limits as times of the recording's own clock."""
+    """The window as times on the recording's own clock."""
     from eventkit import formats
 
     if start is None and stop is None:
@@ -144,7 +149,7 @@ def _part(parts: Iterable[Any], start: int | None, stop: int | None) -> Iterator
 
 
 def _change(specs: tuple[str, ...]) -> Callable[[Any], Any]:
-    """All transforms in one, to be called with the chunks in order."""
+    """A function that applies all transforms; call it with the chunks in order."""
     from eventkit import transforms
 
     steps = [transforms.begin(*transforms.parse(spec)) for spec in specs]
@@ -164,7 +169,7 @@ def _counted(
     bar: Bar,
     total: int | None,
 ) -> Iterator[Any]:
-    """The chunks, changed, as they come: they are written once the writer asks for more."""
+    """Yield the transformed chunks; a chunk counts as written when the next is requested."""
     for whole in parts:
         tally["read"] += len(whole)
         events = change(whole)
@@ -183,7 +188,7 @@ def _print(ledger: dict[str, Any]) -> None:
         {
             "written": f"{ledger['out']} ({ledger['format']}{_size(ledger['bytes'])})",
             "events": f"{ledger['read']:,} read = {ledger['written']:,} written + "
-            f"{ledger['left_out']:,} left out",
+            f"{ledger['left_out']:,} dropped",
             **{f"not events, {name}": f"{n:,}" for name, n in ledger["counts"].items()},
             **{f"not copied, {name}": f"{n:,}" for name, n in ledger["beside"].items()},
         }

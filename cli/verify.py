@@ -1,8 +1,8 @@
-"""eventkit verify: is a store what was written?"""
+"""eventkit verify: check a store against its checksums."""
 
 import click
 
-from ._text import STORE, counted, print_json, progress, size
+from ._text import STORE, counted, for_command, print_json, progress, size
 
 
 @click.command()
@@ -10,12 +10,17 @@ from ._text import STORE, counted, print_json, progress, size
 @click.option(
     "--deep",
     is_flag=True,
-    help="Decode every sample too: its checksum, its ledger, labels, split hashes.",
+    help="Also decode every sample; check its checksum, ledger, label and split hash.",
 )
-@click.option("--workers", type=click.IntRange(min=1), help="How many threads [the processors].")
+@click.option(
+    "--workers", type=click.IntRange(min=1), help="Number of threads.  [default: CPU count]"
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(store: str, deep: bool, workers: int | None, as_json: bool) -> int:
-    """Check every byte of a store against its checksums; exit code 3 if any differs."""
+    """Check every byte of a store against its checksums.
+
+    Damaged, truncated, missing and unexpected files are listed; the exit code is then 3.
+    """
     from eventkit.store.verify import verify
 
     total = 0
@@ -33,13 +38,13 @@ def command(store: str, deep: bool, workers: int | None, as_json: bool) -> int:
         print_json({**found, "problems": problems})
     else:
         for problem in problems:
-            click.echo(problem)
+            click.echo(for_command(problem))
         if problems:
-            advice = f"eventkit repair {store} mends what is damaged"
+            advice = f"to rebuild the damaged parts, run: eventkit repair {store}"
             click.echo(
                 f"eventkit: {store}: {counted(len(problems), 'problem')}; {advice}", err=True
             )
         else:
-            whole = ", every sample decodes to what was made" if deep else ""
-            click.echo(f"{store}: every byte is as written{whole} ({size(n_bytes)})")
+            decoded = ", all samples decoded and verified" if deep else ""
+            click.echo(f"{store}: no damage found{decoded} ({size(n_bytes)})")
     return 3 if problems else 0

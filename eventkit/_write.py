@@ -23,7 +23,7 @@ def check_target(path: Path, overwrite: bool, source: Path | None = None) -> Non
     if not path.is_file():
         raise OptionError(f"{path} is not a regular file, so it is not replaced; write elsewhere")
     if not overwrite:
-        raise OptionError(f"{path} exists; --overwrite replaces it")
+        raise OptionError(f"{path} exists; use overwrite=True to replace it")
 
 
 @contextmanager

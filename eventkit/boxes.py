@@ -1,4 +1,4 @@
-"""Bounding boxes of Prophesee's automotive data sets (Gen1 and 1 Mpx), as `*_bbox.npy` files.
+"""Bounding boxes of Prophesee's automotive datasets (Gen1 and 1 Mpx), from `*_bbox.npy` files.
 
 Layout: https://github.com/prophesee-ai/prophesee-automotive-dataset-toolbox (src/io/box_loading.py)
 """
@@ -23,21 +23,21 @@ MPX = ("pedestrian", "two wheeler", "car", "truck", "bus", "traffic sign", "traf
 
 
 def read_boxes(path: str | Path) -> np.ndarray:
-    """The boxes of a file, in its order: a structured array (BOX).
+    """The boxes of a file, in file order, as a structured array of dtype BOX.
 
-    t is in µs; x, y (the top left corner), w and h are in pixels; class_id counts in GEN1 or MPX.
-    Raises FormatError for a file that has no such boxes; pickled objects are never loaded.
+    t is in µs; x, y (the top left corner), w and h are in pixels; class_id is an index into GEN1 or
+    MPX. Raises FormatError if the file does not contain such boxes. Pickled objects are not loaded.
     """
     path = Path(path)
     try:
         found = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, SyntaxError, MemoryError) as error:
-        raise FormatError(path, None, f"is no .npy file of boxes: {error}") from error
+        raise FormatError(path, None, f"is not a .npy file of boxes: {error}") from error
     if not isinstance(found, np.ndarray) or found.dtype.names is None or found.ndim != 1:
-        raise FormatError(path, None, "has no structured array of one axis; expected boxes")
+        raise FormatError(path, None, "expected boxes as a one-dimensional structured array")
     names = {OLDER.get(name, name): name for name in found.dtype.names}
     if missing := [name for name in BOX.names or () if name not in names]:
-        raise FormatError(path, None, f"its boxes have no {', '.join(missing)}")
+        raise FormatError(path, None, f"the boxes lack the fields {', '.join(missing)}")
     boxes = np.zeros(len(found), BOX)
     for name in BOX.names or ():
         boxes[name] = found[names[name]]
@@ -45,19 +45,19 @@ def read_boxes(path: str | Path) -> np.ndarray:
 
 
 def write_boxes(path: str | Path, boxes: np.ndarray) -> None:
-    """Write boxes (BOX) as the data sets have them."""
+    """Write boxes (dtype BOX) in the file format of the datasets."""
     if boxes.dtype != BOX:
-        raise OptionError(f"boxes are {boxes.dtype}, expected eventkit.boxes.BOX")
+        raise OptionError(f"boxes have dtype {boxes.dtype}, expected eventkit.boxes.BOX")
     np.save(path, boxes, allow_pickle=False)
 
 
 def as_evaluated(
     boxes: np.ndarray, *, after: int = 500_000, diagonal: float = 30, side: float = 20
 ) -> np.ndarray:
-    """The boxes that the data sets' evaluation counts: later than `after` (µs) and large enough.
+    """The boxes that count in the datasets' evaluation: later than `after` (µs) and large enough.
 
-    The toolbox documents a diagonal of 30 pixels for Gen1 and 60 for 1 Mpx; its evaluator itself
-    has after=100_000 and a side of 20 for Gen1, 10 for 1 Mpx.
+    `diagonal` and `side` are minimum sizes in pixels. The toolbox documents a diagonal of 30 for
+    Gen1 and 60 for 1 Mpx; its evaluator uses after=100_000 and a side of 20 for Gen1, 10 for 1 Mpx.
     """
     large = boxes["w"] ** 2 + boxes["h"] ** 2 >= diagonal**2
     kept: np.ndarray = boxes[

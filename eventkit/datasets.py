@@ -1,7 +1,7 @@
-"""Datasets: one TOML each, with everything but the data.
+"""Dataset descriptions: one TOML file per dataset, with everything except the data.
 
-A description is found by name in `eventkit.datasets_meta` or in one of the folders that the
-environment variable EVENTKIT_DATASETS lists, or is given as the path of a file.
+A description is found by name in `eventkit.datasets_meta` or in one of the folders listed in the
+environment variable EVENTKIT_DATASETS, or is given as the path of a TOML file.
 """
 
 import inspect
@@ -26,18 +26,18 @@ TASKS = (
 )
 CHECKSUMS = {"crc32": 8, "md5": 32, "sha256": 64}  # and how many digits each has
 
-FETCH_FOLDER = ".fetch"  # in the root of a dataset: what is on its way, and what was checked
-MOVING = ".moving"  # NAME.moving is there while the files of NAME go to their place
+FETCH_FOLDER = ".fetch"  # in the root of a dataset: partial downloads and the receipt
+MOVING = ".moving"  # NAME.moving exists while the files of NAME are moved to the root
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file of the original distribution: where it is and how to know it.
+    """One file of the original distribution: where to get it and how to verify it.
 
-    urls are its mirrors; without one, it is downloaded by hand from `page`. bytes is the exact
-    size, about and unpacked are roughly those of the file and of what is in it. Archives are
-    unpacked into the folder `into` below the root, unless unpack is false; nested says how archives
-    in it are treated (see eventkit.fetch.unpack).
+    `urls` are its mirrors; without any, it must be downloaded by hand from `page`. `bytes` is the
+    exact size; `about` and `unpacked` are the approximate sizes before and after unpacking.
+    Archives are unpacked into the folder `into` below the root, unless `unpack` is false; `nested`
+    determines how archives inside it are treated (see eventkit.fetch.unpack).
     """
 
     name: str
@@ -61,7 +61,7 @@ class SourceFile:
 
     @property
     def size(self) -> str:
-        """Its size in words, if anything is known of it."""
+        """The size as text, empty if unknown."""
         if self.bytes is not None:
             return f"{self.bytes:,} bytes"
         parts = []
@@ -74,20 +74,20 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What is known of a dataset.
+    """The description of a dataset.
 
-    `classes` are in the dataset's own documented order: label i is classes[i]. `samples` are the
-    published counts per split. `layout` says how its files become samples (`eventkit.layouts`),
-    `reader` has options for the reader of its format, `note` what a user should know. A dataset
+    `classes` are in the dataset's documented order: label i is classes[i]. `samples` are the
+    published counts per split. `layout` defines how files become samples (see `eventkit.layouts`),
+    `reader` has options for the format's reader, and `note` is information for users. A dataset
     without a layout is known but cannot be converted: `missing` says what is not known of it.
 
-    `terms` are conditions that a person must accept before its files are downloaded.
-    `about` is one sentence, `task` one of TASKS, `sensor` the camera, `labels` the kinds of labels
-    that are published with the events. `defects` are known faults of the data, told whenever it is
-    listed; `unverified` are statements of the description that no source seen confirms. `splits`
-    are named ways to divide it: each has `about` and options of the layout (`with_split`).
-    `example` has paths as in the original: recordings = [[path, split, label], ...]; where only the
-    pattern of names is known, names in it are made up.
+    `terms` are conditions that a person must accept before the files are downloaded. `about` is
+    one sentence, `task` one of TASKS, `sensor` the camera, `labels` the kinds of labels that are
+    published with the events. `defects` are known faults of the data, printed whenever it is
+    listed; `unverified` are statements of the description that no source confirms. `splits` are
+    named ways to divide it: each has `about` and options of the layout (`with_split`). `example`
+    has paths as in the original: recordings = [[path, split, label], ...]; where only the pattern
+    of names is known, names in it are made up.
     """
 
     name: str
@@ -116,7 +116,7 @@ class Dataset:
 
     @property
     def n_classes(self) -> int:
-        """How many classes it has, also where only its files name them."""
+        """The number of classes, known even if only the files contain their names."""
         return len(self.classes) or int(self.layout.get("count", 0))
 
     @property
@@ -147,13 +147,13 @@ class Dataset:
         return replace(self, layout={**self.layout, **options}, samples={})
 
     def reading(self, stream: Callable[..., Any]) -> dict[str, Any]:
-        """Options for the reader `stream`: those stated, and the sensor's size where it asks."""
+        """Options for the reader `stream`: `reader`, and the sensor size if it has that option."""
         asks = self.size is not None and "size" in inspect.signature(stream).parameters
         return {**({"size": "{}x{}".format(*self.size or ())} if asks else {}), **self.reader}
 
 
 def default_root(name: str | Path) -> Path:
-    """Where the files are looked for: the folder itself, $EVENTKIT_DATA/NAME, or data/NAME."""
+    """The default folder of the files: the given folder, $EVENTKIT_DATA/NAME, or data/NAME."""
     path = Path(name)
     if path.is_dir() and str(name) not in names():
         return path
@@ -163,17 +163,17 @@ def default_root(name: str | Path) -> Path:
 
 
 def interrupted(root: Path) -> bool:
-    """Whether a fetch was killed while it moved files into `root`, so that some are missing."""
+    """Whether a fetch was killed while moving files into `root`, so that files may be missing."""
     return any(root.glob(f"{FETCH_FOLDER}/*{MOVING}"))
 
 
 def names() -> list[str]:
-    """The names of all datasets: those that come with eventkit and those of the user's folders."""
+    """The names of all datasets: built in, and from the folders in EVENTKIT_DATASETS."""
     return sorted(_descriptions())
 
 
 def _descriptions() -> dict[str, Traversable]:
-    """The TOML of each dataset by name: from $EVENTKIT_DATASETS, where built-in names win."""
+    """The TOML files by dataset name; built-in names take precedence over EVENTKIT_DATASETS."""
     found: dict[str, Traversable] = {}
     own = filter(None, os.environ.get("EVENTKIT_DATASETS", "").split(os.pathsep))
     for folder in [resource_files("eventkit.datasets_meta"), *map(Path, own)]:
@@ -186,9 +186,10 @@ def _descriptions() -> dict[str, Traversable]:
 
 
 def load(name: str | Path) -> Dataset:
-    """The dataset of that name, or of a TOML or a folder of class folders at that path.
+    """The dataset with the given name, or the one described by a TOML file or class folders.
 
-    Raises UnknownName (with the near one) and OptionError (what is wrong in a TOML).
+    `name` is a known name, the path of a TOML file, or a folder with one subfolder per class.
+    Raises UnknownName, with the closest name, or OptionError for an invalid TOML file.
     """
     path = Path(name)
     if path.suffix == ".toml":
@@ -197,16 +198,16 @@ def load(name: str | Path) -> Dataset:
         return _parse(path.stem, path.read_bytes(), str(path))
     if path.is_dir() and str(name) not in names():
         if (path / "zarr.json").is_file():
-            raise OptionError(f"{name}: is a store already; give the folder of the recordings")
+            raise OptionError(f"{name}: is already a store; expected a folder of recordings")
         return Dataset(name=path.resolve().name, layout={"kind": "class_folders"})
     if str(name) not in names():
         if path.is_file():
             raise OptionError(
-                f"{name}: is a file; expected a dataset, or a folder of class folders. Of one "
-                "recording, eventkit view draws the frames and ek.frames makes them"
+                f"{name}: is a file; expected a dataset or a folder of class folders. For a "
+                "single recording, use eventkit view or ek.frames"
             )
         if "/" in str(name):
-            raise OptionError(f"{name}: no such folder; expected class folders in it")
+            raise OptionError(f"{name}: no such folder; expected a folder of class folders")
         raise unknown("dataset", str(name), names())
     entry = _descriptions()[str(name)]
     return _parse(str(name), entry.read_bytes(), entry.name)
@@ -219,7 +220,7 @@ def _parse(name: str, text: bytes, where: str) -> Dataset:
         raise OptionError(f"{where}: not a TOML file: {error}") from None
     for key, value in table.items():
         if key not in KINDS:
-            raise OptionError(f"{where}: unknown key {key!r}; known are {', '.join(KINDS)}")
+            raise OptionError(f"{where}: unknown key {key!r}; use {', '.join(KINDS)}")
         if not isinstance(value, KINDS[key]):
             raise OptionError(f"{where}: {key} is {value!r}, expected {_expected(KINDS[key])}")
     if "kind" not in table.setdefault("layout", {}) and not table.get("missing"):
@@ -265,34 +266,34 @@ def _expected(kind: Any) -> str:
     return " or ".join(f"a {each.__name__}" for each in kinds)
 
 
-def _texts(told: list[Any], key: str, where: str) -> tuple[str, ...]:
-    if not all(isinstance(each, str) for each in told):
-        raise OptionError(f"{where}: {key} is {told}, expected a list of texts")
-    return tuple(told)
+def _texts(given: list[Any], key: str, where: str) -> tuple[str, ...]:
+    if not all(isinstance(each, str) for each in given):
+        raise OptionError(f"{where}: {key} is {given}, expected a list of texts")
+    return tuple(given)
 
 
-def _classes(told: Any, where: str) -> tuple[str, ...]:
+def _classes(given: Any, where: str) -> tuple[str, ...]:
     """A list of names, or { pattern = "class%d", first = 0, count = 1000 }."""
-    if isinstance(told, dict):
+    if isinstance(given, dict):
         try:
-            numbers = range(told.get("first", 0), told.get("first", 0) + told["count"])
-            told = [told["pattern"] % number for number in numbers]
+            numbers = range(given.get("first", 0), given.get("first", 0) + given["count"])
+            given = [given["pattern"] % number for number in numbers]
         except (KeyError, TypeError, ValueError) as error:
             raise OptionError(
-                f'{where}: classes is {told}, expected {{ pattern = "class%d", count = 10 }}'
+                f'{where}: classes is {given}, expected {{ pattern = "class%d", count = 10 }}'
             ) from error
-    classes = tuple(told)
+    classes = tuple(given)
     if not all(isinstance(c, str) for c in classes) or len(set(classes)) != len(classes):
-        raise OptionError(f"{where}: classes must be different names in the order of the labels")
+        raise OptionError(f"{where}: classes must be distinct names in the order of the labels")
     return classes
 
 
 def _source(entry: Any, where: str) -> SourceFile:
-    """One of [[files]], checked: what is wrong in it must not show only when it is downloaded."""
+    """One entry of [[files]], validated here so that errors do not appear during a download."""
     known = {each.name: each.type for each in fields(SourceFile)}
     if not isinstance(entry, dict) or set(entry) - set(known):
         odd = ", ".join(set(entry) - set(known)) if isinstance(entry, dict) else repr(entry)
-        raise OptionError(f"{where}: in [[files]]: {odd}; known are {', '.join(known)}")
+        raise OptionError(f"{where}: in [[files]]: unknown key {odd}; use {', '.join(known)}")
     urls = tuple(https(url) or url for url in entry.get("urls", ()) if isinstance(url, str))
     for key, kind in (
         *((key, str) for key in ("name", "page", *CHECKSUMS, "nested", "into")),
@@ -303,12 +304,12 @@ def _source(entry: Any, where: str) -> SourceFile:
     sums = {key: entry[key].lower() for key in CHECKSUMS if key in entry}
     source = SourceFile(**{**entry, **sums, "urls": urls}) if "name" in entry else None
     if source is None or "/" in source.name or not _plain(source.name):
-        raise OptionError(f"{where}: in [[files]]: a file needs a plain name, no path")
+        raise OptionError(f"{where}: in [[files]]: name must be a plain file name, not a path")
     if source.name.casefold().startswith("receipt."):
-        raise OptionError(f"{where}: in [[files]]: {source.name} is a name that fetch keeps itself")
+        raise OptionError(f"{where}: in [[files]]: the name {source.name} is reserved")
     if source.into and not _plain(source.into):
         raise OptionError(
-            f"{where}: in [[files]]: into is {source.into!r}, expected a folder below"
+            f"{where}: in [[files]]: into is {source.into!r}, expected a subfolder of the root"
         )
     wrong = [url for url in entry.get("urls", ()) if not isinstance(url, str) or not https(url)]
     if wrong:
@@ -316,22 +317,27 @@ def _source(entry: Any, where: str) -> SourceFile:
             f"{where}: in [[files]]: urls of {source.name} has {wrong[0]!r}, expected {ADDRESSES}"
         )
     for key, length in CHECKSUMS.items():
-        told = getattr(source, key)
-        if told is not None and (len(told) != length or set(told) - set("0123456789abcdef")):
-            raise OptionError(f"{where}: in [[files]]: {key} of {source.name} is {told!r}")
+        value = getattr(source, key)
+        if value is not None and (len(value) != length or set(value) - set("0123456789abcdef")):
+            raise OptionError(
+                f"{where}: in [[files]]: {key} of {source.name} is {value!r}, expected {length} "
+                "hex digits"
+            )
     if source.nested not in ("", "here", "folder"):
-        raise OptionError(f"{where}: in [[files]]: nested is {source.nested!r}, not here or folder")
+        raise OptionError(
+            f"{where}: in [[files]]: nested is {source.nested!r}, expected here or folder"
+        )
     return source
 
 
 def _plain(name: str) -> bool:
-    """Whether a name leads nowhere else."""
+    """Whether a name is relative, without hidden or parent folders."""
     parts = name.split("/")
     return "\\" not in name and not any(part.startswith(".") or not part for part in parts)
 
 
 def _rough(n: float) -> str:
-    """An amount of bytes for a sentence."""
+    """An approximate number of bytes as text."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if n < 1000 or unit == "GB":
             return f"{n:.3g} {unit}"
@@ -342,9 +348,9 @@ def _rough(n: float) -> str:
 def steps(
     dataset: Dataset, root: Path, files: Sequence[SourceFile] | None = None, command: str = ""
 ) -> str:
-    """How to get the data by hand: address, files, checksums, where to put them, what to run.
+    """Instructions for getting the data: URLs, checksums, and the shell commands to run.
 
-    `files` are those that are missing, by default all; `command` is to be run in the end.
+    `files` are the missing files (default: all); `command` is the command to run at the end.
     """
     files = dataset.files if files is None else files
     place = shlex.quote(str(root))
@@ -355,7 +361,7 @@ def steps(
     number = 0
     if not dataset.files:
         number = 1
-        lines.append(f"  1. get its files from {dataset.homepage or 'its authors'}")
+        lines.append(f"  1. download its files from {dataset.homepage or 'its authors'}")
     for number, source in enumerate(files, 1):
         sums = (f"{name} {value}" for name, value in source.sums.items())
         about = ", ".join(filter(None, [source.size, *sums]))
@@ -366,7 +372,7 @@ def steps(
     if command:
         command += "" if root == default_root(dataset.name) else f" --root {place}"
         lines.append(f"  {number + 2}. run: {command}")
-    told = [f"Licence: {dataset.license}." if dataset.license else ""]
-    told += [f"Please cite: {dataset.cite}." if dataset.cite else "", dataset.note]
-    told += [f"Unverified: {each}." for each in dataset.unverified]
-    return "\n".join([*lines, " ".join(filter(None, told))]).rstrip()
+    notes = [f"Licence: {dataset.license}." if dataset.license else ""]
+    notes += [f"Please cite: {dataset.cite}." if dataset.cite else "", dataset.note]
+    notes += [f"Unverified: {each}." for each in dataset.unverified]
+    return "\n".join([*lines, " ".join(filter(None, notes))]).rstrip()

@@ -1,63 +1,70 @@
-"""The errors of the house.
+"""The exceptions of eventkit.
 
 EventkitError
-├── FormatError   (ValueError)   a recording is not what its format says
-├── OptionError   (ValueError)   a setting is wrong, or does not fit the data
-├── UnknownName   (KeyError)     no format, representation, dataset, ... of that name
-├── FetchError    (OSError)      data is not there, must be fetched by hand, or did not come whole
-├── StoreError    (ValueError)   a store is unfinished, damaged, locked or of another plan
+├── FormatError   (ValueError)   a recording is damaged or not in the expected format
+├── OptionError   (ValueError)   an option is invalid or does not match the data
+├── UnknownName   (KeyError)     no format, representation, dataset, ... has the given name
+├── FetchError    (OSError)      data is missing and must be downloaded by hand
+│   ├── FetchFailed              a download failed, or an archive is invalid
+│   └── FetchLocked              another process is fetching the same data
+├── StoreError    (ValueError)   a store is unfinished or was converted with another plan
+│   ├── StoreDamaged             a file of a store is missing, truncated or changed
+│   ├── StoreLocked              another process is writing the store
 │   └── PartlyDone               some recordings could not be converted; the rest is kept
 └── MissingExtra  (ImportError)  an optional library is not installed
 
 A message is one sentence: where, what was found, what was expected, what to do.
-`exit_code` is what the command line answers.
+`exit_code` is the exit code of the command line.
 """
 
 from pathlib import Path
 from typing import Any
 
-LONGEST = 1000  # letters of a reason
+LONGEST = 1000  # characters of a reason
 DISTRIBUTION = "eventkit-dvs"  # on the package index, `eventkit` is another project
 
 
 class EventkitError(Exception):
-    """Root of all errors that eventkit raises on purpose."""
+    """Base class of all errors that eventkit raises on purpose."""
 
     exit_code = 1
 
 
 class FormatError(EventkitError, ValueError):
-    """A recording is not what its format says: the file, the byte offset if known, the reason."""
+    """A recording is damaged or not in the expected format.
 
-    def __init__(self, path: str | Path, offset: int | None, reason: str) -> None:
-        if len(reason) > LONGEST:  # what a damaged file says of itself may have any length
+    Attributes: `path`, `offset` (in bytes, None if unknown), `reason`, and `hint`, what to do.
+    """
+
+    def __init__(self, path: str | Path, offset: int | None, reason: str, hint: str = "") -> None:
+        if len(reason) > LONGEST:  # text quoted from a damaged file may have any length
             reason = f"{reason[: LONGEST // 2]} ... {reason[-LONGEST // 2 :]}"
-        super().__init__(str(path), offset, reason)
-        self.path, self.offset, self.reason = str(path), offset, reason
+        super().__init__(str(path), offset, reason, hint)
+        self.path, self.offset, self.reason, self.hint = str(path), offset, reason, hint
 
     def __str__(self) -> str:
         where = "" if self.offset is None else f" at byte {self.offset:,}"
-        return f"{self.path}{where}: {self.reason}"
+        return f"{self.path}{where}: {self.reason}{f'; {self.hint}' if self.hint else ''}"
 
 
 class OptionError(EventkitError, ValueError):
-    """A setting is wrong or does not fit the data."""
+    """An option is invalid or does not match the data."""
 
 
 class UnknownName(EventkitError, KeyError):
-    """No format, transform, representation, dataset or model has that name."""
+    """No format, transform, representation, dataset or model has the given name."""
 
     __str__ = Exception.__str__  # KeyError would show the message in quotes
 
 
 class FetchError(EventkitError, OSError):
-    """Data is missing or must be fetched by hand; the message has the steps."""
+    """Data is missing and must be downloaded by hand; the message lists the steps."""
 
     exit_code = 4
 
 
 class FetchFailed(FetchError):
-    """A download did not come whole, or an archive is not what it should be."""
+    """A download failed, or an archive is invalid."""
 
     exit_code = 1
 
@@ -69,11 +76,11 @@ class FetchLocked(FetchError):
 
 
 class StoreError(EventkitError, ValueError):
-    """A store is unfinished, damaged, locked, or made by another plan."""
+    """A store is unfinished, damaged, locked, or was converted with another plan."""
 
 
 class StoreDamaged(StoreError):
-    """A file of a store is missing, cut or changed."""
+    """A file of a store is missing, truncated or changed."""
 
     exit_code = 3
 
@@ -85,9 +92,10 @@ class StoreLocked(StoreError):
 
 
 class PartlyDone(StoreError):
-    """Some of a conversion is missing: what is done is kept, `failed` says what is not and why.
+    """Part of a conversion failed; the rest is kept.
 
-    `summary` is that of the store, if one was made without it.
+    `failed` lists what failed and why. `summary` describes the store if one was completed without
+    the failed samples, else it is None.
     """
 
     exit_code = 6
@@ -103,12 +111,12 @@ class PartlyDone(StoreError):
 
 
 class MissingExtra(EventkitError, ImportError):
-    """An optional library is not installed; the message names the extra that brings it."""
+    """An optional library is not installed; the message names the extra that installs it."""
 
     def __init__(self, needs: str, extra: str) -> None:
         super().__init__(needs, extra)
 
     def __str__(self) -> str:
         needs, extra = self.args
-        # Where eventkit-dvs is installed, from a clone too, pip adds only what the extra names.
+        # If eventkit-dvs is already installed, also from a clone, pip only adds the extra.
         return f"{needs}: pip install '{DISTRIBUTION}[{extra}]'"

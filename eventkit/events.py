@@ -1,4 +1,4 @@
-"""Events: what an event camera saw, as four columns."""
+"""Events: the output of an event camera, as four columns."""
 
 import operator
 import sys
@@ -16,12 +16,12 @@ RECORD = np.dtype([("t", np.int64), ("x", np.uint16), ("y", np.uint16), ("p", np
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Events:
-    """Columns of equal length and the sensor's size (width, height).
+    """Four columns of equal length and the sensor's size (width, height).
 
-    t int64 µs, x and y uint16 with the origin at the top left, p uint8 (0 OFF, 1 ON). Any integers
-    are accepted for t, x, y; bool, 0/1 or −1/+1 for p, but not −1 and 0 at once. Events keep the
-    order given; coordinates beyond the size are allowed here and counted or refused by who uses
-    them.
+    t is int64 in µs; x and y are uint16 with the origin at the top left; p is uint8 (0 OFF, 1 ON).
+    The constructor accepts any integers for t, x and y, and bool, 0/1 or −1/+1 for p, but not both
+    −1 and 0. The order of the events is kept. Coordinates outside the sensor are allowed; functions
+    that use them count or refuse them. Raises OptionError for invalid columns or sizes.
 
     >>> events = Events(t=[10, 30, 20], x=[0, 1, 2], y=[0, 0, 1], p=[1, 0, 1], size=(4, 3))
     >>> events
@@ -56,7 +56,7 @@ class Events:
     def trusted(
         cls, t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray, size: tuple[int, int]
     ) -> Self:
-        """Events from columns that already have the right types and lengths: nothing is checked."""
+        """Events from columns that already have the correct dtypes and lengths (not checked)."""
         self = object.__new__(cls)
         for name, value in zip(cls.__slots__, (t, x, y, p, size), strict=True):  # type: ignore[attr-defined]
             object.__setattr__(self, name, value)
@@ -64,22 +64,22 @@ class Events:
 
     @classmethod
     def empty(cls, size: tuple[int, int]) -> Self:
-        """No events on a sensor of that size."""
+        """Zero events on a sensor of the given size (width, height)."""
         return cls.trusted(*_four(lambda name: np.empty(0, RECORD[name])), size)
 
     @classmethod
     def concat(cls, parts: Iterable["Events"]) -> Self:
-        """One after the other; all parts must have one size."""
+        """The parts concatenated; raises OptionError unless all have the same sensor size."""
         parts = list(parts)
         sizes = {part.size for part in parts}
         if len(sizes) != 1:
-            raise OptionError(f"concat needs events of one sensor size, found {sorted(sizes)}")
+            raise OptionError(f"concat requires one sensor size, found {sorted(sizes)}")
         columns = _four(lambda name: np.concatenate([getattr(part, name) for part in parts]))
         return cls.trusted(*columns, sizes.pop())
 
     @classmethod
     def from_structured(cls, array: np.ndarray, size: tuple[int, int]) -> Self:
-        """Events from a structured array with fields t, x, y, p (as Tonic and faery use)."""
+        """Events from a structured array with fields t, x, y, p (as used by Tonic and faery)."""
         missing = [name for name in "txyp" if name not in (array.dtype.names or ())]
         if missing:
             raise OptionError(f"the array has no field {', '.join(missing)}; expected t, x, y, p")
@@ -102,20 +102,20 @@ class Events:
 
     @property
     def backward_steps(self) -> int:
-        """How often time goes back from one event to the next."""
+        """The number of events whose time is earlier than that of the event before."""
         return int(_backward_steps(self.t))
 
     @property
     def out_of_bounds(self) -> int:
-        """How many events lie outside `size`."""
+        """The number of events outside `size`."""
         return int(_out_of_bounds(self.x, self.y, self.width, self.height))
 
     def sort(self) -> Self:
-        """The events in order of time, those of one time in the order given; itself if sorted."""
+        """The events sorted by time (stable); the same object if already sorted."""
         return self if self.backward_steps == 0 else self[np.argsort(self.t, kind="stable")]
 
     def between(self, start: int | None = None, stop: int | None = None) -> Self:
-        """Events with start <= t < stop (µs), in the order given."""
+        """The events with start <= t < stop (µs, None: no limit), in the original order."""
         if self.backward_steps == 0:
             first = 0 if start is None else int(np.searchsorted(self.t, start))
             last = len(self) if stop is None else int(np.searchsorted(self.t, stop))
@@ -128,7 +128,7 @@ class Events:
         return self[keep]
 
     def copy(self) -> Self:
-        """The same events in memory of their own."""
+        """A copy with its own memory."""
         return self.trusted(*_four(lambda name: getattr(self, name).copy()), self.size)
 
     def __len__(self) -> int:
@@ -139,9 +139,9 @@ class Events:
     @overload
     def __getitem__(self, key: np.ndarray) -> Self: ...
     def __getitem__(self, key: Any) -> Self:
-        """A part: by slice (views), boolean mask or index array (copies)."""
+        """Selected events: views for a slice, copies for a boolean mask or an index array."""
         if isinstance(key, int | np.integer):
-            raise OptionError("Events are cut by a slice, a mask or an index array, not one index")
+            raise OptionError("index Events with a slice, a boolean mask or an index array")
         if isinstance(key, np.ndarray) and key.dtype == np.bool_ and key.shape == self.t.shape:
             return self.trusted(*_chosen(self.t, self.x, self.y, self.p, key), self.size)
         return self.trusted(*_four(lambda name: getattr(self, name)[key]), self.size)
@@ -161,11 +161,11 @@ class Events:
 
 
 class Columns:
-    """Room for events that a decoder fills, handed out as views and used again when free.
+    """Reusable event buffers for a decoder, handed out as views.
 
-    Fresh memory costs a page fault per 4 kB, about as much as decoding into it; so a decoder
-    fills the same columns again, unless somebody still holds events of the last time. There are
-    two sets of them, as a loop holds one chunk while the next is made. Not for two threads.
+    Fresh memory costs a page fault per 4 kB, about as much time as decoding into it. The decoder
+    therefore refills the same buffers unless a caller still holds views of them. There are two
+    sets, because a loop holds one chunk while the next is decoded. Not thread-safe.
     """
 
     def __init__(self) -> None:
@@ -173,7 +173,7 @@ class Columns:
         self._idle = _references(self.arrays)
 
     def reserve(self, n: int) -> None:
-        """Have room for n events at which nobody looks; what was handed out stays as it is."""
+        """Make `arrays` hold n events or more, with no view of them in use."""
         for _ in range(2):
             if n <= len(self.arrays[0]) and _references(self.arrays) == self._idle:
                 return
@@ -196,17 +196,17 @@ def _references(arrays: tuple[np.ndarray, ...]) -> list[int]:
 
 
 def expect(events: object) -> Events:
-    """The argument, if it is events; OptionError, with how they are made, if it is an array."""
+    """Return `events` if it is an Events object; else raise OptionError with instructions."""
     if isinstance(events, Events):
         return events
     raise OptionError(
-        f"expected Events, found {type(events).__name__}; make them with Events(t=t, x=x, y=y, "
-        "p=p, size=(width, height)) or, of a structured array, Events.from_structured(array, size)"
+        f"expected Events, found {type(events).__name__}; create them with Events(t=t, x=x, y=y, "
+        "p=p, size=(width, height)) or Events.from_structured(array, size)"
     )
 
 
 def chunks(events: Events, chunk: int) -> Iterator[Events]:
-    """Cut events into views of at most `chunk` events; at least one, so the size is known."""
+    """Yield views of at most `chunk` events; at least one, so that the sensor size is known."""
     for start in range(0, max(len(events), 1), chunk):
         yield events[start : start + chunk]
 
@@ -250,7 +250,7 @@ def _polarity(values: Any) -> np.ndarray:
     if not np.isin(array, (-1, 0, 1)).all():
         raise OptionError("column p has values other than 0/1 or -1/+1")
     if (array == -1).any() and (array == 0).any():
-        reason = "where -1 is OFF, 0 is no event; leave out the rows of 0"
+        reason = "if -1 is OFF, 0 marks no event; remove the rows with 0"
         raise OptionError(f"column p has both -1 and 0: {reason}")
     return np.ascontiguousarray(array > 0).view(np.uint8)
 
@@ -275,7 +275,10 @@ def _out_of_bounds(x: np.ndarray, y: np.ndarray, width: int, height: int) -> int
 def _chosen(
     t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray, wanted: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The events where `wanted` is true, in one pass: NumPy takes four, each with a branch."""
+    """The events where `wanted` is true, in one pass (NumPy takes four, each with a branch).
+
+    Every event is written, but the position advances only for wanted ones: no branch to mispredict.
+    """
     n = len(t)
     columns = np.empty(n, t.dtype), np.empty(n, x.dtype), np.empty(n, y.dtype), np.empty(n, p.dtype)
     times, xs, ys, ps = columns

@@ -1,7 +1,7 @@
-"""Pictures of frames: one contact sheet (PNG) of all, or one after the other (GIF).
+"""Draw frames: all frames as one contact sheet (PNG), or as an animation (GIF).
 
-Blue is OFF and orange is ON, the two hues that the common forms of colour blindness keep apart.
-The same frames give the same bytes with the same version of pillow.
+OFF is blue and ON is orange, two hues that remain distinct with common colour blindness. The same
+frames give the same bytes with the same version of pillow.
 """
 
 import math
@@ -17,29 +17,30 @@ from eventkit.errors import MissingExtra, OptionError
 
 Theme = Literal["dark", "light"]
 
-# ground, text, OFF, ON
+# background, text, OFF, ON
 THEMES: dict[str, tuple[tuple[int, int, int], ...]] = {
     "dark": ((16, 18, 24), (201, 206, 216), (72, 160, 255), (255, 150, 40)),
     "light": ((255, 255, 255), (60, 64, 72), (0, 104, 190), (222, 92, 0)),
 }
-LEVELS = 16  # of each polarity, so that all their mixtures are one palette of 256 colours
-SIDE = 200  # pixels of a frame's longer side, about: smaller sensors are enlarged, larger reduced
+LEVELS = 16  # intensity levels per polarity: all 16 x 16 mixtures fit a palette of 256 colours
+SIDE = 200  # approximate longer side of a drawn frame, in pixels
 MAX_PIXELS = 100_000_000
 GAP = 6
 
 
 def colourise(frames: np.ndarray, *, theme: Theme = "dark") -> np.ndarray:
-    """Frames in colour: uint8 (T, H, W, 3).
+    """The frames as RGB images: uint8 (T, H, W, 3).
 
-    `frames` is (T, 2, H, W), channel 0 OFF and 1 ON, or (T, 1, H, W) with OFF negative. One
-    scale serves the whole sample: its full colour is the 99.5th percentile of what is not zero,
-    so that a hot pixel does not darken the rest, and square roots keep single events visible.
+    `frames` is (T, 2, H, W) with channels OFF, ON, or (T, 1, H, W) with OFF negative. All frames
+    use the same scale: the 99.5th percentile of the nonzero values has full intensity, so that a
+    hot pixel does not darken the rest. Intensity is the square root of the scaled value, so that
+    single events remain visible.
     """
     return palette(theme).take(_indices(frames), axis=0)
 
 
 def palette(theme: Theme = "dark") -> np.ndarray:
-    """The 256 colours of a picture: uint8 (256, 3), at 16 * ON level + OFF level."""
+    """The 256 palette colours, uint8 (256, 3), indexed by 16 * ON level + OFF level."""
     if theme not in THEMES:
         raise OptionError(f"theme is {theme!r}, expected one of {', '.join(THEMES)}")
     ground, _, off, on = (np.array(colour, np.float64) for colour in THEMES[theme])
@@ -59,9 +60,10 @@ def sheet(
     theme: Theme = "dark",
     side: int = SIDE,
 ) -> Path:
-    """Write all frames in a grid as a PNG, each with a caption (its number unless given).
+    """Write all frames in a grid as a PNG, each with a caption (default: its number from 1).
 
-    `frames` as for `colourise`; a frame's longer side is shown at about `side` pixels.
+    `frames` as for `colourise`; the longer side of a frame is drawn with about `side` pixels.
+    Returns the path. Raises OptionError for frames that cannot be drawn.
     """
     pil = _pillow()
     indices = _tiles(frames, side)
@@ -96,10 +98,10 @@ def animate(
     theme: Theme = "dark",
     side: int = 2 * SIDE,
 ) -> Path:
-    """Write the frames one after the other as a GIF that repeats for ever.
+    """Write the frames as a GIF animation that loops; returns the path.
 
-    `frames` as for `colourise`. A GIF counts in hundredths of a second, and viewers slow down
-    what is faster than 50 a second, so `fps` is at most 50 and rounded to 100 / n.
+    `frames` as for `colourise`. GIF delays are multiples of 10 ms and viewers slow down animations
+    faster than 50 frames per second, so `fps` is at most 50 and rounded to 100 / n.
     """
     if not 0.1 <= fps <= 50:
         raise OptionError(f"fps is {fps}, expected 0.1 to 50")
@@ -122,11 +124,11 @@ def animate(
 
 
 def _indices(frames: np.ndarray) -> np.ndarray:
-    """The palette's index of every pixel: uint8 (T, H, W)."""
+    """The palette index of every pixel: uint8 (T, H, W)."""
     frames = _checked(frames)
     scale = _full_scale(frames)
     out = np.empty((len(frames), *frames.shape[2:]), np.uint8)
-    for frame, index in zip(frames, out, strict=True):  # one by one: the float copy stays small
+    for frame, index in zip(frames, out, strict=True):  # per frame: keeps the float copy small
         level = np.minimum(np.abs(frame).astype(np.float32) / scale, 1)
         level = np.ceil(np.sqrt(level) * (LEVELS - 1)).astype(np.uint8)
         if len(level) == 2:
@@ -141,10 +143,10 @@ def _checked(frames: np.ndarray) -> np.ndarray:
     frames = np.asarray(frames)
     if frames.ndim != 4 or frames.shape[1] not in (1, 2) or 0 in frames.shape:
         raise OptionError(
-            f"frames to draw have the shape {frames.shape}, expected (T, 2, H, W) or (T, 1, H, W)"
+            f"frames to draw have shape {frames.shape}, expected (T, 2, H, W) or (T, 1, H, W)"
         )
     if frames.dtype.kind == "f" and not np.isfinite(frames).all():
-        raise OptionError("frames to draw have values that are not finite")
+        raise OptionError("frames to draw contain NaN or infinite values")
     return frames
 
 
@@ -162,12 +164,15 @@ def _tiles(frames: np.ndarray, side: int) -> np.ndarray:
     k = max(1, round(side / max(frames.shape[2:])))
     n_pixels = frames.size // frames.shape[1] * k * k
     if n_pixels > MAX_PIXELS:
-        raise OptionError(f"{len(frames):,} frames have {n_pixels:,} pixels; ask for fewer frames")
+        raise OptionError(
+            f"{len(frames):,} frames have {n_pixels:,} pixels, expected at most {MAX_PIXELS:,}; "
+            "draw fewer frames"
+        )
     return _indices(frames).repeat(k, axis=1).repeat(k, axis=2)
 
 
 def _reduced(frames: np.ndarray, k: int) -> np.ndarray:
-    """Sums of k x k pixels (signed ones keep their sign): events stay visible when shrunk."""
+    """Sums over blocks of k x k pixels, so that single events stay visible when reduced."""
     t, c, height, width = frames.shape
     h, w = math.ceil(height / k), math.ceil(width / k)
     padded = np.zeros((c, h * k, w * k), frames.dtype)
@@ -180,13 +185,13 @@ def _reduced(frames: np.ndarray, k: int) -> np.ndarray:
 
 
 def _columns(n: int, width: int, height: int) -> int:
-    """How many columns make the sheet about 16:10 with few empty places."""
+    """The number of columns that gives an aspect ratio near 16:10 with few empty cells."""
     best = math.sqrt(1.6 * n * height / width)
     return min(range(1, n + 1), key=lambda c: 2 * (-n % c) / n + abs(math.log(c / best)))
 
 
 def _drawable(text: str) -> str:
-    """The text without the one sign of ours that pillow's own font lacks."""
+    """The text with µ replaced, which pillow's default font lacks."""
     return text.replace("µ", "u")
 
 
@@ -195,7 +200,7 @@ def _shade(ground: Sequence[int], ink: Sequence[int], share: float) -> tuple[int
 
 
 def _save(picture: Any, path: str | Path, kind: str, **options: Any) -> Path:
-    """Write the whole file under a temporary name, then rename it."""
+    """Write the file under a temporary name, then rename it."""
     path = Path(path)
     buffer = BytesIO()
     picture.save(buffer, kind, **options)
@@ -211,5 +216,5 @@ def _pillow() -> Any:
         import PIL.ImageDraw
         import PIL.ImageFont
     except ImportError as error:
-        raise MissingExtra("pictures need pillow", "viz") from error
+        raise MissingExtra("drawing needs pillow", "viz") from error
     return PIL

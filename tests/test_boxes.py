@@ -43,11 +43,11 @@ def test_the_evaluation_counts_late_and_large_boxes():
 def test_other_files_are_refused(tmp_path):
     path = tmp_path / "bbox.npy"
     for data, reason in (
-        (b"", "is no .npy file"),
-        (b"\x93NUMPY\x01\x00\x10\x00junk junk junk!\n", "is no .npy file"),
-        (np.zeros(3), "no structured array"),
-        (np.zeros(3, [("t", "i8"), ("x", "f4")]), "have no y, w, h"),
-        (np.array([object()]), "is no .npy file"),
+        (b"", "is not a .npy file"),
+        (b"\x93NUMPY\x01\x00\x10\x00junk junk junk!\n", "is not a .npy file"),
+        (np.zeros(3), "one-dimensional structured array"),
+        (np.zeros(3, [("t", "i8"), ("x", "f4")]), "lack the fields y, w, h"),
+        (np.array([object()]), "is not a .npy file"),
     ):
         path.write_bytes(data) if isinstance(data, bytes) else np.save(path, data)
         with pytest.raises(FormatError, match=reason):

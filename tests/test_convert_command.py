@@ -42,7 +42,7 @@ def test_a_length_of_frames_under_a_millisecond_needs_its_unit(command, run, tmp
     monkeypatch.chdir(tmp_path)
     code, _, told = run(*command.split(), "--duration", "50")
     assert code == 2
-    assert "50 has no unit; write 50ms, or 50us if µs are meant" in told
+    assert "50 has no unit; write 50ms for milliseconds or 50us for µs" in told
     for length in ("50us", "1000", "0.5ms"):
         assert "has no unit" not in run(*command.split(), "--duration", length)[2]
 

@@ -209,14 +209,14 @@ def test_other_faults_have_their_findings():
     assert level(events[(events.x < 20) & (events.y < 20)], "area") == "note"
     assert level(uniform(4, 40_000)[uniform(4, 40_000).x != 7], "area") == "note"
     milliseconds = Events(events.t // 1000 * 1000, events.x, events.y, events.p, SIZE)
-    assert "multiples of 1,000 µs" in found(milliseconds, "clock")[0]["found"]
+    assert "resolution is 1,000 µs" in found(milliseconds, "clock")[0]["found"]
     at_once = Events(np.full(9, 1), range(9), range(9), [1] * 9, SIZE)
     assert level(at_once, "clock") == "warning"
     twice = Events(*(np.repeat(getattr(events, c), 2) for c in "txyp"), SIZE)
     assert level(twice, "duplicates") == "warning"
     assert level(Events.empty(SIZE), "events") == "warning"
     beyond = Events(events.t, events.x + 3, events.y, events.p, SIZE)
-    assert "all lie within 43x30" in found(beyond, "bounds")[0]["advice"]
+    assert "all events are within 43x30" in found(beyond, "bounds")[0]["advice"]
     assert [one["level"] for one in found(events[::-1], "order")] == ["warning", "note"]
 
 
@@ -285,7 +285,7 @@ def test_sorting_of_local_disorder_holds_few_events():
     mixed = Events(t, events.x, events.y, events.p, events.size)
     parts = [mixed[i : i + 100] for i in range(0, len(mixed), 100)]
     assert Events.concat(_sorted(parts, 500, enough=100, most=500)) == mixed.sort()
-    with pytest.raises(OptionError, match="more than 500 events would have to wait"):
+    with pytest.raises(OptionError, match="more than 500 events would have to be held"):
         list(_sorted(parts, 10**6, enough=100, most=500))
 
 
@@ -330,14 +330,16 @@ def test_a_copy_has_the_format_of_its_suffix_but_keeps_that_of_the_same_suffix(t
 def test_repair_refuses_what_it_must_not_overwrite_and_cannot_write(tmp_path, damaged):
     out = tmp_path / "out.aedat"
     out.write_text("precious")
-    with pytest.raises(OptionError, match=r"out\.aedat exists; --overwrite replaces it"):
+    with pytest.raises(OptionError, match=r"out\.aedat exists; use overwrite=True to replace it"):
         repair(damaged, out)
     with pytest.raises(OptionError, match="is the recording itself"):
         repair(damaged, damaged, overwrite=True)
     with pytest.raises(OptionError, match="is a folder"):
         repair(damaged, tmp_path, overwrite=True)
     (tmp_path / "a.bs1").write_bytes(bytes([0, 1, 128, 0, 9]) * 3)
-    with pytest.raises(OptionError, match="bs1 can be read but not written; name a format"):
+    with pytest.raises(
+        OptionError, match="bs1 can be read but not written; specify another format"
+    ):
         repair(tmp_path / "a.bs1", tmp_path / "b.bs1")
     with pytest.raises(OptionError, match="evt3 has no option 'order'"):
         repair(damaged, tmp_path / "b.raw", to="evt3", writing={"order": "legacy"})
@@ -349,7 +351,7 @@ def test_the_command_says_what_was_found_and_exits_3_for_damage(run, damaged):
     code, out, err = run("doctor", damaged)
     assert (code, err) == (3, "")
     assert "DAMAGE  damage: at byte " in out
-    assert "-> fetch the file again" in out
+    assert "-> download or copy the file again" in out
     code, out, _ = run("doctor", damaged, "--json")
     assert code == 3
     assert json.loads(out)["level"] == "damage"
@@ -359,7 +361,7 @@ def test_the_command_repairs_and_examines_the_copy(run, damaged, tmp_path):
     out = tmp_path / "good.es"
     code, text, err = run("doctor", damaged, "--repair", out, "--format", "es")
     assert (code, err) == (0, "")
-    assert "the copy, examined: sound, in order" in text
+    assert "checked the copy: undamaged, sorted" in text
     assert run("doctor", out)[0] == 0
     assert run("doctor", damaged, "--repair", out, "--format", "es")[0] == 1
     code, text, _ = run(
@@ -373,9 +375,9 @@ def test_the_command_repairs_and_examines_the_copy(run, damaged, tmp_path):
     ("argv", "sentence"),
     [
         ("doctor", "Missing argument 'FILE'"),
-        ("doctor a --warm", "--warm goes without a FILE"),
-        ("doctor a --format es", "--from SPEC says how to read"),
-        ("doctor a --overwrite", "goes with --repair OUT"),
+        ("doctor a --warm", "--warm takes no FILE"),
+        ("doctor a --format es", "use --from SPEC for the input format"),
+        ("doctor a --overwrite", "requires --repair OUT"),
     ],
 )
 def test_wrong_usage_is_named(run, argv, sentence):

@@ -70,9 +70,9 @@ def test_a_repaired_aedat4_has_only_events_of_the_original(what, compression, ta
 
 OURS = [n for n, fmt in FORMATS.items() if fmt.write and n not in ("hdf5", "parquet")]
 SENTENCES = {
-    "bytes": "every byte is as the format wants it",
-    "blocks": "changed bytes cannot be found",
-    "nothing": "neither changed bytes nor missing ones can be found for sure",
+    "bytes": "none found; all bytes are valid",
+    "blocks": "changed bytes go undetected",
+    "nothing": "changed or missing bytes may go undetected",
 }
 
 

@@ -138,7 +138,7 @@ def test_slice_is_a_view_and_mask_a_copy():
 
 @pytest.mark.parametrize("index", [0, -1, np.int64(1), True])
 def test_single_index_is_refused(index):
-    with pytest.raises(OptionError, match="not one index"):
+    with pytest.raises(OptionError, match="a boolean mask or an index array"):
         events()[index]
 
 

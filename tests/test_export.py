@@ -195,8 +195,8 @@ def test_a_comparison_that_says_nothing_is_told(tmp_path):
 def test_places_where_nothing_can_be_written_are_told(to, tmp_path):
     made = create("speck_cnn:width=4,neurons=if", num_classes=3, in_shape=(2, 16, 16))
     for path, said in (
-        (tmp_path / "none" / "file", "there is no folder .*none"),
-        (tmp_path, "is a folder; name a file"),
+        (tmp_path / "none" / "file", "the folder .*none does not exist"),
+        (tmp_path, "is a folder; expected a file name"),
     ):
         with pytest.raises(OptionError, match=said):
             export(made, path, to, in_shape=(2, 16, 16))
@@ -260,19 +260,19 @@ def conv(channels=2, out=4, **options):
 @pytest.mark.parametrize(
     ("to", "made", "shape", "said"),
     [
-        ("nir", lambda: net("max"), SHAPE, "layer 3 is a max pool, which NIR lacks"),
-        ("nir", lambda: net(neuron=IF, v_reset=None), SHAPE, "layer 2 has a soft reset"),
-        ("nir", lambda: plain(SumPool2d(5)), SHAPE, "layer 0 sums windows that the border cuts"),
-        ("nir", lambda: plain(conv(groups=2)), SHAPE, "layer 0.0 is a grouped convolution"),
-        ("nir", lambda: plain(nn.Flatten(2), nn.GRU(288, 3)), SHAPE, "layer 1 .GRU. is none that"),
+        ("nir", lambda: net("max"), SHAPE, "layer 3: NIR has no max pooling"),
+        ("nir", lambda: net(neuron=IF, v_reset=None), SHAPE, "layer 2: NIR has no soft reset"),
+        ("nir", lambda: plain(SumPool2d(5)), SHAPE, "layer 0: partial windows at the border"),
+        ("nir", lambda: plain(conv(groups=2)), SHAPE, "layer 0.0: few NIR readers"),
+        ("nir", lambda: plain(nn.Flatten(2), nn.GRU(288, 3)), SHAPE, "layer 1 .GRU. cannot be"),
         ("onnx", lambda: plain(Fold(nn.BatchNorm2d(2))), SHAPE, "layer 0.0 .BatchNorm. follows no"),
-        ("speck", lambda: net("sum"), SHAPE, "layer 2 leaks"),
-        ("speck", lambda: net("max", IF), SHAPE, "layer 3 pools by max; the chip sums"),
-        ("speck", lambda: plain(conv()), SHAPE, "layer 0.0 has no neurons behind it"),
+        ("speck", lambda: net("sum"), SHAPE, "layer 2 has leaky neurons"),
+        ("speck", lambda: net("max", IF), SHAPE, "layer 3 is max pooling"),
+        ("speck", lambda: plain(conv()), SHAPE, "layer 0.0 is not followed by neurons"),
         ("speck", lambda: plain(conv(out=2000), IF()), SHAPE, "layer 0.0 has 2000 channels"),
         ("speck", lambda: plain(conv(stride=3), IF()), SHAPE, "layer 0.0 has stride .3, 3."),
         ("speck", lambda: plain(conv(), IF()), (2, 90, 90), "layer 0.0 makes maps of 88 x 88"),
-        ("speck", lambda: plain(conv(out=64), IF()), (2, 64, 64), "256 Ki of neurons: no"),
+        ("speck", lambda: plain(conv(out=64), IF()), (2, 64, 64), "256 Ki words of neuron"),
         ("speck", lambda: plain(conv(), IF()), (2, 200, 200), r"the input is .2, 200, 200."),
         ("speck", lambda: plain(nn.Flatten(2), nn.Linear(288, 20), IF()), SHAPE, "20 outputs"),
     ],
@@ -292,7 +292,7 @@ def test_graphs_that_cannot_be_read_are_told(tmp_path):
     nir = pytest.importorskip("nir")
     path = tmp_path / "model.nir"
     path.write_bytes(b"nothing")
-    with pytest.raises(FormatError, match="no NIR graph"):
+    with pytest.raises(FormatError, match="not a NIR graph"):
         from_nir(path)
     size = {"input": np.array([3])}
     uneven = np.array([1, 2, 3], np.float32)

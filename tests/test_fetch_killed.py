@@ -116,7 +116,7 @@ def test_a_file_with_other_bytes_of_the_same_length_is_not_kept_as_new(tmp_path)
     adopt(toml, [packed], root=root)
     changed = root / "Train/0/00001.bin"
     changed.write_bytes(bytes(len(changed.read_bytes())))
-    with pytest.raises(FetchFailed, match="is there already with other content"):
+    with pytest.raises(FetchFailed, match="already exists with different content"):
         adopt(toml, [packed], root=root)
     changed.unlink()
     adopt(toml, [packed], root=root)

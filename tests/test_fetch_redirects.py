@@ -9,17 +9,15 @@ from serving import plain, serving, whole
 from eventkit.datasets import SourceFile
 from eventkit.errors import FetchError
 from eventkit.fetch import http
-from eventkit.fetch.download import Manners, download
+from eventkit.fetch.download import RetryPolicy, download
 
 BODY = bytes(range(256)) * 40
 SUM = {"md5": hashlib.md5(BODY).hexdigest()}
-QUICK = Manners(tries=1, timeout=2.0, sleep=lambda _: None)
+QUICK = RetryPolicy(tries=1, timeout=2.0, sleep=lambda _: None)
 
 
 def fetched(folder, url, **facts):
-    path = download(
-        SourceFile("data.bin", urls=(url,), **facts), folder / "data.bin", manners=QUICK
-    )
+    path = download(SourceFile("data.bin", urls=(url,), **facts), folder / "data.bin", retry=QUICK)
     return path.read_bytes()
 
 
@@ -55,7 +53,7 @@ def test_a_file_without_a_checksum_comes_only_from_hosts_of_its_addresses(tmp_pa
             assert "another host" not in str(told.value)
             known = SourceFile("data.bin", urls=(here.url, elsewhere(there.url, "https")))
             with pytest.raises(FetchError, match="cannot be reached") as told:
-                download(known, tmp_path / "data.bin", manners=QUICK)
+                download(known, tmp_path / "data.bin", retry=QUICK)
             assert "another host" not in str(told.value)
 
 
@@ -91,7 +89,7 @@ def test_addresses_of_private_networks_are_known(address, public):
 def test_a_body_in_an_encoding_that_was_not_asked_for_is_not_taken_for_the_file(encoding, tmp_path):
     answer = plain(200, gzip.compress(BODY), Content_Encoding=encoding)
     with serving(answer) as server:
-        with pytest.raises(FetchError, match=f"compressed with {encoding}, which was not asked"):
+        with pytest.raises(FetchError, match=f"compressed with {encoding}, which was not"):
             fetched(tmp_path, server.url)
         with pytest.raises(FetchError, match="its md5 is"):
             fetched(tmp_path, server.url, **SUM)

@@ -22,7 +22,7 @@ def here(tmp_path, monkeypatch):
 
 def test_other_arrays_are_counted_wherever_they_are_lost(run):
     assert ek.info("a.npz")["beside"] == {"other arrays": 2}
-    assert "beside, other arrays  2" in run("info", "a.npz")[1]
+    assert "also, other arrays  2" in run("info", "a.npz")[1]
     code, out, _ = run("translate", "a.npz", "b.es", "--json")
     assert (code, json.loads(out)["beside"]) == (0, {"other arrays": 2})
     assert "not copied, other arrays  2" in run("translate", "a.npz", "c.es")[1]
@@ -31,7 +31,7 @@ def test_other_arrays_are_counted_wherever_they_are_lost(run):
     code, out, _ = run("doctor", "a.npz", "--repair", "e.npy")
     assert code == 0
     assert "not copied, other arrays  2" in out
-    assert "npy does not keep the sensor's size: read the copy with --from npy:size=128x128" in out
+    assert "npy does not store the sensor size: read the copy with --from npy:size=128x128" in out
 
 
 def test_columns_of_parquet_that_are_lost_are_counted():

@@ -265,7 +265,7 @@ def test_wrong_names_and_options_are_told():
 
 
 def test_samples_too_large_for_a_net_are_refused():
-    with pytest.raises(OptionError, match=r"plif_nmnist|plif: the samples are so large"):
+    with pytest.raises(OptionError, match=r"plif_nmnist|plif: samples of this size need"):
         create("plif_nmnist", num_classes=10, in_shape=(2, 720, 1280))
 
 

@@ -54,9 +54,9 @@ def test_networks_as_json(run):
     [
         (["csnn_tinny"], 1, "Did you mean 'csnn_tiny'?"),
         (["csnn_tiny:width=0"], 1, "found width=0"),
-        (["csnn_tiny", "--input", "64x64"], 2, "'64x64' is no shape of a frame"),
-        (["--steps", "4"], 1, "--steps is for one network"),
-        (["plif_nmnist", "--input", "2x720x1280"], 1, "the samples are so large"),
+        (["csnn_tiny", "--input", "64x64"], 2, "'64x64' is not a frame shape"),
+        (["--steps", "4"], 1, "--steps requires one model"),
+        (["plif_nmnist", "--input", "2x720x1280"], 1, "samples of this size need"),
     ],
 )
 def test_wrong_arguments_get_a_sentence(run, argv, code, sentence):

@@ -254,6 +254,6 @@ def test_the_psn_net_of_events_is_shifted_by_up_to_four_pixels():
 def test_differences_from_the_authors_are_listed(name, run):
     entry = MODELS[name]
     out = run("models", name)[1]
-    assert ("differences from the authors' training" in out) is (entry.paper is not None)
+    assert ("differences from the authors' model and training" in out) is (entry.paper is not None)
     for text in entry.differences:
         assert text in " ".join(out.split())

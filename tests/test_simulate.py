@@ -215,11 +215,11 @@ def test_impossible_cameras_are_refused(options, message):
         (np.ones((2, 5, 4)), [0, 1], r"shape \(2, 5, 4\).*expected \(N, 4, 5\)"),
         (np.ones((2, 4, 5)), [0], r"times of shape \(1,\)"),
         (np.ones((0, 4, 5)), [], "expected"),
-        (np.full((1, 4, 5), -0.1), [0], "light that is negative"),
-        (np.full((1, 4, 5), np.nan), [0], "light that is negative"),
-        (np.full((1, 4, 5), np.inf), [0], "light that is negative"),
-        (np.ones((2, 4, 5)), [7, 7], "whole numbers that increase"),
-        (np.ones((1, 4, 5)), [0.5], "whole numbers that increase"),
+        (np.full((1, 4, 5), -0.1), [0], "negative, infinite or NaN"),
+        (np.full((1, 4, 5), np.nan), [0], "negative, infinite or NaN"),
+        (np.full((1, 4, 5), np.inf), [0], "negative, infinite or NaN"),
+        (np.ones((2, 4, 5)), [7, 7], "expected increasing integers"),
+        (np.ones((1, 4, 5)), [0.5], "expected increasing integers"),
     ],
 )
 def test_frames_that_cannot_be_are_refused(frames, t, message):
@@ -230,7 +230,7 @@ def test_frames_that_cannot_be_are_refused(frames, t, message):
 def test_time_does_not_go_back_between_steps():
     camera = Camera((5, 4))
     camera.step(np.ones((4, 5)), 1000)
-    with pytest.raises(OptionError, match="last one seen at 1000"):
+    with pytest.raises(OptionError, match="after a frame at 1000"):
         camera.step(np.ones((4, 5)), 1000)
 
 
@@ -375,7 +375,7 @@ def test_a_recording_does_not_depend_on_what_is_beside_it(stand_in, tmp_path):
 def test_it_writes_over_its_own_files_and_no_others(stand_in, tmp_path):
     simulate("dvsgesture", stand_in[0], **SMALL)
     (tmp_path / "user01_led.aedat").write_bytes(b"real")
-    with pytest.raises(OptionError, match="is not empty and holds no earlier simulation"):
+    with pytest.raises(OptionError, match="is not empty and does not contain an earlier"):
         simulate("dvsgesture", tmp_path, **SMALL)
     with pytest.raises(OptionError, match="is a file"):
         simulate("dvsgesture", tmp_path / "user01_led.aedat", **SMALL)
@@ -409,8 +409,8 @@ def test_unknown_names_are_met_with_the_near_one():
         ({"seconds": 0}, "seconds is 0"),
         ({"seconds": float("nan")}, "seconds is nan"),
         ({"workers": 0}, "workers is 0"),
-        ({"lights": ()}, "different names"),
-        ({"lights": ("led", "led")}, "different names"),
+        ({"lights": ()}, "distinct names"),
+        ({"lights": ("led", "led")}, "distinct names"),
     ],
 )
 def test_impossible_settings_are_refused_before_anything_is_written(options, message, tmp_path):

@@ -48,7 +48,7 @@ def test_the_suffix_names_the_format_and_the_ledger_adds_up(run):
     assert code == 0
     assert out.splitlines()[0].startswith("written ")
     assert " b.es (es, " in out.splitlines()[0]
-    assert "700 read = 700 written + 0 left out" in out
+    assert "700 read = 700 written + 0 dropped" in out
 
 
 def test_writer_options_and_a_window_can_be_said(run):
@@ -83,7 +83,7 @@ def test_a_damaged_file_is_refused_or_translated_as_far_as_it_is_sound(run, here
         ("a.aedat b.es --format esp", "no file format 'esp'. Did you mean 'es'?"),
         ("a.aedat b.es --format es:order=old", "es has no option 'order'"),
         ("a.aedat a.aedat --overwrite", "is the recording itself"),
-        ("a.aedat c.es", "c.es exists; --overwrite replaces it"),
+        ("a.aedat c.es", "c.es exists; use --overwrite to replace it"),
         ("a.aedat .", ". is a folder"),
         ("no.aedat b.es", "no.aedat: No such file or directory"),
         ("back.aedat b.es", "es cannot hold t = 3 µs after 5 µs"),
@@ -112,7 +112,7 @@ def test_overwrite_replaces(run, here):
 def test_options_of_the_library_are_no_options_of_a_format(run):
     code, _, err = run("translate", "a.aedat", "b.es", "--from", "aedat3:strict=false")
     assert code == 2
-    assert "strict is no option of a file format" in err
+    assert "strict is not an option of a file format" in err
 
 
 def test_real_recordings_translate_event_by_event(run, samples):

@@ -41,7 +41,7 @@ def test_a_file_is_replaced_only_if_asked(name, commands, tmp_path, run):
     out.write_bytes(b"precious")
     code, _, err = run(*commands[name], out)
     assert (code, out.read_bytes()) == (1, b"precious")
-    assert "exists; --overwrite replaces it" in err
+    assert "exists; use --overwrite to replace it" in err
     code, _, err = run(*commands[name], out, "--overwrite")
     assert code == 0, err
     assert out.read_bytes() != b"precious"

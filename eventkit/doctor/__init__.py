@@ -1,13 +1,13 @@
-"""What is wrong with a recording, and a sound copy of it.
+"""Check a recording for damage and noise, and write a cleaned copy.
 
-exam.py       one pass over a recording, and what it tells
-survey.py     what is counted in that pass
-facts.py      from counts to numbers
-findings.py   from numbers to sentences
-mend.py       the sound copy
-foreign.py    events that no camera made
-losses.py     what a copy does not have
-ahead.py      all kernels compiled ahead of use
+exam.py       examine(): one pass over a recording, and the report
+survey.py     the statistics collected in that pass
+facts.py      from statistics to numbers
+findings.py   from numbers to findings with advice
+mend.py       repair(): the cleaned copy
+foreign.py    events that come from corrupted bytes, not from a camera
+losses.py     what a copy does not contain
+ahead.py      precompilation of all kernels
 """
 
 from eventkit.doctor.exam import examine

@@ -1,4 +1,4 @@
-"""Kernels compiled ahead of use, so that no job of a cluster waits for the compiler."""
+"""Precompile all kernels, so that no cluster job has to compile."""
 
 import contextlib
 import tempfile
@@ -16,19 +16,19 @@ SIZE = (128, 128)  # a sensor that every format can hold
 
 
 def warm() -> list[str]:
-    """Run everything once on a tiny recording; the names of what was run.
+    """Run everything once on a tiny recording; return the names of what was run.
 
-    That is to write and read every format that can be written, every representation, transform and
-    augmentation that needs no options, an examination and a conversion. The compiled kernels stay
-    in Numba's cache, which later processes of the same user on the same kind of processor find.
-    What can only be read (as MATLAB files) is compiled when it is first read.
+    This writes and reads every writable format, runs every representation, transform and
+    augmentation that has no required options, an examination and a conversion. The compiled
+    kernels are stored in Numba's cache and reused by later processes on the same kind of CPU.
+    Formats that can only be read (e.g. MATLAB) are compiled when they are first used.
     """
     events = _recording()
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         done = _formats(events, Path(folder))
         for name in representations.REPRESENTATIONS:
-            with contextlib.suppress(OptionError):  # it needs options
+            with contextlib.suppress(OptionError):  # it has required options
                 representations.represent(events, name)
                 done.append(name)
         for name in transforms.TRANSFORMS:
@@ -41,7 +41,7 @@ def warm() -> list[str]:
 
 
 def _recording() -> Events:
-    """Two thousand random events in a tenth of a second."""
+    """2,000 random events within 0.1 s."""
     rng = np.random.default_rng(0)
     n = 2000
     t = np.sort(rng.integers(0, 100_000, n))
@@ -50,7 +50,7 @@ def _recording() -> Events:
 
 
 def _augment(events: Events) -> list[str]:
-    """Change the events, or frames of them, often enough to meet every choice that is drawn."""
+    """Augment events or frames often enough that every random branch is compiled."""
     done = []
     for name, entry in augment.AUGMENTATIONS.items():
         with contextlib.suppress(OptionError):
@@ -66,7 +66,7 @@ def _augment(events: Events) -> list[str]:
 
 
 def _formats(events: Events, folder: Path) -> list[str]:
-    """Write, read whole and in windows, and examine every writable format."""
+    """Write, read (whole and a time window) and examine every writable format."""
     done = []
     for name, fmt in formats.FORMATS.items():
         path = folder / f"{name}{fmt.suffixes[0]}"
@@ -81,7 +81,7 @@ def _formats(events: Events, folder: Path) -> list[str]:
 
 
 def _convert(events: Events, folder: Path) -> None:
-    """Stores of two recordings, of frames and of events."""
+    """Convert two recordings to a frames store and to an events store."""
     from eventkit.conversion import convert
     from eventkit.store import Store
 

@@ -1,4 +1,4 @@
-"""One pass over a recording, and what it tells."""
+"""Examine a recording in one pass."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,16 +23,16 @@ def examine(
     progress: Callable[[int], None] | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """What a recording holds and what is wrong with it, in bounded memory.
+    """Statistics and problems of a recording, as a dict, in bounded memory.
 
-    Damage never stops it: a file that a strict reader refuses is read again, tolerantly. Keys:
-    path, format, reveals (what damage the format shows: see `formats.Format`), bytes, the numbers
-    of `facts.facts`, counts (what the reader left out), notes (what it had to say), damage (None,
-    or the offset and reason of the first), findings (name, level, found, advice) and level, the
-    gravest of theirs: ok, note, warning or damage. `progress` is called with the number of events
+    If the strict reader fails, the file is read again with strict=False. Keys: path, format,
+    reveals (the kind of damage the format can detect, see `formats.Format`), bytes, the keys of
+    `facts.facts`, counts (what the reader skipped), notes (of the reader), damage (None, or offset
+    and reason of the first damage), findings (each with name, level, found, advice) and level, the
+    most severe level: ok, note, warning or damage. `progress` is called with the number of events
     so far; other options are those of the format.
 
-    Raises FormatError when not even a tolerant reader can make anything of the file.
+    Raises FormatError if the file cannot be read even with strict=False.
     """
     path = Path(path)
     options = {"format": format, "into": Columns(), **options}
@@ -43,7 +43,7 @@ def examine(
         damage = {"offset": error.offset, "reason": error.reason}
         survey, report = _pass(path, False, progress, options)
     fmt = formats.format_of(path, format)
-    told = {
+    examined = {
         "path": str(path),
         "format": fmt.name,
         "reveals": fmt.reveals,
@@ -53,15 +53,15 @@ def examine(
         "notes": list(report.notes),
         "damage": damage,
     }
-    found = findings(told)
+    found = findings(examined)
     level = max((finding["level"] for finding in found), key=LEVELS.index)
-    return {**told, "level": level, "findings": found}
+    return {**examined, "level": level, "findings": found}
 
 
 def _pass(
     path: Path, strict: bool, progress: Callable[[int], None] | None, options: dict[str, Any]
 ) -> tuple[Survey, Report]:
-    """The counts of a recording and the reader's report."""
+    """The statistics of a recording and the reader's report."""
     survey, report, done = Survey(), Report(checksum=False), 0
     for events in formats.stream(path, strict=strict, report=report, **options):
         survey.add(events)

@@ -1,4 +1,4 @@
-"""From counts to numbers: rates, gaps, order, pixels, flicker."""
+"""Compute rates, gaps, order, pixel statistics and flicker from the survey."""
 
 from typing import Any
 
@@ -6,14 +6,14 @@ import numpy as np
 
 from eventkit.doctor.survey import BIN, GAPS, SECOND, WINDOW, Survey
 
-LISTED = 100  # hot pixels that are named
-MAINS = (50, 60, 100, 120)  # Hz: lamps flicker at twice the frequency of the mains, screens at 60
-COARSE = 4_000  # µs: a clock with greater steps does not show 120 Hz
-DEEP = 0.02  # part of the event rate that must swing to be called flicker
+LISTED = 100  # maximum number of hot pixels listed
+MAINS = (50, 60, 100, 120)  # Hz: lamps flicker at twice the mains frequency, screens at 60
+COARSE = 4_000  # µs: a clock with a coarser resolution cannot show 120 Hz
+DEEP = 0.02  # minimum modulation of the event rate that counts as flicker
 
 
 def facts(survey: Survey) -> dict[str, Any]:
-    """The numbers of a recording, by what they are about; see the functions below."""
+    """All numbers about a recording, grouped by topic; see the functions below."""
     events = survey.get("order", "events")
     return {
         "size": survey.size,
@@ -39,9 +39,10 @@ def facts(survey: Survey) -> dict[str, Any]:
 
 
 def pace(survey: Survey) -> dict[str, Any]:
-    """Events per second: the mean, that of the fullest 10 ms, and events in the fullest second.
+    """Event rates: mean, peak (over 10 ms) and the number of events in the busiest second.
 
-    These are of `counted` events: those that come in order, to a second.
+    `counted` is the number of events they are based on: events up to a second before the second
+    that is being counted are excluded.
     """
     events, late = survey.get("order", "events"), survey.get("pace", "late")
     seconds = (survey.t1 - survey.t0) / 1e6
@@ -57,7 +58,7 @@ def pace(survey: Survey) -> dict[str, Any]:
 
 
 def order(survey: Survey) -> dict[str, Any]:
-    """Backward steps of time: how many, the largest, the first, how late an event may come."""
+    """Backward steps in time: their number, the largest, the first, and the maximum lateness."""
     steps = survey.get("order", "backward")
     first = {"event": survey.get("order", "first_step"), "t": survey.get("order", "first_t")}
     return {
@@ -69,36 +70,36 @@ def order(survey: Survey) -> dict[str, Any]:
 
 
 def gaps(survey: Survey) -> list[dict[str, int]]:
-    """The longest silences: when they begin and how long they last, longest first."""
+    """The longest gaps without events: start and length in µs, longest first."""
     rows = survey.gaps[:GAPS].tolist()
     return [{"t": begin, "length": length} for length, begin in rows if length]
 
 
 def pixels(survey: Survey) -> dict[str, Any] | None:
-    """How many pixels fired, in what box (x0, y0, x1, y1), which are hot; None if not counted."""
+    """Active pixels, their bounding box (x0, y0, x1, y1) and hot pixels; None if not counted."""
     if survey.pixels is None:
         return None
     width, height = survey.size
     counts = survey.pixels.sum(axis=0).reshape(height, width)
     columns, rows = np.flatnonzero(counts.any(axis=0)), np.flatnonzero(counts.any(axis=1))
-    told: dict[str, Any] = {"active": int(np.count_nonzero(counts)), "hot": _hottest(counts)}
-    if not told["active"]:
-        return told | {"box": None, "silent_in_box": 0, "silent_lines": 0}
+    found: dict[str, Any] = {"active": int(np.count_nonzero(counts)), "hot": _hottest(counts)}
+    if not found["active"]:
+        return found | {"box": None, "silent_in_box": 0, "silent_lines": 0}
     x0, x1, y0, y1 = (int(i) for i in (columns[0], columns[-1], rows[0], rows[-1]))
     across, down = x1 - x0 + 1, y1 - y0 + 1
-    return told | {
+    return found | {
         "box": [x0, y0, x1, y1],
-        "silent_in_box": across * down - told["active"],
+        "silent_in_box": across * down - found["active"],
         "silent_lines": across - len(columns) + down - len(rows),
     }
 
 
 def _hottest(counts: np.ndarray) -> dict[str, Any]:
-    """Pixels with more events than the active pixels' median + 10 σ and 5 times the neighbours'.
+    """Pixels with more events than the median + 10 σ, and than 5 times their neighbours' median.
 
-    σ is 1.4826 times the median absolute deviation, and at least the root of the median, which is
-    that of chance; the neighbours' is the median of the up to 8 beside it. A moving edge
-    makes its neighbours busy too, a broken pixel does not. A sensor of one row has no hot pixels.
+    The median is over active pixels. σ is 1.4826 times the median absolute deviation, but at least
+    the square root of the median (Poisson noise). Up to 8 neighbours are compared: a moving edge
+    also activates the neighbours, a defective pixel does not. A one-row sensor has no hot pixels.
     """
     active = counts[counts > 0]
     hot = np.empty((0, 2), np.int64)
@@ -121,7 +122,7 @@ def _hottest(counts: np.ndarray) -> dict[str, Any]:
 
 
 def _neighbours(counts: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """The median count of the pixels around each of some (y, x)."""
+    """The median count of the neighbours of each pixel in `at` (N, 2: y, x)."""
     height, width = counts.shape
     steps = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx]
     around = at[:, None] + np.array(steps)
@@ -132,15 +133,15 @@ def _neighbours(counts: np.ndarray, at: np.ndarray) -> np.ndarray:
 
 
 def flicker(survey: Survey) -> list[dict[str, float]] | None:
-    """Peaks of the event rate's spectrum at the frequencies of mains; None if there is too little.
+    """Peaks in the event rate's spectrum at mains frequencies; None if there is too little data.
 
-    The power of whole seconds (Hann window, bins of 1 ms) is summed; a peak stands out from the
-    median of the powers around it by more than chance does, and swings at least DEEP of the rate.
+    The power spectra of whole seconds (Hann window, 1 ms bins) are summed. A peak must exceed the
+    median power around it by more than chance, with a modulation of at least DEEP.
     """
     if not survey.seconds or survey.get("order", "resolution") > COARSE:
         return None
     blur = round(2 * (SECOND // BIN) / survey.length)  # Hz, half the width of a line
-    standing_out = 3 + 17 / survey.seconds**0.5
+    factor = 3 + 17 / survey.seconds**0.5  # fewer summed spectra are noisier
     found = []
     for hz in MAINS:
         near = np.arange(hz - 1, hz + 2)
@@ -150,6 +151,6 @@ def flicker(survey: Survey) -> list[dict[str, float]] | None:
         widest = np.abs(around - hz) <= blur + 2
         depth = 4 * (max(0.0, peak - floor) / survey.weight) ** 0.5
         highest = peak >= survey.power[around[widest]].max()
-        if highest and peak > standing_out * floor and depth >= DEEP:
+        if highest and peak > factor * floor and depth >= DEEP:
             found.append({"hz": hz, "depth": min(depth, 1.0)})
     return found

@@ -1,4 +1,4 @@
-"""From numbers to findings: what is wrong with a recording, how badly, and what to do."""
+"""Turn the numbers of an examination into findings, each with a level and advice."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -8,18 +8,18 @@ from eventkit.doctor.survey import SECOND
 
 LEVELS = ("ok", "note", "warning", "damage")
 SOUND = {
-    "bytes": "every byte is as the format wants it",
-    "blocks": "no part is missing; the format has no checksums, so changed bytes cannot be found",
-    "nothing": "nothing contradicts the format, which has no checksums: neither changed bytes nor "
-    "missing ones can be found for sure",
+    "bytes": "none found; all bytes are valid",
+    "blocks": "nothing is missing; the format has no checksums, so changed bytes go undetected",
+    "nothing": "none found; the format has no checksums, so changed or missing bytes may go "
+    "undetected",
 }
-SILENCE = 100_000  # µs: a shorter gap is never remarked
-LOPSIDED = 4  # times as many events of one polarity as of the other
+SILENCE = 100_000  # µs: shorter gaps are never reported
+LOPSIDED = 4  # ratio of ON to OFF events, or the inverse, that is reported
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at: its level (of LEVELS), what was found, and what to do about it."""
+    """The result of one check: its level (one of LEVELS), what was found, and advice."""
 
     name: str
     level: str
@@ -28,7 +28,7 @@ class Finding:
 
 
 def findings(facts: dict[str, Any]) -> list[dict[str, str]]:
-    """Everything that was looked at, as sentences; the keys of each are those of Finding."""
+    """The results of all checks as dicts with the fields of Finding."""
     return [asdict(finding) for check in CHECKS for finding in check(facts)]
 
 
@@ -42,8 +42,9 @@ def _damage(facts: dict[str, Any]) -> Iterator[Finding]:
         "damage",
         "damage",
         where + damage["reason"],
-        "fetch the file again if there is a sound one; else --repair OUT keeps what is sound, "
-        "and --tolerant makes other commands read it; --from SPEC if it is of another format",
+        "download or copy the file again if possible; otherwise doctor.repair copies the undamaged "
+        "events, and strict=False skips the damaged data. If the format was detected incorrectly, "
+        "specify it",
     )
 
 
@@ -51,21 +52,21 @@ def _foreign(facts: dict[str, Any]) -> Iterator[Finding]:
     foreign, leaps = facts["foreign"], facts["noise"]
     if foreign or leaps:
         yield Finding(
-            "foreign bytes",
+            "corrupted bytes",
             "damage",
-            f"{foreign:,} of {facts['events']:,} events are none of a camera: dozens in a row are "
-            f"equal, or far from the times around; time leaps to and fro {leaps:,} times",
-            "bytes were replaced by zeros or noise; --repair OUT drops these events",
+            f"{foreign:,} of {facts['events']:,} events cannot come from a camera: long runs of "
+            f"identical events, or times far from their neighbours ({leaps:,} jumps in time)",
+            "bytes were replaced by zeros or noise; doctor.repair drops these events",
         )
 
 
 def _notes(facts: dict[str, Any]) -> Iterator[Finding]:
-    """What the reader had to say or to leave out."""
+    """The notes of the reader, and what it skipped."""
     for note in facts["notes"]:
         damaged = facts["damage"] is not None and note.startswith("at byte ")
         yield Finding("reader", "damage" if damaged else "note", note)
     for name, count in facts["counts"].items():
-        yield Finding("reader", "note", f"{name}: {count:,}, which are not among the events")
+        yield Finding("reader", "note", f"{name}: {count:,} (not counted as events)")
 
 
 def _events(facts: dict[str, Any]) -> Iterator[Finding]:
@@ -73,8 +74,9 @@ def _events(facts: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(
             "events",
             "warning",
-            "there are no events",
-            "see whether it is the right file and, if it holds several streams, the right stream",
+            "the recording contains no events",
+            "check that this is the intended file and, if it contains several streams, the "
+            "intended stream",
         )
 
 
@@ -83,23 +85,23 @@ def _order(facts: dict[str, Any]) -> Iterator[Finding]:
     steps = order["backward_steps"]
     if not steps:
         if facts["events"]:
-            yield Finding("order", "ok", "time never goes back")
+            yield Finding("order", "ok", "events are sorted by time")
         return
     first = order["first"]
     yield Finding(
         "order",
         "warning",
-        f"backward steps of time: {steps:,}, by up to {order['largest']:,} µs, "
+        f"{steps:,} backward steps in time, of up to {order['largest']:,} µs, "
         f"first at event {first['event']:,} (t = {first['t']:,} µs)",
-        "--repair OUT writes a sorted copy; read(sort=True) and convert sort by themselves",
+        "doctor.repair writes a sorted copy; read(sort=True) and convert sort automatically",
     )
     counted = facts["rates"]["counted"]
     if counted < 0.99 * facts["events"]:
         yield Finding(
             "order",
             "note",
-            f"rates and flicker are of the {counted:,} events that come in order",
-            "look at the sorted copy for those of all",
+            f"rates and flicker are based on the {counted:,} events that are in order",
+            "examine the sorted copy for the rates of all events",
         )
 
 
@@ -109,14 +111,14 @@ def _gaps(facts: dict[str, Any]) -> Iterator[Finding]:
     gap = facts["gaps"][0]
     mean = facts["duration_s"] * 1e6 / facts["events"]
     if gap["length"] < max(SILENCE, 1000 * mean):
-        yield Finding("gaps", "ok", f"the longest silence is {gap['length']:,} µs")
+        yield Finding("gaps", "ok", f"the longest gap is {gap['length']:,} µs")
         return
     yield Finding(
         "gaps",
         "warning" if gap["length"] >= SECOND else "note",
-        f"no event for {gap['length']:,} µs from t = {gap['t']:,} µs on, where one comes every "
+        f"no events for {gap['length']:,} µs from t = {gap['t']:,} µs; the mean interval is "
         f"{mean:.3g} µs",
-        "the scene stood still, or the computer could not take the events and they are lost",
+        "the scene was static, or the computer was too slow and events were lost",
     )
 
 
@@ -126,15 +128,15 @@ def _clock(facts: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(
             "clock",
             "warning",
-            f"all events have the time {facts['t0']:,} µs",
-            "the times are lost: cut this recording by number, never by time",
+            f"all events have the same time, {facts['t0']:,} µs",
+            "the times are lost: split this recording by event count, not by time",
         )
     elif clock["resolution"] >= 10:
         yield Finding(
             "clock",
             "note",
-            f"all steps of time are multiples of {clock['resolution']:,} µs",
-            "the camera or a conversion rounded the times; finer frames than that mean nothing",
+            f"the time resolution is {clock['resolution']:,} µs",
+            "the camera or a conversion rounded the times; do not use shorter frames",
         )
 
 
@@ -143,16 +145,16 @@ def _bounds(facts: dict[str, Any]) -> Iterator[Finding]:
     if not facts["events"]:
         return
     if not outside:
-        yield Finding("bounds", "ok", f"all events lie within {width}x{height}")
+        yield Finding("bounds", "ok", f"all events are within {width}x{height}")
         return
     needed = f"{facts['x_max'] + 1}x{facts['y_max'] + 1}"
     yield Finding(
         "bounds",
         "warning",
-        f"{outside:,} of {facts['events']:,} events lie outside {width}x{height}, "
+        f"{outside:,} of {facts['events']:,} events are outside {width}x{height}, "
         f"up to x = {facts['x_max']}, y = {facts['y_max']}",
-        f"--repair OUT drops them; if the sensor is larger (all lie within {needed}), "
-        f"say its size: --from {facts['format']}:size=WxH, if the format has that option",
+        f"doctor.repair drops them; if the sensor is larger (all events are within {needed}) and "
+        f'the format has a size option, read with format="{facts["format"]}", size="WxH"',
     )
 
 
@@ -164,8 +166,8 @@ def _duplicates(facts: dict[str, Any]) -> Iterator[Finding]:
     yield Finding(
         "duplicates",
         "warning" if share > 0.01 else "note",
-        f"events equal to the one before of their pixel: {duplicates:,} ({share:.2%})",
-        "a pixel cannot fire twice in a µs: the times were rounded, or packets are there twice",
+        f"{duplicates:,} events ({share:.2%}) are identical to the previous event of their pixel",
+        "a pixel cannot fire twice in 1 µs: the times were rounded, or packets are repeated",
     )
 
 
@@ -175,10 +177,10 @@ def _polarity(facts: dict[str, Any]) -> Iterator[Finding]:
         return
     found = f"{on / (on + off):.1%} of the events are ON"
     if not min(on, off):
-        advice = "the polarity was lost or never there; representations leave one channel empty"
+        advice = "the polarity was not recorded or was lost; one channel of frames will be empty"
         yield Finding("polarity", "note", found, advice)
     elif max(on, off) > LOPSIDED * min(on, off):
-        advice = "the biases of the camera favour one polarity, or the scene only darkens or lights"
+        advice = "the camera's biases favour one polarity, or the scene becomes darker or brighter"
         yield Finding("polarity", "note", found, advice)
     else:
         yield Finding("polarity", "ok", found)
@@ -187,7 +189,7 @@ def _polarity(facts: dict[str, Any]) -> Iterator[Finding]:
 def _hot(facts: dict[str, Any]) -> Iterator[Finding]:
     pixels = facts["pixels"]
     if pixels is None:
-        yield Finding("pixels", "note", "the sensor is too large to look at every pixel")
+        yield Finding("pixels", "note", "the sensor is too large to check every pixel")
         return
     hot = pixels["hot"]
     if not hot["pixels"]:
@@ -201,7 +203,7 @@ def _hot(facts: dict[str, Any]) -> Iterator[Finding]:
         "warning" if hot["share"] > 0.1 else "note",
         f"{hot['pixels']:,} with {hot['share']:.1%} of the events, far more than their neighbours: "
         f"{named}{more}",
-        "mask them before training; --json lists them",
+        "mask them before training; the full report lists them",
     )
 
 
@@ -214,8 +216,8 @@ def _area(facts: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(
             "area",
             "note",
-            f"events come only from x {x0} to {x1}, y {y0} to {y1} of {width}x{height}",
-            "if the sensor is smaller than that, say its size; or use --transform crop",
+            f"all events are within x {x0} to {x1}, y {y0} to {y1} of {width}x{height}",
+            "if the sensor is smaller, specify its size, or use the crop transform",
         )
     inside = (x1 - x0 + 1) * (y1 - y0 + 1)
     silent, per_pixel = pixels["silent_in_box"] / inside, facts["events"] / inside
@@ -223,9 +225,9 @@ def _area(facts: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(
             "area",
             "warning" if silent > 0.05 and per_pixel >= 100 else "note",
-            f"{pixels['silent_in_box']:,} of {inside:,} pixels never fire ({silent:.1%}); whole "
-            f"rows and columns of them: {pixels['silent_lines']}",
-            "they are dead, masked in the camera, or saw nothing change",
+            f"{pixels['silent_in_box']:,} of {inside:,} pixels never fire ({silent:.1%}), "
+            f"including {pixels['silent_lines']} entire rows and columns",
+            "they are dead, masked in the camera, or saw no change",
         )
 
 
@@ -233,14 +235,14 @@ def _flicker(facts: dict[str, Any]) -> Iterator[Finding]:
     if facts["flicker"] is None:
         return
     if not facts["flicker"]:
-        yield Finding("flicker", "ok", "the event rate does not swing with mains or screens")
+        yield Finding("flicker", "ok", "no flicker of lamps or screens found in the event rate")
     for peak in facts["flicker"]:
         yield Finding(
             "flicker",
             "warning" if peak["depth"] >= 0.2 else "note",
-            f"the event rate swings at {peak['hz']} Hz by {peak['depth']:.0%} of its mean",
-            "a lamp or a screen flickers, or something moves at that pace; film by daylight, or "
-            "make frames as long as whole periods",
+            f"the event rate is modulated at {peak['hz']} Hz by {peak['depth']:.0%} of its mean",
+            "a lamp or screen flickers, or an object moves at that frequency; record in daylight, "
+            "or use frames as long as whole periods",
         )
 
 

@@ -1,21 +1,21 @@
-"""Events that no camera made: what bytes become that were zeroed, or replaced by noise."""
+"""Detect events that come from corrupted bytes (zeros or noise), not from a camera."""
 
 import numpy as np
 
 from eventkit.events import Events
 
-EQUAL = 32  # equal events in a row that are zeros: a pixel fires at most once in a µs
-SECOND = 1_000_000  # µs: time that goes back by more leaps
-LEAPS = 8  # leaps in a BLOCK that make it suspect: a clock that is set back leaps once
-BLOCK = 4096  # events of which the median time is that of the recording, though some are noise
+EQUAL = 32  # identical events in a row that count as zeros: a pixel fires at most once per µs
+SECOND = 1_000_000  # µs: a larger backward step is a jump
+LEAPS = 8  # jumps within a BLOCK that indicate noise; a clock that was set back jumps once
+BLOCK = 4096  # events; large enough that the median time is valid even if some are noise
 
 
 def foreign(events: Events) -> tuple[np.ndarray, int]:
-    """Which events, in file order, are of zeroed bytes or of noise: bool (n,); and its leaps.
+    """A mask of the corrupted events, bool (n,) in file order, and the number of jumps in time.
 
-    Those are runs of EQUAL events and more, and, where times leap back again and again, events more
-    than a second before or after the median times of the events around. The event before and the
-    one after are taken for foreign too, as they may be made of bytes of both.
+    Corrupted are runs of at least EQUAL identical events and, where time jumps back repeatedly,
+    events more than a second away from the median time of the blocks around them. The events
+    directly before and after are included, because they may be decoded from corrupted bytes too.
     """
     found = np.zeros(len(events), bool)
     if len(events) < 2:
@@ -29,7 +29,7 @@ def foreign(events: Events) -> tuple[np.ndarray, int]:
 
 
 def _mark_equal(events: Events, found: np.ndarray) -> None:
-    """Mark all events of long runs of equal ones."""
+    """Mark all events in long runs of identical events."""
     other = np.zeros(len(events) + 1, bool)
     other[0] = other[-1] = True
     for column in (events.t, events.x, events.y, events.p):
@@ -40,14 +40,14 @@ def _mark_equal(events: Events, found: np.ndarray) -> None:
 
 
 def _mark_leaps(t: np.ndarray, found: np.ndarray) -> int:
-    """Mark what is far from the times around where time leaps back often, and count these leaps."""
+    """Mark events far from the surrounding times where time often jumps back; count the jumps."""
     leaps = 0
     back = np.flatnonzero(t[1:] < t[:-1] - SECOND)
     counts = np.bincount(back // BLOCK, minlength=-(-len(t) // BLOCK))
     for block in np.flatnonzero(counts >= LEAPS).tolist():
         part = slice(block * BLOCK, (block + 1) * BLOCK)
         if counts[block] > len(t[part]) // 4:
-            continue  # no noise in a recording, but a recording without order
+            continue  # not noise, but an unsorted recording
         leaps += int(counts[block])
         around = [t[max(0, i) * BLOCK :][:BLOCK] for i in (block - 1, block, block + 1)]
         middles = [np.median(times) for times in around if len(times)]

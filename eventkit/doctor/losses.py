@@ -1,4 +1,4 @@
-"""What a copy of a recording does not have: all that is not events."""
+"""List what a copy of a recording does not contain: everything except the events."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -8,20 +8,20 @@ from eventkit import formats
 from eventkit.errors import EventkitError
 from eventkit.formats import FORMATS
 
-# Facts of a header that say how the bytes lie, not what was recorded.
+# Header fields that describe the file layout, not the recording.
 LAYOUT = {
     *("version", "compression", "table", "packets", "elements", "type", "size", "layout"),
     *("format", "evt", "geometry", "width", "height", "topics", "data"),
 }
-LISTED = 4  # names of lost header fields that a sentence has
+LISTED = 4  # maximum number of lost header fields named in a note
 
 
 def losses(
     path: Path, out: Path, name: str, size: tuple[int, int], how: Mapping[str, Any]
 ) -> tuple[dict[str, int], list[str]]:
-    """What is in a recording and not in its copy `out` of the format `name`: counts and sentences.
+    """What a recording contains and its copy `out` of the format `name` lacks: counts and notes.
 
-    size is that of the sensor; `how` are the reader's options and its format.
+    `size` is the sensor size; `how` has the reader's options, including the format.
     """
     counts, notes = dict(formats.beside(path, **how)), []
     before = formats.format_of(path, how.get("format"))
@@ -29,11 +29,12 @@ def losses(
     if fields:
         counts["header fields"] = len(fields)
         more = ", ..." if len(fields) > LISTED else ""
-        notes.append(f"header fields that were not copied: {', '.join(fields[:LISTED])}{more}")
+        notes.append(f"header fields not copied: {', '.join(fields[:LISTED])}{more}")
     if not FORMATS[name].sized:
         sides = "{}x{}".format(*size)
         notes.append(
-            f"{name} does not keep the sensor's size: read the copy with --from {name}:size={sides}"
+            f"{name} does not store the sensor size: read the copy with "
+            f'format="{name}", size="{sides}"'
         )
     return counts, notes
 
@@ -41,12 +42,12 @@ def losses(
 def _header(fmt: formats.Format, path: Path) -> Mapping[str, Any]:
     try:
         return fmt.header(path) if fmt.header else {}
-    except EventkitError:  # a damaged one, which the examination tells
+    except EventkitError:  # a damaged header, which the examination reports
         return {}
 
 
 def _lost_fields(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """The names of the facts of a header that are nowhere in another."""
+    """The names of header fields whose values do not appear in the other header."""
     kept = {str(value) for _, value in _facts(after)}
     return [name for name, value in _facts(before) if value and str(value) not in kept]
 

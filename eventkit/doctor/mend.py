@@ -1,4 +1,4 @@
-"""A sound copy of a recording: what can be read, on the sensor, in order of time."""
+"""Write a cleaned copy of a recording: readable events on the sensor, sorted by time."""
 
 import inspect
 from collections import Counter
@@ -16,8 +16,8 @@ from eventkit.errors import OptionError
 from eventkit.events import Events, chunks
 from eventkit.formats import CHUNK, FORMATS, Report
 
-NOISE = "noise may have made the clock wrap: later times may be wrong, so the copy is not clean"
-WAITING = 1 << 25  # events that may wait to be sorted: about 1.2 GB while they are
+NOISE = "noise may have caused a clock wrap: later times may be wrong, so the copy is not clean"
+WAITING = 1 << 25  # maximum number of events held for sorting, about 1.2 GB
 
 
 def repair(
@@ -31,18 +31,18 @@ def repair(
     progress: Callable[[int], None] | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """Write a clean copy of a recording: what is sound in it, on the sensor, sorted by time.
+    """Write a cleaned copy of a recording: the undamaged events on the sensor, sorted by time.
 
-    Sorting is stable and needs memory for as many events as one may come late. The copy is in
-    the format that `to` names, with the options `writing`, or that its suffix tells, or in that of
-    the recording; the other options are those of the reader. Keys: path, out, format, read,
-    dropped (events by reason), written, sorted (how many steps back there were), counts (what the
-    reader left out), beside (what else the recording holds, which the copy has not, by name),
-    notes (sentences on that), before and after: what `examine` says of both files, and clean:
-    whether the copy has just these events, in order, and no noise may have moved their times.
+    The sort is stable; its memory is proportional to the maximum lateness of an event. The format
+    of the copy is `to` with the options `writing`, or determined by the suffix of `out`, or that of
+    the recording; other options are those of the reader. Returns a dict with the keys path, out,
+    format, read, dropped (events by reason), written, sorted (number of backward steps), counts
+    (what the reader skipped), beside (other contents of the recording that were not copied), notes
+    (about these), before and after (the results of `examine` for both files) and clean (whether the
+    copy has exactly these events, in order, with trustworthy times).
 
     Raises OptionError if `out` exists (unless `overwrite`) or is the recording itself, if the
-    format cannot be written, or cannot hold the events, or if too many would have to wait.
+    format cannot be written or cannot represent the events, or if sorting needs too much memory.
     """
     path, out = Path(path), Path(out)
     check_target(out, overwrite, path)
@@ -51,7 +51,7 @@ def repair(
     name = to or _suited(path, out, formats.format_of(path, format).name)
     if FORMATS[name].write is None:
         raise OptionError(
-            f"{name} can be read but not written; name a format for the copy: --format NAME"
+            f"{name} can be read but not written; specify another format for the copy"
         )
     formats.writer(name, writing or {})
     before = examine(path, format=format, **options)
@@ -83,7 +83,7 @@ def repair(
 
 
 def _suited(path: Path, out: Path, name: str) -> str:
-    """The format that the suffix of `out` tells, or the recording's own if it tells none."""
+    """The format given by the suffix of `out`, or the recording's own if there is none."""
     suffix = out.suffix.lower()
     if suffix == path.suffix.lower():
         return name
@@ -92,7 +92,7 @@ def _suited(path: Path, out: Path, name: str) -> str:
 
 
 def _sized(name: str, size: tuple[int, int]) -> dict[str, Any]:
-    """What tells the reader of a format the sensor's size, which may not be in the file."""
+    """The reader option for the sensor size, which the file may not contain."""
     takes_size = "size" in inspect.signature(FORMATS[name].stream).parameters
     return {"size": "{}x{}".format(*size)} if takes_size else {}
 
@@ -100,7 +100,7 @@ def _sized(name: str, size: tuple[int, int]) -> dict[str, Any]:
 def _inside(
     parts: Iterable[Events], ledger: Counter[str], progress: Callable[[int], None] | None
 ) -> Iterator[Events]:
-    """The events on the sensor that a camera made; the ledger counts all and those."""
+    """The undamaged events on the sensor; the ledger counts all events and the kept ones."""
     for events in parts:
         ledger["read"] += len(events)
         strange, _ = foreign(events)
@@ -120,10 +120,10 @@ def _inside(
 def _sorted(
     parts: Iterable[Events], late_by: int, *, enough: int = CHUNK, most: int = WAITING
 ) -> Iterator[Events]:
-    """The events in order of time, where none comes more than `late_by` µs after a later one.
+    """The events sorted by time, given that none comes more than `late_by` µs too late.
 
-    Whatever is older than that cannot be overtaken any more. What waits is sorted when there is
-    enough of it and it has doubled, so that the work stays in proportion to the events.
+    Events older than `late_by` can be emitted, because no earlier event can follow. The held events
+    are sorted only when their number has doubled, so that the total work stays O(n log n).
     """
     waiting: list[Events] = []
     n = kept = 0
@@ -134,9 +134,9 @@ def _sorted(
         top = max(top, int(events.t.max(initial=-FAR)))
         if n > most:
             raise OptionError(
-                f"time goes back by up to {late_by:,} µs, so more than {most:,} events would "
-                "have to wait in memory to be sorted; cut the recording into shorter ones first: "
-                "eventkit translate IN OUT --start TIME --stop TIME"
+                f"time goes back by up to {late_by:,} µs, so more than {most:,} events would have "
+                "to be held in memory for sorting; split the recording into shorter ones first, "
+                "e.g. with eventkit translate"
             )
         if n >= max(enough, 2 * kept) and late_by < FAR:
             held = Events.concat(waiting).sort()

@@ -1,4 +1,4 @@
-"""What one pass over a recording counts, in memory that does not grow with its length."""
+"""Statistics of a recording, collected in one pass with constant memory."""
 
 from dataclasses import dataclass, field
 
@@ -7,11 +7,11 @@ import numpy as np
 from eventkit._jit import jit
 from eventkit.events import Events
 
-SECOND, WINDOW, BIN = 1_000_000, 10_000, 1_000  # µs: of the busiest, of the peak, of the spectrum
-GAPS = 5  # longest silences that are kept
-PIXELS = 1 << 22  # a larger sensor is not looked at pixel by pixel: 24 bytes each
-ENOUGH, SHORTEST = 1000, 300  # events and ms that tell something of a second's spectrum
-FAR = (1 << 62) - 1  # times are taken as within ±FAR, so that no difference exceeds int64
+SECOND, WINDOW, BIN = 1_000_000, 10_000, 1_000  # µs: for busiest second, peak rate, spectrum
+GAPS = 5  # number of longest gaps kept
+PIXELS = 1 << 22  # larger sensors have no per-pixel statistics (24 bytes per pixel)
+ENOUGH, SHORTEST = 1000, 300  # minimum events and ms for a spectrum
+FAR = (1 << 62) - 1  # times are clipped to ±FAR, so that differences fit into int64
 
 ORDER = np.dtype(
     [
@@ -31,20 +31,20 @@ SEEN = np.dtype([(name, "i8") for name in ("outside", "duplicates")])
 
 @dataclass
 class Survey:
-    """Counts of a recording, to which chunks are added in order.
+    """Statistics of a recording, updated with its chunks in order.
 
-    order (one row): backward steps, how many µs the latest event comes after a later one, times
-    shared with the event before, the greatest common divisor of all steps of time.
-    gaps (GAPS, 2): length and begin of the longest silences, µs, longest first.
-    pace: the fullest 10 ms and the fullest second, both counted from the first event on.
+    order (one row): backward steps, the maximum lateness of an event in µs, the number of times
+    equal to the previous one, and the greatest common divisor of all time steps.
+    gaps (GAPS, 2): length and start of the longest gaps in µs, longest first.
+    pace: the busiest 10 ms and the busiest second, both on a grid that starts at the first event.
     power (501,): the power of the event rate at 0 to 500 Hz, summed over `seconds` seconds.
-    pixels (2, height · width): OFF and ON events of each pixel, None for a vast sensor.
+    pixels (2, height · width): OFF and ON events of each pixel; None for very large sensors.
     """
 
     size: tuple[int, int] = (0, 0)  # until the first chunk
     on: int = 0
-    foreign: int = 0  # events that no camera made
-    noise: int = 0  # leaps of time to and fro
+    foreign: int = 0  # events from corrupted bytes
+    noise: int = 0  # jumps in time caused by noise
     t0: int = 0
     t1: int = 0
     x_max: int = -1
@@ -57,7 +57,7 @@ class Survey:
     power: np.ndarray = field(default_factory=lambda: np.zeros(SECOND // BIN // 2 + 1))
     weight: float = 0.0  # Σ n² over the seconds in `power`, n being the events in one
     seconds: int = 0
-    length: int = SECOND // BIN  # bins of a spectrum; fewer if no second was whole
+    length: int = SECOND // BIN  # bins of a spectrum; fewer if no second was complete
 
     def __post_init__(self) -> None:
         self._bins = np.zeros(SECOND // BIN, np.int64)
@@ -88,13 +88,13 @@ class Survey:
             _pixels(*columns, *self.size, self.seen, self.pixels, self._last)
 
     def finish(self) -> None:
-        """Take what there is for the spectrum of a recording that is shorter than a second."""
+        """Complete the survey; a recording shorter than a second gets a shorter spectrum."""
         length = int(self.pace["span"][0]) // BIN + 1
         if not self.seconds and length >= SHORTEST and self.get("pace", "in_second") >= ENOUGH:
             self._spectrum(length)
 
     def get(self, table: str, name: str) -> int:
-        """One number of `order`, `pace` or `seen`."""
+        """One field of `order`, `pace` or `seen`."""
         return int(getattr(self, table)[name][0])
 
     def _fit(self, size: tuple[int, int]) -> None:
@@ -106,7 +106,7 @@ class Survey:
             self.pixels, self._last = np.zeros((2, n), np.int64), np.zeros(n, np.int64)
 
     def _spectrum(self, length: int) -> None:
-        """Add the power of the second that is open, and take its events as counted."""
+        """Add the power spectrum of the current second, and reset its event count."""
         counts = self._bins[:length]
         n = int(counts.sum())
         wave = (counts - counts.mean()) * np.hanning(length + 1)[:-1]
@@ -119,7 +119,12 @@ class Survey:
 
 @jit
 def _order(t: np.ndarray, orders: np.ndarray, gaps: np.ndarray) -> None:
-    """The order of times: `top` is the latest so far, `high` that since time went back a second."""
+    """Update order and gaps with the times `t`.
+
+    `top` is the latest time so far. `high` is the latest time since time last went back by more
+    than a second; gaps are measured from it, so that a reset of the clock hides no gaps. The
+    resolution is a running greatest common divisor, skipped once it is 1.
+    """
     s = orders[0]
     begin = 0
     if s.events == 0:
@@ -159,11 +164,11 @@ def _order(t: np.ndarray, orders: np.ndarray, gaps: np.ndarray) -> None:
 
 @jit
 def _pace(t: np.ndarray, i: int, paces: np.ndarray, bins: np.ndarray, windows: np.ndarray) -> int:
-    """Count events from number i on by ms and by 10 ms, second after second.
+    """Count the events from index i on in bins of 1 ms and 10 ms, second by second.
 
-    Returns early, with the number of the next event, where a second ends that has events enough
-    for a spectrum. Events of a second before the open one are left out and counted as late; after
-    a step back by more, a new second begins.
+    Returns early, with the index of the next event, when a second with enough events for a spectrum
+    ends, so that the caller can add the spectrum. Events up to a second before the current second
+    are skipped and counted as late; a larger step back starts a new second.
     """
     s = paces[0]
     while i < len(t):
@@ -206,7 +211,10 @@ def _pixels(
     counts: np.ndarray,
     last: np.ndarray,
 ) -> None:
-    """Events of each pixel, and those that are equal to the one before of the same pixel."""
+    """Count the events of each pixel, and events identical to the previous one of their pixel.
+
+    Time and polarity are packed into one key per pixel, so that one comparison finds duplicates.
+    """
     s = seens[0]
     outside = duplicates = 0
     for i in range(len(t)):

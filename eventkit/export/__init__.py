@@ -1,7 +1,7 @@
-"""Networks for other tools and for chips: NIR, ONNX, Speck.
+"""Export networks to other tools and chips: NIR, ONNX, Speck.
 
-Every target can express less than torch. `check` says so before anything is written, layer by
-layer; `export` writes, reads back what it wrote, and compares.
+Every target supports fewer layers than torch. `check` lists the unsupported layers before anything
+is written; `export` writes the file, reads it back and compares the outputs.
 """
 
 import os
@@ -29,7 +29,11 @@ from_nir = graph.from_nir
 
 @dataclass(frozen=True)
 class Target:
-    """`problems` of layers, `write` to a file, `run` what was written on frames (T, N, C, H, W)."""
+    """An export target.
+
+    `problems` lists what it does not support, `write` writes a file, and `run` returns the outputs
+    (T, N, classes) of a written file for frames (T, N, C, H, W).
+    """
 
     suffix: str
     problems: Callable[[list[Layer]], list[str]]
@@ -45,9 +49,9 @@ TARGETS = {
 
 
 def check(net: nn.Module, to: str, *, in_shape: tuple[int, ...]) -> list[str]:
-    """What the target cannot express of a net for samples (C, H, W), by layer; [] if all is well.
+    """The layers of a net for samples (C, H, W) that a target does not support; [] if none.
 
-    Batch norms count as folded into the layers before them.
+    Batch norms are folded into the layers before them. Raises UnknownName for unknown targets.
     """
     if to not in TARGETS:
         raise unknown("target", to, TARGETS)
@@ -58,63 +62,63 @@ def check(net: nn.Module, to: str, *, in_shape: tuple[int, ...]) -> list[str]:
 def export(
     net: nn.Module, path: str | Path, to: str, *, in_shape: tuple[int, ...], steps: int = 16
 ) -> dict[str, Any]:
-    """Write a net for another tool, and say how far what was written agrees with the net.
+    """Export a net to a file, and compare the file's outputs with the net's on random frames.
 
-    `steps` is T where the target needs it (ONNX, whose loop over time is unrolled). Returns path,
-    target, layers, and for random frames the share of equal answers, the largest difference of
-    votes, and `heard`, the share of samples to which the net votes anything but 0: at 0 the other
-    two say nothing. OptionError with all problems if the target cannot express the net.
+    `steps` is T for targets that need it (ONNX, whose loop over time is unrolled). Returns a dict
+    with the keys path, to, layers, answers_equal (the fraction of equal predictions),
+    largest_difference (of the outputs) and heard (the fraction of samples with nonzero output; if
+    it is 0, the comparison is meaningless). Raises OptionError with all unsupported layers.
     """
     if problems := check(net, to, in_shape=in_shape):
-        raise OptionError(f"{to} cannot express this net: {'; '.join(problems)}")
+        raise OptionError(f"{to} does not support this net: {'; '.join(problems)}")
     net.eval()
     path, target = Path(path), TARGETS[to]
     if path.is_dir():
-        raise OptionError(f"{path} is a folder; name a file to write")
+        raise OptionError(f"{path} is a folder; expected a file name")
     if not path.parent.is_dir():
-        raise OptionError(f"there is no folder {path.parent} to write {path.name} to")
+        raise OptionError(f"{path}: the folder {path.parent} does not exist; create it first")
     layers, _ = chain(net, in_shape)
-    frames, wanted = _heard(net, (steps, 8, *in_shape))
-    with _in_place_of(path) as making:
-        facts = target.write(layers, making, steps)
+    frames, expected = _reference_outputs(net, (steps, 8, *in_shape))
+    with _replacing(path) as temporary:
+        facts = target.write(layers, temporary, steps)
         with torch.no_grad():
-            found = target.run(making, frames)
-    same = found.mean(0).argmax(1) == wanted.mean(0).argmax(1)
+            found = target.run(temporary, frames)
+    same = found.mean(0).argmax(1) == expected.mean(0).argmax(1)
     return {
         "path": str(path),
         "to": to,
         "layers": len(layers),
         "answers_equal": float(same.float().mean()),
-        "largest_difference": float((found - wanted).abs().max()),
-        "heard": float((wanted != 0).any(0).any(1).float().mean()),
+        "largest_difference": float((found - expected).abs().max()),
+        "heard": float((expected != 0).any(0).any(1).float().mean()),
         **facts,
     }
 
 
 @contextmanager
-def _in_place_of(path: Path) -> Iterator[Path]:
-    """A path to write to; what is written there takes the name once it is whole and read back.
+def _replacing(path: Path) -> Iterator[Path]:
+    """A temporary path, renamed to `path` after the file has been written and read back.
 
-    So neither a kill nor a full disk leaves half a file, or none where there was one.
+    A kill or a full disk thus leaves neither a partial file nor a deleted one.
     """
     check_target(path, overwrite=True)
-    making = path.with_name(f".{path.stem}.part{path.suffix}")  # tools go by the suffix
+    temporary = path.with_name(f".{path.stem}.part{path.suffix}")  # tools need the suffix
     try:
-        yield making
-        with making.open("rb") as file:
+        yield temporary
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        making.replace(path)
+        temporary.replace(path)
     finally:
-        making.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
 
 
-def _heard(net: nn.Module, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Random frames (T, N, C, H, W) and the votes on them, with more events if they are all 0."""
+def _reference_outputs(net: nn.Module, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Random frames (T, N, C, H, W) and the outputs for them; with more events if all are 0."""
     for rate in (0.3, 3.0, 30.0):
         frames = torch.poisson(torch.full(shape, rate), torch.Generator().manual_seed(0))
         with torch.no_grad():
-            votes = net(frames).float()
-        if votes.any():
+            outputs = net(frames).float()
+        if outputs.any():
             break
-    return frames, votes
+    return frames, outputs

@@ -1,4 +1,4 @@
-"""A net as a chain of plain layers: batch norms folded, dropout left out, votes as matrices."""
+"""A net as a chain of basic layers: batch norms folded, dropout removed, voting as a matrix."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,7 +13,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer, `kind` conv, linear, pool, flatten or neuron, for one time step of one sample."""
+    """One layer of kind conv, linear, pool, flatten or neuron; shapes are per sample and step."""
 
     name: str
     kind: str
@@ -25,7 +25,7 @@ class Layer:
 
 
 def chain(net: nn.Module, in_shape: Shape) -> tuple[list[Layer], list[str]]:
-    """The layers of a net for samples (C, H, W), and what of it is no such layer, by name."""
+    """The layers of a net for samples (C, H, W), and messages about unsupported modules."""
     layers: list[Layer] = []
     problems: list[str] = []
     parameter = next(net.parameters(), None)
@@ -41,7 +41,7 @@ def chain(net: nn.Module, in_shape: Shape) -> tuple[list[Layer], list[str]]:
 
 
 def _leaves(module: nn.Module, name: str) -> list[tuple[str, nn.Module]]:
-    """The modules of nested sequences in their order; what is in anything else stays whole."""
+    """The modules of nested Sequential and Fold containers in order; others are not opened."""
     if type(module) not in (nn.Sequential, Fold):
         return [(name, module)]
     inside = [(f"{name}.{key}" if name else key, child) for key, child in module.named_children()]
@@ -51,12 +51,12 @@ def _leaves(module: nn.Module, name: str) -> list[tuple[str, nn.Module]]:
 def _add(
     layers: list[Layer], problems: list[str], name: str, module: nn.Module, x: Tensor
 ) -> Tensor:
-    """Append what a module is; its output for x (1, 1, ...)."""
+    """Append the layer for a module; return the module's output for x (1, 1, ...)."""
     if isinstance(module, Dropout | nn.Dropout | nn.Identity):
         return x
     known = _described(module, x)
     if known is None:
-        problems.append(f"layer {name} ({type(module).__name__}) is none that can be exported")
+        problems.append(f"layer {name} ({type(module).__name__}) cannot be exported")
         return x
     per_step = isinstance(module, nn.Conv2d | nn.BatchNorm2d | nn.MaxPool2d | nn.AvgPool2d)
     y: Tensor = module(x[0])[None] if per_step else module(x)
@@ -99,7 +99,7 @@ def _pool(module: Any, x: Tensor) -> dict[str, Any] | None:
     elif isinstance(module, SumPool2d):
         kernel, way = (module.size, module.size), "sum"
         if height % module.size or width % module.size:
-            way = "cut"  # windows at the border, which only torch can cut
+            way = "cut"  # partial windows at the border, which only torch supports
     elif isinstance(module, nn.MaxPool2d | nn.AvgPool2d):
         way = "max" if isinstance(module, nn.MaxPool2d) else "avg"
         if getattr(module, "divisor_override", None) is not None:
@@ -117,10 +117,10 @@ def _pool(module: Any, x: Tensor) -> dict[str, Any] | None:
 
 
 def _fold(layers: list[Layer], problems: list[str], name: str, norm: Any) -> None:
-    """Put a batch norm into the layer before it: W g/s and (b - mean) g/s + bias."""
+    """Fold a batch norm into the layer before it: W g/s and (b - mean) g/s + bias."""
     before = layers[-1] if layers else None
     if before is None or before.weight is None or norm.running_var is None:
-        problems.append(f"layer {name} (BatchNorm) follows no layer that it could be folded into")
+        problems.append(f"layer {name} (BatchNorm) follows no layer to fold it into")
         return
     one = torch.ones_like(norm.running_var)
     weight = one if norm.weight is None else norm.weight.detach()

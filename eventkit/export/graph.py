@@ -1,7 +1,8 @@
 """NIR, the Neuromorphic Intermediate Representation: Pedersen et al., Nature Communications 2024.
 
-It has no max pooling, no batch norm (folded here) and no soft reset. Time is in steps, dt = 1. Its
-neurons fire above their threshold, ours at it too, so thresholds are written one float smaller.
+NIR has no max pooling, no batch norm (folded here) and no soft reset. Time is in steps, dt = 1.
+NIR neurons fire above the threshold, eventkit's at or above it, so thresholds are written as the
+next smaller float.
 """
 
 from itertools import pairwise
@@ -19,25 +20,25 @@ from .chain import Layer
 
 
 def problems(layers: list[Layer]) -> list[str]:
-    """Layers that NIR has no node for."""
+    """The layers that NIR does not support."""
     found = []
     for layer in layers:
         if layer.kind == "pool" and layer.how["way"] == "max":
-            found.append(f"layer {layer.name} is a max pool, which NIR lacks; use avg or sum")
+            found.append(f"layer {layer.name}: NIR has no max pooling; use avg or sum")
         elif layer.kind == "pool" and layer.how["way"] == "cut":
-            found.append(f"layer {layer.name} sums windows that the border cuts: {layer.in_shape}")
+            found.append(f"layer {layer.name}: partial windows at the border: {layer.in_shape}")
         elif layer.kind == "neuron" and layer.how["v_reset"] is None:
             found.append(
-                f"layer {layer.name} has a soft reset, which NIR lacks; train "
-                "with a reset to a value, as --model 'csnn_tiny:neurons=[lif:v_reset=0]'"
+                f"layer {layer.name}: NIR has no soft reset; train a model with a hard reset, "
+                "e.g. csnn_tiny:neurons=[lif:v_reset=0]"
             )
         elif layer.kind == "conv" and layer.how["groups"] != 1:
-            found.append(f"layer {layer.name} is a grouped convolution; few readers of NIR know it")
+            found.append(f"layer {layer.name}: few NIR readers support grouped convolutions")
     return found
 
 
 def write(layers: list[Layer], path: Path, steps: int) -> dict[str, Any]:
-    """Write the graph as NIR's HDF5."""
+    """Write the graph as a NIR file (HDF5)."""
     nir = _nir()
     nodes: dict[str, Any] = {"input": nir.Input({"input": np.array(layers[0].in_shape)})}
     for layer in layers:
@@ -86,9 +87,9 @@ def _neuron(nir: Any, layer: Layer) -> Any:
 
 
 def from_nir(path: str | Path) -> nn.Module:
-    """A net (T, N, ...) -> (T, N, ...) of a NIR file that is a chain of nodes known here.
+    """The net (T, N, ...) -> (T, N, ...) of a NIR file whose graph is a chain of supported nodes.
 
-    FormatError names the first node that is not, or whose neurons differ within a layer.
+    Raises FormatError naming the first node that is not supported, or whose neurons differ.
     """
     nir, path = _nir(), Path(path)
     try:
@@ -97,7 +98,9 @@ def from_nir(path: str | Path) -> nn.Module:
     except FileNotFoundError:
         raise
     except Exception as error:
-        raise FormatError(path, None, f"no NIR graph that is a chain ({_first(error)})") from error
+        raise FormatError(
+            path, None, f"not a NIR graph that is a chain ({_first(error)})"
+        ) from error
     layers: list[nn.Module] = []
     for name, node in nodes:
         made = _module(nir, node)
@@ -112,7 +115,7 @@ def _first(error: Exception) -> str:
 
 
 def _in_order(graph: Any) -> list[tuple[str, Any]]:
-    """The nodes from input to output; ValueError unless each has one before and one behind it."""
+    """The nodes from input to output; ValueError unless the graph is a chain."""
     after: dict[str, str] = {}
     for a, b in graph.edges:
         if a in after or b in after.values():
@@ -127,7 +130,7 @@ def _in_order(graph: Any) -> list[tuple[str, Any]]:
 
 
 def _module(nir: Any, node: Any) -> list[nn.Module] | str:
-    """The modules of a node, or why there are none."""
+    """The modules of a node, or why it is not supported."""
     if isinstance(node, nir.Input | nir.Output):
         return []
     if isinstance(node, nir.Flatten):
@@ -144,14 +147,14 @@ def _module(nir: Any, node: Any) -> list[nn.Module] | str:
     if isinstance(node, nir.SumPool2d | nir.AvgPool2d):
         kernel = _pair(node.kernel_size)
         if _pair(node.stride) != kernel or _pair(node.padding) != (0, 0):
-            return "pools whose windows overlap or are padded are not known"
+            return "pooling with overlapping or padded windows is not supported"
         if isinstance(node, nir.AvgPool2d):
             return [Fold(nn.AvgPool2d(kernel))]
-        # Not our SumPool2d, which keeps what NIR leaves out: windows that the border cuts.
+        # Not SumPool2d, which keeps the partial windows at the border that NIR drops.
         return [Fold(nn.AvgPool2d(kernel, divisor_override=1))]
     if isinstance(node, nir.IF | nir.LIF):
         return _neurons(nir, node)
-    return "is not known"
+    return "is not supported"
 
 
 def _pair(value: Any) -> Any:
@@ -173,7 +176,7 @@ def _neurons(nir: Any, node: Any) -> list[nn.Module] | str:
     if uneven := [key for key, value in values.items() if len(value) != 1]:
         return f"its neurons differ in {uneven[0]}"
     one = {key: np.float32(value[0]) for key, value in values.items()}
-    # What fires above this threshold fires at the next float.
+    # A neuron that fires above this threshold fires at the next larger float.
     how: dict[str, Any] = {
         "v_threshold": float(np.nextafter(one["v_threshold"], np.float32(np.inf))),
         "v_reset": float(one["v_reset"]),
@@ -181,7 +184,7 @@ def _neurons(nir: Any, node: Any) -> list[nn.Module] | str:
     if isinstance(node, nir.IF):
         return [IF(**how)] if one["r"] == 1 else f"its r is {one['r']:g}, expected 1"
     if one["v_leak"] != one["v_reset"]:
-        return "it leaks to another value than its reset"
+        return "its v_leak differs from its v_reset"
     for decay_input, r in ((True, 1.0), (False, one["tau"])):
         if np.isclose(one["r"], r):
             return [LIF(tau=float(one["tau"]), decay_input=decay_input, **how)]
@@ -189,9 +192,9 @@ def _neurons(nir: Any, node: Any) -> list[nn.Module] | str:
 
 
 def run(path: Path, frames: Tensor) -> Tensor:
-    """Votes of the file, read back."""
-    votes: Tensor = from_nir(path)(frames)
-    return votes
+    """The outputs of the file, read back."""
+    outputs: Tensor = from_nir(path)(frames)
+    return outputs
 
 
 def _nir() -> Any:

@@ -1,4 +1,4 @@
-"""ONNX: the chain with the loop over time unrolled, so T is fixed; the batch is free."""
+"""ONNX: the chain with the loop over time unrolled; T is fixed, the batch size is dynamic."""
 
 from pathlib import Path
 from typing import Any
@@ -14,18 +14,18 @@ from .plain import Plain
 
 
 def problems(layers: list[Layer]) -> list[str]:
-    """What ONNX cannot say: only sums of windows that the border cuts."""
+    """The layers that ONNX does not support: sum pooling with partial windows at the border."""
     return [
-        f"layer {layer.name} sums windows that the border cuts: {layer.in_shape} pixels"
+        f"layer {layer.name}: partial windows at the border: {layer.in_shape}"
         for layer in layers
         if layer.kind == "pool" and layer.how["way"] == "cut"
     ]
 
 
 def write(layers: list[Layer], path: Path, steps: int) -> dict[str, Any]:
-    """One model with the input `frames` (T, N, C, H, W) and the output `votes` (T, N, classes)."""
+    """Write a model with input `frames` (T, N, C, H, W) and output `votes` (T, N, classes)."""
     try:
-        import onnxscript  # noqa: F401 - what torch's exporter writes with
+        import onnxscript  # noqa: F401 - required by torch's exporter
     except ImportError:
         raise MissingExtra("ONNX needs onnxscript", "export") from None
     frames = torch.zeros(steps, 2, *layers[0].in_shape)
@@ -37,7 +37,7 @@ def write(layers: list[Layer], path: Path, steps: int) -> dict[str, Any]:
         output_names=["votes"],
         dynamic_shapes=({1: torch.export.Dim("batch")},),
         verbose=False,
-        optimize=False,  # the loop makes many nodes, and runtimes fold constants themselves
+        optimize=False,  # slow for the many nodes of the loop; runtimes fold constants anyway
     )
     assert program is not None
     program.save(str(path))
@@ -45,7 +45,7 @@ def write(layers: list[Layer], path: Path, steps: int) -> dict[str, Any]:
 
 
 def run(path: Path, frames: Tensor) -> Tensor:
-    """Votes by onnxruntime."""
+    """The outputs of the file, computed by onnxruntime."""
     try:
         import onnxruntime
     except ImportError:

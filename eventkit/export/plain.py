@@ -1,4 +1,4 @@
-"""A chain as a torch module of plain operations, with the loop over time written out."""
+"""A chain as a torch module of basic operations, with an explicit loop over time."""
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ from .chain import Layer
 
 
 class Plain(nn.Module):
-    """Votes (T, N, classes) for frames (T, N, C, H, W), as the net that the chain was made of."""
+    """Outputs (T, N, classes) for frames (T, N, C, H, W), equal to those of the original net."""
 
     def __init__(self, layers: list[Layer]) -> None:
         super().__init__()

@@ -1,10 +1,9 @@
-"""Speck, SynSense's sensor with nine convolutional cores, by its published rules.
+"""Speck, SynSense's sensor with nine convolutional cores, by its published constraints.
 
-A core does {convolution, IF, sum pool}: int8 weights, int16 membranes, no leak, no max pool. Its
-memory for kernels and neurons is counted in powers of two, as sinabs counts it
-(`dynapcnn_layer.memory_summary`, `chips/dynapcnn.get_constraints`). The file written holds int8
-weights, thresholds and the core of each layer, for sinabs or samna to load; whether the chip takes
-it has not been tried.
+A core computes {convolution, IF neurons, sum pooling} with int8 weights and int16 membranes,
+without leak or max pooling. Kernel and neuron memory is counted in powers of two, as in sinabs
+(`dynapcnn_layer.memory_summary`, `chips/dynapcnn.get_constraints`). The file contains int8 weights,
+thresholds and the core of each layer, for sinabs or samna. It has not been tested on a chip.
 """
 
 import json
@@ -22,12 +21,12 @@ from .plain import Plain
 KI = 1024
 CORES = [(16, 64)] * 3 + [(32, 32)] * 2 + [(64, 16)] * 2 + [(16, 16)] * 2  # kernel, neuron Ki words
 CHANNELS, MAP, INPUT, KERNEL, BIASES, CLASSES = 1024, 64, 128, 16, 1024, 15
-MEMBRANE = 32767  # the largest number of a membrane, a threshold and a bias
+MEMBRANE = 32767  # maximum of membranes, thresholds and biases
 
 
 @dataclass(frozen=True)
 class Core:
-    """One core's work: a convolution (a linear layer is one with the kernel of its whole map)."""
+    """The work of one core: a convolution (linear layers use a kernel as large as the map)."""
 
     layer: Layer
     neuron: Layer
@@ -51,33 +50,33 @@ class Core:
 
 
 def problems(layers: list[Layer]) -> list[str]:
-    """What a chip cannot do, by layer, and what does not fit into its memory."""
+    """The layers that the chip does not support or that do not fit into its memory."""
     cores, found = _cores(layers)
     for core in cores:
         found += _of_core(core)
     if layers and (max(layers[0].in_shape[1:]) > INPUT or layers[0].in_shape[0] > 2):
-        found.append(f"the input is {layers[0].in_shape}, at most (2, {INPUT}, {INPUT}) fits")
+        found.append(f"the input is {layers[0].in_shape}, the maximum is (2, {INPUT}, {INPUT})")
     if found:
         return found
     classes = math.prod(layers[-1].out_shape)
     if classes > CLASSES:
-        found.append(f"the net has {classes} outputs, at most {CLASSES} can be read out")
+        found.append(f"the net has {classes} outputs, the maximum is {CLASSES}")
     if len(cores) > len(CORES):
-        return [*found, f"{len(cores)} layers of neurons, the chip has {len(CORES)} cores"]
+        return [*found, f"{len(cores)} layers of neurons, but the chip has {len(CORES)} cores"]
     if placed(cores) is None:
-        found.append("no placement: " + ", ".join(map(_needs, cores)))
+        found.append("the layers do not fit on the cores: " + ", ".join(map(_needs, cores)))
     return found
 
 
 def _needs(core: Core) -> str:
     return (
-        f"layer {core.layer.name} needs {core.kernel_words / KI:g} Ki words of kernels "
-        f"and {core.neuron_words / KI:g} Ki of neurons"
+        f"layer {core.layer.name} needs {core.kernel_words / KI:g} Ki words of kernel memory "
+        f"and {core.neuron_words / KI:g} Ki words of neuron memory"
     )
 
 
 def _of_core(core: Core) -> list[str]:
-    """The rules that a single core breaks."""
+    """The constraints that a single core violates."""
     name, (f, c, ky, kx) = f"layer {core.layer.name}", core.weight.shape
     found = []
     if max(f, c) > CHANNELS:
@@ -91,12 +90,12 @@ def _of_core(core: Core) -> list[str]:
     if core.layer.bias is not None and len(core.layer.bias) > BIASES:
         found.append(f"{name} has {len(core.layer.bias)} biases, at most {BIASES}")
     if not any(k * KI >= core.kernel_words and n * KI >= core.neuron_words for k, n in CORES):
-        found.append(f"{_needs(core)}: no core has both")
+        found.append(f"{_needs(core)}; no core has that much")
     return found
 
 
 def _cores(layers: list[Layer]) -> tuple[list[Core], list[str]]:
-    """The cores that the layers fill, and layers that fit none."""
+    """The cores for the layers, and messages about layers that no core supports."""
     cores: list[Core] = []
     found: list[str] = []
     waiting: Layer | None = None
@@ -105,7 +104,7 @@ def _cores(layers: list[Layer]) -> tuple[list[Core], list[str]]:
         name = f"layer {layer.name}"
         if layer.kind in ("conv", "linear"):
             if waiting is not None:
-                found.append(f"layer {waiting.name} has no neurons behind it")
+                found.append(f"layer {waiting.name} is not followed by neurons")
             waiting = layer
             if layer.kind == "conv" and (
                 layer.how["groups"] != 1 or set(layer.how["dilation"]) != {1}
@@ -113,7 +112,7 @@ def _cores(layers: list[Layer]) -> tuple[list[Core], list[str]]:
                 found.append(f"{name} is grouped or dilated")
         elif layer.kind == "neuron":
             if layer.how["q"]:
-                found.append(f"{name} leaks; the chip has IF neurons only")
+                found.append(f"{name} has leaky neurons; the chip supports only IF neurons")
             if waiting is None:
                 found.append(f"{name} has no convolution before it")
             else:
@@ -122,13 +121,15 @@ def _cores(layers: list[Layer]) -> tuple[list[Core], list[str]]:
         elif layer.kind == "pool":
             size = layer.how["kernel"]
             if layer.how["way"] != "sum":
-                found.append(f"{name} pools by {layer.how['way']}; the chip sums")
+                found.append(f"{name} is {layer.how['way']} pooling; the chip supports only sum")
             elif not cores or waiting is not None or size not in ((1, 1), (2, 2), (4, 4)):
-                found.append(f"{name} sums {size} pixels; 1, 2 or 4 a side behind neurons are done")
+                found.append(
+                    f"{name} pools {size}; the chip supports sizes 1, 2 and 4 after neurons"
+                )
         if layer.kind != "neuron":
             before = layer if layer.kind == "flatten" else before
     if waiting is not None:
-        found.append(f"layer {waiting.name} has no neurons behind it; let the net end in neurons")
+        found.append(f"layer {waiting.name} is not followed by neurons; end the net with neurons")
     return cores, found
 
 
@@ -150,7 +151,7 @@ def _core(layer: Layer, neuron: Layer, flattened: Layer | None) -> Core:
 
 
 def placed(cores: list[Core]) -> list[int] | None:
-    """A core of the chip for each, all different, by augmenting paths; None if there is none."""
+    """The index of a distinct chip core for each, by augmenting paths; None if impossible."""
     holder: dict[int, int] = {}
 
     def place(i: int, tried: set[int]) -> bool:
@@ -170,7 +171,7 @@ def placed(cores: list[Core]) -> list[int] | None:
 
 
 def quantised(layers: list[Layer]) -> list[Layer]:
-    """The layers with weights, biases and thresholds as whole numbers, as the chip has them."""
+    """The layers with integer weights, biases and thresholds, as on the chip."""
     out: list[Layer] = []
     scale = 1.0
     for i, layer in enumerate(layers):
@@ -215,13 +216,13 @@ def write(layers: list[Layer], path: Path, steps: int) -> dict[str, Any]:
         if core.layer.bias is not None
     }
     plan = [_entry(layer) for layer in grid]
-    told = [
+    placement = [
         {"layer": core.layer.name, "core": j, "kernel_words": core.kernel_words,
          "neuron_words": core.neuron_words, "threshold": core.neuron.how["v_threshold"]}
         for core, j in zip(cores, where, strict=True)
     ]  # fmt: skip
-    save_file(tensors, path, {"speck": json.dumps({"cores": told, "layers": plan})})
-    return {"cores": told}
+    save_file(tensors, path, {"speck": json.dumps({"cores": placement, "layers": plan})})
+    return {"cores": placement}
 
 
 def _entry(layer: Layer) -> dict[str, Any]:
@@ -230,7 +231,7 @@ def _entry(layer: Layer) -> dict[str, Any]:
 
 
 def run(path: Path, frames: Tensor) -> Tensor:
-    """Spikes of the quantised net that the file holds, computed in whole numbers by torch."""
+    """The output spikes of the quantised net in the file, computed in integers by torch."""
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as file:
@@ -244,5 +245,5 @@ def run(path: Path, frames: Tensor) -> Tensor:
         if weight is not None and entry["kind"] == "linear":
             weight = weight.flatten(1)
         layers.append(Layer(**entry, weight=weight, bias=tensors.get(f"{entry['name']}.bias")))
-    votes: Tensor = Plain(layers)(frames)
-    return votes
+    outputs: Tensor = Plain(layers)(frames)
+    return outputs

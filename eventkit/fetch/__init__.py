@@ -1,12 +1,13 @@
-"""Getting a dataset's files: from the internet, or from what is already on the disk.
+"""Download and install the files of a dataset, or use files that are already on disk.
 
-http.py      one answer of a server, and what is wrong with it
-download.py  one file from its mirrors, continued, checked, locked
-unpack.py    archives, none of which is trusted
-adopt.py     archives and folders that are there, of SpikingJelly and Tonic too
-here         a dataset: which of its files are missing, and how they get their place
+http.py      one HTTP request; classifies failures as transient or permanent
+download.py  one file from its mirrors: resumed, verified, locked
+unpack.py    untrusted archives
+adopt.py     archives and folders on disk, including those of SpikingJelly and Tonic
+files.py     the root folder of a dataset and the receipt of its installed files
+this file    fetch(): which files of a dataset are missing, and how to get them
 
-ROOT/.fetch holds what is on its way, and receipt.json: which files were checked and unpacked.
+ROOT/.fetch contains partial downloads and receipt.json, the list of verified and unpacked files.
 """
 
 import time
@@ -19,10 +20,20 @@ from eventkit import datasets, layouts
 from eventkit.datasets import Dataset, SourceFile
 from eventkit.errors import EventkitError, FetchError, FetchFailed, FetchLocked
 from eventkit.fetch.adopt import adopt
-from eventkit.fetch.download import PATIENT, Manners, Progress, check, download, locked, room
-from eventkit.fetch.place import Place
+from eventkit.fetch.download import (
+    DEFAULT_RETRY,
+    Progress,
+    RetryPolicy,
+    check,
+    check_space,
+    download,
+    locked,
+)
+from eventkit.fetch.files import DatasetFiles
 
 __all__ = ["adopt", "fetch"]
+
+NOT_VERIFIED = "data found that was placed by hand; not verified"
 
 
 def fetch(
@@ -33,128 +44,132 @@ def fetch(
     dry_run: bool = False,
     accept: bool = False,
     progress: Progress | None = None,
-    manners: Manners = PATIENT,
+    retry: RetryPolicy = DEFAULT_RETRY,
 ) -> dict[str, Any]:
-    """Download what is missing of a dataset to `root`, check it, unpack it; the summary.
+    """Download, verify and unpack the missing files of a dataset; return a summary.
 
-    An interrupted download continues when called again. Archives are deleted when they are
-    unpacked, unless `keep`; archives that lie in `root` (or root/download) already are taken.
+    The summary has the keys dataset, root, note, samples (count by split), fetched_bytes, seconds
+    and warnings; with `dry_run`, what would be done instead. An interrupted download resumes when
+    called again. Archives are deleted after unpacking unless `keep`. Archives that are already in
+    `root` or root/download are used instead of downloading.
 
-    `accept` says that a person has accepted the terms of the dataset, which is noted in `root`.
+    `accept` states that a person has accepted the terms of the dataset; this is recorded in `root`.
 
-    Raises FetchError, with the steps, for what only a person can download or accept; FetchFailed
-    when a download breaks or is not what it should be; FetchLocked when another process is at it.
+    Raises FetchError, listing the steps, if files must be downloaded or terms accepted by hand;
+    FetchFailed if a download fails or a file does not match its checksum; FetchLocked if another
+    process is fetching the same file.
     """
     started = time.perf_counter()
     dataset = datasets.load(name)
-    place = Place(Path(root) if root is not None else datasets.default_root(name))
-    if not dataset.files and layouts.find(dataset, place.root) is None:
-        raise FetchError(datasets.steps(dataset, place.root))
-    missing = place.missing(dataset)
-    if not dry_run and missing and not place.unpacked and layouts.find(dataset, place.root):
-        return _summary(dataset, place, started, 0, "is there, put by hand; nothing was checked")
+    data = DatasetFiles(Path(root) if root is not None else datasets.default_root(name))
+    if not dataset.files and layouts.find(dataset, data.root) is None:
+        raise FetchError(datasets.steps(dataset, data.root))
+    missing = data.missing(dataset)
+    if not dry_run and missing and not data.unpacked and layouts.find(dataset, data.root):
+        return _summary(dataset, data, started, 0, NOT_VERIFIED)
     if dry_run:
-        return _plan(dataset, place, missing)
-    if missing and dataset.terms and not place.accepted(accept):
+        return _plan(dataset, data, missing)
+    if missing and dataset.terms and not data.accepted(accept):
         raise FetchError(
             f"{dataset.title}: {dataset.terms} ({dataset.homepage}); then run "
             f"eventkit fetch {name} --accept-license"
         )
     fetched, manual = 0, []
     for source in missing:
-        local = place.archive(source)
+        local = data.archive(source)
         if local is None and not source.urls:
             manual.append(source)
             continue
-        fetched += _one(source, place, local, keep, progress, manners, dataset)
+        fetched += _get(source, data, local, keep, progress, retry, dataset)
     for source in dataset.files:
         if source not in missing:
-            _tidy(source, place, keep)
+            _tidy(source, data, keep)
     if manual:
-        raise FetchError(datasets.steps(dataset, place.root, manual))
+        raise FetchError(datasets.steps(dataset, data.root, manual))
     note = "" if missing else "nothing to do"
     if not dataset.files:
-        note = "is there, put by hand; nothing was checked"
-    return _summary(dataset, place, started, fetched, note)
+        note = NOT_VERIFIED
+    return _summary(dataset, data, started, fetched, note)
 
 
-def _one(
+def _get(
     source: SourceFile,
-    place: Place,
+    data: DatasetFiles,
     local: Path | None,
     keep: bool,
     progress: Progress | None,
-    manners: Manners,
+    retry: RetryPolicy,
     dataset: Dataset,
 ) -> int:
-    """Get one file and put what is in it into its place; the bytes that came from afar."""
-    place.begin()
-    with locked(place.folder / f"{source.name}.lock"):
-        if place.has(source):
-            return 0  # by the process that held the lock before
+    """Download or use one file and install its contents; the number of downloaded bytes."""
+    data.create()
+    with locked(data.folder / f"{source.name}.lock"):
+        if data.has(source):
+            return 0  # installed by the process that held the lock before
         if local is not None:
             check(source, local, progress)
-            place.take(source, local, progress, nested=source.nested)
+            data.install(source, local, progress, nested=source.nested)
             return 0
-        archive = place.folder / source.name
+        archive = data.folder / source.name
         needed = (source.bytes or source.about or 0) + (source.unpacked or 0)
-        there = archive.with_name(archive.name + ".part")
-        room(place.folder, needed - (there.stat().st_size if there.exists() else 0), source.name)
+        part = archive.with_name(archive.name + ".part")
+        done = part.stat().st_size if part.exists() else 0
+        check_space(data.folder, needed - done, source.name)
         try:
-            download(source, archive, progress, manners)
+            download(source, archive, progress, retry)
         except FetchFailed:
             raise
         except FetchError as error:
-            raise FetchError(f"{error}\n{datasets.steps(dataset, place.root, [source])}") from None
+            raise FetchError(f"{error}\n{datasets.steps(dataset, data.root, [source])}") from None
         size = archive.stat().st_size
-        place.take(source, archive, progress, nested=source.nested)
-        place.dispose(source, keep=keep)
+        data.install(source, archive, progress, nested=source.nested)
+        data.clean_up(source, keep=keep)
         return size
 
 
-def _tidy(source: SourceFile, place: Place, keep: bool) -> None:
-    """End what a run that was killed after its entry in the receipt left undone."""
-    if place.leftovers(source):
-        with suppress(FetchLocked), locked(place.folder / f"{source.name}.lock"):
-            place.dispose(source, keep=keep)
+def _tidy(source: SourceFile, data: DatasetFiles, keep: bool) -> None:
+    """Remove what a process that was killed after writing its receipt left behind."""
+    if data.leftovers(source):
+        with suppress(FetchLocked), locked(data.folder / f"{source.name}.lock"):
+            data.clean_up(source, keep=keep)
 
 
-def _plan(dataset: Dataset, place: Place, missing: list[SourceFile]) -> dict[str, Any]:
-    """What fetch would do."""
+def _plan(dataset: Dataset, data: DatasetFiles, missing: list[SourceFile]) -> dict[str, Any]:
+    """What fetch would do, for dry_run."""
     files = []
     for source in dataset.files:
-        local = place.archive(source)
+        local = data.archive(source)
         if source not in missing:
-            what = "there"
+            action = "none (installed)"
         elif local is not None:
-            what = f"take {local}"
+            action = f"use {local}"
         else:
-            what = "download" if source.urls else "by hand"
-        files.append({**asdict(source), "size": source.size, "action": what})
-    free = place.free()
+            action = "download" if source.urls else "manual download"
+        files.append({**asdict(source), "size": source.size, "action": action})
+    free = data.free()
     needed = sum((f.bytes or f.about or 0) + (f.unpacked or 0) for f in missing)
     return {
         "dataset": dataset.name,
-        "root": str(place.root),
+        "root": str(data.root),
         "files": files,
         "needed_bytes": needed,
         "free_bytes": free,
-        "steps": datasets.steps(dataset, place.root, [f for f in missing if not f.urls])
-        if any(not f.urls and place.archive(f) is None for f in missing)
+        "steps": datasets.steps(dataset, data.root, [f for f in missing if not f.urls])
+        if any(not f.urls and data.archive(f) is None for f in missing)
         else "",
     }
 
 
 def _summary(
-    dataset: Dataset, place: Place, started: float, fetched: int, note: str
+    dataset: Dataset, data: DatasetFiles, started: float, fetched: int, note: str
 ) -> dict[str, Any]:
-    """Where the data is and how many samples it has."""
-    folder = layouts.find(dataset, place.root)
+    """The location of the data and its number of samples."""
+    folder = layouts.find(dataset, data.root)
     samples: dict[str, int] = {}
     warnings: list[str] = []
     if folder is None:
-        told = f"{place.root}: the files are there, but not yet in the layout that is known"
-        warnings.append(f"{told}. {dataset.note}" if dataset.note else told)
+        warning = f"{data.root}: the files are installed, but not in the expected layout"
+        warnings.append(f"{warning}. {dataset.note}" if dataset.note else warning)
     else:
         try:
             found = layouts.listing(dataset, folder)
@@ -166,7 +181,7 @@ def _summary(
                 samples[sample.split] = samples.get(sample.split, 0) + 1
     return {
         "dataset": dataset.name,
-        "root": str(place.root),
+        "root": str(data.root),
         "note": note,
         "samples": samples,
         "fetched_bytes": fetched,

@@ -1,8 +1,8 @@
-"""Data that is on the disk already: archives downloaded by hand, folders of other libraries.
+"""Use data that is already on disk: archives downloaded by hand, folders of other libraries.
 
-A folder is not copied but linked to, after it was recognised: the dataset's own layout at its top
-or below (as SpikingJelly's extract/ and Tonic's NAME/), or the archives themselves (SpikingJelly's
-download/). Copies that another library has cut or rounded are not taken for the original.
+A recognised folder is linked to, not copied. It may contain the dataset's own layout, at the top or
+one level below (SpikingJelly's extract/, Tonic's NAME/), or the archives (SpikingJelly's
+download/). Copies that another library has split or rounded are not accepted as the original.
 """
 
 import os
@@ -17,7 +17,7 @@ from eventkit import datasets, formats, layouts
 from eventkit.datasets import Dataset, SourceFile
 from eventkit.errors import EventkitError, FetchFailed
 from eventkit.fetch.download import Progress, check, locked
-from eventkit.fetch.place import Place
+from eventkit.fetch.files import DatasetFiles
 
 
 def adopt(
@@ -28,30 +28,32 @@ def adopt(
     copy: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Make archives or a folder that are there the data of a dataset at `root`; the summary.
+    """Install archives or folders that are already on disk as a dataset at `root`.
 
-    Archives are checked and unpacked; they stay as they are. A folder is linked to, or copied
-    if `copy`. Raises FetchFailed when something is not what it should be.
+    Returns a summary with the keys dataset, root, taken (the paths used), missing (files),
+    samples (count by split), seconds and warnings. Archives are verified and unpacked and left
+    unchanged. A folder is linked to, or copied if `copy`. Raises FetchFailed if a source does not
+    exist, does not match its checksum or is not data of this dataset.
     """
     started = time.perf_counter()
     dataset = datasets.load(name)
-    place = Place(Path(root) if root is not None else datasets.default_root(name))
+    data = DatasetFiles(Path(root) if root is not None else datasets.default_root(name))
     taken: list[str] = []
     notes: list[str] = []
     for source in map(Path, sources):
         if source.is_dir():
-            taken += _folder(dataset, source, place, copy, progress, notes)
+            taken += _folder(dataset, source, data, copy, progress, notes)
         elif source.is_file():
-            taken.append(_archive(dataset, source, place, progress, notes))
+            taken.append(_archive(dataset, source, data, progress, notes))
         else:
             raise FetchFailed(f"{source}: no such file or folder")
-    missing = [s.name for s in place.missing(dataset)] if place.unpacked else []
+    missing = [s.name for s in data.missing(dataset)] if data.unpacked else []
     if missing:
         notes.append(f"still missing: {', '.join(missing)}")
-    samples, warnings = _samples(dataset, place)
+    samples, warnings = _samples(dataset, data)
     return {
         "dataset": dataset.name,
-        "root": str(place.root),
+        "root": str(data.root),
         "taken": taken,
         "missing": missing,
         "samples": samples,
@@ -61,16 +63,16 @@ def adopt(
 
 
 def _archive(
-    dataset: Dataset, path: Path, place: Place, progress: Progress | None, notes: list[str]
+    dataset: Dataset, path: Path, data: DatasetFiles, progress: Progress | None, notes: list[str]
 ) -> str:
-    """Check and unpack one file of the dataset, known by its name or by its checksum."""
+    """Verify and unpack one file of the dataset, identified by its name or checksum."""
     source = _known(dataset, path, progress)
     check(source, path, progress)
     if not source.sums:
-        notes.append(f"{path.name}: its publisher gives no checksum, so it was not checked")
-    place.begin()
-    with locked(place.folder / f"{source.name}.lock"):
-        place.take(source, path, progress, nested=source.nested)
+        notes.append(f"{path.name}: not verified, because its publisher provides no checksum")
+    data.create()
+    with locked(data.folder / f"{source.name}.lock"):
+        data.install(source, path, progress, nested=source.nested)
     return str(path)
 
 
@@ -78,7 +80,7 @@ def _known(dataset: Dataset, path: Path, progress: Progress | None) -> SourceFil
     for source in dataset.files:
         if source.name == path.name:
             return source
-    for source in dataset.files:  # renamed, as by a browser: "Train (1).zip"
+    for source in dataset.files:  # renamed, e.g. by a browser: "Train (1).zip"
         if source.sums:
             try:
                 check(source, path, progress)
@@ -87,23 +89,24 @@ def _known(dataset: Dataset, path: Path, progress: Progress | None) -> SourceFil
             return source
     names = ", ".join(source.name for source in dataset.files) or "no archives"
     raise FetchFailed(
-        f"{path}: is none of the files of {dataset.name} ({names}), neither by name nor by checksum"
+        f"{path}: is not a file of {dataset.name}; neither its name nor its checksum matches "
+        f"{names}"
     )
 
 
 def _folder(
     dataset: Dataset,
     path: Path,
-    place: Place,
+    data: DatasetFiles,
     copy: bool,
     progress: Progress | None,
     notes: list[str],
 ) -> list[str]:
-    """Link to the data in a folder, or take the archives in it."""
+    """Link to the data in a folder, or install the archives in it."""
     found = _recognised(dataset, path)
     if found is not None:
-        _prove(dataset, found)
-        _link(found, place, copy)
+        _check_readable(dataset, found)
+        _link(found, data, copy)
         return [str(found)]
     archives = [
         folder / source.name
@@ -112,12 +115,12 @@ def _folder(
         if (folder / source.name).is_file()
     ]
     if archives:
-        return [_archive(dataset, archive, place, progress, notes) for archive in archives]
+        return [_archive(dataset, archive, data, progress, notes) for archive in archives]
     raise FetchFailed(_unknown(dataset, path))
 
 
 def _recognised(dataset: Dataset, path: Path) -> Path | None:
-    """The folder in the dataset's own layout at `path`, below extract/ or one folder further."""
+    """The folder with the dataset's own layout: `path`, or one or two levels below it."""
     below = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
     for base in (path, *below):
         found = layouts.find(dataset, base)
@@ -127,39 +130,39 @@ def _recognised(dataset: Dataset, path: Path) -> Path | None:
 
 
 def _unknown(dataset: Dataset, path: Path) -> str:
-    """Why a folder is not the dataset's: what it is instead, if that can be told."""
+    """Why a folder is rejected, including what it contains instead if that is recognised."""
     for other in map(datasets.load, datasets.names()):
         if other.name != dataset.name and other.layout and _is(other, path):
             return (
-                f"{path}: holds {other.title or other.name}, not {dataset.title}; "
-                f"run eventkit adopt {other.name} {shlex.quote(str(path))}"
+                f"{path}: contains {other.title or other.name}, not {dataset.title}; "
+                f"run: eventkit adopt {other.name} {shlex.quote(str(path))}"
             )
     names = {entry.name for entry in path.iterdir()}
     if "events_np" in names:
         return (
-            f"{path}: holds only SpikingJelly's own copy of the events (events_np), not the "
-            "original recordings; eventkit convert "
-            f"{shlex.quote(str(path / 'events_np'))} reads it as it is"
+            f"{path}: contains only SpikingJelly's copy of the events (events_np), not the "
+            "original recordings; to convert the copy, run: eventkit convert "
+            f"{shlex.quote(str(path / 'events_np'))}"
         )
     if any(entry.startswith(("frames_number_", "duration_")) for entry in names):
-        return f"{path}: holds only frames made by SpikingJelly; the recordings are needed"
+        return f"{path}: contains only frames created by SpikingJelly; expected recordings"
     everywhere = any("**" in mark for mark in layouts.marks(dataset))  # was looked for already
     places = () if everywhere else _below(path)
     deeper = next((found for p in places if (found := layouts.find(dataset, p))), None)
     if deeper is not None:
         return (
-            f"{path}: holds {dataset.title or dataset.name} further down; "
-            f"run eventkit adopt {dataset.name} {shlex.quote(str(deeper))}"
+            f"{path}: contains {dataset.title or dataset.name} in a subfolder; "
+            f"run: eventkit adopt {dataset.name} {shlex.quote(str(deeper))}"
         )
     expected = ", ".join(layouts.marks(dataset)) or "its recordings"
     archives = ", ".join(source.name for source in dataset.files)
-    return f"{path}: no data of {dataset.name} there; expected {expected}" + (
+    return f"{path}: contains no data of {dataset.name}; expected {expected}" + (
         f", or {archives}" if archives else ""
     )
 
 
 def _below(path: Path, depth: int = 3) -> Iterator[Path]:
-    """The folders below a folder, so deep; not the hidden ones."""
+    """Yield the folders below a folder, up to `depth` levels, without the hidden ones."""
     for entry in sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")):
         yield entry
         if depth > 1:
@@ -167,9 +170,9 @@ def _below(path: Path, depth: int = 3) -> Iterator[Path]:
 
 
 def _is(dataset: Dataset, path: Path) -> bool:
-    """Whether a folder is that dataset beyond doubt: by a name of its own, or by its classes.
+    """Whether a folder is certainly that dataset: by a name of its own, or by its classes.
 
-    Names that any dataset may have say nothing: train, *.h5.
+    Names that any dataset may use identify nothing: train, *.h5.
     """
     found = _recognised(dataset, path)
     if found is None:
@@ -184,8 +187,8 @@ def _is(dataset: Dataset, path: Path) -> bool:
     return bool(dataset.classes) and any(sample.label >= 0 for sample in samples)
 
 
-def _prove(dataset: Dataset, folder: Path) -> None:
-    """FetchFailed unless the first recording can be read."""
+def _check_readable(dataset: Dataset, folder: Path) -> None:
+    """Raise FetchFailed unless the first recording can be read."""
     found = layouts.listing(dataset, folder)
     sample = found.samples[0]
     path = folder / sample.source
@@ -198,14 +201,14 @@ def _prove(dataset: Dataset, folder: Path) -> None:
         raise FetchFailed(f"{folder}: its first recording cannot be read: {error}") from None
 
 
-def _link(found: Path, place: Place, copy: bool) -> None:
-    found, root = found.resolve(), place.root
+def _link(found: Path, data: DatasetFiles, copy: bool) -> None:
+    found, root = found.resolve(), data.root
     if root.resolve() == found or (root / "extract").resolve() == found:
         return
     if root.is_symlink() or (root.exists() and not root.is_dir()):
-        raise FetchFailed(f"{root}: is there already; remove it or choose another --root")
+        raise FetchFailed(f"{root}: already exists; remove it or choose another root folder")
     if root.exists() and any(root.iterdir()):
-        raise FetchFailed(f"{root}: is not empty; choose another --root")
+        raise FetchFailed(f"{root}: is not empty; choose another root folder")
     root.parent.mkdir(parents=True, exist_ok=True)
     if root.exists():
         root.rmdir()
@@ -213,14 +216,14 @@ def _link(found: Path, place: Place, copy: bool) -> None:
         part = root.with_name(f".{root.name}.part")
         shutil.rmtree(part, ignore_errors=True)
         shutil.copytree(found, part)
-        os.sync()  # the name of the whole folder must not survive a power failure without its files
+        os.sync()  # after a power failure, the folder must not exist without its files
         part.rename(root)
     else:
         root.symlink_to(found, target_is_directory=True)
 
 
-def _samples(dataset: Dataset, place: Place) -> tuple[dict[str, int], list[str]]:
-    folder = layouts.find(dataset, place.root)
+def _samples(dataset: Dataset, data: DatasetFiles) -> tuple[dict[str, int], list[str]]:
+    folder = layouts.find(dataset, data.root)
     if folder is None:
         return {}, []
     found = layouts.listing(dataset, folder)

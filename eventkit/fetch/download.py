@@ -1,7 +1,7 @@
-"""One file from one of its mirrors: continued after an interruption, checked, renamed when whole.
+"""Download one file from one of its mirrors: resumed, verified, and renamed when complete.
 
-NAME.part grows beside the target, NAME.part.json remembers what the server said of it, and the
-file gets its name only when its size and its checksums are right.
+NAME.part grows next to the target and NAME.part.json records the server's metadata. The file gets
+its final name only after its size and checksums have been verified.
 """
 
 import errno
@@ -22,33 +22,42 @@ from urllib.parse import urlsplit
 from eventkit._platform import lock
 from eventkit.datasets import SourceFile
 from eventkit.errors import FetchError, FetchFailed, FetchLocked
-from eventkit.fetch.http import LONGEST_WAIT, Answer, Broken, Refused, ask
+from eventkit.fetch.http import (
+    LONGEST_WAIT,
+    Response,
+    Retryable,
+    Unavailable,
+    request,
+)
 
 BLOCK = 1 << 18
-RESERVE = 64 << 20  # bytes of a disk that are left free
-ENDLESS = 1 << 42  # a file of which nobody said the size is not longer than this
+RESERVE = 64 << 20  # bytes of the disk that stay free
+MAX_BYTES = 1 << 42  # limit for a file of unknown size
 Progress = Callable[[str, int, int | None], None]  # label, bytes done, bytes in all
 
 
 @dataclass(frozen=True)
-class Manners:
-    """How long to try: the defaults are for the internet, tests are less patient."""
+class RetryPolicy:
+    """How often and how long to retry; the defaults suit the internet."""
 
-    tries: int = 6  # failures in a row, without a byte between them, before a mirror is given up
-    timeout: float = 30.0  # seconds without a byte
-    slowest: float = 1000.0  # bytes a second, over `patience` seconds
+    tries: int = 6  # consecutive failures without progress before a mirror is given up
+    timeout: float = 30.0  # seconds without data
+    slowest: float = 1000.0  # minimum bytes per second, averaged over `patience` seconds
     patience: float = 60.0
-    first_pause: float = 1.0  # seconds; doubled at each failure, then anything between half and all
+    first_pause: float = 1.0  # seconds; doubled after each failure, with jitter of 50 to 100 %
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
 
 
-PATIENT = Manners()
+DEFAULT_RETRY = RetryPolicy()
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file at `path`; FetchLocked if another process does. The kernel frees it."""
+    """Hold the lock file at `path`; the kernel releases it when the process ends.
+
+    Raises FetchLocked if another process holds it.
+    """
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         try:
@@ -57,7 +66,7 @@ def locked(path: Path) -> Iterator[None]:
             holder = os.pread(handle, 100, 0).decode(errors="replace").strip()
             raise FetchLocked(
                 f"{path.with_suffix('')}: is being fetched by {holder or 'another process'}; "
-                "wait for it"
+                "wait until it has finished"
             ) from None
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"process {os.getpid()}".encode(), 0)
@@ -70,46 +79,46 @@ def download(
     source: SourceFile,
     target: Path,
     progress: Progress | None = None,
-    manners: Manners = PATIENT,
+    retry: RetryPolicy = DEFAULT_RETRY,
 ) -> Path:
-    """Fetch a file to `target` and check it; one that is there and right is kept, else replaced.
+    """Download a file to `target` and verify it; an existing valid file is kept.
 
-    Raises FetchError when no mirror gives it to a program, FetchFailed when connections break,
-    bytes are wrong or the disk is full; what came is kept, and the next call continues there.
+    Raises FetchError if no mirror allows automated download; FetchFailed if connections fail, the
+    checksum differs or the disk is full. The received bytes are kept, and the next call resumes.
     """
     part = target.with_name(target.name + ".part")
     if target.is_file():
         try:
             check(source, target, progress)
-        except FetchFailed:  # damaged since, or of an earlier description
+        except FetchFailed:  # damaged, or an earlier version of the file
             target.unlink()
         else:
-            _forget(part)  # of a run that was killed after it had renamed the file
+            _discard(part)  # left by a process that was killed after renaming the file
             return target
     failures: list[str] = []
     refused = 0
     for url in source.urls:
         try:
-            _from(url, source, part, progress, manners)
-        except (Refused, Broken) as error:
+            _download_from(url, source, part, progress, retry)
+        except (Unavailable, Retryable) as error:
             failures.append(f"{url} {error}")
-            refused += isinstance(error, Refused)
+            refused += isinstance(error, Unavailable)
             continue
         except OSError as error:
-            raise _disk(error, target, part, source) from None
+            raise _disk_error(error, target, part, source) from None
         try:
             check(source, part, progress)
-        except FetchFailed as error:  # the bytes are wrong: the next one starts anew
+        except FetchFailed as error:  # wrong bytes: start from the beginning with the next mirror
             failures.append(f"{url}: {str(error).partition(': ')[2]}")
-            _forget(part)
+            _discard(part)
             continue
         part.replace(target)
-        _forget(part)
+        _discard(part)
         return target
-    told = "; ".join(failures) or "no address is known"
+    reasons = "; ".join(failures) or "no mirror is known"
     if refused == len(source.urls):
-        raise FetchError(f"{source.name}: no address gives it to a program ({told})")
-    raise FetchFailed(f"{source.name}: {told}; run the same command again, it continues")
+        raise FetchError(f"{source.name}: no mirror allows automated download ({reasons})")
+    raise FetchFailed(f"{source.name}: {reasons}; fetch again to resume")
 
 
 class Crc32:
@@ -126,7 +135,7 @@ class Crc32:
 
 
 def check(source: SourceFile, path: Path, progress: Progress | None = None) -> None:
-    """FetchFailed unless a file has the size and the checksums that its publisher gave."""
+    """Raise FetchFailed unless a file has the size and checksums given by its publisher."""
     size = path.stat().st_size
     if source.bytes is not None and size != source.bytes:
         raise FetchFailed(f"{path}: has {size:,} bytes, expected {source.bytes:,}")
@@ -151,49 +160,48 @@ def check(source: SourceFile, path: Path, progress: Progress | None = None) -> N
             )
 
 
-def room(folder: Path, needed: int, what: str) -> None:
-    """FetchFailed if so many bytes do not fit on the disk of a folder."""
+def check_space(folder: Path, needed: int, what: str) -> None:
+    """Raise FetchFailed unless `needed` bytes are free on the disk of a folder."""
     free = shutil.disk_usage(folder).free
     if needed + RESERVE > free:
         raise FetchFailed(
-            f"{folder}: {free:,} bytes are free, {needed:,} are needed for {what}; make room or "
-            "choose another --root"
+            f"{folder}: {free:,} bytes are free, {needed:,} are needed for {what}; free some "
+            "space or choose another root folder"
         )
 
 
-def _from(
-    url: str, source: SourceFile, part: Path, progress: Progress | None, manners: Manners
+def _download_from(
+    url: str, source: SourceFile, part: Path, progress: Progress | None, retry: RetryPolicy
 ) -> None:
-    """Bring `part` to its end from one address; Refused or Broken if that does not work."""
+    """Complete `part` from one URL, with retries; raises Unavailable or Retryable if that fails."""
     failed = 0
     while True:
         before = _size(part)
         try:
-            _once(url, source, part, progress, manners)
+            _attempt(url, source, part, progress, retry)
             return
-        except Broken as error:
+        except Retryable as error:
             if error.beyond and source.bytes:
-                told = f"has no more than the {before:,} bytes that are there"
-                raise Refused(f"{told}, expected {source.bytes:,}") from None
+                raise Unavailable(f"has only {before:,} bytes, expected {source.bytes:,}") from None
             if error.beyond:
-                _forget(part)  # of which nobody knows whether it is whole
+                _discard(part)  # whether it is complete is unknown
             failed = 1 if _size(part) > before and not error.slow else failed + 1
-            if failed >= manners.tries:
+            if failed >= retry.tries:
                 raise
             if (error.wait or 0) > LONGEST_WAIT:
-                raise Refused(f"{error} and asks to wait {error.wait:.0f} s") from None
-            pause = manners.first_pause * 2 ** min(failed - 1, 8)
+                raise Unavailable(f"{error} and asks to wait {error.wait:.0f} s") from None
+            pause = retry.first_pause * 2 ** min(failed - 1, 8)
             jitter = random.uniform(0.5, 1)
-            manners.sleep(error.wait if error.wait is not None else pause * jitter)
+            retry.sleep(error.wait if error.wait is not None else pause * jitter)
 
 
-def _once(
-    url: str, source: SourceFile, part: Path, progress: Progress | None, manners: Manners
+def _attempt(
+    url: str, source: SourceFile, part: Path, progress: Progress | None, retry: RetryPolicy
 ) -> None:
-    have, known = _size(part), _remembered(part)
+    have, known = _size(part), _load_state(part)
     if have and not source.sums:
-        # Only a checksum can tell whether parts of two addresses fit, or whether all that seems to
-        # be there survived a power failure.
+        # Without a checksum, parts from two mirrors may not match, and bytes that were not synced
+        # may be lost after a power failure: resume only from the same URL and synced bytes.
         known = known if known.get("url") == url else {}
         have = min(have, known.get("synced", 0))
     whole = source.bytes if source.bytes is not None else known.get("total")
@@ -202,101 +210,102 @@ def _once(
     if whole is not None and have > whole:
         have = 0
     hosts = None if source.sums else {urlsplit(each).hostname or "" for each in source.urls}
-    with ask(url, have, known.get("tag"), manners.timeout, hosts) as answer:
-        if answer.encoding and not source.sums:  # some servers say so of a .tar.gz that is as asked
-            told = f"sends the file compressed with {answer.encoding}, which was not asked for"
-            raise Refused(f"{told}, and there is no checksum to tell whether it is the file")
-        total = answer.total if answer.total is not None else source.bytes
+    with request(url, have, known.get("tag"), retry.timeout, hosts) as response:
+        if response.encoding and not source.sums:  # some servers wrongly label a plain .tar.gz
+            reason = f"sends the file compressed with {response.encoding}, which was not requested"
+            raise Unavailable(f"{reason}, and there is no checksum to verify it")
+        total = response.total if response.total is not None else source.bytes
         if source.bytes is not None and total != source.bytes:
-            raise Refused(f"has a file of {total:,} bytes, expected {source.bytes:,}")
-        if answer.start and known.get("total") not in (None, answer.total):
-            _forget(part)
-            raise Broken("has another file than before", wait=0)
+            raise Unavailable(f"has a file of {total:,} bytes, expected {source.bytes:,}")
+        if response.start and known.get("total") not in (None, response.total):
+            _discard(part)
+            raise Retryable("has a different file than before", wait=0)
         if total is not None:
-            room(part.parent, total - answer.start, source.name)
+            check_space(part.parent, total - response.start, source.name)
         facts: dict[str, object] = {
             "url": url,
-            "tag": answer.tag,
-            "total": answer.total,
-            "synced": answer.start,
+            "tag": response.tag,
+            "total": response.total,
+            "synced": response.start,
         }
-        _remember(part, facts)
+        _save_state(part, facts)
         with part.open("r+b" if part.exists() else "wb", buffering=0) as file:
-            file.truncate(answer.start)
-            file.seek(answer.start)
+            file.truncate(response.start)
+            file.seek(response.start)
             try:
-                _pour(answer, file, source, total, progress, manners)
+                _receive(response, file, source, total, progress, retry)
             finally:
                 os.fsync(file.fileno())
-                _remember(part, facts | {"synced": file.tell()})
+                _save_state(part, facts | {"synced": file.tell()})
 
 
-def _pour(
-    answer: Answer,
+def _receive(
+    response: Response,
     file: BinaryIO,
     source: SourceFile,
     total: int | None,
     progress: Progress | None,
-    manners: Manners,
+    retry: RetryPolicy,
 ) -> None:
-    done = answer.start
-    limit = total if total is not None else (source.about * 4 if source.about else ENDLESS)
-    mark, since = done, manners.clock()
-    while block := answer.body.read1(BLOCK):  # type: ignore[attr-defined]
+    """Append the response body to `file`, checking its length and speed."""
+    done = response.start
+    limit = total if total is not None else (source.about * 4 if source.about else MAX_BYTES)
+    mark, since = done, retry.clock()
+    while block := response.body.read1(BLOCK):  # type: ignore[attr-defined]
         if done + len(block) > limit:
-            raise Refused(f"sends more than the {limit:,} bytes that the file may have")
+            raise Unavailable(f"sends more than the expected {limit:,} bytes")
         view = memoryview(block)
         while view:
             view = view[file.write(view) :]
         done += len(block)
-        now = manners.clock()
-        if now - since >= manners.patience:
-            if (done - mark) < manners.slowest * (now - since):
-                told = f"sent only {done - mark:,} bytes in {now - since:.0f} s"
-                raise Broken(told, slow=True)
+        now = retry.clock()
+        if now - since >= retry.patience:
+            if (done - mark) < retry.slowest * (now - since):
+                reason = f"sent only {done - mark:,} bytes in {now - since:.0f} s"
+                raise Retryable(reason, slow=True)
             mark, since = done, now
             if total is None:
-                room(Path(file.name).parent, BLOCK, source.name)
+                check_space(Path(file.name).parent, BLOCK, source.name)
         if progress is not None:
             progress(source.name, done, total)
     if total is not None and done < total:
-        raise Broken(f"ended at byte {done:,} of {total:,}")
+        raise Retryable(f"ended at byte {done:,} of {total:,}")
     if not done:
-        raise Refused("sends an empty file")
+        raise Unavailable("sends an empty file")
 
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _memory(part: Path) -> Path:
+def _state_path(part: Path) -> Path:
     return part.with_name(part.name + ".json")
 
 
-def _remember(part: Path, facts: dict[str, object]) -> None:
-    _memory(part).write_text(json.dumps(facts))
+def _save_state(part: Path, facts: dict[str, object]) -> None:
+    _state_path(part).write_text(json.dumps(facts))
 
 
-def _remembered(part: Path) -> dict[str, Any]:
+def _load_state(part: Path) -> dict[str, Any]:
     with suppress(OSError, ValueError):
-        known = json.loads(_memory(part).read_bytes())
+        known = json.loads(_state_path(part).read_bytes())
         if isinstance(known, dict):
             return known
     return {}
 
 
-def _forget(part: Path) -> None:
+def _discard(part: Path) -> None:
     part.unlink(missing_ok=True)
-    _memory(part).unlink(missing_ok=True)
+    _state_path(part).unlink(missing_ok=True)
 
 
-def _disk(error: OSError, target: Path, part: Path, source: SourceFile) -> OSError:
-    """A full disk in words; any other error as it is."""
+def _disk_error(error: OSError, target: Path, part: Path, source: SourceFile) -> OSError:
+    """A FetchFailed for a full disk; any other error unchanged."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         free = shutil.disk_usage(target.parent).free
         return FetchFailed(
             f"{part}: the disk is full ({free:,} bytes free, {_size(part):,} of "
-            f"{source.bytes or source.about or 0:,} are there); make room and run the same "
-            "command again, it continues"
+            f"{source.bytes or source.about or 0:,} downloaded); free some space and fetch again "
+            "to resume"
         )
     return error

@@ -1,8 +1,7 @@
-"""One answer of a web server, with what can be wrong with it said in words.
+"""One HTTP request for a file, with every failure classified as permanent or transient.
 
-A redirect is followed on the same host, or by https to a host that may be trusted with the file;
-never from https to http, and never from a public address into a private network. A server's
-certificate is always checked.
+Redirects are followed on the same host, or over HTTPS to an allowed host; never from HTTPS to HTTP,
+and never from a public address into a private network. TLS certificates are always verified.
 """
 
 import email.utils
@@ -21,19 +20,19 @@ from urllib.parse import urlsplit
 
 from eventkit import __version__
 
-AGAIN = {408, 425, 429, 500, 502, 503, 504}  # the server may answer better in a while
-LONGEST_WAIT = 300.0  # seconds that a server may ask us to wait
+RETRY_STATUS = {408, 425, 429, 500, 502, 503, 504}
+LONGEST_WAIT = 300.0  # seconds; a longer Retry-After is a permanent failure
 
 
-class Refused(Exception):
-    """This address will not give the file, now or in a minute: a wall, a wrong page, not there."""
+class Unavailable(Exception):
+    """This URL will not deliver the file: bot wall, wrong content, not found."""
 
 
-class Broken(Exception):
-    """The connection failed or the server is busy; `wait` is how long it asked to wait (s).
+class Retryable(Exception):
+    """The connection failed or the server is busy; `wait` is its Retry-After in seconds.
 
-    With `slow` the bytes that came meanwhile are no reason to try for longer; with `beyond` the
-    server has none after those that are there.
+    With `slow`, bytes received in the meantime do not reset the retry counter; with `beyond`, the
+    server has no bytes after the requested start.
     """
 
     def __init__(
@@ -44,10 +43,10 @@ class Broken(Exception):
 
 
 @dataclass
-class Answer:
-    """The body of a file from byte `start` on, the size of the whole if known, and its tag.
+class Response:
+    """The body of a file from byte `start` on, its total size if known, and its ETag.
 
-    `encoding` is a Content-Encoding that nobody asked for: the body may not be the file.
+    `encoding` is a Content-Encoding that was not requested: the body may differ from the file.
     """
 
     body: IO[bytes]
@@ -58,7 +57,7 @@ class Answer:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects on one host, and by https to one of `hosts`, or to any if that is None."""
+    """Follows redirects on one host, and over HTTPS to one of `hosts` (None: any host)."""
 
     max_redirections = 8
 
@@ -70,30 +69,30 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     ) -> urllib.request.Request | None:
         scheme = newurl.partition(":")[0].lower()
         if scheme not in ("http", "https") or (req.type == "https" and scheme == "http"):
-            raise Refused(f"redirects from {req.type} to {scheme}: {newurl}")
+            raise Unavailable(f"redirects from {req.type} to {scheme}: {newurl}")
         here, there = urlsplit(req.full_url).hostname, urlsplit(newurl).hostname or ""
         if there != here and scheme != "https":
-            raise Refused(f"redirects to another host without https: {newurl}")
+            raise Unavailable(f"redirects to another host without https: {newurl}")
         if there != here and self.hosts is not None and there not in self.hosts:
-            raise Refused(
-                f"redirects to another host, {there}, and the file has no checksum to check what "
-                "comes from there"
+            raise Unavailable(
+                f"redirects to another host, {there}, and the file has no checksum to verify the "
+                "download"
             )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def public(address: str) -> bool:
-    """Whether an IP address is one of the internet, not of this machine or a private network."""
+    """Whether an IP address is globally routable, not of this machine or a private network."""
     found = ipaddress.ip_address(address.partition("%")[0])
     mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
     return (mapped or found).is_global
 
 
 class _Route:
-    """The addresses that one request was led to; Refused when they turn from public to private.
+    """The addresses of one request; raises Unavailable when they turn from public to private.
 
-    Looked at when connected, as a name may have another address each time that it is asked for.
-    Behind a proxy all addresses are that of the proxy, which decides instead.
+    The address is checked after connecting, because a name may resolve differently each time.
+    Behind a proxy, every address is that of the proxy, which is then responsible.
     """
 
     def __init__(self) -> None:
@@ -103,12 +102,12 @@ class _Route:
         address = connection.sock.getpeername()[0]
         if self.public and not public(address):
             connection.close()
-            raise Refused(f"redirects into a private network ({connection.host}, {address})")
+            raise Unavailable(f"redirects into a private network ({connection.host}, {address})")
         self.public = public(address)
 
 
 class _Plain(urllib.request.HTTPHandler):
-    """http, with the addresses that are reached looked at."""
+    """HTTP handler that checks the connected addresses."""
 
     def __init__(self, route: _Route) -> None:
         super().__init__()
@@ -126,7 +125,7 @@ class _Plain(urllib.request.HTTPHandler):
 
 
 class _Secure(urllib.request.HTTPSHandler):
-    """https, with the addresses that are reached looked at."""
+    """HTTPS handler that checks the connected addresses."""
 
     def __init__(self, route: _Route) -> None:
         super().__init__()
@@ -144,18 +143,18 @@ class _Secure(urllib.request.HTTPSHandler):
 
 
 @contextmanager
-def ask(
+def request(
     url: str, start: int, tag: str | None, timeout: float, hosts: Collection[str] | None = None
-) -> Iterator[Answer]:
-    """Ask for a file from byte `start` on; the answer may begin at 0 all the same.
+) -> Iterator[Response]:
+    """Request a file from byte `start` on; the response may start at 0 anyway.
 
-    `tag` is the ETag of what is there already, for the server to begin anew if the file changed.
-    `hosts` are those to which it may be redirected, None: any.
-    Raises Refused or Broken, also while the body is read.
+    `tag` is the ETag of the bytes received so far: if the file has changed, the server sends it
+    from the beginning. `hosts` are the hosts that redirects may lead to (None: any). Raises
+    Unavailable or Retryable, also while the body is being read.
     """
     if url.partition(":")[0].lower() not in ("http", "https"):
-        raise Refused("is no http or https address")
-    # Archives come as they are: a proxy must not compress them anew, the sizes would differ.
+        raise Unavailable("is not an HTTP or HTTPS address")
+    # A proxy must not compress archives: sizes would differ.
     headers = {"User-Agent": f"eventkit/{__version__}", "Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"
@@ -168,52 +167,56 @@ def ask(
             yield _checked(found, start)
     except urllib.error.HTTPError as error:
         error.close()
-        if error.code == 416:  # nothing beyond what is there
-            raise Broken("has no more bytes than are there", wait=0, beyond=True) from None
+        if error.code == 416:  # range not satisfiable
+            raise Retryable(
+                "has no bytes after the partial download", wait=0, beyond=True
+            ) from None
         reason = f"answers {error.code} {error.reason}"
         if error.headers.get("x-amzn-waf-action"):
-            raise Refused(f"{reason} and asks for a person (a bot wall)") from None
-        if error.code in AGAIN:
-            raise Broken(reason, _wait(error.headers.get("Retry-After"))) from None
-        raise Refused(reason) from None
+            raise Unavailable(f"{reason} and requires a browser (bot wall)") from None
+        if error.code in RETRY_STATUS:
+            raise Retryable(reason, _wait(error.headers.get("Retry-After"))) from None
+        raise Unavailable(reason) from None
     except http.client.InvalidURL:
-        raise Refused("is no address: it has blanks or characters that belong in %XX") from None
+        raise Unavailable("is not a valid URL: use %XX for spaces and special characters") from None
     except urllib.error.URLError as error:
-        raise Broken(f"cannot be reached ({error.reason})") from None
+        raise Retryable(f"cannot be reached ({error.reason})") from None
     except TimeoutError:
-        raise Broken(f"sent nothing for {timeout:g} s") from None
+        raise Retryable(f"sent nothing for {timeout:g} s") from None
     except (http.client.HTTPException, ssl.SSLError, ConnectionError, ValueError) as error:
-        raise Broken(f"broke the connection ({error or type(error).__name__})") from None
+        raise Retryable(f"closed the connection ({error or type(error).__name__})") from None
 
 
-def _checked(found: Any, start: int) -> Answer:
-    """The answer, if it is the file; `found` is an open response with a good status."""
+def _checked(found: Any, start: int) -> Response:
+    """The response, if it is the file; `found` is an open response with a success status."""
     headers, status = found.headers, found.status
     kind = headers.get_content_type() if headers.get("Content-Type") else ""
     wall = headers.get("x-amzn-waf-action")
     if wall or status == 202:
-        raise Refused(f"answers {status}{' ' + wall if wall else ''} without the file (a bot wall)")
+        raise Unavailable(
+            f"answers {status}{' ' + wall if wall else ''} without the file (bot wall)"
+        )
     if kind in ("text/html", "application/xhtml+xml"):
-        raise Refused("sends a web page instead of the file")
+        raise Unavailable("sends a web page instead of the file")
     if status not in (200, 206):
-        raise Refused(f"answers {status} {found.reason}")
+        raise Unavailable(f"answers {status} {found.reason}")
     length = headers.get("Content-Length")
     length = int(length) if length and length.isdecimal() else None
     tag, encoding = headers.get("ETag"), (headers.get("Content-Encoding") or "").strip().lower()
     encoding = "" if encoding == "identity" else encoding
     if status == 200:
         if length == 0:
-            raise Refused("sends an empty file")
-        return Answer(found, 0, length, tag, encoding)
+            raise Unavailable("sends an empty file")
+        return Response(found, 0, length, tag, encoding)
     match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", headers.get("Content-Range", "").strip())
     if match is None or int(match[1]) != start:
-        raise Refused(f"sends the part {headers.get('Content-Range')!r}, asked was {start}-")
+        raise Unavailable(f"sends the range {headers.get('Content-Range')!r}, expected {start}-")
     total = None if match[3] == "*" else int(match[3])
-    return Answer(found, start, total, tag, encoding)
+    return Response(found, start, total, tag, encoding)
 
 
 def _wait(text: str | None) -> float | None:
-    """Seconds of a Retry-After, which is a number or a date."""
+    """The seconds of a Retry-After header, which is a number or a date."""
     if text is None:
         return None
     if text.strip().isdecimal():

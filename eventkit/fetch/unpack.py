@@ -1,8 +1,8 @@
-"""Unpacks archives of strangers: zip, tar, tar.gz, tar.bz2, tar.xz, as a stream.
+"""Unpack untrusted archives as streams: zip, tar, tar.gz, tar.bz2, tar.xz.
 
-Only regular files and folders come out, below the folder asked for, and not more of them than an
-archive of its size can honestly hold. Anything else is a hostile or a damaged archive: it is
-refused as a whole, and what was unpacked of it is deleted.
+Only regular files and folders are unpacked, inside the target folder, with limits on their number
+and size that depend on the size of the archive. Path traversal, links, device files, decompression
+bombs and wrong sizes are refused, and a failed unpack leaves no partial files.
 """
 
 import bz2
@@ -23,15 +23,15 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from eventkit.errors import FetchError, FetchFailed
-from eventkit.fetch.download import Progress, room
+from eventkit.fetch.download import Progress, check_space
 from eventkit.formats._zip import end as zip_end
 
 BLOCK = 1 << 20
-FREE = 64 << 20  # bytes that any archive may give
-RATIO = 100  # bytes that one byte of an archive may become, beyond that; recordings reach about 10
+FREE = 64 << 20  # unpacked bytes that any archive may have
+RATIO = 100  # maximum compression ratio beyond that; recordings reach about 10
 MEMBERS = 400_000
-HEADERS = 1 << 20  # bytes of tar headers between two files: names are not longer
-CLUTTER = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")  # of file managers
+HEADERS = 1 << 20  # maximum bytes of tar headers between two files
+CLUTTER = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")  # written by file managers
 DAMAGE = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, gzip.BadGzipFile),
     *(EOFError, NotImplementedError, RuntimeError, struct.error, ValueError, UnicodeError),
@@ -41,20 +41,20 @@ OPENERS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": 
 
 @dataclass
 class Limits:
-    """What may come out of one archive, with the archives in it, and what did."""
+    """Limits for one archive, including nested archives, and the totals so far."""
 
-    most_bytes: int
-    most_files: int = MEMBERS
+    max_bytes: int
+    max_files: int = MEMBERS
     bytes: int = 0
     files: int = 0
     left_out: int = 0
-    names: set[str] = field(default_factory=set)  # of files, as a file system without case has them
+    names: set[str] = field(default_factory=set)  # of files, case-folded (see `folded`)
     folders: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
 class Member:
-    """One file of an archive: its name below the folder, the size it claims, its bytes."""
+    """One file of an archive: its relative name, declared size and data stream."""
 
     name: PurePosixPath
     size: int
@@ -62,22 +62,23 @@ class Member:
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file begins as an archive does."""
+    """Whether a file starts with the signature of an archive."""
     return _kind(path) is not None
 
 
 def unpack(
     archive: Path, into: Path, *, nested: str = "", progress: Progress | None = None
 ) -> Limits:
-    """Unpack an archive into the new folder `into`, and say how much came out.
+    """Unpack an archive into the new folder `into`; return the totals.
 
-    nested="here" also unpacks the archives in it, each beside its file, nested="folder" each in a
-    folder of its name; the inner archives are then deleted.
-    Raises FetchFailed (hostile, damaged, the disk is full) and FetchError (a kind for other tools).
+    nested="here" also unpacks the archives inside it, each into the folder that contains it;
+    nested="folder" each into a folder of its own name. The nested archives are then deleted.
+    Raises FetchFailed if the archive is malicious or damaged or the disk is full, and FetchError
+    for archive types that are not supported (rar, 7z).
     """
     size = archive.stat().st_size
     into.mkdir(parents=True)
-    limits = Limits(most_bytes=FREE + RATIO * size)
+    limits = Limits(max_bytes=FREE + RATIO * size)
     try:
         _unpack(archive, into, PurePosixPath(), limits, progress)
         inner = [file for file in sorted(into.rglob("*")) if file.is_file() and is_archive(file)]
@@ -87,12 +88,12 @@ def unpack(
             try:
                 _unpack(file, into, below, limits, progress)
             except FetchError as error:
-                told = str(error).replace(str(file), f"{archive} ({base} in it)")
-                raise type(error)(told) from None
+                message = str(error).replace(str(file), f"{archive} (nested archive {base})")
+                raise type(error)(message) from None
             file.unlink()
     except OSError as error:
         shutil.rmtree(into, ignore_errors=True)
-        raise _in_words(error, archive, limits) from None
+        raise _as_fetch_error(error, archive, limits) from None
     except BaseException:
         shutil.rmtree(into, ignore_errors=True)
         raise
@@ -104,10 +105,10 @@ def _unpack(
 ) -> None:
     kind = _kind(archive)
     if kind is None:
-        raise FetchFailed(f"{archive}: is no archive; expected zip or tar")
+        raise FetchFailed(f"{archive}: is not an archive; expected zip or tar")
     if kind in ("rar", "7z"):
         raise FetchError(
-            f"{archive}: is a {kind} archive, which eventkit does not unpack; unpack it with "
+            f"{archive}: {kind} archives are not supported; unpack it with "
             f"{'unrar' if kind == 'rar' else '7z'} and run eventkit adopt on the folder"
         )
     members = _of_zip(archive, limits) if kind == "zip" else _of_tar(archive, kind, limits)
@@ -120,7 +121,7 @@ def _unpack(
                     progress(f"unpack {archive.name}", position, size)
     except DAMAGE as error:
         raise FetchFailed(
-            f"{archive}: is damaged or no {kind} archive ({error or type(error).__name__})"
+            f"{archive}: is damaged or not a {kind} archive ({error or type(error).__name__})"
         ) from None
 
 
@@ -149,8 +150,8 @@ def _stem(name: str) -> str:
     return name.rpartition(".")[0] or f"{name}.d"
 
 
-class _Metered:
-    """A stream that refuses to give more than it was allowed: headers cannot fill the memory."""
+class _LimitedReader:
+    """A stream with a read quota, so that huge tar headers cannot exhaust memory."""
 
     def __init__(self, file: Any, archive: Path) -> None:
         self.file, self.archive, self.allowed = file, archive, HEADERS
@@ -167,13 +168,13 @@ def _of_tar(archive: Path, kind: str, limits: Limits) -> Any:
     def members(file: IO[bytes]) -> Iterator[tuple[Member, int]]:
         opener = OPENERS.get(file.read(2))
         file.seek(0)
-        metered = _Metered(opener(file, "rb") if opener else file, archive)
-        with tarfile.open(fileobj=metered, mode="r|") as tar:  # type: ignore[call-overload]
+        reader = _LimitedReader(opener(file, "rb") if opener else file, archive)
+        with tarfile.open(fileobj=reader, mode="r|") as tar:  # type: ignore[call-overload]
             while True:
-                metered.allowed = HEADERS
+                reader.allowed = HEADERS
                 if (info := tar.next()) is None:
                     break
-                tar.members = []  # it keeps all that it saw
+                tar.members = []  # tarfile would keep every member in memory
                 if info.isdir():
                     _name(archive, info.name)
                     _count(archive, limits)
@@ -181,12 +182,12 @@ def _of_tar(archive: Path, kind: str, limits: Limits) -> Any:
                 body = tar.extractfile(info) if info.isreg() and info.size >= 0 else None
                 if body is None or info.issparse():
                     raise FetchFailed(
-                        f"{archive}: holds {_what(info)} {info.name!r}, expected only files and "
+                        f"{archive}: contains {_what(info)} {info.name!r}, expected only files and "
                         "folders; not unpacked"
                     )
-                metered.allowed = info.size + HEADERS
+                reader.allowed = info.size + HEADERS
                 yield Member(_name(archive, info.name), info.size, body), file.tell()
-        while metered.read(BLOCK):  # padding, and the checksum of what is compressed
+        while reader.read(BLOCK):  # read to the end, to verify the checksum of the compression
             pass
 
     return members
@@ -204,7 +205,7 @@ def _of_zip(archive: Path, limits: Limits) -> Any:
         with zipfile.ZipFile(file) as zipped:
             packed = 0
             if len(zipped.infolist()) & 0xFFFF != entries & 0xFFFF:
-                raise zipfile.BadZipFile("its list of files is not whole")
+                raise zipfile.BadZipFile("the central directory is incomplete")
             for info in zipped.infolist():
                 name = _name(archive, info.orig_filename)
                 packed += info.compress_size
@@ -212,8 +213,8 @@ def _of_zip(archive: Path, limits: Limits) -> Any:
                 if mode not in (0, stat.S_IFREG, stat.S_IFDIR):
                     what = "the link" if mode == stat.S_IFLNK else "the device"
                     raise FetchFailed(
-                        f"{archive}: holds {what} {info.orig_filename!r}, expected only files and "
-                        "folders; not unpacked"
+                        f"{archive}: contains {what} {info.orig_filename!r}, expected only files "
+                        "and folders; not unpacked"
                     )
                 if info.is_dir():
                     if info.file_size:
@@ -222,7 +223,7 @@ def _of_zip(archive: Path, limits: Limits) -> Any:
                     continue
                 if info.flag_bits & 1:
                     raise FetchFailed(
-                        f"{archive}: {info.filename!r} in it is encrypted; unpack it with its "
+                        f"{archive}: {info.filename!r} is encrypted; unpack the archive with its "
                         "password and run eventkit adopt on the folder"
                     )
                 with zipped.open(info) as body:
@@ -232,49 +233,49 @@ def _of_zip(archive: Path, limits: Limits) -> Any:
 
 
 def _count_entries(archive: Path, file: IO[bytes], limits: Limits) -> int:
-    """The number of entries that a zip says it has, modulo 65,536.
+    """The number of entries that a zip file declares, modulo 65,536.
 
-    One with too many is refused before the library makes an object of each.
+    Too many entries are refused here, before zipfile creates an object for each.
     """
-    told, length, end = zip_end(file)
-    if length > 400 * limits.most_files:
+    declared, length, end = zip_end(file)
+    if length > 400 * limits.max_files:
         raise _too_many(archive, limits)
     file.seek(max(0, end - length - 98))
     entries = file.read(length + 98).count(b"PK\x01\x02")
-    if entries > limits.most_files:
+    if entries > limits.max_files:
         raise _too_many(archive, limits)
     file.seek(0)
-    return told
+    return declared
 
 
 def _too_many(archive: Path, limits: Limits) -> FetchFailed:
     return FetchFailed(
-        f"{archive}: holds more than {limits.most_files:,} files, as an archive bomb does; "
+        f"{archive}: contains more than {limits.max_files:,} files, possibly an archive bomb; "
         "not unpacked"
     )
 
 
 def _count(archive: Path, limits: Limits) -> None:
     limits.files += 1
-    if limits.files > limits.most_files:
+    if limits.files > limits.max_files:
         raise _too_many(archive, limits)
 
 
 def _name(archive: Path, text: str) -> PurePosixPath:
-    """The name of a member, which must stay below the folder on any system."""
+    """The name of a member; raises FetchFailed if it could lead outside the target folder."""
     name = PurePosixPath(text)
     drive = len(text) > 1 and text[1] == ":"
     odd = any(ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) < 0xE000 for c in text)
     if name.is_absolute() or ".." in name.parts or "\\" in text or drive or odd or not text:
         raise FetchFailed(
-            f"{archive}: holds the name {text[:100]!r}, which leads out of the folder or is no "
-            "plain name; not unpacked"
+            f"{archive}: contains the unsafe name {text[:100]!r}, which may lead outside the "
+            "folder; not unpacked"
         )
     return name
 
 
 def folded(name: PurePosixPath) -> str:
-    """A name as file systems compare it that know neither case nor Unicode's ways to spell."""
+    """A name as compared by file systems that ignore case and Unicode normalisation."""
     return unicodedata.normalize("NFC", str(name)).casefold()
 
 
@@ -285,22 +286,22 @@ def _write(archive: Path, member: Member, into: Path, below: PurePosixPath, limi
     _count(archive, limits)
     name = below / member.name
     if not name.parts:
-        raise FetchFailed(f"{archive}: holds a file without a name; not unpacked")
+        raise FetchFailed(f"{archive}: contains a file without a name; not unpacked")
     key, above = folded(name), [folded(parent) for parent in name.parents]
     if key in limits.names or key in limits.folders or limits.names.intersection(above):
         raise FetchFailed(
-            f"{archive}: holds {str(member.name)!r} twice, or two names that some file systems "
-            "take for one; not unpacked"
+            f"{archive}: contains {str(member.name)!r} twice, or two names that some file systems "
+            "treat as equal; not unpacked"
         )
     limits.names.add(key)
     limits.folders.update(above)
-    if limits.bytes + member.size > limits.most_bytes:
+    if limits.bytes + member.size > limits.max_bytes:
         raise FetchFailed(
-            f"{archive}: would become more than {limits.most_bytes:,} bytes, as an archive bomb "
-            "does; not unpacked"
+            f"{archive}: unpacks to more than {limits.max_bytes:,} bytes, possibly an archive "
+            "bomb; not unpacked"
         )
     if member.size > BLOCK:
-        room(into, member.size, str(name))
+        check_space(into, member.size, str(name))
     target = into / name
     target.parent.mkdir(parents=True, exist_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -313,18 +314,18 @@ def _write(archive: Path, member: Member, into: Path, below: PurePosixPath, limi
             file.write(block)
     if written != member.size:
         raise FetchFailed(
-            f"{archive}: {str(member.name)!r} claims {member.size:,} bytes and has "
+            f"{archive}: {str(member.name)!r} declares {member.size:,} bytes and has "
             f"{'more' if written > member.size else f'{written:,}'}; not unpacked"
         )
     limits.bytes += written
 
 
-def _in_words(error: OSError, archive: Path, limits: Limits) -> OSError:
+def _as_fetch_error(error: OSError, archive: Path, limits: Limits) -> OSError:
     if isinstance(error, FetchError):
         return error
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return FetchFailed(
-            f"{archive}: the disk is full after {limits.bytes:,} unpacked bytes; make room and "
-            "run the same command again"
+            f"{archive}: the disk is full after {limits.bytes:,} unpacked bytes; free some space "
+            "and try again"
         )
     return FetchFailed(f"{archive}: cannot be unpacked ({error.strerror or error})")

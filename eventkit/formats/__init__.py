@@ -127,8 +127,8 @@ def known_by(head: bytes, suffix: str) -> Format | None:
 def unknown_format(path: str | Path, head: bytes) -> NoReturn:
     """FormatError for a file of which neither the first bytes nor the suffix are known."""
     known = "; ".join(f"{fmt.name} ({', '.join(fmt.suffixes)})" for fmt in FORMATS.values())
-    reason = f"no known format: starts with {head[:12]!r}; readable are {known}"
-    raise FormatError(path, None, reason)
+    reason = f"no known format: starts with {head[:12]!r}"
+    raise FormatError(path, None, reason, f"supported formats: {known}")
 
 
 def stream(

@@ -1,7 +1,7 @@
-"""Networks by name: one module per family, its recipes beside it, found by scanning this folder.
+"""Models by name: one module per family with its recipes, found by scanning this folder.
 
-Every net takes float (T, N, C, H, W), for any H and W, and gives (T, N, classes): one vote in each
-time step, whose mean over T is the answer.
+Every model maps float frames (T, N, C, H, W), for any H and W, to outputs (T, N, classes). The
+mean of the outputs over T is the prediction.
 
 >>> import torch
 >>> net = create("csnn_tiny", num_classes=11, in_shape=(2, 128, 128))
@@ -37,37 +37,37 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a net is trained unless told otherwise: AdamW, warm-up and cosine, random shifts.
+    """Default training settings: AdamW, warm-up and cosine schedule, random shifts.
 
-    The defaults are for two CPU cores. What has options of its own is spec text: the optimizer
+    The defaults suit two CPU cores. Settings with options of their own are specs: the optimizer
     (`adamw`, `adam`, `sgd:momentum=0.9`, `lamb`), the schedule (`cosine`, `cosine:epochs=64` for
-    one that rises again, `step:epochs=64,factor=0.1`, `onecycle`, `plateau:factor=0.9`), the loss
-    (`ce_mean`, `rate_mse`, `tet:weight=0.001`, `softmax_sum`) and what is done to the frames.
+    warm restarts, `step:epochs=64,factor=0.1`, `onecycle`, `plateau:factor=0.9`), the loss
+    (`ce_mean`, `rate_mse`, `tet:weight=0.001`, `softmax_sum`) and the augmentations.
     """
 
-    samples: int = 40_000  # shown in all: a small set gets more epochs than a large one
+    samples: int = 40_000  # seen in total: a small dataset gets more epochs than a large one
     batch: int = 16
     lr: float = 3e-3
     weight_decay: float = 0.05
-    warmup: float = 0.05  # share of the training
-    clip: float = 1.0  # norm of the gradient; 0: none
-    shift: float = 0.06  # share of the sides
-    epochs: int | None = None  # instead of as many as `samples` gives
+    warmup: float = 0.05  # fraction of the training
+    clip: float = 1.0  # maximum gradient norm; 0: no clipping
+    shift: float = 0.06  # fraction of width and height
+    epochs: int | None = None  # None: derived from `samples`
     optimizer: str = "adamw"
     schedule: str = "cosine"
     loss: str = "ce_mean"
-    smoothing: float = 0.0  # of the labels
+    smoothing: float = 0.0  # label smoothing
     augment: tuple[str, ...] = ()
     mixup: float = 0.0  # alpha of the Beta distribution, 0: none
-    cutmix: float = 0.0  # the same; with both, each batch is mixed by one of them
-    mix_share: float = 1.0  # share of the batches that are mixed
-    mix_until: float = 1.0  # share of the training with mixed batches
-    decay_all: bool = False  # weight decay of norms, biases and neurons too
+    cutmix: float = 0.0  # likewise; with both, each batch is mixed by one of them
+    mix_share: float = 1.0  # fraction of the batches that are mixed
+    mix_until: float = 1.0  # fraction of the training with mixed batches
+    decay_all: bool = False  # apply weight decay to norms, biases and neurons too
 
 
 @dataclass(frozen=True)
 class Published:
-    """An accuracy in % as its authors report it, and where."""
+    """An accuracy in % as reported by the authors, and its source."""
 
     data: str
     accuracy: float
@@ -77,10 +77,10 @@ class Published:
 
 @dataclass(frozen=True)
 class Model:
-    """One net: `build(num_classes, in_shape, **options)`, with other defaults for some options.
+    """One model: `build(num_classes, in_shape, **options)`, with its own default options.
 
-    `in_shape`, `T` and `classes` are those that the net was published for, `paper` is how its
-    authors trained it, `recipe` how it is trained here unless told otherwise.
+    `in_shape`, `T` and `classes` are the published ones, `paper` is the authors' training recipe
+    and `recipe` the default one of eventkit.
     """
 
     name: str
@@ -94,21 +94,21 @@ class Model:
     cite: str = ""
     paper: Recipe | None = None
     published: tuple[Published, ...] = ()
-    differences: tuple[str, ...] = ()  # what `paper` and the net leave out or do otherwise
+    differences: tuple[str, ...] = ()  # between the published training or model and this one
 
 
-DIFFERENCES = (  # of all recipes of papers from how their authors train
-    "samples are held out for validation, where authors train on all: as they do, --validation 0",
-    "the learning rate follows its schedule in every step; most authors change it once an epoch",
+DIFFERENCES = (  # between the papers' training and ours, for all models
+    "samples are held out for validation; the authors train on all (set validation to 0)",
+    "the learning rate is updated after every step; most authors update it once per epoch",
     "batch norms average the first steps evenly, and an epoch's last batch may be smaller",
-    "products are float32 or bfloat16 (--precision); most authors multiply in float16 on a GPU",
+    "matrix products use float32 or bfloat16; most authors use float16 on a GPU",
 )
 
 MODELS: Registry[Model] = Registry("model", __name__, options=lambda entry: entry.build)
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """Names of the models that match a pattern such as `csnn*`, sorted."""
+    """The sorted names of the models that match a pattern such as `csnn*`."""
     return [name for name in MODELS if fnmatchcase(name, pattern)]
 
 
@@ -120,11 +120,11 @@ def create(
     steps: int | None = None,
     **options: Any,
 ) -> nn.Module:
-    """A net with fresh weights for samples of the shape `in_shape` (C, H, W).
+    """A model with new weights, for samples of shape `in_shape` (C, H, W).
 
-    `name` may be a spec, `csnn_tiny:neurons=lif,width=16`. `steps` is T,
-    which the weights of a few neurons and norms depend on (default: as published); any other net
-    takes any T. UnknownName or OptionError if wrong.
+    `name` may be a spec such as `csnn_tiny:neurons=lif,width=16`. `steps` is T, which determines
+    the shape of the weights of a few neurons and norms (default: as published); all other models
+    accept any T. Raises UnknownName for unknown models and OptionError for invalid options.
     """
     name, given = parse_spec(name)
     entry = MODELS[name]
@@ -137,7 +137,7 @@ def create(
     if "T" in (entry.build.__kwdefaults__ or {}):
         known.setdefault("T", steps or entry.T)
     net = entry.build(num_classes, tuple(in_shape), **bind(entry.build, known, name))
-    # Convolution, batch norm and pooling are faster on a CPU with the channels innermost.
+    # Convolution, batch norm and pooling are faster on the CPU with channels_last.
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return net
 
@@ -149,9 +149,10 @@ def describe(
     steps: int | None = None,
     classes: int | None = None,
 ) -> dict[str, Any]:
-    """All that is known of a net, with its cost, of the published sizes unless others are given.
+    """A description of a model, as a JSON-serialisable dict, including its cost.
 
-    The net is built without memory for its weights. Everything can be written as JSON.
+    Input shape, T and number of classes default to the published ones. No memory is allocated for
+    the weights.
     """
     name, given = parse_spec(spec)
     entry = MODELS[name]

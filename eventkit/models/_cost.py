@@ -1,4 +1,4 @@
-"""What a net costs for one sample: parameters, multiplications and neurons, counted as it runs."""
+"""The cost of a net for one sample: parameters, multiply-accumulates and neurons."""
 
 import copy
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from eventkit.snn import Neuron
 
 @dataclass(frozen=True)
 class Cost:
-    """`macs` and `neurons` are of one sample in one time step."""
+    """The cost of a net; `macs` and `neurons` are per sample and time step."""
 
     parameters: int
     macs: int  # multiply-accumulates of convolutions, linear layers and attention, dense
@@ -22,7 +22,7 @@ class Cost:
 
 
 class _Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the multiplications of convolutions and matrices, by torch's own formulas."""
+    """Counts the multiply-accumulates of convolutions and matrix products by torch's formulas."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -37,11 +37,10 @@ class _Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def cost(net: nn.Module, in_shape: tuple[int, ...], T: int = 1) -> Cost:
-    """The cost of `net` for samples (C, H, W) of `T` frames, without computing anything.
+    """The cost of `net` for samples (C, H, W) of `T` frames, without computing any values.
 
-    A copy of the net without data runs once; every product of matrices is counted as if all its
-    inputs were spikes, and so is every neuron. Multiplications inside of neurons count too (those
-    of a PSN mix the time steps).
+    A copy of the net runs once on the meta device. Matrix products are counted densely, as if every
+    input were nonzero. Products inside neurons are included (e.g. a PSN mixes time steps).
     """
     net = copy.deepcopy(net).to("meta").eval()
     neurons = 0

@@ -1,4 +1,4 @@
-"""What several families share: checked options, linear layers that can exist, a start."""
+"""Code shared by several families: option checks, size-limited linear layers, initialisation."""
 
 from torch import nn
 
@@ -8,7 +8,7 @@ MOST_WEIGHTS = 1 << 30  # of one layer: 4 GiB
 
 
 def checked(model: str, *, dropout: float = 0.0, **counts: int) -> None:
-    """OptionError unless all counts are at least 1 and dropout is in [0, 1)."""
+    """Raise OptionError unless all counts are at least 1 and dropout is in [0, 1)."""
     if not 0 <= dropout < 1:
         raise OptionError(f"{model}: found dropout={dropout}, expected a share from 0 to below 1")
     for name, value in counts.items():
@@ -17,18 +17,18 @@ def checked(model: str, *, dropout: float = 0.0, **counts: int) -> None:
 
 
 def dense(model: str, inputs: int, outputs: int, *, bias: bool) -> nn.Linear:
-    """A linear layer; OptionError where it would not fit into memory."""
+    """A linear layer; OptionError if it has more than MOST_WEIGHTS weights."""
     if inputs * outputs > MOST_WEIGHTS:
         raise OptionError(
-            f"{model}: the samples are so large that a linear layer from {inputs:,} to {outputs:,} "
-            f"neurons would be needed, expected at most {MOST_WEIGHTS:,} weights; "
-            "crop or downsample the samples, or choose a net like csnn_small or sew_resnet18"
+            f"{model}: samples of this size need a linear layer from {inputs:,} to {outputs:,} "
+            f"neurons, expected at most {MOST_WEIGHTS:,} weights; crop or downsample the samples, "
+            "or choose a model such as csnn_small or sew_resnet18"
         )
     return nn.Linear(inputs, outputs, bias=bias)
 
 
 def start_convolutions(net: nn.Module) -> nn.Module:
-    """He's normal start by the outputs for all convolutions of `net`, as torchvision has it."""
+    """Kaiming normal initialisation (fan_out) of all convolutions of `net`, as in torchvision."""
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

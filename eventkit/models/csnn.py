@@ -1,7 +1,7 @@
 """Small convolutional nets for two CPU cores, after the nets of the PLIF paper.
 
 Four blocks {conv 3x3, batch norm, neuron, max-pool 2}, a fully connected layer of neurons, and a
-linear read-out in which ten voters a class take the mean of their currents. Fang et al.,
+linear read-out with ten voters per class, whose mean current is the output. Fang et al.,
 "Incorporating Learnable Membrane Time Constant to Enhance Learning of Spiking Neural Networks",
 ICCV 2021, with fewer channels, smaller maps, and voters that are not neurons themselves.
 """
@@ -32,11 +32,11 @@ def csnn(
     pool: Literal["max", "avg", "sum"] = "max",
     T: int | None = None,
 ) -> nn.Module:
-    """(T, N, C, H, W) -> (T, N, classes), the votes in each step.
+    """A net (T, N, C, H, W) -> (T, N, classes), the outputs of each step.
 
-    Samples larger than `limit` x `limit` are sum-pooled to at most that (0: never). Smaller ones
-    keep all four blocks but are pooled less often, so that at least a few pixels remain.
-    `pool` is how: NIR can express avg and sum.
+    Samples larger than `limit` x `limit` are sum-pooled to at most that size (0: never). Smaller
+    samples pass through all four blocks but are pooled less often, so that a few pixels remain.
+    `pool` is the kind of pooling between blocks; NIR supports avg and sum.
     """
     if width < 1 or voters < 1 or limit < 0 or not 0 <= dropout < 1:
         raise OptionError(
@@ -61,7 +61,7 @@ def csnn(
     first = nn.Linear(features, hidden, bias=False)
     second = nn.Linear(hidden, voters * num_classes, bias=False)
     for linear in (first, second):
-        # Wider than torch's default, with which sparse spikes never add up to a threshold.
+        # Wider than torch's default, with which sparse spikes never reach the threshold.
         nn.init.normal_(linear.weight, std=2 / math.sqrt(linear.in_features))
     layers += [nn.Flatten(2), Dropout(dropout), first, neuron(neurons, T=T)]
     layers += [Dropout(dropout), second, Voting(voters)]

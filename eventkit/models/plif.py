@@ -1,6 +1,6 @@
 """The nets of the PLIF paper: blocks {conv 3x3, batch norm, PLIF, max-pool 2}, two spiking layers.
 
-The second spiking layer has ten neurons a class, whose mean rate is the vote. Fang et al.,
+The second spiking layer has ten neurons per class, whose mean rate is the output. Fang et al.,
 "Incorporating Learnable Membrane Time Constant to Enhance Learning of Spiking Neural Networks",
 ICCV 2021. No weight has a bias, and dropout draws one mask for a whole sequence.
 """
@@ -29,11 +29,11 @@ def plif(
     bias: bool = False,
     T: int | None = None,
 ) -> nn.Module:
-    """(T, N, C, H, W) -> (T, N, classes), the share of each class's neurons that fire in a step.
+    """A net (T, N, C, H, W) -> (T, N, classes), the fraction of each class's neurons that fire.
 
-    `hidden` neurons are in the first fully connected layer, by default a quarter of its inputs. A
-    side is halved only while it has two pixels. `bias` adds biases to the linear layers, as
-    SpikingJelly's version of the nets has them.
+    `hidden` is the width of the first fully connected layer (default: a quarter of its inputs). A
+    side is halved only if it has at least two pixels. `bias` adds biases to the linear layers, as
+    in SpikingJelly's version of the nets.
     """
     checked("plif", width=width, blocks=blocks, voters=voters, dropout=dropout)
     channels, *size = in_shape
@@ -63,8 +63,8 @@ PAPER = Recipe(
     schedule="cosine:epochs=64", loss="rate_mse", shift=0.0,
 )  # fmt: skip
 STEPS = (
-    "in training, batch norm takes its statistics over all time steps; the authors' nets run step "
-    "by step, so theirs are of one step"
+    "in training, batch norm statistics are computed over all time steps; the authors' nets run "
+    "step by step and use the statistics of one step"
 )
 README = "authors' README"
 TEST, SPLIT = "best of all test epochs", "best on a validation split, then tested once"

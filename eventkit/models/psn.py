@@ -1,8 +1,8 @@
-"""The CIFAR-10 nets of the PSN paper: {conv 3, batch norm, PSN} x 3 and a mean pool, twice.
+"""The CIFAR-10 nets of the PSN paper: {conv 3, batch norm, PSN} x 3 and average pooling, twice.
 
 Fang et al., "Parallel Spiking Neurons with High Efficiency and Ability to Learn Long-term
-Dependencies", NeurIPS 2023. `psn_cifar10` is shown an image in every step. `psn_seqcifar` sees one
-column of it a step, (3, 32, 1); of a larger map it takes the pixels as one row.
+Dependencies", NeurIPS 2023. `psn_cifar10` receives an image in every step, `psn_seqcifar` one of
+its columns, (3, 32, 1). Larger maps are flattened to one column.
 """
 
 from torch import Tensor, nn
@@ -29,7 +29,7 @@ def psn(
     neurons: str = "psn",
     T: int | None = None,
 ) -> nn.Module:
-    """(T, N, C, H, W) -> (T, N, classes); `column` convolves along one axis only."""
+    """A net (T, N, C, H, W) -> (T, N, classes); `column` convolves along one axis only."""
     checked("psn", width=width)
     kernel, padding = ((3, 1), (1, 0)) if column else ((3, 3), (1, 1))
     channels, *size = in_shape
@@ -66,12 +66,11 @@ def paper(epochs: int, augment: tuple[str, ...] = (), cutmix: float = 0.0) -> Re
 
 
 IMAGES = (
-    "TrivialAugmentWide, random erasing of a tenth of the images, and the normalisation of "
-    "colours are left out"
+    "TrivialAugmentWide, random erasing of 10 % of the images and colour normalisation are omitted"
 )
 COLUMNS = (
-    "the authors flip, erase and cutmix images before they become sequences of columns, which is "
-    "left out, so that half of the batches are not mixed"
+    "the authors apply flip, erasing and cutmix to images before converting them to columns; this "
+    "is omitted, so half of the batches are not mixed"
 )
 
 

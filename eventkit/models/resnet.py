@@ -1,8 +1,8 @@
-"""Residual nets of ImageNet's shape: SEW ResNet, and the older Spiking ResNet beside it.
+"""Residual nets for ImageNet: SEW ResNet, and the older Spiking ResNet for comparison.
 
 Fang et al., "Deep Residual Learning in Spiking Neural Networks", NeurIPS 2021. In a SEW block all
-branches end in a neuron and spikes are connected, O = g(A(S), S). In a Spiking ResNet the sum is
-fed to a neuron, O = SN(BN(conv) + S), which cannot be the identity and stops to learn when deep.
+branches end in a neuron and their spikes are combined, O = g(A(S), S). In a Spiking ResNet the sum
+is fed to a neuron, O = SN(BN(conv) + S), which cannot be the identity and degrades with depth.
 """
 
 from typing import Any
@@ -22,11 +22,11 @@ STAGES = {
     101: (3, 4, 23, 3),
     152: (3, 8, 36, 3),
 }
-EXPANSION = 4  # of the channels by a bottleneck, from depth 50 on
+EXPANSION = 4  # output channels / width of a bottleneck block, used from depth 50 on
 
 
 class Add(nn.Module):
-    """The neuron of the sum of two branches, as a Spiking ResNet has it."""
+    """A neuron applied to the sum of two branches, as in a Spiking ResNet."""
 
     def __init__(self, branch: nn.Module, shortcut: nn.Module, last: nn.Module) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Add(nn.Module):
 
 
 def branch(inputs: int, width: int, stride: int, *, bottleneck: bool, new: Any) -> list[nn.Module]:
-    """Convolutions with their norms and the neurons between them; the last norm comes last."""
+    """The layers of a branch: convolutions with norms, neurons between them, ending in a norm."""
     if not bottleneck:
         return [conv_norm(inputs, width, 3, stride), new(), conv_norm(width, width)]
     out = EXPANSION * width
@@ -50,7 +50,7 @@ def block(
     inputs: int, width: int, stride: int, *, bottleneck: bool, connect: Connect | None,
     zero_init: bool, new: Any,
 ) -> nn.Module:  # fmt: skip
-    """One residual block; `connect` None is that of a Spiking ResNet."""
+    """One residual block; connect=None gives that of a Spiking ResNet."""
     layers = branch(inputs, width, stride, bottleneck=bottleneck, new=new)
     norm, last = layers[-1][1], new()  # type: ignore[index]
     outputs = norm.num_features
@@ -79,11 +79,11 @@ def resnet(
     sew: bool = True,
     T: int | None = None,
 ) -> nn.Module:
-    """(T, N, C, H, W) -> (T, N, classes).
+    """A net (T, N, C, H, W) -> (T, N, classes).
 
-    `depth` is 18, 34, 50, 101 or 152; `width` the channels of the first of four stages, each of
-    which has twice those of the one before and half the sides. `zero_init` lets every block start
-    as its shortcut. sew=false is the Spiking ResNet, which `connect` does not matter to.
+    `depth` is 18, 34, 50, 101 or 152; `width` is the number of channels of the first of four
+    stages; each further stage doubles the channels and halves the sides. `zero_init` initialises
+    every block as its shortcut. sew=false gives the Spiking ResNet, which ignores `connect`.
     """
     checked("resnet", width=width)
     if depth not in STAGES:
@@ -123,8 +123,7 @@ IMAGENET = Recipe(
     clip=0.0, schedule="cosine", shift=0.0, augment=("resized_crop:low=0.08", "flip"),
 )  # fmt: skip
 CROPS = (
-    "resized_crop keeps the proportions of images; the authors vary them from 3:4 to 4:3, and "
-    "normalise colours"
+    "resized_crop keeps the aspect ratio; the authors vary it from 3:4 to 4:3 and normalise colours"
 )
 NOTE = "best of all test epochs, T = 4, images shown repeatedly"
 ACCURACY = {  # SEW ResNet, Spiking ResNet
@@ -141,7 +140,7 @@ for depth, accuracies in ACCURACY.items():
             Model(
                 f"{kind.lower()}_resnet{depth}", resnet, f"{kind} ResNet-{depth}",
                 Recipe(lr=1e-3),
-                # As in the runs of the published accuracies.
+                # As in the training runs of the published accuracies.
                 {"depth": depth, "sew": sew, "zero_init": not sew},
                 in_shape=(3, 224, 224), T=4, classes=1000, cite=CITE, paper=IMAGENET,
                 differences=(CROPS,),

@@ -1,7 +1,7 @@
-"""SEW nets of event data: 7B-Net and Wide-7B-Net, residual blocks with a max-pool 2 after each.
+"""SEW nets for event data: 7B-Net and Wide-7B-Net, residual blocks each followed by max-pool 2.
 
-Fang et al., "Deep Residual Learning in Spiking Neural Networks", NeurIPS 2021. The stem is a
-convolution of 1 x 1, as in the authors' code.
+Fang et al., "Deep Residual Learning in Spiking Neural Networks", NeurIPS 2021. The stem is a 1 x 1
+convolution, as in the authors' code.
 """
 
 from torch import nn
@@ -36,10 +36,11 @@ def sew(
     zero_init: bool = True,
     T: int | None = None,
 ) -> nn.Module:
-    """(T, N, C, H, W) -> (T, N, classes).
+    """A net (T, N, C, H, W) -> (T, N, classes).
 
-    `narrow` blocks have `width` channels and `wide` ones after them twice as many. A side is halved
-    only while it has two pixels. `zero_init` lets every block start as the identity.
+    `narrow` blocks with `width` channels are followed by `wide` blocks with twice as many. A side
+    is halved only if it has at least two pixels. `zero_init` initialises every block as the
+    identity.
     """
     checked("sew", width=width, blocks=narrow + wide)
     if min(narrow, wide) < 0:
@@ -80,7 +81,7 @@ MODELS.register(
         {"width": 32, "narrow": 7, "wide": 0}, in_shape=(2, 128, 128), T=16, classes=11,
         cite=CITE, paper=GESTURE,
         differences=(
-            "temporal_delete draws other frames for each sample; the authors the same for a batch",
+            "temporal_delete draws the frames for each sample; the authors draw once per batch",
         ),
         published=(
             Published("DVS128 Gesture", 97.92, LOG, "best of all test epochs, with add"),

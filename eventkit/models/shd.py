@@ -1,14 +1,14 @@
-"""Nets of sensors with one axis, as for Spiking Heidelberg Digits (SHD): (T, N, C, 1, 700).
+"""Nets for one-dimensional sensors, e.g. for Spiking Heidelberg Digits (SHD): (T, N, C, 1, 700).
 
-Polarities are summed, a cochlea has none, and so are `group` neighbours of the 700 (0 to 4, 5 to 9,
-...). Then come layers {linear, batch norm, neurons, dropout} and a read-out whose leaky membranes
-are the votes. Published recipes take the softmax of these membranes in every step, and its sum.
+Polarities are summed (a cochlea has none), and so are `group` neighbouring channels of the 700 (0
+to 4, 5 to 9, ...). Layers {linear, batch norm, neurons, dropout} follow, and a read-out whose leaky
+membranes are the outputs. Published recipes sum the softmax of these membranes over the steps.
 
-    shd_lif      LIF, ours, as the plain baseline
+    shd_lif      LIF, our baseline
     shd_radlif   adaptive LIF with recurrent weights; Bittar and Garner 2022
     shd_seadlif  adaptive LIF in symplectic Euler steps, recurrent, no norm; Baronig et al. 2024
     shd_silif    state-space inspired LIF, shd_csilif complex; Fabre et al. 2025
-    shd_dcls     LIF with a learned delay of every connection; Hammouamri et al. 2024
+    shd_dcls     LIF with a learned delay for every connection; Hammouamri et al. 2024
 """
 
 import math
@@ -22,8 +22,8 @@ from eventkit.snn import DelayedLinear, Dropout, Fold, LeakyIntegrator, Recurren
 from . import MODELS, Model, Published, Recipe
 from ._parts import checked, dense
 
-READ_OUT = math.exp(-1 / 5), math.exp(-1 / 25)  # decays that the read-out may learn
-MOMENTUM = 0.05  # of batch norms, in the authors' code of all three that have one
+READ_OUT = math.exp(-1 / 5), math.exp(-1 / 25)  # bounds of the learned decays of the read-out
+MOMENTUM = 0.05  # of batch norms, as in the code of all three groups that use them
 
 
 class Channels(nn.Module):
@@ -43,7 +43,7 @@ class Channels(nn.Module):
 
 
 def inputs(in_shape: tuple[int, ...], group: int) -> int:
-    """How many channels `Channels` leaves."""
+    """The number of output channels of `Channels`."""
     return math.ceil(in_shape[1] * in_shape[2] / group)
 
 
@@ -62,11 +62,11 @@ def shd(
     tau_out: float | None = None,
     T: int | None = None,
 ) -> nn.Module:
-    """(T, N, C, H, W) -> (T, N, classes), the membranes of the read-out.
+    """A net (T, N, C, H, W) -> (T, N, classes), the membranes of the read-out.
 
-    Dropout draws a mask for every step, as the authors' code of all but DCLS does. Without `norm`
-    linear layers have biases. `tau_out` is the read-out's time constant in steps, by default one
-    for each class is learned.
+    Dropout draws a new mask for every step, as in the authors' code of all except DCLS. Without
+    `norm`, linear layers have biases. `tau_out` is the time constant of the read-out in steps
+    (default: learned, one per class).
     """
     checked("shd", width=width, layers=layers, group=group, dropout=dropout)
 
@@ -103,10 +103,10 @@ def dcls(
     dropout: float = 0.4,
     T: int | None = None,
 ) -> nn.Module:
-    """(T, N, C, H, W) -> (T, N, classes), the membranes of the read-out.
+    """A net (T, N, C, H, W) -> (T, N, classes), the membranes of the read-out.
 
-    Delays are below `D` steps. `tail` keeps the steps after the last input, as published: the votes
-    are then (layers + 1) (D - 1) / 2 steps longer than the sample.
+    Delays are shorter than `D` steps. `tail` keeps the steps after the last input, as published:
+    the output is then (layers + 1) (D - 1) / 2 steps longer than the sample.
     """
     checked("shd_dcls", width=width, layers=layers, group=group, dropout=dropout)
     channels = inputs(in_shape, group)
@@ -154,8 +154,8 @@ def _paper(**settings: object) -> Recipe:
 
 
 PLATEAU = (
-    "plateau follows the validation loss; the authors' follows the validation accuracy",
-    "neurons start at rest; in the authors' code at random states, also when it is tested",
+    "plateau monitors the validation loss; the authors monitor the validation accuracy",
+    "neurons start at rest; in the authors' code they start from random states, also in testing",
 )
 
 _entry("shd_lif", "plain LIF, 2 x 256", {}, T=100, cite="this project")
@@ -214,8 +214,8 @@ _entry(
         loss="softmax_sum:log=false",
     ),
     differences=(
-        "the rate of delays follows that of weights, onecycle; the authors' a cosine",
-        "steps after the last input are left out; the authors have them, as with tail=true",
+        "delays follow onecycle, like the weights; the authors use a cosine schedule for them",
+        "steps after the last input are dropped; the authors keep them (tail=true)",
     ),
     published=(Published(SHD, 95.07, README),),
 )  # fmt: skip

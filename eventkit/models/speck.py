@@ -1,8 +1,9 @@
-"""A net for Speck, the sensor with a spiking convolutional processor: IF neurons and sum pools.
+"""A net for Speck, the sensor with a spiking convolutional processor: IF neurons and sum pooling.
 
-Its nine cores each do {convolution, IF with soft reset, sum-pool}. Within their limits (maps of at
-most 64 x 64, whose neurons and whose kernels, rounded up to powers of two, fit into one core each)
-the net is four blocks of `width` to 4 `width` channels and a linear layer, without biases or norms.
+Each of its nine cores computes {convolution, IF with soft reset, sum-pool}. Maps have at most 64 x
+64 pixels, and the neurons and kernels of a layer, rounded up to powers of two, must fit into one
+core. The net has four blocks of `width` to 4 `width` channels and a linear layer, without biases or
+norms.
 """
 
 import math
@@ -25,9 +26,9 @@ def speck(
     neurons: str = "if:v_reset=none",
     T: int | None = None,
 ) -> nn.Module:
-    """(T, N, C, H, W) -> (T, N, classes), the spikes of the classes.
+    """A net (T, N, C, H, W) -> (T, N, classes), the output spikes of the classes.
 
-    Samples of up to 128 x 128 fit the chip; larger ones are first sum-pooled to that.
+    Samples larger than 128 x 128, the maximum of the chip, are sum-pooled first.
     """
     checked("speck_cnn", width=width)
     channels, *size = in_shape

@@ -1,8 +1,8 @@
-"""Spiking transformers of event data: Spikformer, spike-driven transformer (SDT) and QKFormer.
+"""Spiking transformers for event data: Spikformer, spike-driven transformer (SDT) and QKFormer.
 
-The tokens are the pixels of a map that a convolutional stem makes of any H x W. Heads and layers
-are those of the authors' nets for event data; what these define and never use (position
-embeddings, layer norms, talking heads) is left out.
+The tokens are the pixels of the feature map of a convolutional stem, for any H x W. Heads and
+layers are those of the authors' nets for event data, without the modules that their code defines
+but never uses (position embeddings, layer norms, talking heads).
 """
 
 from typing import Any
@@ -40,7 +40,7 @@ class Residual(nn.Module):
 def perceptron(
     width: int, expansion: int, neurons: str, T: int | None, *, first: bool = False
 ) -> Residual:
-    """Two convolutions of 1 x 1 with a neuron after each, or `first` before each."""
+    """Two 1 x 1 convolutions, each followed by a neuron (or preceded, if `first`)."""
     layers: list[nn.Module] = []
     for inputs, outputs in ((width, expansion * width), (expansion * width, width)):
         both = [conv_norm(inputs, outputs, 1, bias=True), neuron(neurons, T=T)]
@@ -49,14 +49,14 @@ def perceptron(
 
 
 def read_out(width: int, num_classes: int) -> list[nn.Module]:
-    """The mean over the tokens and a linear layer, in every step."""
+    """The layers of the read-out: mean over the tokens and a linear layer, in every step."""
     return [Fold(nn.AdaptiveAvgPool2d(1)), nn.Flatten(2), nn.Linear(width, num_classes)]
 
 
 def start_small(net: nn.Module, kind: type[nn.Conv2d | nn.Linear]) -> nn.Module:
-    """Weights of a standard deviation of 0.02 and biases of 0 for all layers of a kind.
+    """Initialise all layers of a type with weights of standard deviation 0.02 and zero biases.
 
-    So start linear layers in the code of Spikformer and QKFormer, convolutions in that of SDT.
+    The code of Spikformer and QKFormer does so for linear layers, that of SDT for convolutions.
     """
     for module in net.modules():
         if isinstance(module, kind):
@@ -70,8 +70,8 @@ def _check(model: str, width: int, depth: int, heads: int, expansion: int) -> No
     checked(model, width=width, depth=depth, heads=heads, expansion=expansion)
     if width % 16 or (width % (2 * heads) and model == "qkformer") or width % heads:
         raise OptionError(
-            f"{model}: found width={width}, heads={heads}, expected a width that 16 and the heads "
-            "divide" + (" twice" if model == "qkformer" else "")
+            f"{model}: found width={width}, heads={heads}, expected a width that is a multiple of "
+            f"16 and of {'2 x heads' if model == 'qkformer' else 'heads'}"
         )
 
 
@@ -87,7 +87,7 @@ def spikformer(
     neurons: str = LIF,
     T: int | None = None,
 ) -> nn.Module:
-    """(T, N, C, H, W) -> (T, N, classes); `pools` says which stages of the stem halve the sides."""
+    """A net (T, N, C, H, W) -> (T, N, classes); `pools` marks the stem stages that halve sides."""
     _check("spikformer", width, depth, heads, expansion)
     layers: list[nn.Module] = [Patches(in_shape[0], width, pools=pools, neurons=neurons, T=T)]
     for _ in range(depth):
@@ -109,10 +109,10 @@ def sdt(
     neurons: str = LIF,
     T: int | None = None,
 ) -> nn.Module:
-    """(T, N, C, H, W) -> (T, N, classes); shortcuts carry membranes, no matrices are multiplied.
+    """A net (T, N, C, H, W) -> (T, N, classes) with membrane shortcuts and no matrix products.
 
-    `pools` says which of the four stages of the stem halve the sides. The authors' net of
-    CIFAR10-DVS has pools=0011,spread=true.
+    `pools` marks which of the four stages of the stem halve the sides. The authors' net for
+    CIFAR10-DVS uses pools=0011,spread=true.
     """
     _check("sdt", width, depth, heads, expansion)
     layers: list[nn.Module] = [
@@ -127,7 +127,7 @@ def sdt(
 
 
 class Stage(nn.Module):
-    """The stem of a QKFormer's stage: x -> branch(x) + shortcut(x), spikes both."""
+    """The stem of a QKFormer stage: x -> branch(x) + shortcut(x), both spikes."""
 
     def __init__(self, before: nn.Module, branch: nn.Module, shortcut: nn.Module) -> None:
         super().__init__()
@@ -196,10 +196,10 @@ def paper(lr: float, *, lowest: float = 1e-5, epochs: int = 96, **settings: Any)
 
 
 WIDE = (
-    "wide changes every sample and cuts out squares of 1 to 8 pixels; the authors' leaves one of "
-    "six as it is, and cuts out 0.1 to 11 % of the area"
+    "wide augments every sample and cuts out squares of 1 to 8 pixels; the authors leave one in "
+    "six samples unchanged and cut out 0.1 to 11 % of the area"
 )
-WARMUP = "the warm-up begins at a rate of 0; the authors' at 1e-5, or 1e-6 for sdt_2_256"
+WARMUP = "warm-up starts at a learning rate of 0; the authors start at 1e-5 (sdt_2_256: 1e-6)"
 MODELS.register(
     Model(
         "spikformer_2_256", spikformer, "Spikformer of CIFAR10-DVS: 2 blocks of 256",
@@ -225,7 +225,7 @@ MODELS.register(
             mix_until=1.0,
         ),
         differences=(
-            "lamb scales the steps of all parameters; timm's those of parameters that decay",
+            "lamb scales the updates of all parameters; timm's only those with weight decay",
             WARMUP,
         ),
     )

@@ -1,4 +1,4 @@
-"""VGG nets of spiking neurons: VGGSNN, which TET, TEBN and the sliding PSN use, and NDA's VGG-11.
+"""Spiking VGG nets: VGGSNN, used by TET, TEBN and the sliding PSN, and the VGG-11 of NDA.
 
 Deng et al., "Temporal Efficient Training of Spiking Neural Network via Gradient Re-weighting",
 ICLR 2022; Duan et al., TEBN, NeurIPS 2022; Fang et al., "Parallel Spiking Neurons", NeurIPS 2023;
@@ -18,9 +18,9 @@ Norm = Literal["bn", "tdbn", "tebn"]
 POOL = 0
 VGGSNN = (1, 2, POOL, 4, 4, POOL, 8, 8, POOL, 8, 8, POOL)  # channels in units of the width
 VGG11 = (1, POOL, 2, POOL, 4, 4, POOL, 8, 8, 8, 8)
-# u = u / 2 + x with a hard reset through which the gradient passes, and a triangle as its slope.
+# u = u / 2 + x, a hard reset that passes gradients, and a triangular surrogate gradient.
 TET_LIF = "lif:tau=2,decay_input=false,detach_reset=false,surrogate=triangle"
-# u = u / 4 + x, threshold 1/2, rectangle.
+# u = u / 4 + x, threshold 1/2, and a rectangular surrogate gradient.
 NDA_LIF = (
     "lif:tau=1.3333333333333333,decay_input=false,v_threshold=0.5,detach_reset=false,"
     "surrogate=boxcar:height=1"
@@ -30,7 +30,7 @@ NDA_LIF = (
 def body(
     channels: int, plan: tuple[int, ...], width: int, neurons: str, norm: Norm, T: int | None
 ) -> list[nn.Module]:
-    """{conv 3x3 with bias, norm, neuron} and mean pools, as `plan` has them."""
+    """The layers {conv 3x3 with bias, norm, neuron} and average pooling, in the order of `plan`."""
     layers: list[nn.Module] = []
     for times in plan:
         if times == POOL:
@@ -60,10 +60,10 @@ def vggsnn(
     dropout: float = 0.0,
     T: int | None = None,
 ) -> nn.Module:
-    """(T, N, C, H, W) -> (T, N, classes): eight convolutions, `width` to 8 `width` channels.
+    """A net (T, N, C, H, W) -> (T, N, classes): eight convolutions, `width` to 8 `width` channels.
 
-    neurons=lif is the LIF of the TET paper, sliding_psn and psn are as published with k = 2; any
-    other spec of a neuron goes as well. The sliding PSN was trained with a dropout of 0.25.
+    neurons=lif is the LIF of the TET paper; sliding_psn and psn are as published, with k = 2; any
+    other neuron spec is accepted. The sliding PSN was trained with a dropout of 0.25.
     """
     checked("vggsnn", width=width, dropout=dropout)
     neurons = TET_LIF if neurons == "lif" else neurons
@@ -86,9 +86,9 @@ def vgg11(
     norm: Norm = "tdbn",
     T: int | None = None,
 ) -> nn.Module:
-    """(T, N, C, H, W) -> (T, N, classes): eight convolutions and the mean over the last map.
+    """A net (T, N, C, H, W) -> (T, N, classes): eight convolutions and a mean over the last map.
 
-    neurons=lif is that of the NDA paper, with a threshold of 1/2.
+    neurons=lif is the LIF of the NDA paper, with a threshold of 1/2.
     """
     checked("vgg11", width=width)
     neurons = NDA_LIF if neurons == "lif" else neurons
@@ -98,12 +98,12 @@ def vgg11(
 
 
 PSN = (
-    "the recipe and the accuracies are those of the PSN paper: take "
-    "vggsnn:neurons=sliding_psn,dropout=0.25; with neurons=lif the TET paper uses Adam"
+    "recipe and accuracies are from the PSN paper; use "
+    "vggsnn:neurons=sliding_psn,dropout=0.25 for them. With neurons=lif, the TET paper uses Adam"
 )
 NDA = (
-    "nda may also flip and cut out, and shears by up to 0.3; the authors' code rolls, rotates or "
-    "shears, by up to 30 degrees"
+    "nda also includes flip and cutout, and shear of up to 0.3; the authors' code applies roll, "
+    "rotation or shear of up to 30 degrees"
 )
 LOG = "authors' training log"
 MODELS.register(
@@ -119,7 +119,7 @@ MODELS.register(
             decay_all=True, warmup=0.0, clip=0.0, loss="tet:weight=0.001", shift=0.0,
             augment=("shift:share=0.084", "flip"),  # four of 48 pixels
         ),
-        differences=(PSN, "dropout draws one mask for all time steps; the PSN paper one for each"),
+        differences=(PSN, "dropout draws one mask for all steps; in the PSN paper one per step"),
         published=(
             Published("CIFAR10-DVS", 85.90, LOG, "neurons=sliding_psn, best of all test epochs"),
             Published("CIFAR10-DVS", 85.50, LOG, "neurons=sliding_psn, after the last epoch"),

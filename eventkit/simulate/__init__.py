@@ -1,7 +1,7 @@
-"""Simulated recordings, for trying everything before the real data is there.
+"""Simulated recordings, to try eventkit before the real data is available.
 
-A simulated dataset stands in for a real one: it has the original's layout, file format and
-classes, but no original recording, and says so in its README.txt. Never report results on it.
+A simulated dataset has the layout, file format and classes of the original, but contains no
+original recordings, as its README.txt states. Do not report results on it.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,18 +26,18 @@ def simulate(
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """Write a stand-in of the dataset `name` to the folder `root`, for convert to read.
+    """Write simulated recordings in the layout of the dataset `name` to the folder `root`.
 
-    `seconds` is about the duration of one gesture. With `noise_hz`, that many events per pixel and
-    second that no light made are mixed in, and hot pixels; RECORDING_noise.npy says which they are,
-    as bool for each event. A seed makes the same bytes on one machine and
-    set of versions, whatever the number of `workers` (threads; None for one per processor), and a
-    recording is the same among few subjects and lights as among many. `progress` is called with
-    the number of recordings done and to do.
+    `seconds` is the approximate duration of one gesture. With `noise_hz`, that many noise events
+    per pixel and second, and hot pixels, are mixed in; RECORDING_noise.npy states for each event
+    whether it is noise (bool). On one machine with the same versions, a seed always gives the same
+    bytes, independent of the number of `workers` (threads; None: one per CPU); a recording does not
+    depend on the number of other subjects and lights. `progress` is called with the numbers of
+    completed and of all recordings.
 
-    Returns name, root, recordings, files, samples (by split), events and bytes. Raises
-    UnknownName for a dataset without a simulator, and OptionError for a setting out of range or
-    a folder that holds anything but an earlier simulation: nothing else is ever overwritten.
+    Returns a dict with the keys name, root, recordings, files, samples (by split), events and
+    bytes. Raises UnknownName for a dataset without a simulator, and OptionError for a value out of
+    range or a folder with other content than an earlier simulation, which is never overwritten.
     """
     if name not in SIMULATORS:
         raise unknown("simulator", name, SIMULATORS)

@@ -1,21 +1,20 @@
-"""An event camera in software: frames of light in, events out.
+"""An event camera simulator: frames of linear light in, events out.
 
-The model, per pixel:
+The model of a pixel:
 
-1. The photoreceptor answers log(I + dark): logarithmic in the light I, linear where I is below
-   the photodiode's dark current [1, 2].
-2. Optionally a first-order low-pass filter follows. The receptor is slower in the dark: its
-   cutoff is proportional to I + 0.1, so a tenth of the nominal one in the dark [2].
-3. Between two frames the answer is a straight line in time. Each time it has moved from the
-   memorised level by the pixel's ON threshold upwards or by its OFF threshold downwards, an event
-   leaves at that very instant, not at the time of a frame, and the level is memorised anew [1, 3].
-   Thresholds differ from pixel to pixel (Gaussian) [1, 2].
-4. For the refractory time after an event the pixel is held in reset: what happens meanwhile is
-   lost [1].
-5. Charge leaks from the memory, which makes each pixel send ON events at a slow rate [2, 4]. Hot
-   pixels are those that leak much faster.
-6. Shot noise sends ON and OFF events at random (Poisson) times, up to four times as often in the
-   dark as in full light [2]. Like any event they make the pixel memorise its level anew: at the
+1. The photoreceptor output is log(I + dark): logarithmic in the light I, linear if I is below the
+   photodiode's dark current [1, 2].
+2. An optional first-order low-pass filter follows. The receptor is slower in the dark: its cutoff
+   is proportional to I + 0.1, so it drops to a tenth of the nominal cutoff in the dark [2].
+3. Between two frames, the output is interpolated linearly in time. Each time it differs from the
+   memorised level by the ON threshold upwards or by the OFF threshold downwards, an event is
+   emitted at the time of the crossing, and the current level is memorised [1, 3]. Thresholds
+   differ between pixels (Gaussian) [1, 2].
+4. During the refractory time after an event the pixel is held in reset and ignores changes [1].
+5. Leakage of the memorised level causes ON events at a low rate [2, 4]. Hot pixels leak much
+   faster.
+6. Shot noise causes ON and OFF events at random (Poisson) times, up to four times more often in
+   the dark than in full light [2]. As after any event, the pixel memorises its level again: at the
    end of the refractory time or of the step, whichever is later.
 
 [1] P. Lichtsteiner, C. Posch, T. Delbruck: A 128x128 120 dB 15 us latency asynchronous temporal
@@ -34,29 +33,28 @@ from eventkit._jit import jit
 from eventkit.errors import OptionError
 from eventkit.events import Events
 
-LOWEST_THRESHOLD = 0.1  # of the nominal one: mismatch must not make a pixel fire without end
+LOWEST_THRESHOLD = 0.1  # of the nominal threshold; mismatch must not make a pixel fire endlessly
 
 
 class Pixels(NamedTuple):
-    """What each pixel is and remembers, in row order; times are µs since the first frame."""
+    """Parameters and state of all pixels, in row order; times are µs since the first frame."""
 
     on: np.ndarray  # float32, ON threshold in log units
     off: np.ndarray  # float32, OFF threshold, positive
     leak: np.ndarray  # float32, log units per µs
-    level: np.ndarray  # float32, the receptor's answer
-    moved: np.ndarray  # float32, how far that is from the memorised level; NaN in reset
-    ready: np.ndarray  # float64, when the refractory time ends
+    level: np.ndarray  # float32, output of the photoreceptor
+    moved: np.ndarray  # float32, its difference from the memorised level; NaN in reset
+    ready: np.ndarray  # float64, end of the refractory time
 
 
 class Camera:
-    """An event camera of a size (width, height) that is shown one frame after the other.
+    """A simulated event camera of the given size (width, height), fed with successive frames.
 
     Frames are linear light, float32 (H, W), 0 for black and about 1 for white in full light.
     `threshold` and its standard deviation `mismatch` are in log units (0.2: 22 % more light);
-    `leak_hz` and `shot_hz` are events per pixel and second (shot noise in the dark);
-    `hot_pixels` is the share of pixels that leak about 50 times a second; `cutoff_hz` is the
-    bandwidth at white, None for no filter. `seed`, or a generator that draws it, decides
-    everything that is random.
+    `leak_hz` and `shot_hz` are events per pixel and second (shot noise in the dark); `hot_pixels`
+    is the fraction of pixels that leak about 50 times per second; `cutoff_hz` is the bandwidth at
+    white, None for no filter. `seed` (an int or a generator) determines all random numbers.
 
     >>> camera = Camera((2, 1), threshold=0.5, mismatch=0, refractory_us=0, dark=0)
     >>> len(camera.step(np.array([[1.0, 1.0]]), 0))
@@ -104,15 +102,15 @@ class Camera:
         self._now = 0.0
 
     def step(self, frame: np.ndarray, t: int) -> Events:
-        """The events between the last frame and this one, seen at time t (µs), in order of time.
+        """The events between the previous frame and this one at time t (µs), sorted by time.
 
-        The first frame only tells the pixels where they start. Raises OptionError for a frame of
-        another size, with negative or infinite light, or not later than the last one.
+        The first frame only initialises the pixels and gives no events. Raises OptionError for a
+        frame of another size, with negative or infinite light, or not later than the previous one.
         """
         return self.steps(np.asarray(frame)[np.newaxis], np.array([t]))
 
     def steps(self, frames: np.ndarray, t: np.ndarray) -> Events:
-        """The events of several steps at once: frames (N, H, W) seen at the times t (N,)."""
+        """The events of several steps: frames (N, H, W) at the times t (N,) in µs."""
         frames, t = np.ascontiguousarray(frames, np.float32), np.asarray(t)
         self._check(frames, t)
         frames = frames.reshape(len(t), -1)
@@ -147,13 +145,13 @@ class Camera:
                 f"expected (N, {self.size[1]}, {self.size[0]}) and (N,)"
             )
         if not (frames.min() >= 0 and frames.max() < np.inf):
-            raise OptionError("camera: a frame has light that is negative, infinite or no number")
+            raise OptionError("camera: frames contain negative, infinite or NaN values")
         last = None if self._origin is None else self._origin + int(self._now)
         later = last is None or t[0] > last
         if t.dtype.kind not in "iu" or not later or (t[1:] <= t[:-1]).any():
             raise OptionError(
-                f"camera: frames at {t.tolist()} µs, the last one seen at {last}; "
-                "expected whole numbers that increase"
+                f"camera: frames at {t.tolist()} µs after a frame at {last}; "
+                "expected increasing integers"
             )
 
 
@@ -170,7 +168,7 @@ def _manufacture(
     rate = np.full(n, leak_hz)
     hot = rng.random(n) < hot_pixels
     rate[hot] = 50 * rng.exponential(size=int(hot.sum()))
-    # The camera has been on for a while: each pixel that leaks is somewhere on its way to an event.
+    # As if the camera had been running: leaking pixels start anywhere between two leak events.
     moved = np.where(rate > 0, rng.random(n) * on, 0)
     leak = 1e-6 * threshold * rate
     on, off, leak, level, moved = np.stack([on, off, leak, np.zeros(n), moved]).astype(np.float32)
@@ -189,7 +187,10 @@ def _expose(
     random: np.ndarray,
     bits: int,
 ) -> np.ndarray:
-    """Pass all frames through all pixels; one code per event: time << bits | pixel << 1 | p."""
+    """Simulate all frames; return one code per event: time << bits | pixel << 1 | p.
+
+    Sorting the codes sorts the events by time, then by pixel, whatever order they are found in.
+    """
     on, off, _, _, moved, ready = pixels
     cutoff, refractory, shot = physics
     rise, crossed = np.empty(len(on), np.float32), np.empty(len(on), np.bool_)
@@ -204,7 +205,7 @@ def _expose(
                 continue
             held = np.isnan(moved[i])
             start, value = (max(ready[i] - now, 0.0), 0.0) if held else (0.0, np.float64(moved[i]))
-            span = end - now  # times within a step count from its start, to be exact at any age
+            span = end - now  # relative to the step's start, so that precision does not decrease
             slope = rise[i] / span
             while start < span:
                 goal = on[i] if slope > 0 else -off[i]
@@ -237,16 +238,16 @@ def _follow(
     rise: np.ndarray,
     crossed: np.ndarray,
 ) -> None:
-    """Move all pixels by one step, but for those that cross a threshold or are held in reset.
+    """Advance all pixels by one step, except those that cross a threshold or are held in reset.
 
-    Nearly all pixels are quiet in nearly all steps, and these loops have no branch: the compiler
-    makes vector instructions of them.
+    Most pixels are quiet in most steps. Both loops are free of branches, so the compiler vectorises
+    them; the pixels in `crossed` are then simulated exactly.
     """
     on, off, leak, level, moved, _ = pixels
     one, floor = np.float32(1), np.float32(0.1)
     for i in range(len(on)):
-        # A low-pass filter's share of the way in a step of x time constants (implicit Euler):
-        # x / (1 + x), written so that it is 1 without a filter. Plain / would branch on zero.
+        # Low-pass filter by implicit Euler: a step of x time constants covers x / (1 + x) of the
+        # difference, written so that it is 1 without a filter. The / operator would branch on 0.
         share = one - np.true_divide(one, one + cutoff * span * (light[i] + floor))
         way = (answer[i] - level[i]) * share
         level[i] += way
@@ -287,15 +288,15 @@ def _unpack(
 
 @jit
 def _wait(random: np.ndarray, rate: float) -> float:
-    """The time to the next event of a Poisson process."""
+    """The time (µs) to the next event of a Poisson process."""
     return -np.log(1.0 - _uniform(random)) / rate if rate > 0 else np.inf
 
 
 @jit
 def _uniform(random: np.ndarray) -> float:
-    """Uniform in [0, 1) by SplitMix64 (Steele, Lea, Flood: OOPSLA 2014).
+    """A random number in [0, 1), by SplitMix64 (Steele, Lea, Flood: OOPSLA 2014).
 
-    Numba's own generator has one state per thread, which would make recordings depend on workers.
+    Numba's generator has one state per thread, so recordings would depend on the workers.
     """
     random[0] += np.uint64(0x9E3779B97F4A7C15)
     z = random[0]

@@ -1,9 +1,9 @@
-"""A stand-in of DVS128 Gesture: simulated people before a simulated DVS128, in its own layout.
+"""Simulated DVS128 Gesture: drawn people in front of a simulated DVS128, in the dataset's layout.
 
-userNN_<light>.aedat (AEDAT 3.1) holds one subject's eleven gestures in one light, the arm roll
-twice, userNN_<light>_labels.csv their windows start <= t < stop (µs), and trials_to_train.txt and
-trials_to_test.txt say whose recordings are for what. Layout and classes: A. Amir et al., A low
-power, fully event-based gesture recognition system, CVPR 2017.
+userNN_<light>.aedat (AEDAT 3.1) contains one subject's eleven gestures in one light, with the arm
+roll twice. userNN_<light>_labels.csv contains their windows start <= t < stop (µs).
+trials_to_train.txt and trials_to_test.txt list the recordings of each split. Layout and classes:
+A. Amir et al., A low power, fully event-based gesture recognition system, CVPR 2017.
 """
 
 import os
@@ -27,8 +27,8 @@ from eventkit.simulate.scene import SIDE, Light, Person, Room
 MARK = "Simulated by eventkit: this is NOT the dataset DVS128 Gesture."
 README = f"""{MARK}
 
-The recordings in this folder show drawn figures before a simulated event camera. They have the
-layout, file format and classes of DVS128 Gesture, so that everything can be tried without it.
+The recordings in this folder show drawn figures in front of a simulated event camera. They have the
+layout, file format and classes of DVS128 Gesture, so that eventkit can be tried without it.
 Accuracies measured on them say nothing about the real dataset: do not report them.
 
 settings: {{settings}}
@@ -40,8 +40,8 @@ LIGHTS = {
     "led": Light(0.7, slope=0.4),
     "natural": Light(1.0, slope=0.6, wall=0.3),
 }
-STEP = 2000  # µs from frame to frame; the fastest hands move less than a pixel
-BATCH = 16  # frames drawn at once
+STEP = 2000  # µs between frames; the fastest hands move less than a pixel
+BATCH = 16  # frames drawn per call
 
 
 def dvsgesture(
@@ -55,7 +55,7 @@ def dvsgesture(
     workers: int | None,
     progress: Callable[[int, int], None] | None,
 ) -> dict[str, Any]:
-    """Write the stand-in to `root`; `eventkit.simulate.simulate` says what the arguments mean."""
+    """Write the recordings to `root`; see `eventkit.simulate.simulate` for the arguments."""
     _check(seed, subjects, lights, seconds, workers)
     if not 0 <= noise_hz <= 1000:
         raise OptionError(f"simulate: noise_hz is {noise_hz}, expected 0 to 1,000")
@@ -71,7 +71,7 @@ def dvsgesture(
     }
     lists = {split: root / f"trials_to_{split}.txt" for split in splits}
     for path in lists.values():
-        path.unlink(missing_ok=True)  # without the lists a half-written folder is no dataset
+        path.unlink(missing_ok=True)  # without the lists, an incomplete folder is not recognised
     events = _record_all(root, seed, jobs, seconds, noise_hz, workers, progress)
     for split, stems in splits.items():
         _write(lists[split], "".join(f"{stem}.aedat\n" for stem in stems))
@@ -98,7 +98,7 @@ def _record_all(
     workers: int | None,
     progress: Callable[[int, int], None] | None,
 ) -> int:
-    """Write the recordings of all (subject, light), several at once; how many events they have."""
+    """Write the recordings of all (subject, light) in parallel; return the number of events."""
     pool = ThreadPoolExecutor(workers or os.cpu_count())
     try:
         tasks = [pool.submit(_record, root, seed, *job, seconds, noise_hz) for job in jobs]
@@ -115,7 +115,7 @@ def _record_all(
 def _record(
     root: Path, seed: int, subject: int, light: str, seconds: float, noise_hz: float
 ) -> int:
-    """Write one recording and its labels; how many events it has."""
+    """Write one recording and its labels; return the number of events."""
     person_rng = np.random.default_rng([seed, subject, 0])
     person, own = Person.drawn(person_rng), other(person_rng)
     rng = np.random.default_rng([seed, subject, 1 + list(LIGHTS).index(light)])
@@ -158,9 +158,9 @@ def _watch(
     rng: np.random.Generator,
     quiet: bool = False,
 ) -> Iterator[Events]:
-    """The events of a person who holds the hands (N, 2, 2) in these places at the times t (µs).
+    """Yield the events of a person with hands (N, 2, 2) at the times t (N,) in µs.
 
-    A `quiet` camera has no noise of its own, so that labelled noise is all there is.
+    A `quiet` camera has no noise of its own, so that all noise is labelled.
     """
     room = Room.drawn(light, rng)
     camera = Camera(
@@ -187,29 +187,31 @@ def _check(
     if seed < 0:
         raise OptionError(f"simulate: seed is {seed}, expected zero or more")
     if subjects < 2:
-        raise OptionError(f"simulate: subjects is {subjects}, expected 2 or more: train and test")
+        raise OptionError(
+            f"simulate: subjects is {subjects}, expected 2 or more, for train and test"
+        )
     if not 0.1 <= seconds <= 60:
-        raise OptionError(f"simulate: seconds is {seconds}, expected 0.1 to 60 for one gesture")
+        raise OptionError(f"simulate: seconds is {seconds}, expected 0.1 to 60 per gesture")
     if workers is not None and workers < 1:
         raise OptionError(f"simulate: workers is {workers}, expected 1 or more")
     if not lights or len(set(lights)) < len(lights):
-        raise OptionError(f"simulate: lights is {lights}, expected one or more different names")
+        raise OptionError(f"simulate: lights is {lights}, expected one or more distinct names")
     for light in lights:
         if light not in LIGHTS:
             raise unknown("light", light, LIGHTS)
 
 
 def _claim(root: Path) -> None:
-    """Make the folder, unless it holds anything that an earlier simulation did not announce."""
+    """Create the folder; OptionError if it has content that is not from an earlier simulation."""
     if root.exists() and not root.is_dir():
-        raise OptionError(f"{root} is a file; simulate writes to a folder")
+        raise OptionError(f"{root} is a file; expected a folder")
     root.mkdir(parents=True, exist_ok=True)
     readme = root / "README.txt"
     ours = readme.is_file() and readme.read_bytes().startswith(MARK.encode())
     if not ours and any(not path.name.startswith(".") for path in root.iterdir()):
         raise OptionError(
-            f"{root} is not empty and holds no earlier simulation; choose another folder, "
-            "simulate overwrites nothing but its own files"
+            f"{root} is not empty and does not contain an earlier simulation; choose another "
+            "folder, because simulate overwrites only its own files"
         )
 
 

@@ -1,16 +1,16 @@
 """The eleven gestures as paths of two hands, and a subject's performance of all of them.
 
-A hand's place is (out, down) in arm lengths: `out` of the body's midline to the hand's own side,
-`down` from the shoulders. Every path is a Lissajous figure, so a gesture is data. A whole number
-of cycles fills the time of a gesture: clockwise and counter-clockwise (as the camera sees it)
-pass through the same places equally often, in opposite order.
+The position of a hand is (out, down) in arm lengths: `out` from the body's midline to the hand's
+own side, `down` from the shoulders. Every path is a Lissajous figure, so a gesture is pure data.
+A gesture consists of a whole number of cycles: the clockwise and counter-clockwise versions (as
+seen by the camera) visit the same positions equally often, in opposite order.
 """
 
 from typing import NamedTuple, Self
 
 import numpy as np
 
-GAP = 0.35  # seconds from one gesture to the next
+GAP = 0.35  # seconds between gestures
 
 
 class Path(NamedTuple):
@@ -22,16 +22,16 @@ class Path(NamedTuple):
     turns: tuple[float, float] = (1, 1)
 
     def at(self, phase: np.ndarray) -> np.ndarray:
-        """Places (N, 2) at the phases (N,) in radians."""
+        """Positions (N, 2) at the phases (N,) in radians."""
         angle = np.multiply.outer(phase, self.turns) + np.multiply(self.start, np.pi / 2)
         return np.array(self.centre + self.swing * np.sin(angle))
 
     def backwards(self) -> Self:
-        """The same places in opposite order."""
+        """The same positions in opposite order."""
         return self._replace(turns=(-self.turns[0], -self.turns[1]))
 
     def varied(self, rng: np.random.Generator) -> Self:
-        """As done one time among many: a little wider or smaller, and elsewhere."""
+        """A random variation: slightly larger or smaller, and slightly displaced."""
         if not any(self.swing):
             return self
         size, (out, down) = rng.uniform(0.85, 1.15), rng.normal(self.centre, 0.02)
@@ -39,7 +39,7 @@ class Path(NamedTuple):
 
 
 class Gesture(NamedTuple):
-    """What both hands do, and how many times a second."""
+    """The paths of both hands, and the cycles per second."""
 
     hz: float
     right: Path
@@ -47,7 +47,7 @@ class Gesture(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """One gesture of a recording: its class (1..11) and its steps start <= step < stop."""
+    """One gesture of a recording: its class (1..11) and its range start <= step < stop."""
 
     label: int
     start: int
@@ -63,7 +63,7 @@ DRUM = Path((0.36, 0.40), (0.04, 0.20))
 STRUM = Path((0.02, 0.58), (0.10, 0.16))
 NECK = Path((0.85, 0.12), (0.03, 0.02), (0, 1))
 
-# The classes 1..10 in the order of DVS128 Gesture; class 11 is every subject's own.
+# The classes 1..10 in the order of DVS128 Gesture; class 11 is each subject's own gesture.
 GESTURES = (
     Gesture(2.4, CLAP, CLAP),
     Gesture(2.0, WAVE, REST),
@@ -80,7 +80,7 @@ ORDER = (1, 2, 3, 4, 5, 6, 7, 8, 8, 9, 10, 11)  # the arm roll is done forwards,
 
 
 def other(rng: np.random.Generator) -> Gesture:
-    """A gesture of class 11: both hands on Lissajous figures of their own."""
+    """A random gesture for class 11: both hands on their own Lissajous figures."""
 
     def path() -> Path:
         return Path(
@@ -96,10 +96,10 @@ def other(rng: np.random.Generator) -> Gesture:
 def perform(
     own: Gesture, tempo: float, seconds: float, step: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, list[Trial]]:
-    """A subject does all gestures in order: hands (N, 2 hands, 2) every `step` seconds, trials.
+    """A subject's performance of all gestures: hand positions (N, 2 hands, 2) and the trials.
 
-    `own` is the subject's gesture of class 11, `tempo` scales all rates, and `seconds` is about
-    the duration of one gesture.
+    Positions are `step` seconds apart. `own` is the subject's gesture of class 11, `tempo` scales
+    all rates, and `seconds` is the approximate duration of one gesture.
     """
     still = np.stack([REST.centre, REST.centre])
     parts, trials = [still[np.newaxis]], []
@@ -115,7 +115,7 @@ def perform(
 
 
 def _repeat(gesture: Gesture, beats: float, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Hands (n, 2, 2) in whole cycles from any phase, the pace going up and down a little."""
+    """Hand positions (n, 2, 2) over whole cycles from a random phase, at a varying pace."""
     cycles = max(1, round(gesture.hz * beats * rng.uniform(0.9, 1.1)))
     u = np.arange(n) / n
     phase = 2 * np.pi * (cycles * (u + 0.02 * np.sin(2 * np.pi * u)) + rng.random())
@@ -123,6 +123,6 @@ def _repeat(gesture: Gesture, beats: float, n: int, rng: np.random.Generator) ->
 
 
 def _move(here: np.ndarray, there: np.ndarray, step: float) -> np.ndarray:
-    """From one place to another in GAP seconds, starting and ending softly."""
+    """Positions from `here` to `there` within GAP seconds, with a smooth start and end."""
     share = (1 - np.cos(np.linspace(0, np.pi, round(GAP / step)))) / 2
     return np.array(here + share[:, np.newaxis, np.newaxis] * (there - here))

@@ -1,4 +1,4 @@
-"""A person before a wall, drawn as capsules: what the camera is shown."""
+"""Draw the scene shown to the camera: a person, made of capsules, in front of a wall."""
 
 from typing import NamedTuple, Self
 
@@ -8,25 +8,25 @@ from eventkit._jit import jit
 
 SIDE = 128  # pixels; the DVS128 is square
 EDGE = 1.5  # pixels over which an edge is blurred by the optics
-FOLD, WEAVE = 0.12, 9.0  # depth and distance (pixels) of the folds of cloth and skin
+FOLD, WEAVE = 0.12, 9.0  # depth and spacing (pixels) of the folds of cloth and skin
 FLICKER_HZ = 120.0  # twice the mains frequency
 
 
 class Light(NamedTuple):
-    """A room: light on white, its decrease across the picture, flicker and the wall's contrast."""
+    """Lighting: level on white, its decrease across the image, flicker and wall contrast."""
 
     level: float
     slope: float = 0.0
-    flicker: float = 0.0  # amplitude, as a share of the level
+    flicker: float = 0.0  # amplitude, as a fraction of the level
     wall: float = 0.2
 
     def on(self, t: np.ndarray) -> np.ndarray:
-        """Brightness (N,) at times in seconds, around 1."""
+        """Relative brightness (N,) at the times t (N,) in seconds, around 1."""
         return np.array(1 + self.flicker * np.sin(2 * np.pi * FLICKER_HZ * t), np.float32)
 
 
 class Person(NamedTuple):
-    """A body: pixels for places and lengths, 0 (black) to 1 (white) for skin and clothes."""
+    """A body: positions and lengths in pixels, albedo of skin and clothes from 0 to 1 (white)."""
 
     midline: float
     shoulders: float
@@ -41,7 +41,7 @@ class Person(NamedTuple):
 
     @classmethod
     def drawn(cls, rng: np.random.Generator) -> Self:
-        """Somebody new."""
+        """A random person."""
         skin = rng.uniform(0.45, 0.85)
         shirt = rng.uniform(0.04, 0.08) if rng.random() < 0.3 else rng.uniform(0.3, 0.8)
         return cls(
@@ -58,10 +58,10 @@ class Person(NamedTuple):
         )
 
     def shapes(self, hands: np.ndarray, t: np.ndarray) -> np.ndarray:
-        """Capsules (N, 10, 6), from back to front, for hands (N, 2, 2) in arm lengths at t (N,).
+        """Capsules (N, 10, 6), back to front, for hand positions (N, 2, 2) at the times t (N,).
 
-        A capsule is x0, y0, x1, y1, radius (pixels), albedo. The elbow hangs outwards as far as
-        the arm is not stretched: a flat picture of an arm that bends in depth too.
+        A capsule is x0, y0, x1, y1, radius (pixels), albedo. The elbow moves outwards the less the
+        arm is stretched, a flat projection of an arm that also bends in depth.
         """
         arm, limb = self.arm, self.limb
         size, hz, phase = self.sway
@@ -75,7 +75,7 @@ class Person(NamedTuple):
             (middle, head - 0.05 * arm, middle, head - 0.03 * arm, 0.25 * arm, self.hair),
             (middle, head + 0.02 * arm, middle, head + 0.1 * arm, 0.2 * arm, self.skin),
         ]
-        for hand, side in ((hands[:, 0], -1), (hands[:, 1], 1)):  # the right hand is at the left
+        for hand, side in ((hands[:, 0], -1), (hands[:, 1], 1)):  # right hand on the left side
             shoulder = np.stack([middle + side * broad, top + limb], 1)
             place = np.stack([middle + side * arm * hand[:, 0], top + arm * hand[:, 1]], 1)
             stretch = ((place - shoulder) ** 2).sum(1)
@@ -91,14 +91,14 @@ class Person(NamedTuple):
 
 
 class Room(NamedTuple):
-    """The wall behind a person (albedo) and the light that falls on both, float32 (H, W)."""
+    """The albedo of the wall and the light on the scene, both float32 (H, W)."""
 
     wall: np.ndarray
     lamp: np.ndarray
 
     @classmethod
     def drawn(cls, light: Light, rng: np.random.Generator) -> Self:
-        """A wall with soft stains and a few straight edges, lit from one side."""
+        """A random wall with soft stains and a few straight edges, lit from one side."""
         axis = np.linspace(0, 1, SIDE)
         stains = rng.normal(0, 0.5, (6, 6))
         knots = np.linspace(0, 1, 6)
@@ -111,7 +111,7 @@ class Room(NamedTuple):
         return cls(wall.astype(np.float32), np.tile(lamp.astype(np.float32), (SIDE, 1)))
 
     def pictures(self, shapes: np.ndarray, brightness: np.ndarray) -> np.ndarray:
-        """Linear light, float32 (N, H, W), of the shapes (N, n, 6) before the wall."""
+        """Linear light, float32 (N, H, W), of the shapes (N, n, 6) in front of the wall."""
         frames = np.empty((len(shapes), *self.wall.shape), np.float32)
         _draw(frames, shapes, self.wall, self.lamp, brightness)
         return frames
@@ -138,7 +138,11 @@ def _draw(
 
 @jit
 def _capsule(frame: np.ndarray, shape: np.ndarray) -> None:
-    """Paint all points near a line over what is there: darker towards the rim, slant folds."""
+    """Draw one capsule: antialiased at the edge, darker towards the rim, with diagonal folds.
+
+    Only the bounding box is visited. Points are compared with the squared radius, so that only
+    points inside need a square root.
+    """
     x0, y0, x1, y1, radius, albedo = shape
     height, width = frame.shape
     one, reach = np.float32(1), radius + np.float32(EDGE / 2)

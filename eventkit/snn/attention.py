@@ -1,7 +1,7 @@
-"""Attention of spiking transformers, over the pixels of a map as tokens: (T, N, C, H, W) -> same.
+"""Attention for spiking transformers, with the pixels of a map as tokens: (T, N, C, H, W) -> same.
 
-Queries, keys and values are spikes and there is no softmax, so products of matrices may be taken
-in any order.
+Queries, keys and values are spikes and there is no softmax, so the matrix products can be computed
+in either order.
 
     SelfAttention    LIF(scale Q K^T V)    Zhou et al., "Spikformer", ICLR 2023
     TokenAttention   LIF(sum of Q over the channels of a head) K    Zhou et al., "QKFormer", 2024
@@ -20,12 +20,12 @@ LIF = "lif:surrogate=sigmoid"  # tau 2, as in the authors' code of all three
 
 
 class Patches(nn.Module):
-    """The stem of a spiking transformer, for any H and W: `width` channels, sides halved by pools.
+    """The stem of a spiking transformer, for any H and W: patches with `width` channels.
 
-    Four stages {conv 3x3, batch norm, neuron, max-pool 3 of stride 2} of width/8, /4, /2 and 1
-    channels, and a conv branch for the position. `pools` has a digit for each stage, 1 where it
-    pools: "0111" leaves the first stage at full size. `membrane` adds the branch to what the last
-    neuron receives, as the spike-driven transformer does, instead of to its spikes.
+    Four stages {conv 3x3, batch norm, neuron, max-pool 3 with stride 2} with width/8, width/4,
+    width/2 and width channels, and a convolutional position branch. `pools` has one digit per
+    stage, 1 if it pools: "0111" keeps the first stage at full size. `membrane` adds the branch to
+    the input of the last neuron, as in the spike-driven transformer, instead of to its spikes.
     """
 
     def __init__(
@@ -37,8 +37,8 @@ class Patches(nn.Module):
             raise OptionError(f"found a width of {width} channels, expected a multiple of 8")
         if len(pools) != 4 or set(pools) - {"0", "1"}:
             raise OptionError(
-                f"pools is {pools!r}, expected a digit for each of the four stages, 1 where it "
-                "pools, such as 0111"
+                f"pools is {pools!r}, expected four digits, one per stage, 1 if the stage pools, "
+                "e.g. 0111"
             )
         layers: list[nn.Module] = []
         for digit, share in zip(pools, (8, 4, 2, 1), strict=True):
@@ -67,7 +67,7 @@ def _check_heads(width: int, heads: int) -> None:
 
 
 class SelfAttention(nn.Module):
-    """Spiking self-attention (SSA) of `heads` heads; the attention's neuron has threshold 1/2."""
+    """Spiking self-attention (SSA) with `heads` heads; the attention neuron has threshold 1/2."""
 
     def __init__(
         self, width: int, *, heads: int = 16, scale: float = 0.25, neurons: str = LIF,
@@ -84,7 +84,7 @@ class SelfAttention(nn.Module):
         """(T, N, C, H, W) -> (T, N, C, H, W)."""
         q, k, v = (_heads(part(x), self.heads) for part in (self.q, self.k, self.v))
         d, tokens = q.shape[-2:]
-        if tokens < d:
+        if tokens < d:  # the cheaper order of the products
             y = v @ (k.transpose(-1, -2) @ q)
         else:
             y = (v @ k.transpose(-1, -2)) @ q
@@ -102,7 +102,7 @@ def _heads(x: Tensor, heads: int) -> Tensor:
 
 
 class TokenAttention(nn.Module):
-    """Token QK attention: a spike for each token and head, made of Q, lets K through."""
+    """Token QK attention: one spike per token and head, computed from Q, gates K."""
 
     def __init__(
         self, width: int, *, heads: int = 16, neurons: str = LIF, T: int | None = None
@@ -126,10 +126,10 @@ class TokenAttention(nn.Module):
 
 
 class DrivenAttention(nn.Module):
-    """Spike-driven self-attention (SDSA) with the shortcut of membranes: x -> x + attention.
+    """Spike-driven self-attention (SDSA) with a membrane shortcut: x -> x + attention.
 
-    `spread` takes the maximum over 3 x 3 neighbours of keys and values, and of both later products
-    over tokens and channels of a head, as the authors' net of CIFAR10-DVS does.
+    `spread` applies 3 x 3 max pooling with stride 1 to keys, values and both products, as in the
+    authors' net for CIFAR10-DVS.
     """
 
     def __init__(
@@ -155,7 +155,7 @@ class DrivenAttention(nn.Module):
         return z
 
     def _spread(self, x: Tensor) -> Tensor:
-        """The maximum over 3 x 3 of the last two axes."""
+        """3 x 3 max pooling with stride 1 over the last two axes, if `spread`."""
         if not self.spread:
             return x
         return functional.max_pool2d(x.flatten(0, 2), 3, 1, 1).reshape(x.shape)

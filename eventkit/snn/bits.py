@@ -1,4 +1,4 @@
-"""The CPU kernels that keep spikes as bits."""
+"""CPU kernels that store spikes as bits."""
 
 from typing import Any
 
@@ -7,9 +7,11 @@ from eventkit._jit import jit
 
 @jit
 def pack(values: Any, bits: Any, one: Any, start: int, stop: int) -> bool:
-    """Zeros and ones into bits, eight to a byte; start is a multiple of 8. False: there are others.
+    """Pack zeros and ones into bits, eight per byte; return False if there are other values.
 
-    It gives up at the first kilobyte with another number.
+    `start` is a multiple of 8, so that no two threads write the same byte. Blocks of 1024 values
+    are tested before they are packed, so other tensors are rejected after the first such block. The
+    test counts instead of branching, and the inner loop has a fixed length of 8, so both vectorise.
     """
     zero = values.dtype.type(0)
     for a in range(start, stop, 1024):

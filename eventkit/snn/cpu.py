@@ -1,7 +1,7 @@
-"""The kernels called on tensors of the CPU: memory laid out, work shared among threads.
+"""Call the kernels on CPU tensors: arrange memory and distribute the work over threads.
 
-A tensor may have its neurons in any order in memory (channels_last), as long as it is dense; what
-comes out has the order of x. States and coefficients are brought into it.
+A tensor may have its neurons in any memory order (e.g. channels_last), as long as it is dense.
+Outputs have the order of x; states and coefficients are converted to it.
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ _CELLS = {
 
 
 def _one(x: Tensor, scalar: type) -> object:
-    """1 in the numbers that a kernel writes as spikes; bfloat16 are written as their bits."""
+    """The value 1 in the type in which a kernel writes spikes; bfloat16 is written as its bits."""
     return np.uint16(0x3F80) if x.dtype == torch.bfloat16 else scalar(1)
 
 
@@ -28,7 +28,7 @@ def integrate_forward(
     x: Tensor, v0: Tensor | None, i0: Tensor | None, q: Tensor, threshold: Tensor, reset: int,
     rest: float, decay_input: bool, synapse: float, keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """Spikes in x's dtype, h in the state's dtype (empty unless `keep`), the last v and i."""
+    """The spikes in x's dtype, h in the state's dtype (empty unless `keep`), the final v and i."""
     steps, bf16 = x.shape[0], x.dtype == torch.bfloat16
     s, v_end = empty_like(x, x.dtype), torch.empty_like(x[0], dtype=state_dtype(x))
     i_end = torch.empty_like(v_end) if synapse else v_end.new_empty(0)
@@ -55,7 +55,10 @@ def integrate_backward(
     synapse: float, detach: bool, shape: str, height: float, steepness: float, need_q: bool,
     need_threshold: bool, reuse: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """Gradients of x, v0 and i0 (empty without), q, threshold; `reuse` gives up h for x's."""
+    """The gradients of x, v0 and i0 (empty if not given), q and threshold.
+
+    With `reuse`, the gradient of x is written to the memory of h.
+    """
     steps, bf16 = h.shape[0], gs.dtype == torch.bfloat16
     gx = h if reuse and gs.dtype == h.dtype else empty_like(h, gs.dtype)
     gv0, gi0 = (h.new_empty(0) if v is None else torch.empty_like(h[0]) for v in (v0, i0))
@@ -79,11 +82,17 @@ def integrate_backward(
 
 
 def cell_forward(
-    kind: str, x: Tensor, v0: Tensor | None, w0: Tensor | None, k: Tensor, reset: int, late: bool
+    kind: str,
+    x: Tensor,
+    v0: Tensor | None,
+    w0: Tensor | None,
+    k: Tensor,
+    reset: int,
+    adapt_after_reset: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Spikes in x's dtype, and the two states after the last step.
+    """The spikes in x's dtype, and the two states after the last step.
 
-    k (coefficients, N, ...) has those of the kernel `kind`, in the dtype of the state.
+    k (coefficients, N, ...) contains the coefficients of the kernel `kind`, in the state's dtype.
     """
     steps, bf16 = x.shape[0], x.dtype == torch.bfloat16
     s = empty_like(x, x.dtype)
@@ -98,7 +107,7 @@ def cell_forward(
     one = _one(x, kr.dtype.type)
 
     def part(a: int, b: int) -> None:
-        _CELLS[kind][0](xr, v0r, w0r, kr, sr, vr, wr, a, b, one, reset, late, bf16)
+        _CELLS[kind][0](xr, v0r, w0r, kr, sr, vr, wr, a, b, one, reset, adapt_after_reset, bf16)
 
     split(part, xr.shape[1], steps)
     return s, v_end, w_end
@@ -106,10 +115,10 @@ def cell_forward(
 
 def cell_backward(
     kind: str, gs: Tensor, gv: Tensor | None, gw: Tensor | None, x: Tensor, v0: Tensor | None,
-    w0: Tensor | None, k: Tensor, reset: int, late: bool, detach: bool, shape: str, height: float,
-    steepness: float,
+    w0: Tensor | None, k: Tensor, reset: int, adapt_after_reset: bool, detach: bool, shape: str,
+    height: float, steepness: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """Gradients of x, v0 and w0 (empty without), k."""
+    """The gradients of x, v0 and w0 (empty if not given), and k."""
     steps, bf16 = x.shape[0], x.dtype == torch.bfloat16
     gx, row = empty_like(x, x.dtype), torch.empty_like(x[0], dtype=state_dtype(x))
     gv0, gw0 = (row.new_empty(0) if v is None else torch.empty_like(row) for v in (v0, w0))
@@ -123,8 +132,8 @@ def cell_backward(
 
     def part(a: int, b: int) -> None:
         _CELLS[kind][1](
-            gsr, gvr, gwr, xr, v0r, w0r, kr, gxr, gv0r, gw0r, gkr, a, b, *slope, reset, late,
-            detach, bf16,
+            gsr, gvr, gwr, xr, v0r, w0r, kr, gxr, gv0r, gw0r, gkr, a, b, *slope, reset,
+            adapt_after_reset, detach, bf16,
         )  # fmt: skip
 
     split(part, xr.shape[1], steps)
@@ -135,12 +144,12 @@ def cell_backward(
 
 
 def _coefficients(k: Tensor, row: Tensor) -> np.ndarray:
-    """Rows of coefficients, each in the memory order of `row`."""
+    """The coefficients as rows, each in the memory order of `row`."""
     return np.stack([as_row(one, row) for one in k])
 
 
 def window_forward(x: Tensor, weight: Tensor, bias: Tensor, steps: int) -> Tensor:
-    """Spikes (steps, ...) in x's dtype; weight (rows, width), bias (steps,) or (1,)."""
+    """The spikes (steps, ...) in x's dtype; weight is (rows, width), bias (steps,) or (1,)."""
     s, bf16 = empty_like(x[len(x) - steps :], x.dtype), x.dtype == torch.bfloat16
     xr, sr, w, b = as_rows(x, len(x)), as_rows(s, steps), weight.numpy(), bias.numpy()
     one = _one(x, w.dtype.type)
@@ -156,7 +165,7 @@ def window_backward(
     gs: Tensor, x: Tensor, weight: Tensor, bias: Tensor, surrogate: Surrogate, need_x: bool,
     need_weight: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """Gradients of x (empty unless needed), weight and bias."""
+    """The gradients of x (empty unless needed), weight and bias."""
     bf16, w, b = x.dtype == torch.bfloat16, weight.numpy(), bias.numpy()
     gx = empty_like(x, x.dtype) if need_x else x.new_empty((0, 0))
     gsr = as_rows(like(gs, x[len(x) - len(gs) :]), len(gs))

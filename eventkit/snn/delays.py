@@ -11,23 +11,23 @@ from torch.nn import functional
 from eventkit.errors import OptionError
 
 LAST_SIGMA = 0.23
-SHARPENING = 0.25  # share of the training in which sigma falls
+SHARPENING = 0.25  # fraction of the training during which sigma decreases
 
 
 class DelayedLinear(nn.Module):
-    """A linear layer whose every connection has a weight and a delay, both learned.
+    """A linear layer with a learned weight and a learned delay for every connection.
 
     The kernel over time of a connection is K[i] = w G[i] / sum G, i = 0 .. D - 1, with
 
         G[i] = exp(-((i - P - D // 2) / (|sigma| + 0.27))^2 / 2)
 
-    and y[t] = sum_i K[i] x[t - (D - 1) + i], so a P of +-D//2 is a delay of 0 or D - 1 steps. A
-    wide sigma blurs delays at first; `anneal` lets it fall from D // 2 to 0.23 in a quarter of the
-    training. In evaluation every delay is a whole number of steps, as published.
+    and y[t] = sum_i K[i] x[t - (D - 1) + i], so P = +-D//2 is a delay of 0 or D - 1 steps. A large
+    sigma blurs the delays at first; `anneal` decreases it from D // 2 to 0.23 in the first quarter
+    of the training. In evaluation every delay is a whole number of steps, as published.
 
     `tail` keeps the (D - 1) // 2 steps after the last input, in which delayed spikes still arrive:
-    (T, N, inputs) -> (T + (D - 1) // 2, N, outputs), as published, instead of (T, N, outputs). A
-    sequence comes whole: the layer remembers nothing between calls.
+    (T, N, inputs) -> (T + (D - 1) // 2, N, outputs), as published, instead of (T, N, outputs). The
+    layer has no state: pass whole sequences.
     """
 
     sigma: Tensor
@@ -36,29 +36,29 @@ class DelayedLinear(nn.Module):
         super().__init__()
         if min(inputs, outputs, D) < 1 or D % 2 == 0:
             raise OptionError(
-                f"found {inputs} inputs, {outputs} outputs and D={D}, expected at least 1 of each "
-                "and an odd D"
+                f"found {inputs} inputs, {outputs} outputs and D={D}, expected at least 1 each and "
+                "an odd D"
             )
         self.D, self.tail = D, tail
         self.weight = nn.Parameter(torch.empty(outputs, inputs))
         self.position = nn.Parameter(torch.empty(outputs, inputs).uniform_(-D / 2, D / 2))
-        self.position.lr_scale = 20.0  # type: ignore[attr-defined]  # as published, of the peak
+        self.position.lr_scale = 20.0  # type: ignore[attr-defined]  # as published
         self.register_buffer("sigma", torch.tensor(float(max(D // 2, LAST_SIGMA))))
         nn.init.kaiming_uniform_(self.weight, nonlinearity="relu")
         self._clamp()
 
     def anneal(self, done: float) -> None:
-        """Sharpen the delays, when the share `done` of the training is over."""
+        """Set sigma for the fraction `done` of the training."""
         start = max(self.D // 2, LAST_SIGMA)
         self.sigma.fill_(start * (LAST_SIGMA / start) ** min(1.0, done / SHARPENING))
 
     def _clamp(self) -> None:
-        """Keep the positions where the kernel has weights; gradients pass all the same."""
+        """Clip the positions to the kernel's range, without affecting gradients."""
         with torch.no_grad():
             self.position.clamp_(-(self.D // 2), self.D // 2)
 
     def kernel(self) -> Tensor:
-        """The weights over time, (outputs, inputs, D)."""
+        """The convolution kernel over time, (outputs, inputs, D)."""
         steps = torch.arange(self.D, device=self.weight.device, dtype=self.weight.dtype)
         if not self.training:
             at = self.position.round().clamp(-(self.D // 2), self.D // 2) + self.D // 2
@@ -81,5 +81,5 @@ class DelayedLinear(nn.Module):
 
 
 def final_delays(layer: DelayedLinear) -> Tensor:
-    """Every connection's delay in whole steps, as in evaluation: int64 (outputs, inputs)."""
+    """The delay of every connection in steps, as used in evaluation: int64 (outputs, inputs)."""
     return (layer.D // 2 - layer.position.detach().round()).clamp(0, layer.D - 1).long()

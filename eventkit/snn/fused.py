@@ -1,9 +1,9 @@
-"""Neurons over all time steps in one pass, with the closed-form backward pass.
+"""Neurons over all time steps in one pass, with an analytic backward pass.
 
-In torch's own operations a step makes half a dozen passes over memory and saves as many tensors.
-Here only one is saved. For IF, LIF, PLIF and CUBA it is the membrane before the reset, h: the spike
-is h >= threshold, the membrane after the reset follows from both, and so do the gradients of x, v,
-q and the threshold. For the adaptive neurons it is x, from which the steps are computed again.
+With torch operations, each step makes six passes over memory and saves as many tensors. Here only
+one tensor is saved. For IF, LIF, PLIF and CUBA it is the membrane before the reset, h: the spike is
+h >= threshold, and the membrane after the reset and all gradients (x, v, q, threshold) follow from
+it. For the adaptive neurons it is x, from which the steps are recomputed.
 
     current  i = synapse i + x               CUBA; else i = x
     charge   h = v + q (i - (v - rest))      decay_input; q = 1 / tau
@@ -13,7 +13,8 @@ q and the threshold. For the adaptive neurons it is x, from which the steps are 
              v = h - s threshold             soft
              v = h                           never
 
-The work is done by `cpu`, or on CUDA by `triton`, which have the same functions.
+The gradient of a spike is the surrogate's slope at h - threshold. The kernels are in `cpu` and, for
+CUDA, in `triton`, which have the same functions.
 """
 
 import importlib
@@ -29,8 +30,8 @@ from . import cpu
 from .memory import is_dense, state_dtype
 from .surrogate import Surrogate
 
-# torch.compile and torch.export see the functions as operators of torch; without them the plain
-# call is used, which costs half the time of an operator's.
+# torch.compile and torch.export see the functions as torch operators; otherwise they are called
+# directly, which has half the overhead.
 _forward_op = torch.library.custom_op(
     "eventkit::integrate", cpu.integrate_forward, mutates_args=(), device_types="cpu"
 )
@@ -68,7 +69,9 @@ def _(gs: Tensor, gv: Any, gi: Any, h: Tensor, v0: Any, i0: Any, q: Tensor, *res
 
 
 @_cell_op.register_fake
-def _(kind: str, x: Tensor, v0: Any, w0: Any, k: Tensor, reset: int, late: bool) -> Any:
+def _(
+    kind: str, x: Tensor, v0: Any, w0: Any, k: Tensor, reset: int, adapt_after_reset: bool
+) -> Any:
     states = (torch.empty_like(x[0], dtype=state_dtype(x)) for _ in range(2))
     return torch.empty_like(x), *states
 
@@ -123,7 +126,7 @@ class _Integrate(torch.autograd.Function):
 
 
 def _keeps_graph() -> bool:
-    """Whether this backward pass may be followed by another over the same graph."""
+    """Whether the graph is kept for another backward pass, so that h must not be overwritten."""
     if torch.compiler.is_compiling():
         return True
     ask = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", None)
@@ -144,11 +147,11 @@ def integrate(
     synapse: float,
     surrogate: Surrogate,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Spikes (T, ...) in x's dtype, the membrane after the last step, the current or None.
+    """The spikes (T, ...) in x's dtype, the final membrane, and the final current or None.
 
-    x (T, ...) is of a dtype and device that the kernels take; v0 and i0, of the shape of a step,
-    are membrane and current before the first, None for rest; q and threshold are numbers in
-    tensors; `reset` is one of memory's; synapse 0 is none.
+    x (T, ...) must have a dtype and device that the kernels support. v0 and i0, with the shape of
+    one step, are the initial membrane and current (None: at rest). q and threshold are scalar
+    tensors. `reset` is HARD, SOFT or NEVER of `memory`. synapse=0 means no synaptic current.
     """
     x = x if is_dense(x) else x.contiguous()
     inputs = (x, v0, i0, q, threshold)
@@ -178,12 +181,12 @@ class _Cell(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         x, v0, w0, k = ctx.saved_tensors
-        kind, (reset, late), detach, surrogate = ctx.options
+        kind, (reset, adapt_after_reset), detach, surrogate = ctx.options
         gs, gv, gw = grads
         backward = _cell_backward_op if torch.compiler.is_compiling() else cpu.cell_backward
         gx, gv0, gw0, gk = backward(
-            kind, torch.zeros_like(x) if gs is None else gs, gv, gw, x, v0, w0, k, reset, late,
-            detach, surrogate.shape, surrogate.height, surrogate.steepness,
+            kind, torch.zeros_like(x) if gs is None else gs, gv, gw, x, v0, w0, k, reset,
+            adapt_after_reset, detach, surrogate.shape, surrogate.height, surrogate.steepness,
         )  # fmt: skip
         need = ctx.needs_input_grad
         return (
@@ -199,18 +202,18 @@ def cell(
     coefficients: Sequence[Tensor],
     *,
     reset: int = 0,
-    late: bool = False,
+    adapt_after_reset: bool = False,
     detach_reset: bool,
     surrogate: Surrogate,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Spikes (T, ...) in x's dtype and two states after the last step, of neurons with two states.
+    """The spikes (T, ...) in x's dtype and the two final states of neurons with two states.
 
-    kind is "adapt" (coefficients alpha, beta, a, b) or "resonate" (Re and Im lambda, b); they have
-    the dtype of the state and shapes that fit a step of x.
+    `kind` is "adapt" (coefficients alpha, beta, a, b) or "resonate" (Re and Im lambda, b). The
+    coefficients have the state's dtype and shapes that broadcast to one step of x.
     """
     x = x if is_dense(x) else x.contiguous()
     k = torch.stack([c.expand(x.shape[1:]) for c in coefficients])
     outputs: tuple[Tensor, Tensor, Tensor] = _Cell.apply(
-        x, v0, w0, k, kind, (reset, late), detach_reset, surrogate
+        x, v0, w0, k, kind, (reset, adapt_after_reset), detach_reset, surrogate
     )  # type: ignore[no-untyped-call]
     return outputs

@@ -1,8 +1,11 @@
-"""The CPU kernels: a block of neurons stays in the cache while t runs inside.
+"""The CPU kernels: the time loop is inside, over a block of neurons that stays in the cache.
 
-Arrays are rows of neurons, (T, neurons) or (neurons,); an empty one stands for what is not given.
-Each kernel works on the neurons start to stop. All of them are in this one module because Numba
-compiles anew when the file of a kernel changes, not when the file of what it calls does.
+Arrays are rows of neurons, (T, neurons) or (neurons,); an empty array means "not given". Each
+kernel processes the neurons start to stop. All kernels are in this module, because Numba recompiles
+when the file of a kernel changes, but not when a file of a function that it calls changes.
+
+Common tricks: inner loops run over neurons and have no branches that depend on data, so that they
+vectorise; bfloat16 is handled as uint16, which is the upper half of a float32.
 """
 
 from functools import partial
@@ -14,14 +17,14 @@ from eventkit._jit import jit
 
 from .memory import HARD, NEVER, SOFT
 
-BLOCK = 4096  # neurons: long enough to stream their rows, short enough for the second-level cache
-WINDOW = 512  # neurons of a block of which all steps at once are to stay in the cache
-SCRATCH = 1 << 17  # numbers: what a kernel that computes all steps again may keep of them
+BLOCK = 4096  # neurons: enough to stream rows, few enough for the second-level cache
+WINDOW = 512  # neurons per block if all steps of a block must stay in the cache
+SCRATCH = 1 << 17  # maximum numbers that a kernel keeps when it recomputes all steps
 
 
 @jit
 def _load(source: Any, row: Any, bits: Any, bf16: bool) -> None:
-    """A row of x or of a gradient into `row`, whose memory is `bits`; bfloat16 comes as uint16."""
+    """Load a row of x or of a gradient into `row`, whose memory is `bits`; bfloat16 is uint16."""
     if bf16:
         for i in range(len(source)):
             bits[i] = np.uint32(source[i]) << np.uint32(16)
@@ -32,7 +35,7 @@ def _load(source: Any, row: Any, bits: Any, bf16: bool) -> None:
 
 @jit
 def _store(row: Any, bits: Any, target: Any, bf16: bool) -> None:
-    """The inverse of `_load`; bfloat16 is rounded to the nearest even."""
+    """The inverse of `_load`; bfloat16 is rounded to nearest, ties to even."""
     if bf16:
         for i in range(len(target)):
             last = (bits[i] >> np.uint32(16)) & np.uint32(1)
@@ -44,7 +47,7 @@ def _store(row: Any, bits: Any, target: Any, bf16: bool) -> None:
 
 @jit
 def _reset(h: Any, v: Any, threshold: Any, rest: Any, reset: int) -> None:
-    """The membrane after the reset into v."""
+    """Write the membrane after the reset to v."""
     if reset == SOFT:
         for i in range(len(h)):
             v[i] = h[i] - threshold if h[i] >= threshold else h[i]
@@ -57,12 +60,15 @@ def _reset(h: Any, v: Any, threshold: Any, rest: Any, reset: int) -> None:
 
 @jit
 def _slope(h: Any, g: Any, threshold: Any, shape: int, height: Any, steepness: Any) -> None:
-    """The surrogate's slope at h - threshold into g; `shape` counts as in surrogate.SHAPES."""
+    """Write the surrogate's slope at h - threshold to g; `shape` indexes surrogate.SHAPES.
+
+    The branch on `shape` is outside the loops, so that each of them vectorises.
+    """
     zero, one, four = h.dtype.type(0), h.dtype.type(1), h.dtype.type(4)
     for i in range(len(h)):
         g[i] = steepness * abs(h[i] - threshold)
     if shape == 0:
-        for i in range(len(h)):  # np.divide: `/` would test every divisor for zero
+        for i in range(len(h)):  # np.divide, because `/` tests every divisor for zero
             g[i] = np.divide(height, one + g[i] * g[i])
     elif shape == 1:
         for i in range(len(h)):
@@ -89,7 +95,7 @@ def _slope(h: Any, g: Any, threshold: Any, shape: int, height: Any, steepness: A
 def _through_reset(
     c: Any, h: Any, g: Any, threshold: Any, rest: Any, reset: int, detach: bool
 ) -> None:
-    """c = dL/dv after a reset becomes its part of dL/dh before it."""
+    """Propagate c = dL/dv after the reset to its contribution to dL/dh before the reset."""
     zero, one = h.dtype.type(0), h.dtype.type(1)
     if reset == SOFT and not detach:
         for i in range(len(h)):
@@ -108,7 +114,7 @@ def _add_threshold(
     total: Any, gs: Any, c: Any, h: Any, g: Any, threshold: Any, rest: Any, reset: int,
     detach: bool,
 ) -> None:  # fmt: skip
-    """Add a step's part of dL/dthreshold, neuron by neuron; c = dL/dv after the reset."""
+    """Add the contribution of a step to dL/dthreshold for each neuron; c = dL/dv after reset."""
     zero = h.dtype.type(0)
     for i in range(len(h)):
         total[i] -= gs[i] * g[i]
@@ -127,7 +133,11 @@ def integrate_forward(
     q: Any, threshold: Any, rest: Any, synapse: Any, one: Any,
     reset: int, decay_input: bool, bf16: bool, keep: bool,
 ) -> None:  # fmt: skip
-    """Spikes, h (if `keep`), the last v and i of the neurons start to stop; empty: from rest."""
+    """Write spikes, h (if `keep`) and the final v and i; an empty v0 or i0 starts from rest.
+
+    The four working rows of a block stay in the cache over all steps, so x is read and s is
+    written only once. Without `keep`, h is written to one row that is reused.
+    """
     v = np.empty(BLOCK, v_end.dtype)
     current = np.empty(BLOCK, v_end.dtype)
     row = np.empty(BLOCK, v_end.dtype)
@@ -172,9 +182,11 @@ def integrate_backward(
     q: Any, threshold: Any, rest: Any, synapse: Any, shape: int, height: Any, steepness: Any,
     reset: int, decay_input: bool, detach: bool, bf16: bool, need_q: bool, need_threshold: bool,
 ) -> tuple[float, float]:  # fmt: skip
-    """Gradients of x, v0 and i0 into gx, gv0 and gi0; returns those of q and of the threshold.
+    """Write the gradients of x, v0 and i0 to gx, gv0 and gi0; return those of q and threshold.
 
-    gx may be the memory of h: a row of h is read for the last time before it is written.
+    gx may share the memory of h: row t of h is no longer needed when row t of gx is written. The
+    membrane before a step is recomputed from row t - 1 of h. Sums are per neuron and in float64,
+    so that the inner loop vectorises and the result is accurate.
     """
     one = h.dtype.type(1)
     c = np.zeros(BLOCK, h.dtype)  # dL/dv after the step, then dL/dh before the reset
@@ -210,7 +222,7 @@ def integrate_backward(
                     v[:n] = v0[a : a + n]
                 else:
                     v[:n] = rest
-                if decay_input:  # x - (v - rest) = (h - v) / q, so x need not be kept
+                if decay_input:  # x - (v - rest) = (h - v) / q, so x need not be saved
                     for i in range(n):
                         sum_q[i] += c[i] * (ht[i] - v[i])
                 else:
@@ -235,7 +247,7 @@ def integrate_backward(
 
 @jit
 def _start(row: Any, given: Any, a: int, n: int) -> None:
-    """The state before the first step: `given`, or zero."""
+    """Write the initial state to `row`: `given`, or zero."""
     if len(given):
         row[:n] = given[a : a + n]
     else:
@@ -244,14 +256,23 @@ def _start(row: Any, given: Any, a: int, n: int) -> None:
 
 @jit
 def _adapt_step(
-    row: Any, v: Any, w: Any, h: Any, al: Any, be: Any, p: Any, r: Any, reset: int, late: bool
+    row: Any,
+    v: Any,
+    w: Any,
+    h: Any,
+    al: Any,
+    be: Any,
+    p: Any,
+    r: Any,
+    reset: int,
+    adapt_after_reset: bool,
 ) -> None:
-    """One step of an adaptive neuron: row is x; h is filled, v and w go on."""
+    """One step of adaptive neurons: `row` is x; writes h and updates v and w."""
     zero, one = h.dtype.type(0), h.dtype.type(1)
     for i in range(len(h)):
         h[i] = al[i] * v[i] + (one - al[i]) * (row[i] - w[i])
     _reset(h, v, one, zero, reset)
-    if late:
+    if adapt_after_reset:
         for i in range(len(h)):
             w[i] = be[i] * w[i] + p[i] * v[i] + (r[i] if h[i] >= one else zero)
     else:
@@ -262,9 +283,9 @@ def _adapt_step(
 @jit
 def adapt_forward(
     x: Any, v0: Any, w0: Any, k: Any, s: Any, v_end: Any, w_end: Any, start: int, stop: int,
-    one: Any, reset: int, late: bool, bf16: bool,
+    one: Any, reset: int, adapt_after_reset: bool, bf16: bool,
 ) -> None:  # fmt: skip
-    """Spikes and the last v and w of adaptive neurons; k has the rows alpha, beta, a, b."""
+    """Write spikes and the final v and w of adaptive neurons; k has rows alpha, beta, a, b."""
     v, w = np.empty(BLOCK, v_end.dtype), np.empty(BLOCK, v_end.dtype)
     row, h = np.empty(BLOCK, v_end.dtype), np.empty(BLOCK, v_end.dtype)
     bits = row.view(np.uint32)
@@ -276,7 +297,7 @@ def adapt_forward(
         al, be, p, r = k[0, a : a + n], k[1, a : a + n], k[2, a : a + n], k[3, a : a + n]
         for t in range(x.shape[0]):
             _load(x[t, a : a + n], row, bits, bf16)
-            _adapt_step(row, v, w, h[:n], al, be, p, r, reset, late)
+            _adapt_step(row, v, w, h[:n], al, be, p, r, reset, adapt_after_reset)
             st = s[t, a : a + n]
             for i in range(n):
                 st[i] = one if h[i] >= limit else zero
@@ -288,9 +309,13 @@ def adapt_forward(
 def adapt_backward(
     gs: Any, gv: Any, gw: Any, x: Any, v0: Any, w0: Any, k: Any, gx: Any, gv0: Any, gw0: Any,
     gk: Any, start: int, stop: int, shape: int, height: Any, steepness: Any,
-    reset: int, late: bool, detach: bool, bf16: bool,
+    reset: int, adapt_after_reset: bool, detach: bool, bf16: bool,
 ) -> None:  # fmt: skip
-    """Gradients of x, v0, w0 and of the rows of k; the steps are computed again from x."""
+    """Write the gradients of x, v0, w0 and of the rows of k.
+
+    The forward steps are recomputed from x, for blocks small enough that h and w of all steps stay
+    in the cache.
+    """
     steps, dtype = x.shape[0], k.dtype
     zero, one = dtype.type(0), dtype.type(1)
     block = max(16, min(BLOCK, SCRATCH // (2 * steps)))
@@ -307,7 +332,7 @@ def adapt_backward(
         for t in range(steps):
             _load(x[t, a : a + n], row, bits, bf16)
             ws[t, :n] = w[:n]
-            _adapt_step(row, v, w, hs[t, :n], al, be, p, r, reset, late)
+            _adapt_step(row, v, w, hs[t, :n], al, be, p, r, reset, adapt_after_reset)
         _start(c, gv, a, n)
         _start(d, gw, a, n)
         gk[:, a : a + n] = 0
@@ -315,7 +340,7 @@ def adapt_backward(
             h, before = hs[t, :n], ws[t, :n]
             _slope(h, g, one, shape, height, steepness)
             _load(gs[t, a : a + n], row, bits, bf16)
-            if late:
+            if adapt_after_reset:
                 _reset(h, v, one, zero, reset)
             else:
                 v[:n] = h
@@ -324,13 +349,13 @@ def adapt_backward(
                 gk[2, a + i] += d[i] * v[i]
                 gk[3, a + i] += d[i] if h[i] >= one else zero
                 row[i] += d[i] * r[i]
-            if late:
+            if adapt_after_reset:
                 for i in range(n):
                     c[i] += d[i] * p[i]
             _through_reset(c, h, g, one, zero, reset, detach)
             for i in range(n):
                 c[i] += row[i] * g[i]
-            if not late:
+            if not adapt_after_reset:
                 for i in range(n):
                     c[i] += d[i] * p[i]
             if t > 0:
@@ -352,7 +377,7 @@ def adapt_backward(
 
 @jit
 def _resonate_step(row: Any, v: Any, z: Any, h: Any, re: Any, im: Any, b: Any) -> None:
-    """One step of a complex membrane (v, z): row is x; h is filled, v and z go on."""
+    """One step of complex membranes (v, z): `row` is x; writes h and updates v and z."""
     half, zero = h.dtype.type(0.5), h.dtype.type(0)
     for i in range(len(h)):
         h[i] = re[i] * v[i] - im[i] * z[i] + b[i] * row[i]
@@ -363,9 +388,9 @@ def _resonate_step(row: Any, v: Any, z: Any, h: Any, re: Any, im: Any, b: Any) -
 @jit
 def resonate_forward(
     x: Any, v0: Any, z0: Any, k: Any, s: Any, v_end: Any, z_end: Any, start: int, stop: int,
-    one: Any, reset: int, late: bool, bf16: bool,
+    one: Any, reset: int, adapt_after_reset: bool, bf16: bool,
 ) -> None:  # fmt: skip
-    """Spikes and the last v and z of resonating neurons; k has the rows Re and Im lambda, b."""
+    """Write spikes and the final v and z of resonators; k has rows Re lambda, Im lambda, b."""
     v, z = np.empty(BLOCK, v_end.dtype), np.empty(BLOCK, v_end.dtype)
     row, h = np.empty(BLOCK, v_end.dtype), np.empty(BLOCK, v_end.dtype)
     bits = row.view(np.uint32)
@@ -389,11 +414,11 @@ def resonate_forward(
 def resonate_backward(
     gs: Any, gv: Any, gz: Any, x: Any, v0: Any, z0: Any, k: Any, gx: Any, gv0: Any, gz0: Any,
     gk: Any, start: int, stop: int, shape: int, height: Any, steepness: Any,
-    reset: int, late: bool, detach: bool, bf16: bool,
+    reset: int, adapt_after_reset: bool, detach: bool, bf16: bool,
 ) -> None:  # fmt: skip
-    """Gradients of x, v0, z0 and of the rows of k; the steps are computed again from x.
+    """Write the gradients of x, v0, z0 and of the rows of k; see `adapt_backward`.
 
-    The surrogate sees 2 h - 1: twice as high and as steep around h = 1/2.
+    The surrogate is applied to 2 h - 1: it is twice as high and as steep around h = 1/2.
     """
     steps, dtype = x.shape[0], k.dtype
     zero, half, two = dtype.type(0), dtype.type(0.5), dtype.type(2)
@@ -444,10 +469,13 @@ def resonate_backward(
 
 @partial(jit, fastmath=frozenset({"contract"}))
 def _add_product(out: Any, a: int, w: Any, x: Any, b: int, n: int) -> None:
-    """out[a + p] += sum of w[p, q] x[b + q], of n numbers a row; each in the order of q."""
+    """out[a + p] += sum over q of w[p, q] x[b + q], for rows of n numbers; summed in order of q.
+
+    Four products are added per pass, so a row of `out` is read and written only once for four.
+    """
     rows, width = w.shape
     fours = width - width % 4
-    for q in range(0, fours, 4):  # a row is read and written once for four products
+    for q in range(0, fours, 4):
         c = b + q
         for p in range(rows):
             w0, w1, w2, w3 = w[p, q], w[p, q + 1], w[p, q + 2], w[p, q + 3]
@@ -468,7 +496,11 @@ def _add_product(out: Any, a: int, w: Any, x: Any, b: int, n: int) -> None:
 
 @partial(jit, fastmath=frozenset({"contract", "nsz", "reassoc"}))
 def _add_outer(out: Any, g: Any, x: Any, b: int, n: int) -> None:
-    """out[p, q] += sum of g[p] x[b + q] over n numbers a row."""
+    """out[p, q] += sum of g[p] x[b + q] over the n numbers of a row.
+
+    Four columns are summed per pass, so that each g[p] is loaded once for four products. Reordering
+    of the sums is allowed here (reassoc), so that they vectorise.
+    """
     rows, width = out.shape
     zero = g.dtype.type(0)
     fours = width - width % 4
@@ -502,9 +534,9 @@ def _total(g: Any, n: int) -> Any:
 
 @jit
 def _window(t: int, total: int, steps: int, rows: int, width: int) -> tuple[int, int, int, int]:
-    """Of the rows of H from t on: how many, the columns of W they use, the row of X of the first.
+    """For the rows of H from t on: their number, the columns of W used, and the first row of X.
 
-    The first rows of H have no X for the first columns, and the last ones none for the last.
+    The first rows of H have no X for the first columns, the last rows none for the last ones.
     """
     first = total - steps + t + rows - width
     start = max(0, -first)
@@ -515,9 +547,10 @@ def _window(t: int, total: int, steps: int, rows: int, width: int) -> tuple[int,
 def window_forward(
     x: Any, w: Any, bias: Any, s: Any, start: int, stop: int, one: Any, bf16: bool
 ) -> None:
-    """Spikes where H = W X + b is not negative, W (rows, width) as in windows, b (steps,) or (1,).
+    """Write spikes where H = W X + b >= 0; W is (rows, width) as in `windows`, b (steps,) or (1,).
 
-    A row of H has its terms added in their order, whatever the neuron and the number of steps.
+    All steps of a block of neurons are converted once and stay in the cache. The terms of H are
+    always added in the same order, so that results do not depend on the number of steps.
     """
     total, steps, (rows, width) = x.shape[0], s.shape[0], w.shape
     block = max(16, min(WINDOW, SCRATCH // (total + rows)))
@@ -544,7 +577,10 @@ def window_backward(
     gs: Any, x: Any, w: Any, bias: Any, gx: Any, gw: Any, gb: Any, start: int, stop: int,
     shape: int, height: Any, steepness: Any, need_w: bool, bf16: bool,
 ) -> None:  # fmt: skip
-    """Gradients of x into gx (if it has rows), of W added to gw, of b to gb; H is made again."""
+    """Write the gradient of x to gx (if not empty), and add those of W and b to gw and gb.
+
+    H is recomputed row block by row block and then overwritten with G = dL/dS * slope(H).
+    """
     total, steps, (rows, width) = x.shape[0], gs.shape[0], w.shape
     block = max(16, min(WINDOW, SCRATCH // (2 * total + rows)))
     xs, gxs = np.empty((total, block), w.dtype), np.empty((total, block), w.dtype)

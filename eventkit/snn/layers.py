@@ -1,4 +1,4 @@
-"""Layers that carry time: everything here takes (T, N, ...)."""
+"""Layers for sequences: all take inputs (T, N, ...)."""
 
 from typing import Literal
 
@@ -8,10 +8,9 @@ from torch.nn import functional
 
 
 class Fold(nn.Sequential):
-    """Layers without memory, applied to all steps at once: time is folded into the batch.
+    """Stateless layers, applied to all steps at once: time is folded into the batch.
 
-    Batch norm inside takes its statistics over T and N. Channels that lie innermost in memory
-    (channels_last) stay there.
+    Batch norms inside compute their statistics over T and N. The channels_last layout is kept.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -25,13 +24,13 @@ class Fold(nn.Sequential):
 def conv_norm(
     inputs: int, outputs: int, kernel: int = 3, stride: int = 1, *, bias: bool = False
 ) -> Fold:
-    """A convolution and batch norm over T and N; with stride 1 the map keeps its size."""
+    """A convolution and a batch norm over T and N; stride 1 preserves the size of the map."""
     conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=bias)
     return Fold(conv, nn.BatchNorm2d(outputs))
 
 
 class Dropout(nn.Module):
-    """Dropout with one mask for all time steps of a sequence, as spikes carry values in time."""
+    """Dropout with one mask for all time steps, because values are encoded over time."""
 
     def __init__(self, p: float = 0.5) -> None:
         super().__init__()
@@ -48,7 +47,7 @@ class Dropout(nn.Module):
 
 
 class Voting(nn.Module):
-    """The mean of each `voters` neighbours: (T, N, classes * voters) -> (T, N, classes)."""
+    """The mean of `voters` adjacent outputs: (T, N, classes * voters) -> (T, N, classes)."""
 
     def __init__(self, voters: int = 10) -> None:
         super().__init__()
@@ -62,9 +61,9 @@ class Voting(nn.Module):
 
 
 class SumPool2d(nn.Module):
-    """Sums over `size` x `size` windows: (T, N, C, H, W) -> (T, N, C, ceil(H/size), ceil(W/size)).
+    """Sum pooling over `size` x `size`: (T, N, C, H, W) -> (T, N, C, ceil(H/size), ceil(W/size)).
 
-    Windows at the lower and right border may be cut, so that no event is lost.
+    Partial windows at the lower and right border are included, so that no event is lost.
     """
 
     def __init__(self, size: int) -> None:
@@ -80,9 +79,9 @@ class SumPool2d(nn.Module):
 
 
 class Halve(nn.Module):
-    """Pools 2 x 2 pixels; a side of one pixel stays as it is.
+    """Pooling over 2 x 2 pixels that leaves a side of one pixel unchanged.
 
-    So a net keeps its blocks on samples that are smaller than those it was made for.
+    A net can thus be applied to samples smaller than those it was designed for.
     """
 
     def __init__(self, how: Literal["max", "avg", "sum"] = "max") -> None:
@@ -101,7 +100,7 @@ class Halve(nn.Module):
 
     @staticmethod
     def size(size: tuple[int, ...]) -> tuple[int, ...]:
-        """The sides that remain of `size`."""
+        """The output size for an input of `size` (height, width)."""
         return tuple(max(1, side // 2) for side in size)
 
     def extra_repr(self) -> str:
@@ -109,9 +108,9 @@ class Halve(nn.Module):
 
 
 def anneal(net: nn.Module, done: float) -> None:
-    """Tell all modules of `net` that have a schedule which share of the training is done, 0 to 1.
+    """Update all modules of `net` that have a schedule; `done` is the fraction of the training.
 
-    Such a module has a method `anneal(done)`: learnable delays sharpen, masked PSNs become causal.
+    Such a module has a method `anneal(done)`, e.g. to sharpen delays or to make masked PSNs causal.
     """
     for module in net.modules():
         schedule = getattr(module, "anneal", None)

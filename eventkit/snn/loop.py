@@ -1,6 +1,6 @@
-"""The neurons that have kernels, step by step in torch's own operations: any device, and the twin.
+"""The neurons that have kernels, step by step in torch operations: for any device, and for tests.
 
-Autograd derives the backward pass from these lines, so the kernels are tested against them.
+Autograd derives the backward pass from these lines; the kernels are tested against them.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ def integrate(
     synapse: float,
     surrogate: Surrogate,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Spikes (T, ...) in x's dtype, the last membrane, the last current: as `fused.integrate`."""
+    """The spikes (T, ...) in x's dtype, the final membrane and current; see `fused.integrate`."""
     x_dtype, x = x.dtype, x.to(state_dtype(x))
     v = torch.full_like(x[0], rest) if v0 is None else v0
     current = i0
@@ -57,11 +57,11 @@ def cell(
     coefficients: Sequence[Tensor],
     *,
     reset: int = HARD,
-    late: bool = False,
+    adapt_after_reset: bool = False,
     detach_reset: bool,
     surrogate: Surrogate,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Spikes (T, ...) in x's dtype and two states after the last step: as `fused.cell`."""
+    """The spikes (T, ...) in x's dtype and the two final states; see `fused.cell`."""
     x_dtype, x = x.dtype, x.to(state_dtype(x))
     v = torch.zeros_like(x[0]) if v0 is None else v0
     w = torch.zeros_like(x[0]) if w0 is None else w0
@@ -72,7 +72,7 @@ def cell(
             h = alpha * v + (1 - alpha) * (xt - w)
             s = spike(h - 1, surrogate)
             v = _after(h, s.detach() if detach_reset else s, 1, reset, 0)
-            w = beta * w + a * (v if late else h) + b * s
+            w = beta * w + a * (v if adapt_after_reset else h) + b * s
         else:
             real, imag, b = coefficients
             h, w = real * v - imag * w + b * xt, imag * v + real * w

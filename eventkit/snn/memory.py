@@ -1,4 +1,4 @@
-"""Memory and threads of the CPU kernels, which see a tensor (T, N, ...) as rows of neurons."""
+"""Memory and threads for the CPU kernels, which see a tensor (T, N, ...) as rows of neurons."""
 
 import os
 from collections.abc import Callable
@@ -11,18 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-GRAIN = 1 << 17  # neuron steps that are worth waking a thread for
-HUGE = 1 << 22  # bytes from which fresh memory is asked for in huge pages
-PAGE = 1 << 21  # bytes of a huge page, which starts at a multiple of them
-HARD, SOFT, NEVER = 0, 1, 2  # what a spike does to the membrane: set it, lower it, nothing
+GRAIN = 1 << 17  # minimum neuron steps per thread
+HUGE = 1 << 22  # minimum bytes for which memory is allocated in huge pages
+PAGE = 1 << 21  # size and alignment of a huge page in bytes
+HARD, SOFT, NEVER = 0, 1, 2  # reset: set the membrane, subtract the threshold, no reset
 TRITON = find_spec("triton") is not None
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 
 
 def has_kernels(x: Tensor, gpu: bool = False) -> bool:
-    """Whether kernels take x; everything else goes step by step in torch's operations.
+    """Whether the kernels support x; other tensors use torch operations step by step.
 
-    `gpu`: there is a Triton kernel too.
+    `gpu`: whether there is also a Triton kernel.
     """
     if x.device.type == "cuda":
         return gpu and TRITON and x.dtype in (*DTYPES, torch.float16)
@@ -31,12 +31,12 @@ def has_kernels(x: Tensor, gpu: bool = False) -> bool:
 
 @cache
 def _pool(process: int, threads: int) -> ThreadPoolExecutor:
-    """Threads of this process: those of a parent do not live on after a fork."""
+    """A thread pool per process, because threads do not survive a fork."""
     return ThreadPoolExecutor(threads, thread_name_prefix="eventkit-snn")
 
 
 def split(part: Callable[[int, int], Any], neurons: int, steps: int) -> list[Any]:
-    """part(start, stop) over all neurons, in as many threads as torch uses in one operation."""
+    """The results of part(start, stop) over all neurons, using as many threads as torch does."""
     threads = max(1, min(torch.get_num_threads(), neurons * steps // GRAIN))
     width = -(-neurons // (threads * 16)) * 16  # whole cache lines
     spans = [(a, min(a + width, neurons)) for a in range(0, neurons, width or 1)]
@@ -48,8 +48,8 @@ def split(part: Callable[[int, int], Any], neurons: int, steps: int) -> list[Any
 
 
 def is_dense(x: Tensor) -> bool:
-    """Whether memory is (T, neurons) without gaps, the neurons in any order (channels_last)."""
-    if torch.compiler.is_compiling():  # strides may be symbols, which cannot be sorted
+    """Whether the memory is (T, neurons) without gaps, with the neurons in any order."""
+    if torch.compiler.is_compiling():  # strides may be symbolic, which cannot be sorted
         return x.is_contiguous()
     size = 1
     for stride, n in sorted(zip(x.stride(), x.shape, strict=True)):
@@ -60,8 +60,11 @@ def is_dense(x: Tensor) -> bool:
 
 
 def empty_like(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """Memory of x's layout. A large one is always fresh, and the first touch of its pages costs
-    more than the arithmetic unless they are huge ones, which numpy asks the system for."""
+    """An uninitialised tensor with x's layout.
+
+    Large allocations are always fresh memory, and the first access to its pages costs more than the
+    arithmetic, unless they are huge pages, which NumPy requests from the system.
+    """
     n_bytes = x.numel() * dtype.itemsize
     if n_bytes < HUGE:
         return torch.empty_like(x, dtype=dtype)
@@ -71,32 +74,32 @@ def empty_like(x: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def like(x: Tensor, layout: Tensor) -> Tensor:
-    """x in the dtype and the memory layout of `layout`, which has its shape."""
+    """x in the dtype and memory layout of `layout`, which has the same shape."""
     if x.dtype == layout.dtype and x.stride() == layout.stride():
         return x
     return torch.empty_like(layout).copy_(x)
 
 
 def state_dtype(x: Tensor) -> torch.dtype:
-    """The membrane is float32, whatever the input is rounded to, or float64 with the input."""
+    """The dtype of membranes: float64 if the input is, else float32 (also for bfloat16)."""
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
 def flat(x: Tensor, steps: int | None = None) -> Tensor:
-    """The memory of a dense x as (steps, neurons)."""
+    """The memory of a dense x, viewed as (steps, neurons)."""
     steps = len(x) if steps is None else steps
     neurons = x.numel() // max(steps, 1)
     return x.detach().as_strided((steps, neurons), (neurons, 1))
 
 
 def as_rows(x: Tensor, steps: int) -> np.ndarray:
-    """`flat` for kernels; bfloat16, which numpy lacks, as uint16."""
+    """`flat` as a NumPy array; bfloat16, which NumPy lacks, as uint16."""
     table = flat(x, steps)
     rows: np.ndarray = (table.view(torch.uint16) if x.dtype == torch.bfloat16 else table).numpy()
     return rows
 
 
 def as_row(v: Tensor | None, layout: Tensor) -> np.ndarray:
-    """The memory of one step in the order of `layout`; empty for None."""
+    """The memory of one step as a NumPy row in the order of `layout`; empty for None."""
     row: np.ndarray = as_rows(layout.new_empty(0) if v is None else like(v, layout), 1)[0]
     return row

@@ -1,4 +1,4 @@
-"""Batch norms of spiking nets. The plain one over T and N is `Fold(nn.BatchNorm2d(channels))`."""
+"""Batch norms for spiking nets. The basic one over T and N is `Fold(nn.BatchNorm2d(channels))`."""
 
 import math
 
@@ -9,11 +9,11 @@ from eventkit.errors import OptionError
 
 
 class TDBN2d(nn.BatchNorm2d):
-    """Threshold-dependent batch norm, inside a `Fold`: over T, N, H and W, to alpha x threshold.
+    """Threshold-dependent batch norm over T, N, H and W, for use inside a `Fold`.
 
-    The weight starts at `alpha * v_threshold`, so that membranes start at the scale of the
-    threshold. `branches` that are added up take alpha = 1/sqrt(branches). Zheng et al., "Going
-    Deeper With Directly-Trained Larger Spiking Neural Networks", AAAI 2021.
+    The weight is initialised with `alpha * v_threshold`, so that membranes have the scale of the
+    threshold; alpha = 1/sqrt(branches) for `branches` that are summed. Zheng et al., "Going Deeper
+    With Directly-Trained Larger Spiking Neural Networks", AAAI 2021.
     """
 
     def __init__(self, channels: int, *, v_threshold: float = 1.0, branches: int = 1) -> None:
@@ -26,10 +26,10 @@ class TDBN2d(nn.BatchNorm2d):
 
 
 class TEBN2d(nn.Module):
-    """Temporal effective batch norm: batch norm over T, N, H and W, times a weight for each step.
+    """Temporal effective batch norm: batch norm over T, N, H and W, times a weight per step.
 
-    Takes (T, N, C, H, W) with fixed T. y[t] = p[t] BN(x)[t]; all p start at 1. Duan et al.,
-    "Temporal Effective Batch Normalization in Spiking Neural Networks", NeurIPS 2022.
+    y[t] = p[t] BN(x)[t] for x (T, N, C, H, W) with fixed T; all p are initialised to 1. Duan et
+    al., "Temporal Effective Batch Normalization in Spiking Neural Networks", NeurIPS 2022.
     """
 
     def __init__(self, channels: int, *, T: int) -> None:
@@ -41,8 +41,8 @@ class TEBN2d(nn.Module):
         """(T, N, C, H, W) -> (T, N, C, H, W)."""
         if len(x) != len(self.p):
             raise OptionError(
-                f"TEBN has a weight for each of {len(self.p)} time steps, found {len(x)} steps; "
-                "create the net with that T"
+                f"found {len(x)} time steps, expected {len(self.p)}, as TEBN has a weight for each "
+                "step; create the net with that T"
             )
         y: Tensor = self.norm(x.flatten(0, 1)).reshape(x.shape)
         return y * self.p.view(-1, 1, 1, 1, 1)

@@ -1,4 +1,4 @@
-"""Layers that look back: neurons with recurrent weights, and the leaky integrator of read-outs."""
+"""Recurrent layers: neurons with recurrent weights, and the leaky integrator for read-outs."""
 
 import torch
 from torch import Tensor, nn
@@ -10,10 +10,10 @@ from .neurons import Neuron, State, check_input
 
 
 class Recurrent(Neuron):
-    """Neurons that also receive their layer's spikes of the step before: x[t] + V s[t - 1].
+    """Neurons that also receive their layer's spikes of the previous step: x[t] + V s[t - 1].
 
-    x is (T, N, features). V starts orthogonal; without `self_connections` its diagonal is taken as
-    zero, as in RadLIF. It goes step by step, as every step needs the one before.
+    x is (T, N, features). V is initialised as an orthogonal matrix; without `self_connections` its
+    diagonal is treated as zero, as in RadLIF. Steps are computed one after another.
     """
 
     name = "recurrent"
@@ -36,8 +36,8 @@ class Recurrent(Neuron):
         features = len(self.weight)
         if x.shape[-1] != features:
             raise OptionError(
-                f"a recurrent layer of {features} neurons takes (T, N, {features}), found "
-                f"{tuple(x.shape)}"
+                f"found an input of shape {tuple(x.shape)}, expected (T, N, {features}) for a "
+                f"recurrent layer of {features} neurons"
             )
         weight: Tensor = self.weight
         if not self.self_connections:
@@ -54,10 +54,10 @@ class Recurrent(Neuron):
 
 
 class LeakyIntegrator(Neuron):
-    """Membranes that never fire: u[t] = a u[t - 1] + (1 - a) x[t], one a for each feature.
+    """Membranes that never fire: u[t] = a u[t - 1] + (1 - a) x[t], with one a per feature.
 
-    x is (T, N, features), and so is u. The decay a starts at random between `low` and `high`,
-    and is kept there; with low = high it is not learned. scale=False adds x[t] as it is.
+    x and u are (T, N, features). The decay a is initialised at random between `low` and `high` and
+    clamped to this range; with low = high it is not learned. scale=False adds x[t] unscaled.
     """
 
     name = "leaky_integrator"

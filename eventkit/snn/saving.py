@@ -1,8 +1,8 @@
-"""Less memory in training: spikes kept as bits, and sequences gone through in pieces.
+"""Reduce training memory: store spikes as bits, and recompute parts of a sequence.
 
-What a training step holds are mostly the inputs that layers keep for their backward pass, and in a
-spiking net those are zeros and ones, which need a bit instead of four bytes. And a long sequence
-need not be held as a whole: a piece of it can be computed again from the states at its start.
+Most of the memory of a training step is inputs that layers save for the backward pass. In a spiking
+net these are zeros and ones, which need one bit instead of four bytes. In addition, a long sequence
+can be split: a part is recomputed in the backward pass from the states at its start.
 """
 
 from collections.abc import Iterator
@@ -22,23 +22,23 @@ from .layers import Dropout
 from .memory import flat, is_dense, split
 from .neurons import run
 
-LEAST = 1 << 14  # numbers below which a tensor is not worth the look
+MIN_NUMEL = 1 << 14  # smaller tensors are not packed
 
 
 @contextmanager
 def packed_spikes() -> Iterator[None]:
-    """Forward passes inside keep tensors of nothing but zeros and ones as bits.
+    """Within this context, autograd stores tensors that contain only zeros and ones as bits.
 
-    Results and gradients are the same: what autograd keeps on the CPU is looked through, which ends
-    at the first numbers that are neither. It pays where layers keep spikes, as convolutions and
-    linear layers after a neuron do, for one pass over them forwards and one backwards.
+    Results and gradients do not change. CPU tensors saved by autograd are scanned until the first
+    other value. This saves memory where layers save spikes, e.g. convolutions and linear layers
+    after a neuron, and costs one pass over the spikes in the forward and backward pass each.
     """
     with saved_tensors_hooks(_pack, _unpack):
         yield
 
 
 def _values(x: Tensor) -> tuple[np.ndarray, Any]:
-    """The memory of x as one row for kernels, and what a one is in it."""
+    """The memory of x as one row, and the value that represents 1 in it."""
     if x.dtype == torch.bfloat16:
         return flat(x, 1).view(torch.uint16).numpy()[0], np.uint16(0x3F80)
     return flat(x, 1).numpy()[0], np.float32(1)
@@ -46,7 +46,7 @@ def _values(x: Tensor) -> tuple[np.ndarray, Any]:
 
 def _pack(x: Tensor) -> Any:
     if (
-        x.numel() < LEAST
+        x.numel() < MIN_NUMEL
         or x.device.type != "cpu"
         or x.dtype not in (torch.float32, torch.bfloat16)
         or isinstance(x, nn.Parameter)
@@ -54,7 +54,7 @@ def _pack(x: Tensor) -> Any:
     ):
         return x
     values, one = _values(x)
-    first = values[:64]  # mostly enough to tell, without waking a thread
+    first = values[:64]  # usually sufficient to reject a tensor, without starting threads
     if not ((first == 0) | (first == one)).all():
         return x
     bits = np.empty(-(-x.numel() // 8), np.uint8)
@@ -74,37 +74,37 @@ def _unpack(saved: Any) -> Tensor:
 
 
 def checkpointed(net: nn.Module, x: Tensor, *, pieces: int) -> Tensor:
-    """What net(x) gives for x (T, N, ...), in the memory of one of `pieces` parts of the sequence.
+    """The output net(x) for x (T, N, ...), with the memory of one of `pieces` parts of x.
 
-    A backward pass computes each part again from the states of the neurons at its start, so its
-    gradients are those of the whole. Those of layers with statistics over time would not be, nor
-    of a dropout whose mask is one for the sequence: OptionError if such a layer is in training, or
-    is a batch norm without running statistics.
+    The backward pass recomputes each part from the neuron states at its start, so gradients equal
+    those of the whole sequence. This does not hold for layers with statistics over time or dropout
+    with one mask per sequence: raises OptionError if such a layer is in training mode, or is a
+    batch norm without running statistics.
     """
     if not 1 <= pieces <= len(x):
         raise OptionError(f"pieces is {pieces}, expected 1 to T={len(x)}")
     for name, module in net.named_modules():
-        trouble = _trouble(module, pieces)
-        if trouble:
+        problem = _problem(module, pieces)
+        if problem:
             raise OptionError(
-                f"{name or 'the net'} is a {type(module).__name__} that {trouble}; call eval() on "
-                f"it, or go through the whole sequence"
+                f"{name or 'the net'} is a {type(module).__name__} that {problem}; call eval() on "
+                "it, or process the whole sequence at once"
             )
-    said, states = [], None
+    outputs, states = [], None
     for piece in x.chunk(pieces):
         y, states = checkpoint(run, net, piece, states, use_reentrant=False)
-        said.append(y)
-    return torch.cat(said)
+        outputs.append(y)
+    return torch.cat(outputs)
 
 
-def _trouble(module: nn.Module, pieces: int) -> str:
-    """Why a layer does not give in pieces what it gives for the whole; empty if it does.
+def _problem(module: nn.Module, pieces: int) -> str:
+    """Why a layer gives a different result for parts of a sequence; empty if it does not.
 
-    A norm in training has trouble even with one piece: what is computed again would count twice.
+    For a norm in training even one piece is a problem: recomputing it updates statistics twice.
     """
     if isinstance(module, Dropout) and module.training and module.p and pieces > 1:
-        return "is in training: it would drop others in each part of the sequence"
-    part = "its statistics over a part of the sequence are not those of the whole"
+        return "is in training: it would draw a different mask for each part of the sequence"
+    part = "its statistics over a part of the sequence differ from those of the whole"
     norms = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
     if isinstance(module, norms) and module.training and module.track_running_stats:
         return f"is in training: {part}"

@@ -1,4 +1,4 @@
-"""Spike-element-wise connections: what a residual block makes of its spikes and its input's.
+"""Spike-element-wise connections: how a residual block combines its spikes with its shortcut's.
 
 Fang et al., "Deep Residual Learning in Spiking Neural Networks", NeurIPS 2021.
 """
@@ -13,10 +13,10 @@ Connect = Literal["add", "and", "iand"]
 
 
 class SEW(nn.Module):
-    """g(branch(x), shortcut(x)) of spikes: add A + S, and A S, iand (1 - A) S.
+    """g(A, S) of spikes A = branch(x) and S = shortcut(x): add A + S, and A S, iand (1 - A) S.
 
-    `branch` ends with a batch norm and the neuron; its output A has the shape of the shortcut's S.
-    ADD gives whole numbers above 1, where both fire.
+    `branch` ends with a batch norm and a neuron; A and S have the same shape. The output of add can
+    be larger than 1, because both may fire.
     """
 
     def __init__(
@@ -40,13 +40,13 @@ class SEW(nn.Module):
 
 
 def start_as_identity(norm: nn.BatchNorm2d, neuron: Neuron, connect: Connect) -> None:
-    """Let a block begin as the identity: its last batch norm gives 0 (add, iand) or 1 spike (and).
+    """Initialise a block as the identity: the branch never fires (add, iand) or always (and).
 
-    For AND the bias is what makes `neuron` fire in every step from rest: its threshold, times tau
-    where the leak scales the input too.
+    For `and`, the bias of the norm makes `neuron` fire in every step from rest: its threshold,
+    times tau if the leak also scales the input.
     """
     nn.init.zeros_(norm.weight)
     if connect == "and":
         scale = getattr(neuron, "tau", 1.0) if getattr(neuron, "decay_input", False) else 1.0
         threshold = getattr(neuron, "v_threshold", 1.0)
-        nn.init.constant_(norm.bias, 1.001 * scale * threshold)  # over it despite rounding
+        nn.init.constant_(norm.bias, 1.001 * scale * threshold)  # above it despite rounding

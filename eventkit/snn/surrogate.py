@@ -1,8 +1,8 @@
-"""Surrogate gradients: a spike is a step, and in the backward pass a smooth slope stands in for it.
+"""Surrogate gradients: the backward pass replaces the derivative of a spike by a smooth slope.
 
-Every surrogate here is a slope `height * shape(steepness * |x|)`, where x is the distance of the
-membrane from its threshold. So there is one autograd function, one line for each shape, and one
-line for each surrogate; the fused kernels have the same shapes.
+Every surrogate is a slope `height * shape(steepness * |x|)`, where x is the difference of the
+membrane and its threshold. There is one autograd function (`spike`), one line per shape and one
+function per surrogate. The fused kernels implement the same shapes.
 
 >>> parse("atan:alpha=2").slope(torch.tensor([0.0, 1.0]))
 tensor([1.0000, 0.0920])
@@ -32,7 +32,7 @@ SHAPES: dict[str, Callable[[Tensor], Tensor]] = {
 
 @dataclass(frozen=True)
 class Surrogate:
-    """The slope `height * shape(steepness * |x|)` that stands for the derivative of a spike."""
+    """The slope `height * shape(steepness * |x|)` that replaces the derivative of a spike."""
 
     shape: str
     height: float
@@ -108,7 +108,7 @@ SURROGATES: dict[str, Callable[..., Surrogate]] = {
 
 
 def parse(spec: str) -> Surrogate:
-    """The surrogate of a spec such as `sigmoid:alpha=4`; UnknownName or OptionError if wrong."""
+    """The surrogate for a spec such as `sigmoid:alpha=4`; raises UnknownName or OptionError."""
     name, options = parse_spec(spec)
     if name not in SURROGATES:
         raise unknown("surrogate", name, SURROGATES)
@@ -128,6 +128,6 @@ class _Spike(torch.autograd.Function):
 
 
 def spike(x: Tensor, surrogate: Surrogate | None = None) -> Tensor:
-    """1 where x >= 0, else 0; in the backward pass the slope of `surrogate` (default: atan)."""
+    """1 where x >= 0, else 0; its gradient is the slope of `surrogate` (default: atan)."""
     spikes: Tensor = _Spike.apply(x, surrogate or atan())  # type: ignore[no-untyped-call]
     return spikes

@@ -1,10 +1,10 @@
 """The kernels of IF, LIF, PLIF and CUBA for GPUs, in Triton: the same equations as on the CPU.
 
-Imported on the first tensor on CUDA, if Triton is installed (torch for CUDA brings it, else
-the extra `triton`). A program takes a block of neurons through all steps, forwards
-with the membrane in registers, backwards with its gradient. Products and sums are not contracted,
-so that a membrane is the same to the bit as on the CPU. With TRITON_INTERPRET=1 in the environment
-Triton runs the kernels on the CPU, as the tests do.
+Imported for the first CUDA tensor, if Triton is installed (with torch for CUDA, or by the extra
+`triton`). A program processes a block of neurons over all steps, with the membrane (forward) or its
+gradient (backward) in registers. Products and sums are not contracted to FMA, so that membranes are
+bit-identical to those of the CPU. With TRITON_INTERPRET=1 in the environment, Triton runs the
+kernels on the CPU; the tests use this.
 """
 
 from typing import Any

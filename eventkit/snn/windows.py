@@ -1,11 +1,12 @@
-"""Spikes of weighted windows over time, H = W X + b: what all parallel spiking neurons compute.
+"""Weighted windows over time, H = W X + b: the computation of all parallel spiking neurons.
 
-X is (T, neurons) and W a (rows, width) matrix that slides over the steps: rows t to t + rows - 1 of
-H come from the `width` rows of X that end with the same step, those before the first being zero.
-With rows = width = T this is one matrix product, with one row a filter over the last `width` steps.
+X is (T, neurons), and W is a (rows, width) matrix that slides over the steps: rows t to t +
+rows - 1 of H are computed from the `width` rows of X that end with the same step; rows before the
+first are zero. With rows = width = T this is one matrix product; with one row, a filter over
+`width` steps.
 
-Only X is kept for the backward pass, and X is there anyway: H is computed again, block by block in
-the cache, since a matrix product of T rows costs less than writing H to memory and reading it back.
+Only X is saved for the backward pass, which exists anyway. H is recomputed block by block in the
+cache, because a matrix product of T rows is cheaper than writing H to memory and reading it back.
 
     G = dL/dS * slope(H)      dL/dX = W^T G      dL/dW = G X^T      dL/db = sum of G
 """
@@ -21,11 +22,11 @@ from . import cpu, memory
 from .memory import is_dense, state_dtype
 from .surrogate import Surrogate, spike
 
-ROWS = 16  # steps of a filter in one matrix: fewer waste overlap, more waste zeros
+ROWS = 16  # steps of a filter per matrix: fewer rows waste overlap, more rows waste zeros
 
 
 def toeplitz(weight: Tensor, rows: int) -> Tensor:
-    """The windows of a filter (k,): (rows, rows + k - 1), where row i has it from column i on."""
+    """A filter (k,) as a Toeplitz matrix (rows, rows + k - 1); row i has it from column i on."""
     k = len(weight)
     lag = torch.arange(rows + k - 1, device=weight.device)
     lag = lag - torch.arange(rows, device=weight.device).unsqueeze(1)
@@ -33,7 +34,7 @@ def toeplitz(weight: Tensor, rows: int) -> Tensor:
 
 
 def _tiles(steps: int, before: int, weight: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
-    """Rows of H, the rows of X that they come from, and their weights; X has `before` rows more."""
+    """Yield rows of H, the rows of X they depend on, and the weights; X has `before` extra rows."""
     rows, width = weight.shape
     for t in range(0, steps, rows):
         stop = min(t + rows, steps)
@@ -44,7 +45,7 @@ def _tiles(steps: int, before: int, weight: Tensor) -> Iterator[tuple[slice, sli
 
 
 def _plain(x: Tensor, weight: Tensor, bias: Tensor, steps: int, surrogate: Surrogate) -> Tensor:
-    """The definition in torch's operations, for other devices, compilers and the tests."""
+    """The definition in torch operations, for other devices, torch.compile and tests."""
     flat_x = x.flatten(1).to(state_dtype(x))
     parts = []
     device = "cpu" if x.is_meta else x.device.type  # meta has no autocast of its own
@@ -87,16 +88,16 @@ class _Windows(torch.autograd.Function):
 def windows(
     x: Tensor, weight: Tensor, bias: Tensor, *, surrogate: Surrogate, steps: int | None = None
 ) -> Tensor:
-    """Spikes (steps, N, ...) where H = W X + b reaches 0, in x's dtype; H is float32 or float64.
+    """The spikes (steps, N, ...) in x's dtype where H = W X + b >= 0; H is float32 or float64.
 
-    x (T, N, ...) may begin with rows that are only looked back on: `steps` are to be answered,
-    [all]. weight is (rows, width), bias (steps, 1) or a single number. The gradient of a spike is
-    the surrogate's slope at H.
+    x (T, N, ...) may start with rows that only provide context: spikes are computed for the last
+    `steps` rows (default: all). weight is (rows, width), bias (steps, 1) or a single number. The
+    gradient of a spike is the surrogate's slope at H.
     """
     steps = len(x) if steps is None else steps
     bias = bias.reshape(-1, 1)
     if not memory.has_kernels(x) or torch.compiler.is_compiling():
-        if len(weight) == 1:  # a few products of matrices are faster than one for each step
+        if len(weight) == 1:  # a few matrix products are faster than one for each step
             weight = toeplitz(weight[0], min(steps, max(ROWS, weight.shape[1])))
         return _plain(x, weight, bias, steps, surrogate)
     x = x if is_dense(x) else x.contiguous()

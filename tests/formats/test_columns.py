@@ -181,7 +181,7 @@ def test_a_window_by_an_index_takes_the_polarities_of_the_file(tmp_path):
 
 
 def test_events_given_as_arrays_may_not_mix_the_conventions():
-    with pytest.raises(OptionError, match=r"column p has both -1 and 0.*leave out"):
+    with pytest.raises(OptionError, match=r"column p has both -1 and 0.*remove"):
         Events([1, 2, 3], [0, 0, 0], [0, 0, 0], [-1, 0, 1], (1, 1))
 
 

@@ -59,7 +59,7 @@ def test_what_is_no_recording_is_named(verb, tmp_path):
             verb(empty, **options)
     text = tmp_path / "notes.doc"
     text.write_text("some words")
-    with pytest.raises(FormatError, match=r"starts with b'some words'; readable are .*aedat3"):
+    with pytest.raises(FormatError, match=r"b'some words'; supported formats: .*aedat3"):
         verb(text)
     pipe = tmp_path / "pipe.bin"
     os.mkfifo(pipe)

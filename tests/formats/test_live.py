@@ -397,7 +397,7 @@ def test_a_recording_that_is_stopped_within_a_record_keeps_all_before(name, tmp_
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (("info", "a.es", "--seconds", "1"), "--seconds goes with --follow"),
+        (("info", "a.es", "--seconds", "1"), "--seconds requires --follow"),
         (("translate", "a.es", "-"), "standard output"),
         (("info", "udp://127.0.0.1:1x"), "expected udp://HOST:PORT"),
     ],

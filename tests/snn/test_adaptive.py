@@ -86,7 +86,7 @@ def test_csilif_is_the_published_recursion_in_complex_numbers():
 
 
 RULES = [
-    ("adapt", {"reset": reset, "late": late, "detach_reset": detach})
+    ("adapt", {"reset": reset, "adapt_after_reset": late, "detach_reset": detach})
     for reset, late, detach in itertools.product((HARD, SOFT, NEVER), (False, True), (False, True))
 ] + [("resonate", {"detach_reset": detach}) for detach in (False, True)]
 

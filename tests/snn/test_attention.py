@@ -114,7 +114,7 @@ def test_pools_name_the_stages_that_halve_the_sides():
 
 def test_impossible_widths_are_told():
     for pools in ("4", "01111", "0120"):
-        with pytest.raises(OptionError, match=f"pools is '{pools}'.*such as 0111"):
+        with pytest.raises(OptionError, match=f"pools is '{pools}'.*e.g. 0111"):
             Patches(2, 16, pools=pools)
     with pytest.raises(OptionError, match="12 channels, expected a multiple of 8"):
         Patches(2, 12)

@@ -62,7 +62,7 @@ def test_glif_by_hand():
     assert v.item() == pytest.approx(-0.09765625, abs=1e-6)
     assert (last.item(), seen.item()) == (0, 2)
     assert sum(p.numel() for p in GLIF(T=4).parameters()) == 11
-    with pytest.raises(OptionError, match="glif of T=2 steps, found step 3"):
+    with pytest.raises(OptionError, match="glif: found step 3, expected at most T=2"):
         net(torch.ones(3, 1))
     with pytest.raises(OptionError, match=r"glif of 3 features takes \(T, N, 3, ...\)"):
         GLIF(T=2, features=3)(torch.ones(2, 4))

@@ -41,5 +41,5 @@ def test_tebn_weighs_each_step():
     expected = by_hand(x)
     for t, p in enumerate((1, 0, 2, -1)):
         torch.testing.assert_close(norm(x)[t], p * expected[t])
-    with pytest.raises(OptionError, match="4 time steps, found 3"):
+    with pytest.raises(OptionError, match="found 3 time steps, expected 4"):
         norm(x[:3])

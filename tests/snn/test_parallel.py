@@ -131,9 +131,9 @@ def test_wrong_options_and_lengths_are_told():
         MaskedPSN(T=4, k=5)
     with pytest.raises(OptionError, match="sliding_psn: k is 0"):
         SlidingPSN(k=0)
-    with pytest.raises(OptionError, match="psn of T=4 takes all its steps at once, found 3"):
+    with pytest.raises(OptionError, match="psn: found a sequence of 3 steps, expected all T=4"):
         PSN(T=4)(torch.ones(3, 1))
-    with pytest.raises(OptionError, match=r"causal at lambda_ = 1 only.*found 3"):
+    with pytest.raises(OptionError, match=r"found a sequence of 3 steps.*until lambda_ is 1"):
         MaskedPSN(T=4)(torch.ones(3, 1))
-    with pytest.raises(OptionError, match="masked_psn of T=4 steps, found step 5"):
+    with pytest.raises(OptionError, match="masked_psn: found step 5, expected at most T=4"):
         MaskedPSN(T=4)(torch.ones(5, 1))

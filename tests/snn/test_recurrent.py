@@ -34,7 +34,7 @@ def test_recurrent_weights_get_gradients_but_for_the_diagonal():
     grad = layer.weight.grad
     assert grad.any()
     assert not grad.diagonal().any()
-    with pytest.raises(OptionError, match=r"4 neurons takes \(T, N, 4\), found"):
+    with pytest.raises(OptionError, match=r"expected \(T, N, 4\) for a recurrent layer of 4"):
         layer(torch.zeros(2, 1, 3))
 
 

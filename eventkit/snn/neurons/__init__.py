@@ -1,10 +1,10 @@
 """Spiking neurons over whole sequences: (T, N, ...) in, spikes of the same shape out.
 
-Every call starts from rest, so no state has to be reset between batches. Where one is wanted,
-`run` and `step` take and return it, of a neuron or of a whole net, and inside `carry(net)` all
-neurons of a net keep theirs.
+Every call starts from rest, so states need not be reset between batches. To keep a state, use
+`run` and `step`, which take and return the state of a neuron or a whole net, or `carry(net)`,
+inside which all neurons of a net keep their states.
 
-Each module here is a family, and its docstring has the equations: `leaky` IF, LIF, PLIF, CUBA;
+Each module here is a family; its docstring has the equations: `leaky` IF, LIF, PLIF, CUBA;
 `parallel` the PSNs; `adaptive` adLIF and SiLIF; `gated` KLIF and GLIF; `group` for conversion.
 """
 
@@ -23,13 +23,13 @@ State = Any  # a tensor or a tuple of tensors, each of which has the neurons (N,
 
 
 class Neuron(nn.Module):
-    """What all neurons share; a subclass defines `run`, which goes through a whole sequence."""
+    """Base class of all neurons; a subclass defines `run`, which processes a whole sequence."""
 
     name: ClassVar[str]
-    causal: ClassVar[bool] = True  # whether a step depends on nothing that comes after it
-    graded: ClassVar[bool] = False  # whether spikes are more than zeros and ones
-    spiking: ClassVar[bool] = True  # whether what comes out are spikes, not membranes
-    batch_axis: ClassVar[int] = 0  # of the tensors of its state
+    causal: ClassVar[bool] = True  # whether no step depends on later steps
+    graded: ClassVar[bool] = False  # whether spikes may have values other than 0 and 1
+    spiking: ClassVar[bool] = True  # whether outputs are spikes, not membranes
+    batch_axis: ClassVar[int] = 0  # of the tensors of the state
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,22 +37,22 @@ class Neuron(nn.Module):
         self._state: State = None
 
     def run(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
-        """The spikes for x (T, N, ...) from a state of the neurons (N, ...), and the state after.
+        """The spikes for x (T, N, ...) from a state of the neurons (N, ...), and the final state.
 
-        None starts from rest. A sequence in pieces, each from the state after the one before, gives
-        what the whole gives.
+        None starts from rest. Processing a sequence in parts, each from the final state of the
+        part before, gives the same result as processing it at once.
         """
         raise NotImplementedError
 
     @property
     def rest(self) -> State:
-        """The value at rest of each tensor of the state; None if samples cannot rest one by one."""
+        """The rest value of each state tensor; None if samples cannot be reset individually."""
         return 0.0
 
     def carry_over(self, state: State, keep: Tensor) -> State:
-        """The state for the next window, without gradients: rest for samples where not keep (N,).
+        """The state for the next window, detached; samples where `keep` (N,) is False are reset.
 
-        Raises OptionError for neurons that count steps, when only some samples go on.
+        Raises OptionError for neurons that count steps if only some samples are kept.
         """
         if state is None or not bool(keep.any()):
             return None
@@ -60,8 +60,8 @@ class Neuron(nn.Module):
             return detached(state)
         if self.rest is None:
             raise OptionError(
-                f"{self.name} counts its time steps, so all samples must start together; use one "
-                "lane, or another neuron"
+                f"{self.name} counts time steps, so all samples must start together; use one lane "
+                "or another neuron"
             )
         return _or_rest(detached(state), keep, self.rest, self.batch_axis)
 
@@ -71,13 +71,13 @@ class Neuron(nn.Module):
         return s[0], state
 
     def forward(self, x: Tensor) -> Tensor:
-        """The spikes for x (T, N, ...), from rest or, inside `carry`, from the last call's end."""
+        """The spikes for x (T, N, ...), from rest or, inside `carry`, from the previous state."""
         s, state = self.run(x, self._state)
         if self._carries:
             if not self.causal:
                 raise OptionError(
-                    f"{self.name} looks at all T steps at once and has no state to carry: give it "
-                    f"the whole sequence, or use masked_psn or sliding_psn"
+                    f"{self.name} uses all T steps at once and has no state to carry; pass the "
+                    "whole sequence, or use masked_psn or sliding_psn"
                 )
             self._state = state
         return s
@@ -85,7 +85,7 @@ class Neuron(nn.Module):
 
 @contextmanager
 def carry(net: nn.Module) -> Iterator[None]:
-    """Inside, the neurons of `net` go on where their last call ended; they start from rest."""
+    """Within this context, the neurons of `net` keep their states between calls."""
     neurons = [module for module in net.modules() if isinstance(module, Neuron)]
     try:
         for neuron in neurons:
@@ -97,10 +97,10 @@ def carry(net: nn.Module) -> Iterator[None]:
 
 
 def run(net: nn.Module, x: Tensor, states: Any = None) -> tuple[Tensor, tuple[State, ...]]:
-    """What `net` gives for x (T, N, ...), and the states of its neurons after, from those before.
+    """The output of `net` for x (T, N, ...) from given neuron states, and the final states.
 
-    None starts from rest. The states are in the order of `net.modules()`; nothing is left behind in
-    the net, so this is a function of its arguments, as checkpointing and export want it.
+    None starts from rest. The states are in the order of `net.modules()`. The net itself keeps no
+    state, so this is a pure function of its arguments, as required for checkpointing and export.
     """
     neurons = [module for module in net.modules() if isinstance(module, Neuron)]
     with carry(net):
@@ -111,16 +111,16 @@ def run(net: nn.Module, x: Tensor, states: Any = None) -> tuple[Tensor, tuple[St
 
 
 def carry_over(net: nn.Module, states: Sequence[State], keep: Tensor) -> tuple[State, ...]:
-    """The states of `run(net, ...)` for the next window, without gradients.
+    """The states of `run(net, ...)` for the next window, detached.
 
-    Samples where keep (N,) is False start from rest, which is not zero for every neuron.
+    Samples where `keep` (N,) is False are reset to rest, which is not zero for every neuron.
     """
     neurons = [module for module in net.modules() if isinstance(module, Neuron)]
     return tuple(n.carry_over(state, keep) for n, state in zip(neurons, states, strict=True))
 
 
 def detached(state: State) -> State:
-    """The state without its gradient."""
+    """The state, detached from the graph."""
     if isinstance(state, tuple | list):
         return type(state)(map(detached, state))
     return state.detach() if isinstance(state, Tensor) else state
@@ -137,11 +137,11 @@ def _or_rest(state: State, keep: Tensor, rest: State, axis: int) -> State:
 
 
 def check_input(x: Tensor) -> None:
-    """OptionError unless x is floating point (T, N, ...) with at least one step."""
+    """Raise OptionError unless x is floating point (T, N, ...) with at least one step."""
     if x.ndim == 0 or not x.shape[0] or not x.is_floating_point():
         raise OptionError(
-            f"neurons take floating point (T, N, ...) with at least one time step, "
-            f"found {x.dtype} of shape {tuple(x.shape)}"
+            f"found neuron input {x.dtype} of shape {tuple(x.shape)}, expected floating point "
+            "(T, N, ...) with at least one time step"
         )
 
 
@@ -149,10 +149,10 @@ NEURONS: Registry[type[Neuron]] = Registry("neuron", __name__)
 
 
 def neuron(spec: str, **known: Any) -> Neuron:
-    """A new neuron layer from a spec: neuron("plif:tau=2,v_reset=none").
+    """A new neuron layer from a spec, e.g. neuron("plif:tau=2,v_reset=none").
 
-    `known` is what the surroundings know, such as T=16 or features=64: a neuron that has such an
-    option takes it, unless the spec itself says otherwise.
+    `known` are values of the surrounding net, such as T=16 or features=64. They are passed to
+    neurons that have such an option, unless the spec sets it.
     """
     name, options = parse_spec(spec)
     takes = inspect.signature(NEURONS[name]).parameters

@@ -1,13 +1,13 @@
-"""Adaptive LIF neurons: firing leaves a second, slower state w behind that inhibits.
+"""Adaptive LIF neurons: a second, slower state w is increased by spikes and inhibits firing.
 
-Charge, fire, reset, adapt, with one alpha, beta, a, b for each feature:
+Charge, fire, reset, adapt, with separate alpha, beta, a, b for each feature:
 
     h = alpha v + (1 - alpha) (x - w)
     s = 1 where h >= 1, else 0
     v = h - s                              adLIF, SiLIF: soft reset
         (1 - s) h                          SE-adLIF: hard reset, detached
     w = beta w + a h + b s                 adLIF, SiLIF: from the membrane before the reset
-        beta w + (1 - beta) q (a v + b s)  SE-adLIF: after it, the symplectic Euler point
+        beta w + (1 - beta) q (a v + b s)  SE-adLIF: from the one after it (symplectic Euler)
 
     adLIF    alpha, beta learned within bounds; RadLIF is a layer of them with recurrent weights.
              Bittar and Garner, "A surrogate gradient spiking baseline for speech command
@@ -16,13 +16,13 @@ Charge, fire, reset, adapt, with one alpha, beta, a, b for each feature:
              Baronig et al., "Advancing spatio-temporal processing through adaptation in spiking
              neural networks", 2024
     SiLIF    alpha = exp(-exp(log_alpha + log_dt)), beta = exp(-exp(log_beta + log_dt))
-    C-SiLIF  no w; the membrane is complex and rings: h = lambda v + b x, s = 1[2 Re h >= 1],
+    C-SiLIF  no w; a complex, oscillating membrane: h = lambda v + b x, s = 1[2 Re h >= 1],
              v = h - s/2, lambda = exp(exp(log_dt) (i omega - exp(log_decay))).
              Both: Fabre et al., "SiLIF: structured state space model dynamics and parametrization
              for spiking neural networks", 2025
 
-The published code starts SiLIF and adLIF from random states, at evaluation too; here all start
-from zero, so that a result can be repeated.
+The published code initialises SiLIF and adLIF with random states, also in evaluation. Here all
+start from zero, so that results are reproducible.
 """
 
 import math
@@ -40,7 +40,7 @@ from . import NEURONS, Neuron, State, check_input
 
 
 class _Bounded(torch.autograd.Function):
-    """clamp, whose gradient is stopped only where a step along it would lead further outside."""
+    """clamp, with zero gradient only where a descent step would lead further out of bounds."""
 
     @staticmethod
     def forward(ctx: Any, p: Tensor, low: float, high: float) -> Tensor:
@@ -66,7 +66,7 @@ def _uniform(features: int, low: float, high: float) -> nn.Parameter:
 
 
 class _Featured(Neuron):
-    """Neurons with parameters of their own for each feature: x is (T, N, features, ...)."""
+    """Neurons with separate parameters for each feature: x is (T, N, features, ...)."""
 
     def __init__(self, features: int, detach_reset: bool, surrogate: str) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class _Featured(Neuron):
         self._surrogate = parse(surrogate)
 
     def _shaped(self, x: Tensor, *parameters: Tensor) -> list[Tensor]:
-        """The parameters in the dtype of the state, so that they fit one step of x."""
+        """The parameters in the state's dtype, in shapes that broadcast to one step of x."""
         check_input(x)
         axis = min(2, x.ndim - 1)
         if x.shape[axis] != self.features:
@@ -97,9 +97,9 @@ class _Featured(Neuron):
 
 
 class _Adaptive(_Featured):
-    """Neurons with the membrane v and the adaptation w, that differ in where they get alpha..b."""
+    """Neurons with membrane v and adaptation w; subclasses define how alpha..b are computed."""
 
-    reset, late = SOFT, False
+    reset, adapt_after_reset = SOFT, False
 
     def coefficients(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """alpha, beta, a, b of the equations above, (features,) each."""
@@ -116,7 +116,7 @@ class _Adaptive(_Featured):
             w,
             (alpha, beta, a, b),
             reset=self.reset,
-            late=self.late,
+            adapt_after_reset=self.adapt_after_reset,
             detach_reset=self.detach_reset,
             surrogate=self._surrogate,
         )
@@ -158,7 +158,7 @@ class SEAdLIF(_Adaptive):
     """
 
     name = "seadlif"
-    reset, late = HARD, True
+    reset, adapt_after_reset = HARD, True
     A, B = (0.0, 1.0), (0.0, 2.0)
 
     def __init__(
@@ -220,9 +220,9 @@ class SiLIF(_Adaptive):
 
 @NEURONS.register
 class CSiLIF(_Featured):
-    """A LIF whose membrane is complex and rings with a learned frequency, decay and time step.
+    """A LIF with a complex membrane that oscillates with learned frequency, decay and time step.
 
-    Steps start between dt_min and dt_max, spread evenly in their logarithm.
+    Time steps are initialised log-uniformly between dt_min and dt_max.
     """
 
     name = "csilif"

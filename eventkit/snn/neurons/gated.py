@@ -1,4 +1,4 @@
-"""LIF neurons with more that is learned: KLIF scales its membrane, GLIF mixes kinds of LIF.
+"""LIF neurons with more learned parameters: KLIF scales its membrane, GLIF mixes LIF variants.
 
 KLIF, Jiang and Zhang, "KLIF: An optimized spiking neuron unit for tuning surrogate gradient slope
 and membrane potential", 2023. With the charge h of a LIF and the parameter k:
@@ -32,7 +32,7 @@ from .leaky import LIF
 
 @NEURONS.register
 class KLIF(LIF):
-    """A LIF that scales its membrane by a learned k, one for the layer, and keeps it above 0."""
+    """A LIF that scales its membrane by a learned k, one per layer, and keeps it non-negative."""
 
     name = "klif"
 
@@ -90,10 +90,10 @@ def _logit(p: float, what: str) -> float:
 
 @NEURONS.register
 class GLIF(Neuron):
-    """A LIF with gates between its two leaks, two resets and two input weights, for T steps.
+    """A LIF with gates that mix two leaks, two resets and two input weights, for T steps.
 
-    With `features` every feature of (T, N, features, ...) has parameters of its own, else the layer
-    has one of each. The options are where the parameters start; the gates start near 1/2.
+    With `features`, every feature of (T, N, features, ...) has its own parameters; otherwise they
+    are shared by the layer. The options are initial values; the gates are initialised near 1/2.
     """
 
     name = "glif"
@@ -140,7 +140,9 @@ class GLIF(Neuron):
         v, s, seen = state or (torch.zeros_like(x[0]), torch.zeros_like(x[0]), None)
         start = 0 if seen is None else int(seen)
         if start + len(x) > self.T:
-            raise OptionError(f"glif of T={self.T} steps, found step {start + len(x)}")
+            raise OptionError(
+                f"glif: found step {start + len(x)}, expected at most T={self.T} steps"
+            )
 
         def shaped(p: Tensor) -> Tensor:
             p = p.sigmoid().to(x.dtype)

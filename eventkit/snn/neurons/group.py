@@ -1,10 +1,10 @@
-"""Group neurons, which stand for m members with the thresholds theta/m, 2 theta/m, ..., theta.
+"""Group neurons, which model m members with the thresholds theta/m, 2 theta/m, ..., theta.
 
-    v = v + x,  k = floor(v m / theta) held within 0 and m,  s = k theta / m,  v = v - s
+    v = v + x,  k = floor(v m / theta) clamped to 0..m,  s = k theta / m,  v = v - s
 
-from v = theta / (2 m): as many members fire as thresholds are reached. Lyu et al., "Optimal
-ANN-SNN conversion with group neurons", ICASSP 2024. For a constant input, the mean of T steps of
-the m members is the QCFS activation of T m levels.
+starting from v = theta / (2 m): one member fires for each threshold reached. Lyu et al., "Optimal
+ANN-SNN conversion with group neurons", ICASSP 2024. For a constant input, the mean over T steps of
+the m members is the QCFS activation with T m levels.
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ from . import NEURONS, Neuron, State, check_input
 
 
 class _Count(torch.autograd.Function):
-    """floor(z) within 0 and m, with the slope 1 where it is not held, as QCFS is trained."""
+    """floor(z) clamped to 0..m, with gradient 1 where it is not clamped, as in QCFS training."""
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, m: int) -> Tensor:
@@ -34,10 +34,10 @@ class _Count(torch.autograd.Function):
 
 @NEURONS.register
 class GroupNeuron(Neuron):
-    """A soft-reset IF that fires 0 to m times in a step, for nets that were trained with QCFS.
+    """A soft-reset IF that fires 0 to m times per step, for nets trained with QCFS.
 
-    `m` is the number of members and v_threshold their highest threshold, the lambda of QCFS. What
-    comes out are multiples of v_threshold / m, not zeros and ones: up to m spikes each.
+    `m` is the number of members and v_threshold their highest threshold, the lambda of QCFS. The
+    outputs are multiples of v_threshold / m, each representing up to m spikes.
     """
 
     name = "gn"

@@ -1,4 +1,4 @@
-"""Integrate and fire: without a leak, with one, with one that is learned, and fed by a current.
+"""Integrate-and-fire neurons: without leak, with a leak, with a learned leak, and current-based.
 
 Charge, fire, reset (q = 1/tau; rest = v_reset, or 0 for the soft reset):
 
@@ -9,8 +9,8 @@ Charge, fire, reset (q = 1/tau; rest = v_reset, or 0 for the soft reset):
     reset  v = (1 - s) h + s v_reset     hard
            v = h - s v_threshold         soft: v_reset=None
 
-CUBA is a LIF whose input is the current i = (1 - 1/tau_syn) i + x. LIF without a reset keeps h.
-PLIF is a LIF that learns q, Fang et al., "Incorporating Learnable Membrane Time Constant to
+CUBA is a LIF with the input current i = (1 - 1/tau_syn) i + x. LIFNoReset has no reset, v = h.
+PLIF is a LIF with a learned q: Fang et al., "Incorporating Learnable Membrane Time Constant to
 Enhance Learning of Spiking Neural Networks", ICCV 2021.
 """
 
@@ -37,12 +37,12 @@ def integrate(
     detach_reset: bool = True,
     surrogate: Surrogate | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Integrate, fire and reset over all steps: spikes (T, N, ...) and the last membrane.
+    """Integrate, fire and reset over all steps: the spikes (T, N, ...) and the final membrane.
 
-    x (T, N, ...) is floating point, v (N, ...) the membrane before the first step, None for rest.
-    q = 1/tau and v_threshold may be tensors of no dimension with a gradient. The spikes have the
-    dtype of x; the membrane is float32, or float64 with x. On the CPU, and on CUDA with Triton, the
-    work is done by the fused kernels, elsewhere step by step in torch.
+    x (T, N, ...) is floating point; v (N, ...) is the initial membrane (None: at rest). q = 1/tau
+    and v_threshold may be scalar tensors that require gradients. The spikes have the dtype of x;
+    the membrane is float64 if x is, else float32. Fused kernels are used on the CPU, and on CUDA
+    with Triton; other devices use a loop of torch operations.
     """
     reset = memory.SOFT if v_reset is None else memory.HARD
     s, v, _ = _integrate(
@@ -60,7 +60,7 @@ def _integrate(
     for state in (v, i):
         if state is not None and state.shape != x.shape[1:]:
             raise OptionError(
-                f"the state has the shape {tuple(state.shape)}, expected that of one step of the "
+                f"the state has shape {tuple(state.shape)}, expected that of one step of the "
                 f"input, {tuple(x.shape[1:])}"
             )
     run = fused.integrate if memory.has_kernels(x, gpu=True) else loop.integrate
@@ -87,11 +87,11 @@ def _number(value: float | Tensor, x: Tensor) -> Tensor:
 
 @NEURONS.register
 class IF(Neuron):
-    """Integrate and fire, without a leak.
+    """Integrate and fire, without leak.
 
-    v_reset=None subtracts the threshold from the membrane that fired (soft reset).
-    detach_reset takes the spike in the reset as a constant in the backward pass, as published
-    recipes do. `surrogate` is a spec like "atan:alpha=2"; see `eventkit.snn.surrogate`.
+    v_reset=None is the soft reset: the threshold is subtracted from the membrane. detach_reset
+    treats the spike in the reset as constant in the backward pass, as in published recipes.
+    `surrogate` is a spec such as "atan:alpha=2"; see `eventkit.snn.surrogate`.
     """
 
     name = "if"
@@ -114,7 +114,7 @@ class IF(Neuron):
 
     @property
     def q(self) -> float | Tensor:
-        """The share of the distance from rest that the membrane loses in a step, 1/tau."""
+        """The leak per step as a fraction of the membrane's distance from rest, 1/tau."""
         return 0.0
 
     @property
@@ -140,10 +140,10 @@ class IF(Neuron):
 
 @NEURONS.register
 class LIF(IF):
-    """Leaky integrate and fire with the time constant `tau` >= 1, in steps; else as `IF`.
+    """Leaky integrate and fire with the time constant `tau` >= 1 in steps; otherwise as `IF`.
 
-    With decay_input the input is scaled by 1/tau like the leak. LIF(tau, decay_input=True) fires
-    as LIF(tau, decay_input=False, v_threshold=tau) does (with a reset to 0, or the soft one).
+    decay_input scales the input by 1/tau, like the leak. LIF(tau, decay_input=True) gives the same
+    spikes as LIF(tau, decay_input=False, v_threshold=tau), for a reset to 0 or a soft reset.
     """
 
     name = "lif"
@@ -180,7 +180,7 @@ class LIF(IF):
 
 @NEURONS.register
 class PLIF(LIF):
-    """A LIF that learns its time constant, one for the layer; `tau` > 1 is where it starts.
+    """A LIF with a learned time constant, one per layer; `tau` > 1 is its initial value.
 
     1/tau = sigmoid(w) with the parameter w. Fang et al., ICCV 2021.
     """
@@ -216,10 +216,10 @@ class PLIF(LIF):
 
 @NEURONS.register
 class CUBA(LIF):
-    """A current-based LIF: what it integrates is x filtered with the time constant `tau_syn` >= 1.
+    """A current-based LIF: it integrates x filtered with the time constant `tau_syn` >= 1.
 
-    Its state is the membrane and the current, (v, i). The equations are those of NIR's CubaLIF and,
-    with decay_input=False, of snnTorch's Synaptic.
+    The state is (v, i), membrane and current. The equations are those of NIR's CubaLIF and, with
+    decay_input=False, of snnTorch's Synaptic.
     """
 
     name = "cuba"
@@ -267,10 +267,10 @@ class CUBA(LIF):
 
 @NEURONS.register
 class LIFNoReset(Neuron):
-    """A LIF that fires at every step at which its membrane is at the threshold, and goes on.
+    """A LIF without reset: it fires in every step in which its membrane reaches the threshold.
 
-    Without a reset the membrane is a filter of the input; Fang et al., NeurIPS 2023, compare it
-    with the parallel spiking neurons.
+    The membrane is then a linear filter of the input. Fang et al., NeurIPS 2023, compare it with
+    parallel spiking neurons.
     """
 
     name = "lif_noreset"

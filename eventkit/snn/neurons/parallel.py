@@ -2,7 +2,7 @@
 
 Spikes are S = 1[H >= 0]. X is (T, neurons); a bias of -1 is a threshold of 1.
 
-    PSN          W is any (T, T) matrix, b one number a step: step 0 sees the last step
+    PSN          W is any (T, T) matrix, b one number per step: step 0 sees the last step
     masked PSN   W * (lambda M + 1 - lambda), M[i, j] = 1 where j <= i < j + k: causal at lambda = 1
     sliding PSN  H[t] = w[0] X[t - k + 1] + ... + w[k - 1] X[t] + b: the same filter at every step
 
@@ -24,7 +24,7 @@ from . import NEURONS, Neuron, State, check_input
 
 @NEURONS.register
 class PSN(Neuron):
-    """Every step sees all T steps through a learned (T, T) matrix; as published, so not causal."""
+    """A neuron whose steps depend on all T steps through a learned (T, T) matrix: not causal."""
 
     name = "psn"
     causal = False
@@ -43,7 +43,9 @@ class PSN(Neuron):
     def run(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
         check_input(x)
         if state is not None or len(x) != self.T:
-            raise OptionError(f"psn of T={self.T} takes all its steps at once, found {len(x)}")
+            raise OptionError(
+                f"psn: found a sequence of {len(x)} steps, expected all T={self.T} steps at once"
+            )
         return windows(x, self.weight, self.bias, surrogate=self._surrogate), None
 
     def extra_repr(self) -> str:
@@ -52,11 +54,11 @@ class PSN(Neuron):
 
 @NEURONS.register
 class MaskedPSN(PSN):
-    """A PSN that comes to look back only `k` steps, itself included, while `lambda_` goes to 1.
+    """A PSN whose steps depend only on the last `k` steps once `lambda_` has reached 1.
 
-    `lambda_` is a buffer that starts at 0, where it is a PSN; `anneal` raises it to 1 in the first
-    eighth of the training, as published. At 1 it is causal, and sequences may
-    come in pieces; its state is all steps so far.
+    `lambda_` is a buffer that starts at 0, which is an ordinary PSN; `anneal` raises it to 1 in the
+    first eighth of the training, as published. At 1 the neuron is causal, and sequences may be
+    processed in parts; its state consists of all steps so far.
     """
 
     name = "masked_psn"
@@ -75,7 +77,7 @@ class MaskedPSN(PSN):
         self.register_buffer("mask", torch.ones(T, T).tril().triu(1 - k), persistent=False)
 
     def anneal(self, done: float) -> None:
-        """Set `lambda_` for when the share `done` of the training is over."""
+        """Set `lambda_` for the fraction `done` of the training."""
         self.lambda_.fill_(min(8 * done, 1.0))
 
     @property
@@ -91,11 +93,13 @@ class MaskedPSN(PSN):
         seen = 0 if state is None else len(state)
         whole = x if state is None else torch.cat([state, x])
         if len(whole) > self.T:
-            raise OptionError(f"masked_psn of T={self.T} steps, found step {len(whole)}")
+            raise OptionError(
+                f"masked_psn: found step {len(whole)}, expected at most T={self.T} steps"
+            )
         if len(x) < self.T and self.lambda_ < 1:
             raise OptionError(
-                f"masked_psn of T={self.T} is causal at lambda_ = 1 only: until then it takes all "
-                f"its steps at once, found {len(x)}"
+                f"masked_psn: found a sequence of {len(x)} steps, expected all T={self.T} steps at "
+                "once until lambda_ is 1"
             )
         weight = self.masked_weight()[seen : len(whole), : len(whole)]
         bias = self.bias[seen : len(whole)]
@@ -107,10 +111,10 @@ class MaskedPSN(PSN):
 
 @NEURONS.register
 class SlidingPSN(Neuron):
-    """A learned filter over the last `k` steps, the same at every step, for any number of steps.
+    """A learned filter over the last `k` steps, shared by all steps, for any number of steps.
 
-    exp_init starts from (..., 1/4, 1/2, 1), else the weights are uniform in +-1/sqrt(k). Its state
-    is the last k - 1 steps of the input.
+    exp_init initialises the weights with (..., 1/4, 1/2, 1), otherwise uniformly in +-1/sqrt(k).
+    The state consists of the last k - 1 steps of the input.
     """
 
     name = "sliding_psn"

@@ -1,4 +1,4 @@
-"""The folder of a dataset: what was put there, and how an archive's files get into it whole."""
+"""The root folder of a dataset: which files are installed, and how to install one atomically."""
 
 import filecmp
 import json
@@ -15,34 +15,34 @@ from eventkit.fetch.download import Progress
 from eventkit.fetch.unpack import folded, is_archive, unpack
 
 
-class Place:
-    """A dataset's root, and root/.fetch with the receipt of what is in it."""
+class DatasetFiles:
+    """A dataset's root folder, and root/.fetch with the receipt of its installed files."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.folder = root / FETCH_FOLDER
 
-    def begin(self) -> None:
-        """Make the folders, so that files can be written there."""
+    def create(self) -> None:
+        """Create the folders."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
-            raise FetchFailed(f"{self.root}: is a file; choose another --root") from None
+            raise FetchFailed(f"{self.root}: is a file; choose another root folder") from None
 
     def receipt(self) -> dict[str, Any]:
-        """What was checked and put here: by file name its size, checksums and members."""
+        """The installed files: size, checksum and number of members by file name."""
         with suppress(OSError, ValueError):
-            told = json.loads((self.folder / "receipt.json").read_bytes())
-            if isinstance(told, dict):
-                return told
+            receipt = json.loads((self.folder / "receipt.json").read_bytes())
+            if isinstance(receipt, dict):
+                return receipt
         return {}
 
     def missing(self, dataset: Dataset) -> list[SourceFile]:
-        """The dataset's files that are not in the receipt as they are described now."""
+        """The dataset's files that are not in the receipt with their current checksum."""
         return [source for source in dataset.files if not self.has(source)]
 
     def has(self, source: SourceFile) -> bool:
-        """Whether a file is in the receipt as it is described now."""
+        """Whether a file is in the receipt with its current checksum."""
         entry = self.receipt().get(source.name)
         return isinstance(entry, dict) and entry.get("md5", "") == (source.md5 or "")
 
@@ -50,85 +50,82 @@ class Place:
         """Whether the terms were accepted: now, which is noted, or before."""
         note = self.folder / "terms-accepted"
         if now:
-            self.begin()
+            self.create()
             note.touch()
         return note.exists()
 
     @property
     def unpacked(self) -> bool:
-        """Whether anything was put here by fetch or adopt."""
+        """Whether fetch or adopt has installed anything here."""
         return bool(self.receipt())
 
     def archive(self, source: SourceFile) -> Path | None:
-        """The file as somebody downloaded it, in the root or where SpikingJelly keeps it."""
+        """The file if downloaded by hand: in the root, or in download/ as by SpikingJelly."""
         for folder in (self.root, self.root / "download"):
             if (folder / source.name).is_file():
                 return folder / source.name
         return None
 
     def free(self) -> int:
-        """Bytes free on the disk that has the root, or will have it."""
+        """Free bytes on the disk of the root folder, which need not exist yet."""
         path = self.root.absolute()
         while not path.exists():
             path = path.parent
         return shutil.disk_usage(path).free
 
-    def take(
+    def install(
         self, source: SourceFile, archive: Path, progress: Progress | None, *, nested: str
     ) -> None:
-        """Put what is in a checked file into the root, then note it in the receipt.
+        """Unpack a verified file into the root, then add it to the receipt.
 
-        The caller holds the file's lock. What an earlier, killed run left is done again.
+        The caller must hold the file's lock. Leftovers of a killed process are replaced.
         """
-        self.begin()
+        self.create()
         fresh = self.folder / f"unpacking-{source.name}"
         shutil.rmtree(fresh, ignore_errors=True)
         entry = {"md5": source.md5 or "", "bytes": archive.stat().st_size}
         if source.unpack and is_archive(archive):
-            told = unpack(archive, fresh, nested=nested, progress=progress)
-            entry |= {"files": told.files, "unpacked": told.bytes, "left_out": told.left_out}
+            found = unpack(archive, fresh, nested=nested, progress=progress)
+            entry |= {"files": found.files, "unpacked": found.bytes, "left_out": found.left_out}
         else:
             fresh.mkdir()
             try:
                 os.link(archive, fresh / source.name)
-            except OSError:  # another disk, or one that has no links
+            except OSError:  # another disk, or a file system without hard links
                 shutil.copyfile(archive, fresh / source.name)
         for top in fresh.iterdir():
             if folded(PurePosixPath(source.into, top.name)) == FETCH_FOLDER:
                 shutil.rmtree(fresh, ignore_errors=True)
                 raise FetchFailed(
-                    f"{archive}: holds {top.name!r}, the folder in which eventkit keeps what it "
-                    "fetched; not unpacked"
+                    f"{archive}: contains {top.name!r}, a folder reserved for eventkit; "
+                    "not unpacked"
                 )
         moving = self.folder / f"{source.name}{MOVING}"
         moving.touch()
         _merge(fresh, self.root / source.into)
         shutil.rmtree(fresh, ignore_errors=True)
-        os.sync()  # one call for many small files: what the receipt names survives a power failure
-        self._note(source.name, entry)
+        os.sync()  # one call for many small files; receipt entries must survive a power failure
+        self._record(source.name, entry)
         moving.unlink()
 
-    def dispose(self, source: SourceFile, *, keep: bool) -> None:
-        """Move an archive that was taken into the root if `keep`, else delete it.
-
-        Also what a run that was killed after its entry in the receipt left of one.
-        """
+    def clean_up(self, source: SourceFile, *, keep: bool) -> None:
+        """Move an installed archive to the root if `keep`, else delete it, and its leftovers."""
         archive = self.folder / source.name
         if keep and archive.is_file():
             archive.replace(self.root / source.name)
-        for path in self._own(source):
+        for path in self._temporary(source):
             path.unlink(missing_ok=True)
 
     def leftovers(self, source: SourceFile) -> bool:
-        """Whether a killed run left something of a file that is in the receipt."""
-        return any(path.exists() for path in self._own(source))
+        """Whether a killed process left temporary files of an installed file."""
+        return any(path.exists() for path in self._temporary(source))
 
-    def _own(self, source: SourceFile) -> list[Path]:
-        """The files that are there only while a file is fetched, other than its lock."""
+    def _temporary(self, source: SourceFile) -> list[Path]:
+        """The files that exist only while a file is fetched, except its lock."""
         return [self.folder / f"{source.name}{end}" for end in ("", ".part", ".part.json", MOVING)]
 
-    def _note(self, name: str, entry: dict[str, Any]) -> None:
-        """Add to the receipt, one process at a time."""
+    def _record(self, name: str, entry: dict[str, Any]) -> None:
+        """Add an entry to the receipt, one process at a time."""
         handle = os.open(self.folder / "receipt.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             lock(handle, wait=True)
@@ -139,22 +136,21 @@ class Place:
             os.close(handle)
 
 
-def _merge(fresh: Path, place: Path) -> None:
-    """Move a tree into another; a file that is there already must have the same bytes."""
-    if not place.exists():
-        place.parent.mkdir(parents=True, exist_ok=True)
-        fresh.rename(place)
+def _merge(fresh: Path, folder: Path) -> None:
+    """Move a tree into another; files that already exist must have identical bytes."""
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        fresh.rename(folder)
         return
-    if not place.is_dir():
-        raise FetchFailed(f"{place}: is a file where a folder belongs; move it away")
+    if not folder.is_dir():
+        raise FetchFailed(f"{folder}: is a file, expected a folder; move it away")
     for entry in sorted(fresh.iterdir()):
-        target = place / entry.name
+        target = folder / entry.name
         if entry.is_dir():
             _merge(entry, target)
         elif not target.exists():
             entry.rename(target)
         elif not target.is_file() or not filecmp.cmp(entry, target, shallow=False):
             raise FetchFailed(
-                f"{target}: is there already with other content; move it away and run the same "
-                "command again"
+                f"{target}: already exists with different content; move it away and fetch again"
             )
