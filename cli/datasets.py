@@ -13,10 +13,15 @@ from ._text import print_facts, print_json, print_table
 
 @click.command("datasets")
 @click.argument("name", required=False)
-@click.option("--task", type=click.Choice(datasets.TASKS), help="Only those for this.")
-@click.option("--sensor", help="Only those of this camera or size, as davis346 or 1280x720.")
-@click.option("--licence", "--license", "licence", help="Only those under this licence, as cc.")
-@click.option("--here", is_flag=True, help="Only those whose files are on this disk.")
+@click.option(
+    "--task",
+    metavar="TASK",
+    type=click.Choice(datasets.TASKS),
+    help=f"Only datasets for this task: {', '.join(datasets.TASKS)}.",
+)
+@click.option("--sensor", help="Only datasets of this camera or size: davis346, 1280x720.")
+@click.option("--licence", "--license", "licence", help="Only datasets under this licence: cc.")
+@click.option("--here", is_flag=True, help="Only datasets whose files are on this disk.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
     name: str | None,

@@ -223,7 +223,9 @@ def test_every_description_says_how_to_get_the_data(tmp_path):
 @pytest.mark.parametrize("name", ["sl_animals_dvs", "poker_dvs", "roshambo17", "evimo2", "ebssa"])
 def test_another_dataset_is_told_by_its_names_or_classes(name, tmp_path):
     build(datasets.load(name), tmp_path / "theirs")
-    with pytest.raises(FetchFailed, match=f"holds {datasets.load(name).title}, not DVS128 Gesture"):
+    with pytest.raises(
+        FetchFailed, match=f"contains {datasets.load(name).title}, not DVS128 Gesture"
+    ):
         adopt("dvsgesture", [tmp_path / "theirs"], root=tmp_path / "data")
 
 
@@ -233,7 +235,7 @@ def test_data_that_is_nested_deeper_is_found_for_the_person(run, tmp_path):
     (tmp_path / "theirs/readme.txt").write_text("?")
     code, _, err = run("adopt", "nmnist", tmp_path / "theirs", "--root", tmp_path / "data")
     assert code == 1
-    assert f"holds N-MNIST further down; run eventkit adopt nmnist '{place}/y'" in err
+    assert f"contains N-MNIST in a subfolder; run: eventkit adopt nmnist '{place}/y'" in err
 
 
 @pytest.mark.parametrize("name", ["bullying10k", "poker_dvs", "hfirst_characters", "n_omniglot"])

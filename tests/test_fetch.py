@@ -665,5 +665,5 @@ def test_a_short_address_is_downloaded(tmp_path, waits, monkeypatch):
         (tmp_path / "ours.toml").write_text(f'missing = "all"\n{text}')
         source = datasets.load(tmp_path / "ours.toml").files[0]
         assert source.urls == (f"{server.url}?file=12",)
-        path = download(source, tmp_path / "data.bin", manners=waits.manners())
+        path = download(source, tmp_path / "data.bin", retry=waits.retry())
     assert path.read_bytes() == BODY
