@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from eventkit import Events, FormatError, OptionError
-from eventkit.formats import FORMATS, Report, aedat2, guess, info, read, stream, write
+from eventkit.formats import FORMATS, Report, guess, info, read, stream, write
+from eventkit.formats.aedat import aedat2
 
 MAGIC = b"#!AER-DAT2.0\r\n"
 DVS128 = MAGIC + b"# AEChip: ch.unizh.ini.jaer.chip.retina.DVS128\r\n"

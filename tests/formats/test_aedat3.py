@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from eventkit import Events, FormatError, OptionError
-from eventkit.formats import Report, aedat3, info, read, stream, write
-from eventkit.formats._aedat3 import BLOCK
+from eventkit.formats import Report, info, read, stream, write
+from eventkit.formats.aedat import aedat3
+from eventkit.formats.aedat._aedat3_packets import BLOCK
 
 HEAD = b"#!AER-DAT3.1\r\n#Format: RAW\r\n#Source 1: DVS128\r\n#!END-HEADER\r\n"
 

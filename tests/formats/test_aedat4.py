@@ -14,18 +14,9 @@ import pytest
 import zstandard
 
 from eventkit import Events, FormatError, OptionError
-from eventkit.formats import (
-    FORMATS,
-    Report,
-    _aedat4,
-    _aedat4_inflate,
-    beside,
-    extra,
-    info,
-    read,
-    stream,
-    write,
-)
+from eventkit.formats import FORMATS, Report, beside, extra, info, read, stream, write
+from eventkit.formats.aedat import _aedat4_file as _aedat4
+from eventkit.formats.aedat import _aedat4_inflate
 
 MAGIC = b"#!AER-DAT4.0\r\n"
 SIZE = (346, 260)

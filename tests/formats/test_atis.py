@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from eventkit import Events, FormatError, OptionError
-from eventkit.formats import Report, atis, info, read, stream, write
+from eventkit.formats import Report, info, read, stream, write
+from eventkit.formats.records import atis
 
 MARK = bytes((7, 240, 0x83, 1, 2))  # an overflow marker, whatever its other bytes are
 

@@ -8,7 +8,7 @@ import pytest
 import eventkit as ek
 from eventkit import Events, FormatError, OptionError, UnknownName
 from eventkit.formats import Report, extra, stream
-from eventkit.formats._prophesee import BLOCK
+from eventkit.formats.prophesee._file import BLOCK
 
 HEAD = b"% Data file containing CD events.\n% Version 2\n% Width 304\n% Height 240\n"
 WRAP = 1 << 32

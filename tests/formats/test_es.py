@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from eventkit import Events, FormatError, OptionError
-from eventkit.formats import FORMATS, Report, es, info, read, stream, write
+from eventkit.formats import FORMATS, Report, info, read, stream, write
+from eventkit.formats.records import es
 
 SIZE = (320, 240)
 

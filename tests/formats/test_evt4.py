@@ -7,7 +7,7 @@ import pytest
 import eventkit as ek
 from eventkit import Events, FormatError, OptionError
 from eventkit.formats import Report, extra, stream
-from eventkit.formats._prophesee import BLOCK
+from eventkit.formats.prophesee._file import BLOCK
 
 HEAD = b"% evt 4.0\n% format EVT4;height=720;width=1280\n% end\n"
 OTHER, MORE, TRIGGER, OFF, ON, VECTOR_OFF, VECTOR_ON, HIGH, PAD = 6, 7, 9, 10, 11, 12, 13, 14, 15

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from eventkit import Events, FormatError, OptionError
 from eventkit.events import Columns
 from eventkit.formats import FORMATS, Report, beside, info, read, stream, write
-from eventkit.formats._live import Feed, Until
+from eventkit.formats.live.feed import Feed, Until
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,7 @@ def test_info_of_a_recording_without_events_has_no_times(tmp_path):
 def test_info_counts_backward_steps_across_chunks(tmp_path, monkeypatch):
     path = tmp_path / "file.aedat"
     write(path, EVENTS)
-    monkeypatch.setattr("eventkit.formats.CHUNK", 1)
+    monkeypatch.setattr("eventkit.formats.reading.CHUNK", 1)
     assert info(path)["backward_steps"] == 1
 
 

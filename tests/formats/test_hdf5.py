@@ -12,18 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from eventkit import Events, FormatError, OptionError
-from eventkit.formats import (
-    FORMATS,
-    Report,
-    _ecf,
-    _hdf5_read,
-    _limits,
-    extra,
-    info,
-    read,
-    stream,
-    write,
-)
+from eventkit.formats import FORMATS, Report, _limits, extra, info, read, stream, write
+from eventkit.formats.tables import _ecf, _hdf5_read
 
 N = 5000
 RNG = np.random.default_rng(3)

@@ -15,8 +15,9 @@ from making import ROOT, make_events
 
 import eventkit as ek
 from eventkit import Events, FormatError, OptionError
-from eventkit.formats import FORMATS, Report, _live_sources
-from eventkit.formats._live import Feed, Until
+from eventkit.formats import FORMATS, Report
+from eventkit.formats.live import sources as _live_sources
+from eventkit.formats.live.feed import Feed, Until
 
 SIZE = (128, 128)
 EVENTS = make_events(5000, SIZE)

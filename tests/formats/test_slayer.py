@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from eventkit import Events, FormatError, OptionError
-from eventkit.formats import Report, read, slayer, stream, write
+from eventkit.formats import Report, read, stream, write
+from eventkit.formats.records import slayer
 
 
 def bits(*parts):

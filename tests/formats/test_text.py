@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventkit import Events, FormatError, OptionError
-from eventkit.formats import HIGHEST, LOWEST, Report, _text_parse, info, read, stream, write
+from eventkit.formats import Report, info, read, stream, write
+from eventkit.formats.base import HIGHEST, LOWEST
+from eventkit.formats.tables import _text_parse
 
 
 @pytest.fixture
