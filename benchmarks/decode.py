@@ -45,7 +45,7 @@ def windows(path: Path, into: Columns) -> int:
     first, last = index(path).span
     edges = np.linspace(first, last + 1, WINDOWS + 1).astype(int).tolist()
     return sum(
-        len(ek.read(path, start=start, stop=stop, into=into))
+        len(ek.read(path, clock=(start, stop), into=into))
         for start, stop in itertools.pairwise(edges)
     )
 

@@ -159,12 +159,12 @@ def convert_sample(
 def _read(job: Job, sample: Sample, report: Report) -> Iterator[Events]:
     path = Path(job.root, sample.source)
     which: dict[str, Any] = {} if sample.recording is None else {"recording": sample.recording}
+    if sample.start is not None or sample.stop is not None:
+        which["clock"] = sample.start, sample.stop
     with _of(path):
         for events in formats.stream(
             path,
             MAX_EVENTS,
-            start=sample.start,
-            stop=sample.stop,
             format=job.format,
             report=report,
             into=_room.columns,

@@ -1,9 +1,9 @@
 """Recordings -> Events: `stream`, `read`, `info` and what is beside the events."""
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -13,28 +13,58 @@ from eventkit.formats._packed import is_packed, plain_file
 from eventkit.formats.base import CHUNK, Format, Report
 from eventkit.formats.live import feed
 from eventkit.formats.recognise import format_of
+from eventkit.formats.window import Clock, Time, Window, windowed
 from eventkit.registry import bind, unknown
+
+
+class Stream(Iterator[Events]):
+    """The chunks of a recording, made while they are asked for, once through.
+
+    `report` says what the reader met so far; `close` ends it early and gives files back, as
+    leaving a `with` block does.
+    """
+
+    def __init__(self, parts: Generator[Events, None, None], report: Report) -> None:
+        self._parts = parts
+        self.report = report
+
+    def __next__(self) -> Events:
+        return next(self._parts)
+
+    def close(self) -> None:
+        self._parts.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
 
 def stream(
     path: str | Path,
     chunk: int = CHUNK,
     *,
-    start: int | None = None,
-    stop: int | None = None,
+    start: Time | None = None,
+    stop: Time | None = None,
+    clock: Clock | None = None,
     strict: bool = True,
     format: str | None = None,
     report: Report | None = None,
     into: Columns | None = None,
     **options: Any,
-) -> Iterator[Events]:
+) -> Stream:
     """The recording in chunks of at most `chunk` events, in file order, in bounded memory.
+
+    start="1s", stop="1500ms" (or µs) select the events from `start` on and before `stop`, counted
+    from the first event of the file; clock=(t0, t1) selects t0 <= t < t1 on the camera's clock.
+    The times of the events are always those of the camera.
 
     At least one chunk comes, so the sensor's size is always known. Memory is used again for a
     later chunk once nobody holds the events in it; who reads many files or windows gives columns
-    of its own (one per thread) as `into`, so that they share memory too. `start` and `stop` (µs)
-    select start <= t < stop; strict=False returns what is sound in a damaged file; `report` is
-    filled with counts.
+    of its own (one per thread) as `into`, so that they share memory too. strict=False returns what
+    is sound in a damaged file; `report` (or that of the stream) is filled with counts. A format's
+    options are text or values: size="346x260" or size=(346, 260).
 
     A .gz or .zst file is unpacked to a temporary file first, of at most `expansion` (100) times its
     bytes. A path may also be - (standard input) or udp://HOST:PORT (words of `spif`), and
@@ -42,54 +72,77 @@ def stream(
     after `idle_s` seconds without a byte, or once the function `ended` says so; a chunk of it has
     what is there.
 
-    Raises FormatError (file, byte, reason) when the file is not what it claims to be.
+    Raises FormatError (file, byte, reason) when the file is not what it claims to be, OptionError
+    for a wrong option or a window behind the end of the recording.
     """
-    asked = {"chunk": chunk, "start": start, "stop": stop, "strict": strict}
-    return _stream(path, format, {**options, **asked}, report, into)
+    report = Report(checksum=False) if report is None else report
+    asked = {**options, "chunk": chunk, "strict": strict}
+    window = Window.of(start, stop, clock)
+    return Stream(_stream(path, format, asked, report, into, window), report)
 
 
 def read(
     path: str | Path,
     sort: bool = False,
     *,
-    start: int | None = None,
-    stop: int | None = None,
+    start: Time | None = None,
+    stop: Time | None = None,
+    clock: Clock | None = None,
     strict: bool = True,
     format: str | None = None,
     report: Report | None = None,
     into: Columns | None = None,
     **options: Any,
 ) -> Events:
-    """The whole recording (or start <= t < stop, in µs) in file order; sort=True sorts by time.
+    """The whole recording, or a window of it, in file order; sort=True sorts by time.
 
-    Sorting is stable. The other arguments are those of `stream`.
+    `start` and `stop` count from the first event, clock=(t0, t1) is on the camera's clock. Sorting
+    is stable. The other arguments are those of `stream`.
     """
-    asked = {"chunk": CHUNK, "start": start, "stop": stop, "strict": strict}
-    if _is_live(path, options) or is_packed(Path(path)):
-        parts = [part.copy() for part in _stream(path, format, {**options, **asked}, report, None)]
-    else:
-        fmt = format_of(Path(path), format)
-        asked["chunk"] = CHUNK if fmt.bound is None else max(1, fmt.bound(Path(path)))
-        parts = list(_stream(path, fmt.name, {**options, **asked}, report, into))
-    events = parts[0] if len(parts) == 1 else Events.concat(parts)
-    return events.sort() if sort else events
+    one = _is_live(path, options) or is_packed(Path(path))
+    fmt = None if one else format_of(Path(path), format)
+    chunk = CHUNK
+    if fmt is not None and fmt.bound is not None:
+        chunk = max(1, fmt.bound(Path(path)))
+    events = stream(
+        path,
+        chunk,
+        start=start,
+        stop=stop,
+        clock=clock,
+        strict=strict,
+        format=fmt.name if fmt else format,
+        report=report,
+        into=into,
+        **options,
+    )
+    parts = [part.copy() for part in events] if one else list(events)
+    whole = parts[0] if len(parts) == 1 else Events.concat(parts)
+    return whole.sort() if sort else whole
 
 
 def info(
-    path: str | Path, *, strict: bool = True, format: str | None = None, **options: Any
+    path: str | Path,
+    *,
+    start: Time | None = None,
+    stop: Time | None = None,
+    clock: Clock | None = None,
+    strict: bool = True,
+    format: str | None = None,
+    **options: Any,
 ) -> dict[str, Any]:
-    """What a recording holds, from one streamed pass.
+    """What a recording, or a window of it, holds, from one streamed pass.
 
     Keys: path, format, bytes, size, events, t0, t1 (µs), duration_s, rate_hz, on, off, x_max,
     y_max, backward_steps, out_of_bounds, counts (what the reader left out), beside (what else the
-    file holds, by name), warnings, and header: what the file says of itself. The options are those
-    of `stream`.
+    file holds, by name), warnings, and header: what the file says of itself. `start`,
+    `stop` and `clock` select a window, and the options are those of `stream`.
     """
     report = Report()
     events = on = outside = backward = x_max = y_max = 0
     t0 = t1 = last = None
-    asked = {"chunk": CHUNK, "start": None, "stop": None, "strict": strict}
-    for part in _stream(path, format, {**asked, **options}, report, None):
+    asked = {"chunk": CHUNK, "strict": strict, **options}
+    for part in _stream(path, format, asked, report, None, Window.of(start, stop, clock)):
         size = part.size
         if not len(part):
             continue
@@ -174,44 +227,48 @@ def extra(path: str | Path, name: str, *, format: str | None = None) -> np.ndarr
         return fmt.extras[name](plain)
 
 
-def _unpacked_stream(
-    path: Path, format: str | None, asked: dict[str, Any], report: Report, into: Columns | None
-) -> Iterator[Events]:
-    fmt = format_of(path, format)
-    with plain_file(path, asked, asked["strict"]) as (plain, damage):
-        if damage:
-            report.notes.append(damage)
-        if "expansion" not in inspect.signature(fmt.stream).parameters:
-            asked.pop("expansion", None)
-        yield from _stream(plain, fmt.name, asked, report, into)
-    report.crc32c = None  # that of the unpacked file
-
-
 def _is_live(path: str | Path, options: Mapping[str, Any]) -> bool:
-    if options.get("follow"):
-        return True
-    return str(path) == "-" or (isinstance(path, str) and path.startswith("udp://"))
+    return bool(options.get("follow")) or feed.is_live(path)
 
 
 def _stream(
     path: str | Path,
     format: str | None,
     asked: dict[str, Any],
-    report: Report | None,
+    report: Report,
     into: Columns | None,
-) -> Iterator[Events]:
+    window: Window,
+) -> Generator[Events, None, None]:
+    """The chunks of any source, where wrong options raise at once and not with the first chunk."""
     if _is_live(path, asked):
-        return feed.stream(path, asked, format, report or Report(checksum=False), into)
+        return feed.stream(path, asked, format, report, into, window)
     path = Path(path)
     if is_packed(path):
-        return _unpacked_stream(path, format, asked, report or Report(checksum=False), into)
+        return _unpacked(path, format, asked, report, into, window)
     fmt = format_of(path, format)
     asked.pop("follow", None)
-    bound = bind(fmt.stream, asked, fmt.name)
+    bound = bind(fmt.stream, {**asked, **Window().options()}, fmt.name)
     if bound["chunk"] < 1:
         raise OptionError(f"chunk is {bound['chunk']}, expected at least 1")
-    report = Report(checksum=False) if report is None else report
-    return fmt.stream(path, report, into or Columns(), **bound)
+    return windowed(fmt, path, report, into or Columns(), bound, window)
+
+
+def _unpacked(
+    path: Path,
+    format: str | None,
+    asked: dict[str, Any],
+    report: Report,
+    into: Columns | None,
+    window: Window,
+) -> Generator[Events, None, None]:
+    fmt = format_of(path, format)
+    with plain_file(path, asked, asked["strict"]) as (plain, damage):
+        if damage:
+            report.notes.append(damage)
+        if "expansion" not in inspect.signature(fmt.stream).parameters:
+            asked.pop("expansion", None)
+        yield from _stream(plain, fmt.name, asked, report, into, window)
+    report.crc32c = None  # that of the unpacked file
 
 
 def size_on_disk(path: Path) -> int:

@@ -78,7 +78,7 @@ def test_chunks_and_windows_of_standard_input_are_those_of_a_file(tmp_path, pipe
     ek.write(path, EVENTS, format="evt2")
     low, high = int(EVENTS.t[1000]), int(EVENTS.t[3000])
     piped(path.read_bytes())
-    parts = [part.copy() for part in ek.stream("-", 70, start=low, stop=high)]
+    parts = [part.copy() for part in ek.stream("-", 70, clock=(low, high))]
     assert Events.concat(parts) == EVENTS.between(low, high)
     assert max(map(len, parts)) <= 70
 

@@ -12,7 +12,7 @@ import stat
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,10 @@ import numpy as np
 from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
 from eventkit.events import chunks as cut
-from eventkit.formats.base import FORMATS, HEAD, Format, Report, limits
+from eventkit.formats.base import FORMATS, HEAD, Format, Report
 from eventkit.formats.live.sources import Datagrams, Growing, Pipe, Source, resolved
 from eventkit.formats.recognise import known_by, unknown_format
+from eventkit.formats.window import Window, windowed
 from eventkit.registry import bind
 
 TICK = 0.05  # s between two looks at a file, a clock or a wish to stop
@@ -181,7 +182,8 @@ def stream(
     name: str | None,
     report: Report,
     into: Columns | None,
-) -> Iterator[Events]:
+    window: Window,
+) -> Generator[Events, None, None]:
     """The events of a live recording, as `eventkit.formats.stream` gives those of a file.
 
     A chunk has what is there, so that none waits for later events. Among what is asked for may be
@@ -189,22 +191,26 @@ def stream(
     """
     ends, asked = until(asked)
     chunk, strict = asked.pop("chunk"), asked.pop("strict")
-    low, high = limits(asked.pop("start"), asked.pop("stop"))
     if chunk < 1:
         raise OptionError(f"chunk is {chunk}, expected at least 1")
-    window = None if (low, high) == limits(None, None) else (low, high)
     with _opened(path, report, ends) as feed:
         fmt = _format_of(feed, name, path)
         report.format = fmt.name
         if fmt.live is None:
-            again = {**asked, "chunk": chunk, "start": low, "stop": high, "strict": strict}
-            yield from _spooled(feed, fmt, bind(fmt.stream, again, fmt.name), report, into)
+            given = {**asked, **Window().options(), "chunk": chunk, "strict": strict}
+            again = bind(fmt.stream, given, fmt.name)
+            yield from _spooled(feed, fmt, again, report, into, window)
             return
         bound = bind(fmt.live, {**asked, "strict": strict}, f"{fmt.name}, live,")
         size, empty = (1, 1), True
+        limits: Window | None = None
         for events in fmt.live(feed, report, into or Columns(), **bound):
             size = events.size
-            for part in cut(events if window is None else events.between(*window), chunk):
+            if len(events):
+                limits = limits or window.after(int(events.t[0]))
+                if limits != Window():
+                    events = events.between(limits.start, limits.stop)
+            for part in cut(events, chunk):
                 if len(part):
                     empty = False
                     report.bytes = feed.offset + len(feed.data)
@@ -251,7 +257,12 @@ def _format_of(feed: Feed, name: str | None, path: str | Path) -> Format:
 
 
 def _spooled(
-    feed: Feed, fmt: Format, bound: dict[str, Any], report: Report, into: Columns | None
+    feed: Feed,
+    fmt: Format,
+    bound: dict[str, Any],
+    report: Report,
+    into: Columns | None,
+    window: Window,
 ) -> Iterator[Events]:
     """All of a feed by way of a file."""
     if feed.path != "-":
@@ -264,7 +275,7 @@ def _spooled(
         if feed.stop is not None:  # we stopped, maybe within a record
             bound["strict"] = False
         try:
-            yield from fmt.stream(Path(file.name), report, into or Columns(), **bound)
+            yield from windowed(fmt, Path(file.name), report, into or Columns(), bound, window)
         except FormatError as error:
             raise FormatError("-", error.offset, error.reason) from None
 
