@@ -22,6 +22,7 @@ from eventkit.errors import FormatError
 from eventkit.formats._holes import in_hole
 from eventkit.formats._threads import ALONE, Team
 from eventkit.formats.base import HEAD, Report, fill
+from eventkit.formats.filling import fill_whole
 from eventkit.formats.live.feed import Feed
 
 HEADER = struct.Struct("<hhiiiiii")
@@ -73,10 +74,7 @@ class File:
 
     def fill(self, buffer: np.ndarray, at: int) -> int:
         """Fill the buffer with the bytes from a place on, which must be there."""
-        n = fill(self.fd, buffer, at)
-        if n < len(buffer):
-            raise FormatError(self.path, at + n, "the file became shorter while it was read")
-        return n
+        return len(fill_whole(self.path, self.fd, buffer, at))
 
     def header(self, at: int) -> tuple[int, ...] | None:
         """The fields of the packet header at a byte, if there is one."""

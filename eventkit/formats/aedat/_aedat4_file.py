@@ -36,6 +36,7 @@ from eventkit.formats.aedat._aedat4_bytes import (
 from eventkit.formats.aedat._aedat4_inflate import LIMIT, unlz4, unzstd
 from eventkit.formats.aedat._aedat4_walk import find, is_packet, kept, plausible, walk
 from eventkit.formats.base import HIGHEST, LOWEST, Report, fill
+from eventkit.formats.filling import fill_whole, shorter
 from eventkit.formats.live.feed import Feed
 
 LZ4_MAGIC, ZSTD_MAGIC = 0x184D2204, 0xFD2FB528
@@ -307,10 +308,7 @@ class _Walk:
     def _read(self, at: int, n: int) -> np.ndarray:
         if n > self._longest:
             self._longest, self._free = n, self._team.buffers(n)
-        buffer = next(self._free)[:n]
-        if (got := fill(self._file.fd, buffer, at)) < n:
-            reason = "the file became shorter while it was read"
-            raise FormatError(self._file.path, at + got, reason)
+        buffer = fill_whole(self._file.path, self._file.fd, next(self._free)[:n], at)
         if self.digest is not None:
             self.digest.add(buffer, at)
         return buffer
@@ -463,8 +461,7 @@ class Digest:
         while self._done < at:
             data = os.pread(self._file.fd, min(BLOCK, at - self._done), self._done)
             if not data:
-                reason = "the file became shorter while it was read"
-                raise FormatError(self._file.path, self._done, reason)
+                raise shorter(self._file.path, self._done)
             self.crc = google_crc32c.extend(self.crc, data)
             self._done += len(data)
 

@@ -37,7 +37,8 @@ from eventkit.formats._threads import ALONE, Arrays, Team, Unit
 from eventkit.formats.aedat import _aedat2_decode as kernels
 from eventkit.formats.aedat._aedat2_chips import ALIASES, CHIPS, Chip, Chips, placement
 from eventkit.formats.aedat._aedat2_decode import KINDS
-from eventkit.formats.base import CROP, FIRST, FORMATS, HEAD, Format, Report, fill, limits
+from eventkit.formats.base import CROP, FIRST, FORMATS, HEAD, Format, Report, limits
+from eventkit.formats.filling import Chunks, cut_short, fill_whole
 from eventkit.formats.live.feed import Feed, cut_off
 
 MAGIC, END = b"#!AER-DAT", "end of ascii header"
@@ -81,12 +82,7 @@ class _Recording:
         step = BLOCK // self.record * self.record
         free = team.buffers(min(step, self.end - self.begin))
         for offset in range(self.begin, self.end, step):
-            block = next(free)[: self.end - offset]
-            n = fill(self.fd, block, offset)
-            if n < len(block):
-                reason = "the file became shorter while it was read"
-                raise FormatError(self.path, offset + n, reason)
-            yield block
+            yield fill_whole(self.path, self.fd, next(free)[: self.end - offset], offset)
 
 
 def stream(
@@ -114,12 +110,8 @@ def stream(
     with path.open("rb") as file, Team(threads) as team:
         recording = _open(path, file)
         trailing = (recording.end - recording.begin) % recording.record
-        if trailing and strict:
-            reason = f"the file ends {trailing} bytes into the {recording.record} of an event"
-            hint = "it is cut off; strict=False reads the others"
-            raise FormatError(path, recording.end - trailing, f"{reason}; {hint}")
-        if trailing:
-            report.counts["trailing bytes"] += trailing
+        what = f"the {recording.record} of an event"
+        cut_short(path, recording.end, trailing, what, strict, report)
         if not recording.begin and strict:
             _judge(recording)
         sensor = CHIPS[chip or _guess_chip(recording, report)]
@@ -219,26 +211,19 @@ def _events(
     size: tuple[int, int],
     place: tuple[int, ...],
 ) -> Iterator[Events]:
-    room = max(1, min(chunk, recording.records))
+    chunks = Chunks(into, max(1, min(chunk, recording.records)), size)
     tally = np.zeros(len(KINDS), np.int64)
     clock = np.zeros(3, np.int64)  # time, its 32 bits, and whether there was one
     crc = recording.crc
-    n, empty = 0, True
-    into.reserve(room)
     for block, records in recording.blocks():
         crc = google_crc32c.extend(crc, block)
         k = 0
         while k < len(records):
-            if n == 0:
-                into.reserve(room)
-            n, k = kernels.decode(records, k, clock, tally, *window, place, *into.arrays, n, room)
-            if n == room:
-                yield into.events(n, size)
-                n, empty = 0, False
+            n, k = kernels.decode(records, k, clock, tally, *window, place, *chunks.place())
+            yield from chunks.take(n)
     report.crc32c = crc
     _count(report, tally)
-    if n or empty:
-        yield into.events(n, size)
+    yield from chunks.rest()
 
 
 def _open(path: Path, file: BinaryIO) -> _Recording:

@@ -43,6 +43,7 @@ from eventkit.formats.aedat._aedat3_decode import decode, measure
 from eventkit.formats.aedat._aedat3_packets import EVENT, RUN, Block, File, blocks, chosen
 from eventkit.formats.aedat._aedat3_write import DEVICES, write
 from eventkit.formats.base import FORMATS, HEAD, Format, Report, limits, parse_size
+from eventkit.formats.filling import Chunks
 from eventkit.formats.live.feed import Feed, cut_off
 
 MAGIC, END = b"#!AER-DAT3", b"#!END-HEADER"
@@ -156,23 +157,17 @@ def _events(
     size: tuple[int, int],
 ) -> Iterator[Events]:
     """The valid events of the window, in chunks of `room`, the last of what is left."""
-    into.reserve(room)
-    n, empty = 0, True
+    chunks = Chunks(into, room, size)
     for buffer, offset, runs in found:
         run = k = 0
         while run < len(runs):
-            if n == 0:
-                into.reserve(room)
             n, run, k, invalid = decode(
-                buffer, offset, runs, run, k, *window, *turn, *into.arrays, n, room
+                buffer, offset, runs, run, k, *window, *turn, *chunks.place()
             )
             if invalid:
                 report.counts["invalid"] += invalid
-            if n == room:
-                yield into.events(n, size)
-                n, empty = 0, False
-    if n or empty:
-        yield into.events(n, size)
+            yield from chunks.take(n)
+    yield from chunks.rest()
 
 
 def live(

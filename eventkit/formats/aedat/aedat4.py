@@ -37,6 +37,7 @@ from eventkit.formats.aedat._aedat4_file import Block, File, arrived, chosen, pa
 from eventkit.formats.aedat._aedat4_sound import count, others, sound
 from eventkit.formats.aedat._aedat4_write import write
 from eventkit.formats.base import FORMATS, HIGHEST, LOWEST, Format, Report, limits, parse_size
+from eventkit.formats.filling import Chunks
 from eventkit.formats.live.feed import Feed, cut_off
 
 
@@ -90,19 +91,13 @@ def _chunks(
     size: tuple[int, int],
 ) -> Iterator[Events]:
     """The events of the window, in chunks of `room`, the last of what is left."""
-    n, empty = 0, True
-    into.reserve(room)
+    chunks = Chunks(into, room, size)
     for buffer, packets in found:
         run = k = 0
         while run < len(packets):
-            if n == 0:
-                into.reserve(room)
-            n, run, k = _decode(buffer, packets, run, k, *window, *into.arrays, n, room)
-            if n == room:
-                yield into.events(n, size)
-                n, empty = 0, False
-    if n or empty:
-        yield into.events(n, size)
+            n, run, k = _decode(buffer, packets, run, k, *window, *chunks.place())
+            yield from chunks.take(n)
+    yield from chunks.rest()
 
 
 def live(

@@ -14,8 +14,9 @@ import numpy as np
 
 from eventkit import _platform
 from eventkit._jit import jit
-from eventkit.errors import FormatError, OptionError
+from eventkit.errors import OptionError
 from eventkit.formats.base import Report
+from eventkit.formats.filling import shorter
 
 RECEIVED = 1 << 25  # bytes of the queue of datagrams
 DROPS = 40  # SO_RXQ_OVFL of Linux: count what found no place in that queue
@@ -60,7 +61,7 @@ class Growing:
     def ready(self, wait: float) -> bool:
         end = os.fstat(self._fd).st_size
         if end < self._at:
-            raise FormatError(self._path, end, "the file became shorter while it was read")
+            raise shorter(self._path, end)
         if end == self._at and wait:
             time.sleep(wait)
             return os.fstat(self._fd).st_size > self._at

@@ -19,7 +19,8 @@ import numpy as np
 
 from eventkit._jit import jit, trailing_zeros
 from eventkit.errors import FormatError
-from eventkit.formats.base import HEAD, fill
+from eventkit.formats.base import HEAD
+from eventkit.formats.filling import blocks
 
 BLOCK = 1 << 19  # stays in the second-level cache between read, checksum and decoding
 SLACK = 64  # events that a kernel may decode beyond the room it is given
@@ -176,14 +177,7 @@ class File:
     def blocks(self, begin: int | None = None) -> Iterator[np.ndarray]:
         """The bytes from a place on in blocks of whole words, but for the last; one buffer."""
         at = self.begin if begin is None else begin
-        buffer = np.empty(max(0, min(BLOCK, self.end - at)), np.uint8)
-        while at < self.end:
-            block = buffer[: self.end - at]
-            n = fill(self.fd, block, at)
-            if n < len(block):
-                raise FormatError(self.path, at + n, "the file became shorter while it was read")
-            yield block
-            at += n
+        return blocks(self.path, self.fd, at, self.end, BLOCK)
 
     def words(self, block: np.ndarray) -> np.ndarray:
         """A block as words for the kernel."""

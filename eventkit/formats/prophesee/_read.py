@@ -19,6 +19,7 @@ from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
 from eventkit.formats._holes import find_hole
 from eventkit.formats.base import Format, Report, limits, parse_size
+from eventkit.formats.filling import cut_short
 from eventkit.formats.prophesee import _step as steps
 from eventkit.formats.prophesee._file import (
     BLOCK,
@@ -77,16 +78,8 @@ def events(file: File, report: Report, into: Columns, asked: Asked) -> Iterator[
     rows = found.rows[found.rows["n"] > 0]
     rows = rows[(rows["last"] >= low) & (rows["first"] < high)]
     room = max(1, min(room, int(rows["n"].sum())))
-    empty = True
-    for part in _decoded(file, rows, into, room, size, shift, asked.threads):
-        inside = part if whole else part.between(asked.start, asked.stop)
-        del part
-        if len(inside):
-            empty = False
-            yield inside
-        del inside  # so that its memory can be used again
-    if empty:
-        yield Events.empty(size)
+    parts = _decoded(file, rows, into, room, size, shift, asked.threads)
+    yield from _inside(parts, asked, size)
 
 
 def _in_step(
@@ -96,8 +89,7 @@ def _in_step(
     steps.tell(found, report)
     size = _size(replace(file, end=found[0][1]), asked.size, report)
     shift = _first(replace(file, end=found[0][1])) if asked.t0 == "first" else 0
-    whole = asked.start is None and asked.stop is None
-    state, empty = file.state.copy(), True
+    state = file.state.copy()
 
     def blocks() -> Iterator[Block]:
         for part in steps.parts(file, found):
@@ -107,13 +99,19 @@ def _in_step(
         tell(file, state, report, False)
 
     room = max(1, min(asked.chunk, file.records * file.code.most))
-    for part in _chunks(blocks(), file, into, room, size, shift):
+    yield from _inside(_chunks(blocks(), file, into, room, size, shift), asked, size)
+
+
+def _inside(parts: Iterable[Events], asked: Asked, size: tuple[int, int]) -> Iterator[Events]:
+    """The events of the window, and at least one (maybe empty) chunk."""
+    whole, empty = asked.start is None and asked.stop is None, True
+    for part in parts:
         inside = part if whole else part.between(asked.start, asked.stop)
         del part
         if len(inside):
             empty = False
             yield inside
-        del inside
+        del inside  # so that its memory can be used again
     if empty:
         yield Events.empty(size)
 
@@ -129,10 +127,9 @@ def _suspect(state: np.ndarray) -> bool:
 
 
 def check_trailing(file: File, strict: bool) -> None:
-    if file.trailing and strict:
-        reason = f"the file ends {file.trailing} bytes into a word of {file.code.stride}"
-        at = file.end - file.trailing
-        raise FormatError(file.path, at, f"{reason}; it is cut off; strict=False reads the others")
+    if strict:  # else `tell` counts it
+        what = f"a word of {file.code.stride}"
+        cut_short(file.path, file.end, file.trailing, what, strict, Report())
 
 
 def _decoded(

@@ -25,7 +25,8 @@ import numpy as np
 from eventkit._jit import jit
 from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
-from eventkit.formats.base import CROP, FIRST, FORMATS, Format, Report, fill, limits, parse_size
+from eventkit.formats.base import CROP, FIRST, FORMATS, Format, Report, limits, parse_size
+from eventkit.formats.filling import Chunks, blocks, cut_short
 from eventkit.formats.live.feed import Feed, cut_off, sensor_of
 
 RECORD = 5
@@ -54,37 +55,26 @@ def stream(
         fd = file.fileno()
         end = os.fstat(fd).st_size
         records, trailing = divmod(end, RECORD)
-        blocks: Iterable[np.ndarray] = _blocks(path, fd, end)
+        found: Iterable[np.ndarray] = blocks(path, fd, 0, end, BLOCK)
         if end <= BLOCK:
-            blocks = list(blocks)  # read once, looked at twice
-        sensor = _survey(path, blocks, strict, None if size is None else parse_size(size))
-        if trailing and strict:
-            reason = f"the file ends {trailing} bytes into the 5 of an event; it is cut off"
-            raise FormatError(path, end - trailing, f"{reason}; strict=False reads the others")
-        if trailing:
-            report.counts["trailing bytes"] += trailing
+            found = list(found)  # read once, looked at twice
+        sensor = _survey(path, found, strict, None if size is None else parse_size(size))
+        cut_short(path, end, trailing, f"the {RECORD} of an event", strict, report)
         if size is None and sensor == SIZES[-1]:
             report.notes.append("events lie outside 240x180, so the size is taken as 256x256")
-        room = max(1, min(chunk, records))
-        n = shift = crc = 0
-        empty = True
-        into.reserve(room)
-        for block in blocks if end <= BLOCK else _blocks(path, fd, end):
+        chunks = Chunks(into, max(1, min(chunk, records)), sensor)
+        shift = crc = 0
+        for block in found if end <= BLOCK else blocks(path, fd, 0, end, BLOCK):
             crc = google_crc32c.extend(crc, block)
             k = 0
             while k < len(block) // RECORD:
-                if n == 0:
-                    into.reserve(room)
-                n, k, markers = _decode(block, k, shift, low, high, *into.arrays, n, room)
+                n, k, markers = _decode(block, k, shift, low, high, *chunks.place())
                 shift += STEP * markers
                 if markers:
                     report.counts["overflow markers"] += markers
-                if n == room:
-                    yield into.events(n, sensor)
-                    n, empty = 0, False
+                yield from chunks.take(n)
         report.crc32c = crc
-    if n or empty:
-        yield into.events(n, sensor)
+    yield from chunks.rest()
 
 
 def live(
@@ -136,17 +126,6 @@ def _refuse(path: Path, block: np.ndarray) -> None:
         reason = f"times go back {backward:,} times in the first {records:,} records"
         hint = "these are no ATIS events; strict=False reads them all the same"
         raise FormatError(path, 0, f"{reason}: {hint}")
-
-
-def _blocks(path: Path, fd: int, end: int) -> Iterator[np.ndarray]:
-    """The file in blocks of whole records, but for the last; one buffer for all."""
-    buffer = np.empty(min(BLOCK, end), np.uint8)
-    for offset in range(0, end, BLOCK):
-        block = buffer[: end - offset]
-        n = fill(fd, block, offset)
-        if n < len(block):
-            raise FormatError(path, offset + n, "the file became shorter while it was read")
-        yield block
 
 
 def bound(path: Path) -> int:

@@ -30,7 +30,8 @@ from eventkit._jit import jit
 from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
 from eventkit.formats._holes import first_zero
-from eventkit.formats.base import FIRST, FORMATS, Format, Report, fill, limits
+from eventkit.formats.base import FIRST, FORMATS, Format, Report, limits
+from eventkit.formats.filling import Chunks, cut_short, fill_whole
 from eventkit.formats.live.feed import Feed, cut_off
 
 MAGIC = b"Event Stream"
@@ -68,37 +69,29 @@ def stream(
         fd = file.fileno()
         kind, size, begin = _head(path, os.pread(fd, 20, 0))
         end = whole = os.fstat(fd).st_size
-        room = max(1, min(chunk, (end - begin) // LEAST[kind]))
+        chunks = Chunks(into, max(1, min(chunk, (end - begin) // LEAST[kind])), size)
         state = np.zeros(1, STATE)
         buffer = np.empty(min(BLOCK, end), np.uint8)
-        crc, n, empty, at, why = google_crc32c.value(os.pread(fd, begin, 0)), 0, True, begin, DONE
-        into.reserve(room)
+        crc, at, why = google_crc32c.value(os.pread(fd, begin, 0)), begin, DONE
         while at < end and why == DONE:
-            block = buffer[: end - at]
-            if (got := fill(fd, block, at)) < len(block):
-                raise FormatError(path, at + got, "the file became shorter while it was read")
+            block = fill_whole(path, fd, buffer[: end - at], at)
             if kind != GENERIC and (hole := first_zero(block)) >= 0:
                 end = _lost(path, at + hole, end, strict, report)
                 block = block[: end - at]
             used, why = 0, FULL
             while why == FULL:
-                if n == 0:
-                    into.reserve(room)
                 n, used, why = _decode(
                     *(block, used, end - at, kind, *size, strict, state, low, high),
-                    *(*into.arrays, n, room),
+                    *chunks.place(),
                 )
-                if n == room:
-                    yield into.events(n, size)
-                    n, empty = 0, False
+                yield from chunks.take(n)
             crc = google_crc32c.extend(crc, block[:used])
             at += used
         if why in (CUT, DAMAGED):
             _stopped(path, fd, at, end, why, strict, report)
         report.crc32c = crc if why == DONE and end == whole else None
     _tell(report, kind, state)
-    if n or empty:
-        yield into.events(n, size)
+    yield from chunks.rest()
 
 
 def live(feed: Feed, report: Report, into: Columns, *, strict: bool) -> Iterator[Events]:
@@ -166,10 +159,7 @@ def _stopped(
     """FormatError where a kernel stopped early; a cut event is only counted if not strict."""
     if why == DAMAGED:
         _damaged(path, at, os.pread(fd, min(end - at, 9), at))
-    if strict:
-        reason = f"the file ends {end - at:,} bytes into an event; it is cut off"
-        raise FormatError(path, at, f"{reason}; strict=False reads the others")
-    report.counts["trailing bytes"] += end - at
+    cut_short(path, end, end - at, "an event", strict, report)
 
 
 def _damaged(path: Path, at: int, found: bytes) -> NoReturn:

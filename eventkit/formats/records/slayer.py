@@ -25,9 +25,10 @@ import google_crc32c
 import numpy as np
 
 from eventkit._jit import jit
-from eventkit.errors import FormatError, OptionError
+from eventkit.errors import OptionError
 from eventkit.events import Columns, Events
-from eventkit.formats.base import CROP, FIRST, FORMATS, Format, Report, fill, limits, parse_size
+from eventkit.formats.base import CROP, FIRST, FORMATS, Format, Report, limits, parse_size
+from eventkit.formats.filling import Chunks, blocks, cut_short
 from eventkit.formats.live.feed import Feed, cut_off, sensor_of
 
 SIZES = (34, 128, 256, 512, 1024, 2048, 4096)
@@ -75,46 +76,26 @@ def _stream(
         fd = file.fileno()
         end = os.fstat(fd).st_size
         records, trailing = divmod(end, layout.record)
-        if trailing and strict:
-            reason = f"the file ends {trailing} bytes into the {layout.record} of an event"
-            hint = "it is cut off; strict=False reads the others"
-            raise FormatError(path, end - trailing, f"{reason}; {hint}")
-        if trailing:
-            report.counts["trailing bytes"] += trailing
+        cut_short(path, end, trailing, f"the {layout.record} of an event", strict, report)
         sensor = _survey(layout, path, fd, end) if size is None else parse_size(size)
-        room = max(1, min(chunk, records))
-        n = crc = 0
-        empty = True
-        into.reserve(room)
+        chunks, crc = Chunks(into, max(1, min(chunk, records)), sensor), 0
         for block in _blocks(layout, path, fd, end):
             crc = google_crc32c.extend(crc, block)
             k = 0
             while k < len(block) // layout.record:
-                if n == 0:
-                    into.reserve(room)
-                n, k, others = _decode(
-                    block, k, layout.record, layout.bits, *window, *into.arrays, n, room
-                )
+                place = chunks.place()
+                n, k, others = _decode(block, k, layout.record, layout.bits, *window, *place)
+                del place  # so that its memory can be used again
                 if others:
                     report.counts["other channels"] += others
-                if n == room:
-                    yield into.events(n, sensor)
-                    n, empty = 0, False
+                yield from chunks.take(n)
         report.crc32c = crc
-    if n or empty:
-        yield into.events(n, sensor)
+    yield from chunks.rest()
 
 
 def _blocks(layout: _Layout, path: Path, fd: int, end: int) -> Iterator[np.ndarray]:
-    """The file in blocks of whole events, but for the last; one buffer for all."""
-    step = BLOCK // layout.record * layout.record
-    buffer = np.empty(min(step, end), np.uint8)
-    for offset in range(0, end, step):
-        block = buffer[: end - offset]
-        n = fill(fd, block, offset)
-        if n < len(block):
-            raise FormatError(path, offset + n, "the file became shorter while it was read")
-        yield block
+    """The file in blocks of whole events, but for the last."""
+    return blocks(path, fd, 0, end, BLOCK // layout.record * layout.record)
 
 
 def _survey(layout: _Layout, path: Path, fd: int, end: int) -> tuple[int, int]:

@@ -23,9 +23,10 @@ import google_crc32c
 import numpy as np
 
 from eventkit._jit import jit
-from eventkit.errors import FormatError, OptionError
+from eventkit.errors import OptionError
 from eventkit.events import Columns, Events
-from eventkit.formats.base import FIRST, FORMATS, Format, Report, fill, limits, parse_size
+from eventkit.formats.base import FIRST, FORMATS, Format, Report, limits, parse_size
+from eventkit.formats.filling import Chunks, blocks, cut_short
 from eventkit.formats.live.feed import Feed, cut_off, is_address, sensor_of
 
 WORD, BLOCK = 4, 1 << 19
@@ -50,29 +51,18 @@ def stream(
     with path.open("rb", buffering=0) as file:
         fd, end = file.fileno(), os.fstat(file.fileno()).st_size
         sensor = parse_size(size) if size else _survey(path, fd, end, report)
-        room = max(1, min(chunk, end // WORD))
-        state = np.zeros(1, STATE)
-        n, crc, empty = 0, 0, True
-        into.reserve(room)
-        for block in _blocks(path, fd, end):
+        chunks = Chunks(into, max(1, min(chunk, end // WORD)), sensor)
+        state, crc = np.zeros(1, STATE), 0
+        for block in blocks(path, fd, 0, end, BLOCK):
             crc = google_crc32c.extend(crc, block)
             words, k = _words(block), 0
             while k < len(words):
-                if n == 0:
-                    into.reserve(room)
-                n, k = _decode(words, k, state, *window, *into.arrays, n, room)
-                if n == room:
-                    yield into.events(n, sensor)
-                    n, empty = 0, False
+                n, k = _decode(words, k, state, *window, *chunks.place())
+                yield from chunks.take(n)
         report.crc32c = crc
         left = end % WORD + WORD * int(state["owed"][0])
-        if left and strict:
-            reason = f"the file ends {left} bytes into the 8 of an event with its time"
-            raise FormatError(path, end - left, f"{reason}; strict=False reads the others")
-        if left:
-            report.counts["trailing bytes"] += left
-    if n or empty:
-        yield into.events(n, sensor)
+        cut_short(path, end, left, "the 8 of an event with its time", strict, report)
+    yield from chunks.rest()
 
 
 def live(
@@ -106,22 +96,12 @@ def _words(block: np.ndarray) -> np.ndarray:
     return block[: len(block) // WORD * WORD].view("<u4")
 
 
-def _blocks(path: Path, fd: int, end: int) -> Iterator[np.ndarray]:
-    """The file in blocks of whole words, but for the last; one buffer for all."""
-    buffer = np.empty(min(BLOCK, end), np.uint8)
-    for offset in range(0, end, BLOCK):
-        block = buffer[: end - offset]
-        if (n := fill(fd, block, offset)) < len(block):
-            raise FormatError(path, offset + n, "the file became shorter while it was read")
-        yield block
-
-
 def _survey(path: Path, fd: int, end: int, report: Report) -> tuple[int, int]:
     """The smallest size that holds all events, with a note."""
     into, state, window = Columns(), np.zeros(1, STATE), limits(None, None)
     into.reserve(BLOCK // WORD)
     width = height = 1
-    for block in _blocks(path, fd, end):
+    for block in blocks(path, fd, 0, end, BLOCK):
         n, _ = _decode(_words(block), 0, state, *window, *into.arrays, 0, BLOCK)
         width = max(width, int(into.arrays[1][:n].max(initial=0)) + 1)
         height = max(height, int(into.arrays[2][:n].max(initial=0)) + 1)

@@ -18,6 +18,7 @@ from eventkit.errors import EventkitError, FormatError, OptionError
 from eventkit.events import RECORD, Columns, Events
 from eventkit.formats._limits import DEFAULT_EXPANSION, check_expansion
 from eventkit.formats.base import Report, limits, parse_size
+from eventkit.formats.filling import Chunks
 from eventkit.formats.tables._numbers import PER_SECOND, coordinates, times
 from eventkit.formats.tables._polarity import (
     Polarity,
@@ -109,10 +110,8 @@ def events(
     unit, meaning, blocks = _first_look(table, asked)
     size = parse_size(asked.size) if asked.size else table.size
     size = size or _survey(path, table, report, asked.round, meaning)
-    room = max(1, min(asked.chunk, table.rows))
-    clock = Clock(report)
-    n, row, empty = 0, 0, True
-    into.reserve(room)
+    chunks = Chunks(into, max(1, min(asked.chunk, table.rows)), size, Clock(report).look)
+    row = 0
     for block in blocks:
         if meaning is None and block[3] is not None:
             meaning = convention(block[3])
@@ -136,19 +135,14 @@ def events(
             columns = [column[good] for column in columns]
         k = 0
         while k < len(columns[0]):
-            if n == 0:
-                into.reserve(room)
+            n, room = chunks.begin()
             m = min(len(columns[0]) - k, room - n)
             for target, values in zip(into.arrays, columns, strict=True):
                 target[n : n + m] = values[k : k + m]
-            n, k = n + m, k + m
-            if n == room:
-                clock.look(into.arrays[0][:n])
-                yield into.events(n, size)
-                n, empty = 0, False
-    if n or empty:
-        clock.look(into.arrays[0][:n])
-        yield into.events(n, size)
+            del target
+            k += m
+            yield from chunks.take(n + m)
+    yield from chunks.rest()
 
 
 class Clock:

@@ -33,6 +33,7 @@ from eventkit.formats.base import (
     limits,
     parse_size,
 )
+from eventkit.formats.filling import Chunks, fill_whole
 from eventkit.formats.live.feed import Feed, cut_off, sensor_of
 from eventkit.formats.tables._columns import (
     Clock,
@@ -84,24 +85,16 @@ def stream(
         where = partial(_line_number, fd) if strict else None
         lines_of = Lines(path, layout, window, report, where, polarity is not None, round)
         sensor = parse_size(size) if size else layout.size or _survey(fd, lines_of)
-        room = max(1, min(chunk, os.fstat(fd).st_size // 4 + 1))
+        most = os.fstat(fd).st_size // 4 + 1
         counted = report if report.checksum else Report(report.counts, checksum=False)
-        clock = Clock(report)
-        n, empty = 0, True
-        into.reserve(room)
+        chunks = Chunks(into, max(1, min(chunk, most)), sensor, Clock(report).look)
         for lines, at in _lines(path, fd, layout.begin, counted):
             k = 0
             while k < len(lines):
-                if n == 0:
-                    into.reserve(room)
-                n, k = lines_of.parse(lines, k, at, into, n, room)
-                if n == room:
-                    clock.look(into.arrays[0][:n])
-                    yield into.events(n, sensor)
-                    n, empty = 0, False
-    if n or empty:
-        clock.look(into.arrays[0][:n])
-        yield into.events(n, sensor)
+                begun, room = chunks.begin()
+                n, k = lines_of.parse(lines, k, at, into, begun, room)
+                yield from chunks.take(n)
+    yield from chunks.rest()
 
 
 def live(
@@ -164,9 +157,7 @@ def _lines(path: Path, fd: int, begin: int, report: Report) -> Iterator[tuple[np
     crc = google_crc32c.value(os.pread(fd, begin, 0))
     at = begin
     while at < end:
-        block = buffer[: min(BLOCK, end - at)]
-        if (got := fill(fd, block, at)) < len(block):
-            raise FormatError(path, at + got, "the file became shorter while it was read")
+        block = fill_whole(path, fd, buffer[: min(BLOCK, end - at)], at)
         length = len(block)
         if at + length == end:
             buffer[length] = 10  # ends the last line, if it has no end
