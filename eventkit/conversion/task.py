@@ -8,7 +8,6 @@ import os
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +191,7 @@ def _threads(job: Job, path: Path) -> dict[str, Any]:
     if job.threads == 1:
         return {}
     fmt = formats.FORMATS[job.format] if job.format else formats.guess(path)
-    return {"threads": job.threads} if "threads" in signature(fmt.stream).parameters else {}
+    return {"threads": job.threads} if fmt.threads else {}
 
 
 class _Late(Exception):

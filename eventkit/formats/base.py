@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
@@ -60,6 +60,8 @@ class Format:
     extras has functions of a path that give what is beside the events, as triggers.
     beside(path, **options) counts by name what is in the file and not among the events, as frames:
     what the reader does not count in its report because it never looks at it.
+    threads says that its reader has the option `threads` (several decode one file side by side),
+    expansion that it has `expansion` (it bounds to how much a file may unpack).
     sized says whether the format keeps the sensor's size.
     reveals is what damage a reader is sure to find: that of single "bytes", by checksums; that of
     "blocks" (zeroed, or missing), by lengths and tables; or "nothing", as any bytes are events.
@@ -81,6 +83,8 @@ class Format:
     live: Callable[..., Iterator[Events]] | None = None
     folder: str | None = None
     beside: Callable[..., dict[str, int]] | None = None
+    threads: bool = False
+    expansion: bool = False
     sized: bool = True
     reveals: Literal["bytes", "blocks", "nothing"] = "nothing"
 
@@ -90,16 +94,21 @@ FORMATS: Registry[Format] = Registry(
 )
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """Width and height from text like 128x128 (or (128, 128), the text of a tuple).
+def parse_size(size: object) -> tuple[int, int]:
+    """Width and height, from a pair or text like 128x128 (or (128, 128), the text of a tuple).
 
-    >>> parse_size("346x260")
-    (346, 260)
+    >>> parse_size("346x260"), parse_size((346, 260))
+    ((346, 260), (346, 260))
     """
+    text = "{}x{}".format(*size) if isinstance(size, tuple | list) and len(size) == 2 else str(size)
     match = re.fullmatch(r"\(?(\d+)(?:x|, ?)(\d+)\)?", text.strip())
     if match is None or not all(0 < int(side) <= 65536 for side in match.groups()):
-        raise OptionError(f"size is {text!r}, expected width x height within 1..65536, as 128x128")
+        raise OptionError(f"size is {size!r}, expected width x height within 1..65536, as 128x128")
     return int(match[1]), int(match[2])
+
+
+# An option of this type is (width, height), or that as text.
+Size = Annotated[tuple[int, int], parse_size]
 
 
 def limits(start: int | None, stop: int | None) -> tuple[int, int]:

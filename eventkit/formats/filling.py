@@ -87,3 +87,41 @@ def cut_short(path: Path, end: int, left: int, what: str, strict: bool, report: 
         raise FormatError(path, end - left, f"{reason}; strict=False reads the others")
     if left:
         report.counts["trailing bytes"] += left
+
+
+class Extent:
+    """The smallest sensor that holds all events, for files that do not tell its size."""
+
+    def __init__(self, least: int = 0) -> None:
+        self._width = self._height = least
+
+    def see(self, x: np.ndarray, y: np.ndarray) -> None:
+        """Coordinates of events."""
+        if len(x):
+            self._width = max(self._width, int(x.max()) + 1)
+            self._height = max(self._height, int(y.max()) + 1)
+
+    def size(self, path: Path, report: Report) -> tuple[int, int]:
+        """Width and height, with a note; FormatError if no event was seen."""
+        width, height = self._width, self._height
+        if not width:
+            reason = "neither the file nor an event tells the sensor's size; size=WxH sets it"
+            raise FormatError(path, None, reason)
+        taken = f"taken as {width}x{height} from the events; size=WxH sets it"
+        report.notes.append(f"the sensor's size is not in the file, {taken}")
+        return width, height
+
+
+def pieces(chunks: Iterable[Events], length: int) -> Iterator[Events]:
+    """The events in pieces of a length, but for the last; so that the file is always the same."""
+    held: list[Events] = []
+    n = 0
+    for part in chunks:
+        held, n = [*held, part.copy()], n + len(part)
+        if n > length:
+            whole = Events.concat(held)
+            full = (n - 1) // length * length
+            for at in range(0, full, length):
+                yield whole[at : at + length]
+            held, n = [whole[full:]], n - full
+    yield Events.concat(held)

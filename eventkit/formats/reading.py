@@ -265,7 +265,7 @@ def _unpacked(
     with plain_file(path, asked, asked["strict"]) as (plain, damage):
         if damage:
             report.notes.append(damage)
-        if "expansion" not in inspect.signature(fmt.stream).parameters:
+        if not fmt.expansion:
             asked.pop("expansion", None)
         yield from _stream(plain, fmt.name, asked, report, into, window)
     report.crc32c = None  # that of the unpacked file

@@ -16,6 +16,7 @@ from eventkit import Events, FormatError, OptionError
 from eventkit.events import Columns
 from eventkit.formats import FORMATS, Report, beside, info, read, stream, write
 from eventkit.formats.live.feed import Feed, Until
+from eventkit.registry import bind
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,8 @@ def arrived(name: str, data: bytes, lengths: list[int], strict: bool = True) -> 
     report, fmt = Report(), FORMATS[name]
     feed = Feed(Pieces(data, lengths), "-", Until())
     options = {} if "size" not in inspect.signature(fmt.live).parameters else holds(name).options
-    parts = [e.copy() for e in fmt.live(feed, report, Columns(), strict=strict, **options)]
+    bound = bind(fmt.live, {**options, "strict": strict}, name)
+    parts = [e.copy() for e in fmt.live(feed, report, Columns(), **bound)]
     return Events.concat(parts), report
 
 
@@ -278,6 +280,13 @@ def test_a_loop_over_chunks_uses_no_more_than_two_sets_of_columns(name, tmp_path
     path = written(name, tmp_path)
     places = {part.t.ctypes.data for part in stream(path, 10, **holds(name).options)}
     assert len(places) == 2
+
+
+@each_format
+def test_a_format_declares_the_options_that_others_ask_for(name):
+    options = inspect.signature(FORMATS[name].stream).parameters
+    assert FORMATS[name].threads == ("threads" in options)
+    assert FORMATS[name].expansion == ("expansion" in options)
 
 
 @each_format

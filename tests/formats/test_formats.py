@@ -248,6 +248,16 @@ def test_a_time_of_the_cameras_clock_is_not_taken_for_one_from_the_first_event(t
     assert info(path, start="0ms", stop="20us", size="9x9")["events"] == 2
 
 
+def test_a_size_is_a_pair_or_text(tmp_path):
+    path = tmp_path / "a.npy"
+    write(path, EVENTS)
+    for size in ((300, 200), [300, 200], "300x200", "(300, 200)"):
+        assert read(path, size=size).size == info(path, size=size)["size"] == (300, 200)
+    for wrong in ((0, 200), (300,), (300, 200, 2), 300, "300"):
+        with pytest.raises(OptionError, match=r"expected width x height within 1\.\.65536"):
+            stream(path, size=wrong)
+
+
 def test_a_stream_has_its_report_and_can_be_closed(recording):
     report = Report()
     with stream(recording, 1, report=report) as parts:

@@ -8,6 +8,7 @@ import numpy as np
 from eventkit.errors import OptionError
 from eventkit.events import Events
 from eventkit.formats.aedat._aedat4_bytes import MAGIC, make_events, make_header, make_table
+from eventkit.formats.filling import pieces
 
 
 def write(
@@ -25,24 +26,17 @@ def write(
         raise OptionError(f"packet is {packet}, expected 1 to {1 << 20}")
     compress = _compressor(compression)
     rows: list[tuple[int, int, int, int, int, int]] = []
-    at, rest = 0, None
-    for events in chunks:
-        if rest is None:
-            head = make_header(compression.upper(), -1, events.size)
-            at, rest = file.write(MAGIC + head), events[:0]
+    at, size = 0, (1, 1)
+    for events in pieces(chunks, packet):
+        if not at:
+            size = events.size
+            at = file.write(MAGIC + make_header(compression.upper(), -1, size))
         _check(events)
-        events = Events.concat([rest, events]) if len(rest) else events
-        full = len(events) - len(events) % packet
-        for i in range(0, full, packet):
-            at = _put(file, events[i : i + packet], at, rows, compress)
-        rest = events[full:].copy()
-    if rest is None:
-        return
-    if len(rest):
-        at = _put(file, rest, at, rows, compress)
+        if len(events):
+            at = _put(file, events, at, rows, compress)
     file.write(compress(make_table(rows)))
     file.seek(0)
-    file.write(MAGIC + make_header(compression.upper(), at, rest.size))
+    file.write(MAGIC + make_header(compression.upper(), at, size))
 
 
 def _check(events: Events) -> None:

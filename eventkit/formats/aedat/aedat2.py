@@ -380,6 +380,7 @@ FORMATS.register(
         bound=bound,
         header=header,
         live=live,
+        threads=True,
     )
 )
 FORMATS.register(
@@ -390,5 +391,6 @@ FORMATS.register(
         stream=stream,
         bound=bound,
         live=live,
+        threads=True,
     )
 )

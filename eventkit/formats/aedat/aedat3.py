@@ -42,7 +42,7 @@ from eventkit.formats.aedat import _aedat3_packets as packets
 from eventkit.formats.aedat._aedat3_decode import decode, measure
 from eventkit.formats.aedat._aedat3_packets import EVENT, RUN, Block, File, blocks, chosen
 from eventkit.formats.aedat._aedat3_write import DEVICES, write
-from eventkit.formats.base import FORMATS, HEAD, Format, Report, limits, parse_size
+from eventkit.formats.base import FORMATS, HEAD, Format, Report, Size, limits, parse_size
 from eventkit.formats.filling import Chunks
 from eventkit.formats.live.feed import Feed, cut_off
 
@@ -58,10 +58,10 @@ class _Head:
     begin: int
     facts: dict[str, str] = field(default_factory=dict)
 
-    def size(self, option: str | None, report: Report) -> tuple[int, int]:
+    def size(self, option: Size | None, report: Report) -> tuple[int, int]:
         """The size given, or that of the first camera known, or 128x128 with a note."""
         if option is not None:
-            return parse_size(option)
+            return option
         devices = [value for key, value in self.facts.items() if key.startswith("source")]
         for device in devices:
             if match := re.search(r"\b\d+x\d+\b", device):
@@ -109,7 +109,7 @@ def stream(
     start: int | None,
     stop: int | None,
     strict: bool,
-    size: str | None = None,
+    size: Size | None = None,
     threads: int = 1,
 ) -> Iterator[Events]:
     """Polarity events; size (as 128x128) is that of the sensor, if the file does not name it.
@@ -171,7 +171,7 @@ def _events(
 
 
 def live(
-    feed: Feed, report: Report, into: Columns, *, strict: bool, size: str | None = None
+    feed: Feed, report: Report, into: Columns, *, strict: bool, size: Size | None = None
 ) -> Iterator[Events]:
     """Polarity events as they come, packet by packet. Counts as `stream`, but for clock resets."""
     for data in feed:
@@ -317,5 +317,6 @@ FORMATS.register(
         bound=bound,
         header=header,
         live=live,
+        threads=True,
     )
 )

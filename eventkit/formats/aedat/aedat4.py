@@ -36,7 +36,7 @@ from eventkit.formats.aedat._aedat4_bytes import (
 from eventkit.formats.aedat._aedat4_file import Block, File, arrived, chosen, payloads, runs
 from eventkit.formats.aedat._aedat4_sound import count, others, sound
 from eventkit.formats.aedat._aedat4_write import write
-from eventkit.formats.base import FORMATS, HIGHEST, LOWEST, Format, Report, limits, parse_size
+from eventkit.formats.base import FORMATS, HIGHEST, LOWEST, Format, Report, Size, limits
 from eventkit.formats.filling import Chunks
 from eventkit.formats.live.feed import Feed, cut_off
 
@@ -51,7 +51,7 @@ def stream(
     stop: int | None,
     strict: bool,
     stream: int | None = None,
-    size: str | None = None,
+    size: Size | None = None,
     threads: int = 1,
 ) -> Iterator[Events]:
     """Events of one stream, by default the first that has some; size is that of the sensor.
@@ -63,7 +63,7 @@ def stream(
     window = limits(start, stop)
     with File.open(path, strict, report) as file, Team(threads) as team:
         number = _choose(file, stream, report)
-        sensor = parse_size(size) if size is not None else _size(file, number, report)
+        sensor = size or _size(file, number, report)
         if number is None:
             yield Events.empty(sensor)
             return
@@ -107,12 +107,12 @@ def live(
     *,
     strict: bool,
     stream: int | None = None,
-    size: str | None = None,
+    size: Size | None = None,
 ) -> Iterator[Events]:
     """Events as they come, packet by packet. Counts as `stream`."""
     file = File.of(feed)
     number = _choose(file, stream, report)
-    sensor = parse_size(size) if size is not None else _size(file, number, report)
+    sensor = size or _size(file, number, report)
     yield Events.empty(sensor)
     if number is None:
         feed.drain()
@@ -319,6 +319,7 @@ FORMATS.register(
         header=header,
         extras={"frames": frames, "imu": imu, "triggers": triggers},
         live=live,
+        threads=True,
         beside=beside,
         reveals="blocks",
     )

@@ -10,7 +10,7 @@ import numpy as np
 
 from eventkit.errors import FormatError
 from eventkit.events import Columns, Events
-from eventkit.formats.base import HEAD, Report, parse_size
+from eventkit.formats.base import HEAD, Report, Size
 from eventkit.formats.live.feed import Feed, sensor_of
 from eventkit.formats.prophesee._file import SLACK, STATE, TRIGGER, Code, File, Header, parse_header
 from eventkit.formats.prophesee._read import SCRATCH, check_trailing, shifted, tell
@@ -27,7 +27,7 @@ def live(code: Code) -> Callable[..., Iterator[Events]]:
         into: Columns,
         *,
         strict: bool,
-        size: str | None = None,
+        size: Size | None = None,
         t0: Literal["sensor", "first"] = "sensor",
     ) -> Iterator[Events]:
         """Events as they come; size is needed if the header does not name it."""
@@ -62,10 +62,10 @@ def live_header(feed: Feed, beyond: int) -> Header:
 
 
 def live_words(
-    feed: Feed, file: File, report: Report, into: Columns, strict: bool, size: str | None, t0: str
+    feed: Feed, file: File, report: Report, into: Columns, strict: bool, size: Size | None, t0: str
 ) -> Iterator[Events]:
     """The events of a live recording, whose header is used already; `file` knows no end."""
-    sensor = sensor_of(feed, parse_size(size) if size else file.header.size)
+    sensor = sensor_of(feed, size or file.header.size)
     yield Events.empty(sensor)
     state, code, shift = file.state, file.code, None if t0 == "first" else 0
     for data in feed:

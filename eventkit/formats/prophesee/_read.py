@@ -18,8 +18,8 @@ import numpy as np
 from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
 from eventkit.formats._holes import find_hole
-from eventkit.formats.base import Format, Report, limits, parse_size
-from eventkit.formats.filling import cut_short
+from eventkit.formats.base import Format, Report, Size, limits
+from eventkit.formats.filling import Extent, cut_short
 from eventkit.formats.prophesee import _step as steps
 from eventkit.formats.prophesee._file import (
     BLOCK,
@@ -52,7 +52,7 @@ class Asked:
     start: int | None
     stop: int | None
     strict: bool
-    size: str | None
+    size: Size | None
     t0: str
     threads: int
 
@@ -164,22 +164,16 @@ def _place(file: File, into: Columns, row: Any, at: int) -> None:
     file.code.decode(words, 0, state, *columns, 0, n, _marks(file))
 
 
-def _size(file: File, option: str | None, report: Report) -> tuple[int, int]:
+def _size(file: File, option: Size | None, report: Report) -> tuple[int, int]:
     """The size given, or that of the header, or the smallest that holds all events, with a note."""
     if option is not None:
-        return parse_size(option)
+        return option
     if file.header.size is not None:
         return file.header.size
-    x = y = -1
-    for _, xs, ys, _ in _pieces(file):
-        if len(xs):
-            x, y = max(x, int(xs.max())), max(y, int(ys.max()))
-    if x < 0:
-        reason = "neither its header nor an event tells the sensor's size; size=WxH sets it"
-        raise FormatError(file.path, None, reason)
-    taken = f"taken as {x + 1}x{y + 1} from the events; size=WxH sets it"
-    report.notes.append(f"the sensor's size is not in the file, {taken}")
-    return x + 1, y + 1
+    extent = Extent()
+    for _, x, y, _ in _pieces(file):
+        extent.see(x, y)
+    return extent.size(file.path, report)
 
 
 def _first(file: File) -> int:
@@ -367,7 +361,7 @@ def raw(
         start: int | None,
         stop: int | None,
         strict: bool,
-        size: str | None = None,
+        size: Size | None = None,
         t0: Literal["sensor", "first"] = "sensor",
         threads: int = 1,
     ) -> Iterator[Events]:
@@ -394,6 +388,7 @@ def raw(
         header=functools.partial(header, code),
         extras={"triggers": functools.partial(triggers_of, code)},
         live=live(code),
+        threads=True,
     )
 
 

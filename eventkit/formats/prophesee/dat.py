@@ -24,7 +24,7 @@ import numpy as np
 from eventkit._jit import jit
 from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
-from eventkit.formats.base import FORMATS, Format, Report
+from eventkit.formats.base import FORMATS, Format, Report, Size
 from eventkit.formats.live.feed import Feed
 from eventkit.formats.prophesee import _file as prophesee
 from eventkit.formats.prophesee import _live as living
@@ -69,7 +69,7 @@ def stream(
     start: int | None,
     stop: int | None,
     strict: bool,
-    size: str | None = None,
+    size: Size | None = None,
     t0: Literal["sensor", "first"] = "sensor",
     threads: int = 1,
 ) -> Iterator[Events]:
@@ -91,7 +91,7 @@ def live(
     into: Columns,
     *,
     strict: bool,
-    size: str | None = None,
+    size: Size | None = None,
     t0: Literal["sensor", "first"] = "sensor",
 ) -> Iterator[Events]:
     """Events as they come; size is needed if the header does not name it."""
@@ -275,5 +275,6 @@ FORMATS.register(
         header=header,
         extras={"triggers": triggers},
         live=live,
+        threads=True,
     )
 )

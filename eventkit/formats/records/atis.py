@@ -25,7 +25,7 @@ import numpy as np
 from eventkit._jit import jit
 from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
-from eventkit.formats.base import CROP, FIRST, FORMATS, Format, Report, limits, parse_size
+from eventkit.formats.base import CROP, FIRST, FORMATS, Format, Report, Size, limits
 from eventkit.formats.filling import Chunks, blocks, cut_short
 from eventkit.formats.live.feed import Feed, cut_off, sensor_of
 
@@ -47,7 +47,7 @@ def stream(
     start: int | None,
     stop: int | None,
     strict: bool,
-    size: str | None = None,
+    size: Size | None = None,
 ) -> Iterator[Events]:
     """Events; size (as 34x34) is that of the sensor. Counts: overflow markers, trailing bytes."""
     low, high = limits(start, stop)
@@ -58,7 +58,7 @@ def stream(
         found: Iterable[np.ndarray] = blocks(path, fd, 0, end, BLOCK)
         if end <= BLOCK:
             found = list(found)  # read once, looked at twice
-        sensor = _survey(path, found, strict, None if size is None else parse_size(size))
+        sensor = _survey(path, found, strict, size)
         cut_short(path, end, trailing, f"the {RECORD} of an event", strict, report)
         if size is None and sensor == SIZES[-1]:
             report.notes.append("events lie outside 240x180, so the size is taken as 256x256")
@@ -78,11 +78,11 @@ def stream(
 
 
 def live(
-    feed: Feed, report: Report, into: Columns, *, strict: bool, size: str | None = None
+    feed: Feed, report: Report, into: Columns, *, strict: bool, size: Size | None = None
 ) -> Iterator[Events]:
     """Events as they come; size is needed. Counts: overflow markers, trailing bytes."""
     sensor, window, shift = (
-        sensor_of(feed, parse_size(size) if size else None),
+        sensor_of(feed, size),
         limits(None, None),
         0,
     )

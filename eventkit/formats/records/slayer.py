@@ -27,7 +27,7 @@ import numpy as np
 from eventkit._jit import jit
 from eventkit.errors import OptionError
 from eventkit.events import Columns, Events
-from eventkit.formats.base import CROP, FIRST, FORMATS, Format, Report, limits, parse_size
+from eventkit.formats.base import CROP, FIRST, FORMATS, Format, Report, Size, limits
 from eventkit.formats.filling import Chunks, blocks, cut_short
 from eventkit.formats.live.feed import Feed, cut_off, sensor_of
 
@@ -70,14 +70,14 @@ def _stream(
     chunk: int,
     window: tuple[int, int],
     strict: bool,
-    size: str | None,
+    size: Size | None,
 ) -> Iterator[Events]:
     with path.open("rb", buffering=0) as file:
         fd = file.fileno()
         end = os.fstat(fd).st_size
         records, trailing = divmod(end, layout.record)
         cut_short(path, end, trailing, f"the {layout.record} of an event", strict, report)
-        sensor = _survey(layout, path, fd, end) if size is None else parse_size(size)
+        sensor = size or _survey(layout, path, fd, end)
         chunks, crc = Chunks(into, max(1, min(chunk, records)), sensor), 0
         for block in _blocks(layout, path, fd, end):
             crc = google_crc32c.extend(crc, block)
@@ -120,7 +120,7 @@ def _reader(layout: _Layout) -> Callable[..., Iterator[Events]]:
         start: int | None,
         stop: int | None,
         strict: bool,
-        size: str | None = None,
+        size: Size | None = None,
     ) -> Iterator[Events]:
         """Events; size (as 128x128) is the sensor's. Counts: other channels, trailing bytes."""
         window = limits(start, stop)
@@ -131,10 +131,10 @@ def _reader(layout: _Layout) -> Callable[..., Iterator[Events]]:
 
 def _live(layout: _Layout) -> Callable[..., Iterator[Events]]:
     def live(
-        feed: Feed, report: Report, into: Columns, *, strict: bool, size: str | None = None
+        feed: Feed, report: Report, into: Columns, *, strict: bool, size: Size | None = None
     ) -> Iterator[Events]:
         """Events as they come; size is needed. Counts: other channels, trailing bytes."""
-        sensor, window = sensor_of(feed, parse_size(size) if size else None), limits(None, None)
+        sensor, window = sensor_of(feed, size), limits(None, None)
         yield Events.empty(sensor)
         for data in feed:
             records = len(data) // layout.record

@@ -25,8 +25,8 @@ import numpy as np
 from eventkit._jit import jit
 from eventkit.errors import OptionError
 from eventkit.events import Columns, Events
-from eventkit.formats.base import FIRST, FORMATS, Format, Report, limits, parse_size
-from eventkit.formats.filling import Chunks, blocks, cut_short
+from eventkit.formats.base import FIRST, FORMATS, Format, Report, Size, limits
+from eventkit.formats.filling import Chunks, Extent, blocks, cut_short
 from eventkit.formats.live.feed import Feed, cut_off, is_address, sensor_of
 
 WORD, BLOCK = 4, 1 << 19
@@ -44,13 +44,13 @@ def stream(
     start: int | None,
     stop: int | None,
     strict: bool,
-    size: str | None = None,
+    size: Size | None = None,
 ) -> Iterator[Events]:
     """Events; size (as 346x260) is that of the sensor. Counts: trailing bytes."""
     window = limits(start, stop)
     with path.open("rb", buffering=0) as file:
         fd, end = file.fileno(), os.fstat(file.fileno()).st_size
-        sensor = parse_size(size) if size else _survey(path, fd, end, report)
+        sensor = size or _survey(path, fd, end, report)
         chunks = Chunks(into, max(1, min(chunk, end // WORD)), sensor)
         state, crc = np.zeros(1, STATE), 0
         for block in blocks(path, fd, 0, end, BLOCK):
@@ -66,13 +66,13 @@ def stream(
 
 
 def live(
-    feed: Feed, report: Report, into: Columns, *, strict: bool, size: str | None = None
+    feed: Feed, report: Report, into: Columns, *, strict: bool, size: Size | None = None
 ) -> Iterator[Events]:
     """Events as they come; size is needed. Counts: trailing bytes.
 
     Those from a port also: outside the sensor, which are left out, as anybody may send there.
     """
-    sensor = sensor_of(feed, parse_size(size) if size else None)
+    sensor = sensor_of(feed, size)
     yield Events.empty(sensor)
     state, began, window = np.zeros(1, STATE), None, limits(None, None)
     for data in feed:
@@ -100,14 +100,11 @@ def _survey(path: Path, fd: int, end: int, report: Report) -> tuple[int, int]:
     """The smallest size that holds all events, with a note."""
     into, state, window = Columns(), np.zeros(1, STATE), limits(None, None)
     into.reserve(BLOCK // WORD)
-    width = height = 1
+    extent = Extent(least=1)
     for block in blocks(path, fd, 0, end, BLOCK):
         n, _ = _decode(_words(block), 0, state, *window, *into.arrays, 0, BLOCK)
-        width = max(width, int(into.arrays[1][:n].max(initial=0)) + 1)
-        height = max(height, int(into.arrays[2][:n].max(initial=0)) + 1)
-    taken = f"taken as {width}x{height} from the events; size=WxH sets it"
-    report.notes.append(f"the sensor's size is not in the file, {taken}")
-    return width, height
+        extent.see(into.arrays[1][:n], into.arrays[2][:n])
+    return extent.size(path, report)
 
 
 def bound(path: Path) -> int:

@@ -38,7 +38,7 @@ import numpy as np
 
 from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
-from eventkit.formats.base import FORMATS, Format, Report
+from eventkit.formats.base import FORMATS, Format, Report, Size
 from eventkit.formats.ros._files import MAGICS, METADATA, Reader, opened
 from eventkit.formats.ros._packets import Decoder, UnknownEncoding
 from eventkit.formats.tables._columns import Asked, Block, Table, damaged, events
@@ -127,7 +127,7 @@ def stream(
     start: int | None,
     stop: int | None,
     strict: bool,
-    size: str | None = None,
+    size: Size | None = None,
     topic: str | None = None,
     inflate: float | None = None,
 ) -> Iterator[Events]:

@@ -17,8 +17,8 @@ import numpy as np
 from eventkit.errors import EventkitError, FormatError, OptionError
 from eventkit.events import RECORD, Columns, Events
 from eventkit.formats._limits import DEFAULT_EXPANSION, check_expansion
-from eventkit.formats.base import Report, limits, parse_size
-from eventkit.formats.filling import Chunks
+from eventkit.formats.base import Report, Size, limits
+from eventkit.formats.filling import Chunks, Extent
 from eventkit.formats.tables._numbers import PER_SECOND, coordinates, times
 from eventkit.formats.tables._polarity import (
     Polarity,
@@ -29,7 +29,6 @@ from eventkit.formats.tables._polarity import (
 )
 
 Unit = Literal["s", "ms", "us", "ns"]
-Size = tuple[int, int]
 Block = tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]  # t, x, y, p
 
 ROWS = 1 << 17  # of a block
@@ -68,7 +67,7 @@ class Asked:
     start: int | None
     stop: int | None
     strict: bool
-    size: str | None = None
+    size: Size | None = None
     unit: Unit | None = None
     polarity: Polarity | None = None
     round: bool = False
@@ -108,8 +107,7 @@ def events(
     check_expansion(path, "its events", table.rows * RECORD.itemsize, asked.expansion)
     low, high = limits(asked.start, asked.stop)
     unit, meaning, blocks = _first_look(table, asked)
-    size = parse_size(asked.size) if asked.size else table.size
-    size = size or _survey(path, table, report, asked.round, meaning)
+    size = asked.size or table.size or _survey(path, table, report, asked.round, meaning)
     chunks = Chunks(into, max(1, min(asked.chunk, table.rows)), size, Clock(report).look)
     row = 0
     for block in blocks:
@@ -337,22 +335,15 @@ def _survey(
     path: Path, table: Table, report: Report, rounded: bool, meaning: Polarity | None
 ) -> Size:
     """The smallest size that holds all events, with a note."""
-    width = height = 0
+    extent = Extent()
     for block in (table.whole or table.blocks)():
         if meaning is None and block[3] is not None:
             meaning = convention(block[3])
         _, x, y, _, good, none = _normal(block, "us", table, rounded, meaning)
         if none is not None:
             good &= ~none
-        if len(x) and good.any():
-            width = max(width, int(x[good].max()) + 1)
-            height = max(height, int(y[good].max()) + 1)
-    if not width:
-        reason = "neither the file nor an event tells the sensor's size; size=WxH sets it"
-        raise FormatError(path, None, reason)
-    taken = f"taken as {width}x{height} from the events; size=WxH sets it"
-    report.notes.append(f"the sensor's size is not in the file, {taken}")
-    return width, height
+        extent.see(x[good], y[good])
+    return extent.size(path, report)
 
 
 def _normal(

@@ -7,6 +7,7 @@ import numpy as np
 
 from eventkit.errors import OptionError
 from eventkit.events import Events
+from eventkit.formats.filling import pieces
 from eventkit.formats.tables._ecf import FILTER
 from eventkit.formats.tables._ecf_write import LARGEST, ROOM, encode
 
@@ -60,21 +61,6 @@ def write(
         (_write_dsec if layout == "dsec" else _write_metavision)(
             out, pieces(chunks, WRITTEN), settings
         )
-
-
-def pieces(chunks: Iterable[Events], length: int) -> Iterator[Events]:
-    """The events in pieces of a length, but for the last; so that the file is always the same."""
-    held: list[Events] = []
-    n = 0
-    for part in chunks:
-        held, n = [*held, part.copy()], n + len(part)
-        if n > length:
-            whole = Events.concat(held)
-            full = (n - 1) // length * length
-            for at in range(0, full, length):
-                yield whole[at : at + length]
-            held, n = [whole[full:]], n - full
-    yield Events.concat(held)
 
 
 def _write_dsec(out: Any, pieces: Iterator[Events], settings: dict[str, Any]) -> None:

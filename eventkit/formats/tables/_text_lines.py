@@ -9,8 +9,8 @@ import numpy as np
 
 from eventkit.errors import FormatError
 from eventkit.events import Columns
-from eventkit.formats.base import HEAD, Report, limits
-from eventkit.formats.tables._columns import Size, Unit
+from eventkit.formats.base import HEAD, Report, Size, limits
+from eventkit.formats.tables._columns import Unit
 from eventkit.formats.tables._polarity import (
     OFF_ON,
     Polarity,

@@ -26,12 +26,11 @@ import numpy as np
 from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
 from eventkit.formats._limits import DEFAULT_EXPANSION
-from eventkit.formats.base import FORMATS, Format, Report, parse_size
+from eventkit.formats.base import FORMATS, Format, Report, Size, parse_size
 from eventkit.formats.tables._columns import (
     ROWS,
     Asked,
     Block,
-    Size,
     Table,
     Unit,
     by_name,
@@ -80,7 +79,7 @@ def stream(
     start: int | None,
     stop: int | None,
     strict: bool,
-    size: str | None = None,
+    size: Size | None = None,
     unit: Unit | None = None,
     columns: str | None = None,
     camera: Literal["left", "right"] = "left",
@@ -411,6 +410,7 @@ FORMATS.register(
         title="HDF5: DSEC, M3ED, MVSEC, Metavision, SHD, SSC and others",
         suffixes=(".h5", ".hdf5"),
         stream=stream,
+        expansion=True,
         write=write,
         detect=lambda head: head.startswith(MAGIC) or head[512:].startswith(MAGIC),
         bound=bound,

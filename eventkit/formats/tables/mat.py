@@ -20,12 +20,11 @@ import numpy as np
 from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
 from eventkit.formats._limits import DEFAULT_EXPANSION, check_expansion, largest
-from eventkit.formats.base import FORMATS, Format, Report
+from eventkit.formats.base import FORMATS, Format, Report, Size
 from eventkit.formats.tables import _mat5
 from eventkit.formats.tables._columns import (
     Asked,
     Block,
-    Size,
     Table,
     Unit,
     block_of,
@@ -66,7 +65,7 @@ def stream(
     start: int | None,
     stop: int | None,
     strict: bool,
-    size: str | None = None,
+    size: Size | None = None,
     unit: Unit | None = None,
     columns: str | None = None,
     recording: int | None = None,
@@ -220,6 +219,7 @@ FORMATS.register(
         title="MATLAB (ASL-DVS, ST-MNIST, characters)",
         suffixes=(".mat",),
         stream=stream,
+        expansion=True,
         detect=lambda head: head.startswith(MAGIC),
         header=header,
     )

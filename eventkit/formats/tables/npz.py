@@ -29,13 +29,12 @@ from eventkit.errors import FormatError
 from eventkit.events import RECORD, Columns, Events
 from eventkit.formats._limits import DEFAULT_EXPANSION
 from eventkit.formats._zip import check_directory, skip
-from eventkit.formats.base import FORMATS, Format, Report
+from eventkit.formats.base import FORMATS, Format, Report, Size
 from eventkit.formats.tables._columns import (
     ROWS,
     WIDEST,
     Asked,
     Block,
-    Size,
     Table,
     Unit,
     block_of,
@@ -117,7 +116,7 @@ def stream(
     start: int | None,
     stop: int | None,
     strict: bool,
-    size: str | None = None,
+    size: Size | None = None,
     unit: Unit | None = None,
     columns: str | None = None,
     polarity: Polarity | None = None,
@@ -396,6 +395,7 @@ NPY = Format(
     title="NumPy array of events (.npy)",
     suffixes=(".npy",),
     stream=stream,
+    expansion=True,
     write=write_npy,
     detect=lambda head: head.startswith(MAGIC),
     bound=bound,
@@ -406,6 +406,7 @@ NPZ = Format(
     title="NumPy arrays of events (.npz)",
     suffixes=(".npz",),
     stream=stream,
+    expansion=True,
     write=write_npz,
     detect=lambda head: head.startswith(ZIP),
     bound=bound,

@@ -17,12 +17,12 @@ import numpy as np
 from eventkit.errors import FormatError, MissingExtra, OptionError
 from eventkit.events import Columns, Events
 from eventkit.formats._limits import DEFAULT_EXPANSION
-from eventkit.formats.base import FORMATS, Format, Report, parse_size
+from eventkit.formats.base import FORMATS, Format, Report, Size, parse_size
+from eventkit.formats.filling import pieces
 from eventkit.formats.tables._columns import (
     ROWS,
     Asked,
     Block,
-    Size,
     Table,
     Unit,
     block_of,
@@ -32,7 +32,6 @@ from eventkit.formats.tables._columns import (
     events,
     unit_in,
 )
-from eventkit.formats.tables._hdf5_write import pieces
 from eventkit.formats.tables._polarity import Polarity
 
 MAGIC = b"PAR1"
@@ -50,7 +49,7 @@ def stream(
     start: int | None,
     stop: int | None,
     strict: bool,
-    size: str | None = None,
+    size: Size | None = None,
     unit: Unit | None = None,
     polarity: Polarity | None = None,
     round: bool = False,
@@ -228,6 +227,7 @@ FORMATS.register(
         title="Parquet (.parquet)",
         suffixes=(".parquet",),
         stream=stream,
+        expansion=True,
         write=write,
         detect=lambda head: head.startswith(MAGIC),
         bound=bound,

@@ -29,15 +29,14 @@ from eventkit.formats.base import (
     LOWEST,
     Format,
     Report,
+    Size,
     fill,
     limits,
-    parse_size,
 )
-from eventkit.formats.filling import Chunks, fill_whole
+from eventkit.formats.filling import Chunks, Extent, fill_whole
 from eventkit.formats.live.feed import Feed, cut_off, sensor_of
 from eventkit.formats.tables._columns import (
     Clock,
-    Size,
     Unit,
     by_name,
     guess_columns,
@@ -65,7 +64,7 @@ def stream(
     start: int | None,
     stop: int | None,
     strict: bool,
-    size: str | None = None,
+    size: Size | None = None,
     unit: Unit | None = None,
     columns: str | None = None,
     polarity: Polarity | None = None,
@@ -84,7 +83,7 @@ def stream(
         layout = _layout(path, os.pread(fd, HEAD, 0), unit, columns, polarity)
         where = partial(_line_number, fd) if strict else None
         lines_of = Lines(path, layout, window, report, where, polarity is not None, round)
-        sensor = parse_size(size) if size else layout.size or _survey(fd, lines_of)
+        sensor = size or layout.size or _survey(fd, lines_of)
         most = os.fstat(fd).st_size // 4 + 1
         counted = report if report.checksum else Report(report.counts, checksum=False)
         chunks = Chunks(into, max(1, min(chunk, most)), sensor, Clock(report).look)
@@ -103,7 +102,7 @@ def live(
     into: Columns,
     *,
     strict: bool,
-    size: str | None = None,
+    size: Size | None = None,
     unit: Unit | None = None,
     columns: str | None = None,
     polarity: Polarity | None = None,
@@ -118,7 +117,7 @@ def live(
     where = (lambda _: "a line") if strict else None
     window = LOWEST, HIGHEST
     lines_of = Lines(path, layout, window, report, where, polarity is not None, round)
-    sensor = sensor_of(feed, parse_size(size) if size else layout.size)
+    sensor = sensor_of(feed, size or layout.size)
     feed.use(layout.begin)
     clock = Clock(report)
     yield Events.empty(sensor)
@@ -289,20 +288,13 @@ def _survey(fd: int, lines_of: Lines) -> Size:
     room = 1 << 16
     into = Columns()
     into.reserve(room)
-    width = height = 0
+    extent = Extent()
     for lines, at in _lines(path, fd, again.layout.begin, again.report):
         k = 0
         while k < len(lines):
             n, k = again.parse(lines, k, at, into, 0, room)
-            if n:
-                width = max(width, int(into.arrays[1][:n].max()) + 1)
-                height = max(height, int(into.arrays[2][:n].max()) + 1)
-    if not width:
-        reason = "neither the file nor an event tells the sensor's size; size=WxH sets it"
-        raise FormatError(path, None, reason)
-    taken = f"taken as {width}x{height} from the events; size=WxH sets it"
-    report.notes.append(f"the sensor's size is not in the file, {taken}")
-    return width, height
+            extent.see(into.arrays[1][:n], into.arrays[2][:n])
+    return extent.size(path, report)
 
 
 def bound(path: Path) -> int:
