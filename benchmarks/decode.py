@@ -20,6 +20,7 @@ import numpy as np
 
 import eventkit as ek
 from eventkit.events import Columns, Events
+from eventkit.formats.aedat.aedat3 import index
 
 LARGE, SMALL, SAMPLE = 20_000_000, 400_000, 4_100
 WINDOWS = 12
@@ -41,10 +42,10 @@ def streamed(path: Path, into: Columns | None = None) -> int:
 
 def windows(path: Path, into: Columns) -> int:
     """All events, in as many windows as a recording of DVS128 Gesture has samples."""
-    first, last = ek.formats.aedat3.index(path).span
+    first, last = index(path).span
     edges = np.linspace(first, last + 1, WINDOWS + 1).astype(int).tolist()
     return sum(
-        len(ek.read(path, start=start, stop=stop, into=into))
+        len(ek.read(path, clock=(start, stop), into=into))
         for start, stop in itertools.pairwise(edges)
     )
 

@@ -9,7 +9,6 @@ overflows of the time, of which each costs it a pass over the file.
 """
 
 import argparse
-import inspect
 import json
 import tempfile
 from collections.abc import Iterator
@@ -61,7 +60,7 @@ def measure(path: Path, what: str, libraries: list[str], peers: Path | None) -> 
         row(f"{what}, streamed", one, others[name], name, "≥ 1.5 ×"),
         row(f"{what}, whole", whole, None, "", ""),
     ]
-    if "threads" in inspect.signature(ek.formats.guess(path).stream).parameters:
+    if ek.formats.guess(path).threads:
         two = rate(lambda: sum(len(part) for part in ek.stream(path, threads=2)), REPEATS)
         rows.append(row(f"{what}, streamed by two threads", two, others[name], name, "≥ 2.5 ×"))
     return rows

@@ -85,11 +85,7 @@ def command(
     report = formats.Report(checksum=False)
     tally: dict[str, Any] = {"read": 0, "written": 0}
     with progress("events", "translate") as bar, live(source, **ends) as until:
-        if until:
-            parts = _part(formats.stream(source, report=report, **until, **how), start, stop)
-        else:
-            window = _window(source, start, stop, how)
-            parts = formats.stream(source, report=report, **window, **how)
+        parts = formats.stream(source, start=start, stop=stop, report=report, **until, **how)
         total = most_events(source, how.get("format"))
         change = _change(transforms)
         formats.write(target, _counted(parts, change, tally, bar, total), name, **writing)
@@ -120,32 +116,6 @@ def command(
 def _reading(how: dict[str, Any]) -> dict[str, Any]:
     """The format and its options, without `strict`."""
     return {key: value for key, value in how.items() if key != "strict"}
-
-
-def _window(path: Path, start: int | None, stop: int | None, how: dict[str, Any]) -> dict[str, Any]:
-    """The window as times on the recording's own clock."""
-    from eventkit import formats
-
-    if start is None and stop is None:
-        return {}
-    first = next(formats.stream(path, 1, **how))
-    origin = int(first.t[0]) if len(first) else 0
-    return {
-        "start": None if start is None else origin + start,
-        "stop": None if stop is None else origin + stop,
-    }
-
-
-def _part(parts: Iterable[Any], start: int | None, stop: int | None) -> Iterator[Any]:
-    """The events of a live recording from `start` to `stop` µs after its first."""
-    origin = None
-    for events in parts:
-        origin = int(events.t[0]) if origin is None and len(events) else origin
-        if origin is None or (start is None and stop is None):
-            yield events
-            continue
-        low, high = (None if limit is None else origin + limit for limit in (start, stop))
-        yield events.between(low, high)
 
 
 def _change(specs: tuple[str, ...]) -> Callable[[Any], Any]:

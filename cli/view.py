@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 import numpy as np
@@ -139,7 +139,7 @@ def _of_store(
         options = _asked(**cut)
         if sample >= len(part):
             raise OptionError(f"{path}: {name} has {len(part):,} samples, found no {sample:,}")
-        frames, whole, _, captions = _cut(lambda **window: [part.events(sample, **window)], options)
+        frames, whole, _, captions = _cut(lambda **cut: [_of_sample(part, sample, **cut)], options)
         length = f", {whole.n:,} events in {duration((whole.t1 - whole.t0) / 1e6)}"
     else:
         _refuse(cut, "a store's frames are as they were converted; it takes no")
@@ -149,6 +149,15 @@ def _of_store(
     stem = Path(opened.path.name).stem
     title = f"{stem} {name} {sample}: {known}{length}"
     return View(frames, f"{stem}-{name}-{sample}", title, captions)
+
+
+def _of_sample(part: Any, sample: int, **ends: int) -> Events:
+    """A sample of a store, or its events between times that count from its first."""
+    if not ends:
+        return cast(Events, part.events(sample))
+    first = part.events(sample).t[:1]
+    origin = int(first[0]) if len(first) else 0
+    return cast(Events, part.events(sample, **{name: origin + end for name, end in ends.items()}))
 
 
 def _of_recording(path: Path, *, spec: str | None, tolerant: bool, **cut: Any) -> View:
@@ -187,17 +196,13 @@ def _asked(
 def _cut(read: Callable[..., Iterable[Events]], how: Asked) -> tuple[Any, Whole, int, Any]:
     """Pictures of the events that `read` streams, all of them, how many are drawn, and captions.
 
-    `read` takes start and stop (µs), and is called again for each pass.
+    `read` takes start and stop (µs after the first event), and is called again for each pass.
     """
     entry, options = representations.parse(how.represent)
     if options.get("bounds") == "raise":
         options["bounds"] = "drop"
-    part: dict[str, int] = {}
-    if how.start is not None or how.stop is not None:
-        first = next(iter(read()))
-        origin = int(first.t[0]) if len(first) else 0
-        limits = {"start": how.start, "stop": how.stop}
-        part = {name: origin + limit for name, limit in limits.items() if limit is not None}
+    limits = {"start": how.start, "stop": how.stop}
+    part = {name: limit for name, limit in limits.items() if limit is not None}
 
     def changed() -> Iterator[Events]:
         steps = [transforms.begin(*transforms.parse(spec)) for spec in how.transform]

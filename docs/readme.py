@@ -89,6 +89,8 @@ def _options(function: Callable[..., Any], without: Iterable[str] = ()) -> str:
 def _kind(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return " or ".join(map(str, get_args(hint)))
+    if get_origin(hint) is tuple:
+        return "width and height, as 346x260"
     kinds = [kind for kind in get_args(hint) if kind is not type(None)] or [hint]
     if kinds != [hint]:
         return " or ".join(map(_kind, kinds))

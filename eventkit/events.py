@@ -1,10 +1,10 @@
 """Events: the output of an event camera, as four columns."""
 
 import operator
-import sys
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Self, overload
+from typing import Any, NoReturn, Self, overload
 
 import numpy as np
 
@@ -134,6 +134,12 @@ class Events:
     def __len__(self) -> int:
         return len(self.t)
 
+    def __iter__(self) -> NoReturn:
+        raise TypeError(
+            "Events are four columns, not a sequence: use events.t, .x, .y and .p, "
+            "events.structured() for one array of rows, or eventkit.stream(path) for chunks"
+        )
+
     @overload
     def __getitem__(self, key: slice) -> Self: ...
     @overload
@@ -169,30 +175,33 @@ class Columns:
     """
 
     def __init__(self) -> None:
-        self.arrays = self._spare = _columns(0)  # t, x, y, p
-        self._idle = _references(self.arrays)
+        self.arrays = _columns(0)  # t, x, y, p
+        self._lent: list[weakref.ref[np.ndarray]] = []  # views of them that somebody may hold
+        self._spare = _columns(0), self._lent[:]
 
     def reserve(self, n: int) -> None:
         """Make `arrays` hold n events or more, with no view of them in use."""
         for _ in range(2):
-            if n <= len(self.arrays[0]) and _references(self.arrays) == self._idle:
+            if n <= len(self.arrays[0]) and not any(view() is not None for view in self._lent):
+                self._lent = []
                 return
-            self.arrays, self._spare = self._spare, self.arrays
-        self.arrays, self._spare = _columns(n), self.arrays
+            (self.arrays, self._lent), self._spare = self._spare, (self.arrays, self._lent)
+        self._spare = self.arrays, self._lent
+        self.arrays, self._lent = _columns(n), []
 
     def events(self, n: int, size: tuple[int, int]) -> Events:
         """The first n events, as views."""
-        t, x, y, p = self.arrays
-        return Events.trusted(t[:n], x[:n], y[:n], p[:n], size)
+        # A view of an array behind a memoryview holds on to that array, as does a view of the view:
+        # these four live for as long as anybody looks at the events.
+        whole = [np.frombuffer(array.data, array.dtype) for array in self.arrays]
+        self._lent += map(weakref.ref, whole)
+        t, x, y, p = (column[:n] for column in whole)
+        return Events.trusted(t, x, y, p, size)
 
 
 def _columns(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     t, x, y, p = (np.empty(n, RECORD[name]) for name in "txyp")
     return t, x, y, p
-
-
-def _references(arrays: tuple[np.ndarray, ...]) -> list[int]:
-    return [sys.getrefcount(array) for array in arrays]
 
 
 def expect(events: object) -> Events:

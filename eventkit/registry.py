@@ -98,7 +98,8 @@ class Registry(Mapping[str, T]):
             raise ValueError(f"two {self.kind}s are called {name!r}")
         if self._loaded and table is self._added:
             self._include(name)
-        if type(entry).__module__ == self._package:  # not a function or a class
+        home = f"{type(entry).__module__}."
+        if self._package and home.startswith(f"{self._package}."):  # not a function or a class
             copyreg.pickle(type(entry), self._reduce)  # type: ignore[arg-type]
         return entry
 
@@ -161,8 +162,8 @@ class Registry(Mapping[str, T]):
             return self._entries
         if self._package is not None:  # outside the lock: Python has one for each module
             package = importlib.import_module(self._package)
-            for module in pkgutil.iter_modules(package.__path__):
-                importlib.import_module(f"{self._package}.{module.name}")
+            for module in pkgutil.walk_packages(package.__path__, f"{self._package}."):
+                importlib.import_module(module.name)
         plugins.load()
         with self._lock:
             if not self._loaded:

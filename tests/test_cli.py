@@ -199,10 +199,14 @@ def test_closed_stdout_ends_quietly():
 
 @pytest.mark.parametrize("command", ["translate", "view"])
 def test_a_part_without_events_is_said(command, run, tmp_path):
-    ek.write(tmp_path / "a.es", make_events(100))
+    events = make_events(100)
+    gap = ek.Events(events.t + 10**7, events.x, events.y, events.p, events.size)
+    ek.write(tmp_path / "a.es", ek.Events.concat([events, gap]))
     out = tmp_path / "b.csv" if command == "translate" else "--out"
     rest = [] if command == "translate" else [tmp_path / "b.png"]
     given = [str(word) for word in (command, tmp_path / "a.es", out, *rest)]
+    code, _, err = run(*given, "--start", "60s")
+    assert (code, "start is 60,000,000 µs after the first event, but the last" in err) == (1, True)
     code, told, err = run(*given, "--start", "1s", "--stop", "2s")
     assert (code, "no events between --start and --stop" in told + err) == (0, True)
     code, _, err = run(*given, "--start", "2s", "--stop", "1s")

@@ -142,6 +142,12 @@ def test_single_index_is_refused(index):
         events()[index]
 
 
+def test_a_loop_over_events_is_told_what_to_use():
+    with pytest.raises(TypeError, match=r"four columns, not a sequence: .* events.structured"):
+        for _ in events():
+            pass
+
+
 def test_events_are_equal_by_value_and_size():
     assert events() == events()
     assert events() != events(t=[10, 30, 21])
@@ -264,6 +270,23 @@ def test_columns_are_used_again_when_nobody_looks_at_them():
     columns.events(10, SIZE)
     columns.reserve(5)
     assert columns.arrays[0].ctypes.data == address
+
+
+@pytest.mark.parametrize("name", ["t", "x", "y", "p"])
+def test_any_part_of_a_column_keeps_all_of_them(name):
+    columns = Columns()
+    columns.reserve(10)
+    columns.arrays[0][:] = 7
+    made = columns.events(10, SIZE)
+    times, held = made.t.copy(), getattr(made, name)[3:].reshape(-1, 1)
+    address = columns.arrays[0].ctypes.data
+    del made
+    columns.reserve(10)
+    assert columns.arrays[0].ctypes.data != address
+    del held
+    columns.reserve(10)
+    columns.reserve(10)
+    assert times.tolist() == [7] * 10
 
 
 def test_columns_in_use_are_left_alone():

@@ -48,7 +48,7 @@ def folders(root, size, names, suffix, splits=("",), format=None) -> Tree:
 def dvsgesture(root) -> Tree:
     make_gestures(root / "DvsGesture", recordings=2, windows=1)
     return {
-        split: [(0, ek.read(root / f"DvsGesture/user0{user}_led.aedat", stop=15_000))]
+        split: [(0, ek.read(root / f"DvsGesture/user0{user}_led.aedat", clock=(None, 15_000)))]
         for split, user in (("train", 1), ("test", 2))
     }
 

@@ -45,12 +45,6 @@ def modules() -> list[str]:
     return sorted(names)
 
 
-def test_pyproject_lists_the_packages_on_disk():
-    with (ROOT / "pyproject.toml").open("rb") as file:
-        listed = tomllib.load(file)["tool"]["setuptools"]["packages"]
-    assert sorted(listed) == packages()
-
-
 def test_advice_to_install_is_written_in_one_place():
     """On the package index the name eventkit is another project's."""
     known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -161,8 +161,8 @@ def convert_sample(
 def _read(job: Job, sample: Sample, report: Report) -> Iterator[Events]:
     path = Path(job.root, sample.source)
     which: dict[str, Any] = {} if sample.recording is None else {"recording": sample.recording}
-    if sample.by == "time":
-        which |= {"start": sample.start, "stop": sample.stop}
+    if sample.by == "time" and (sample.start is not None or sample.stop is not None):
+        which["clock"] = sample.start, sample.stop
     with _of(path):
         read = formats.stream(
             path,
@@ -215,11 +215,12 @@ def _guessed(job: Job, path: Path) -> dict[str, Any]:
     """What the reader of a file can be told: the threads to spare, the sensor that is stated."""
     told: dict[str, Any] = {"threads": job.threads} if job.threads > 1 else {}
     if job.format is None and job.sensor_stated:
-        told["size"] = "{}x{}".format(*job.sensor)
+        told["size"] = job.sensor
     if not told:
         return {}
     fmt = formats.FORMATS[job.format] if job.format else formats.guess(path)
-    return {key: told[key] for key in told if key in signature(fmt.stream).parameters}
+    own = {key: told[key] for key in told if key in signature(fmt.stream).parameters}
+    return own if fmt.threads else {key: own[key] for key in own if key != "threads"}
 
 
 class _Late(Exception):

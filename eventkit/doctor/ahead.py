@@ -74,7 +74,7 @@ def _formats(events: Events, folder: Path) -> list[str]:
             continue
         with contextlib.suppress(MissingExtra):
             formats.write(path, events, name)
-            formats.read(path, format=name, start=20_000, stop=50_000)
+            formats.read(path, format=name, clock=(20_000, 50_000))
             examine(path, format=name)
             done.append(name)
     return done

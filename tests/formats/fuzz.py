@@ -155,7 +155,7 @@ def examine(name: str, path: Path, seed: int) -> bool:
     if name == "hdf5":  # a window is found by the index in the file, which may be what is damaged
         return True
     ends = np.sort(whole.t[[seed % len(whole), seed // 7 % len(whole)]]) if len(whole) else (5, 9)
-    window, _ = tolerant(name, path, start=int(ends[0]), stop=int(ends[1]))
+    window, _ = tolerant(name, path, clock=(int(ends[0]), int(ends[1])))
     assert window == whole.between(int(ends[0]), int(ends[1])), "a window differs"
     if "threads" in inspect.signature(entry.stream).parameters and seed % 4 == 0:
         assert tolerant(name, path, threads=2)[0] == whole, "several threads read other events"

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from eventkit import Events, FormatError, OptionError
-from eventkit.formats import FORMATS, Report, aedat2, guess, info, read, stream, write
+from eventkit.formats import FORMATS, Report, guess, info, read, stream, write
+from eventkit.formats.aedat import aedat2
 
 MAGIC = b"#!AER-DAT2.0\r\n"
 DVS128 = MAGIC + b"# AEChip: ch.unizh.ini.jaer.chip.retina.DVS128\r\n"
@@ -70,7 +71,7 @@ def test_what_is_no_event_is_counted_by_kind_within_the_window(file):
     assert read(path, report=report).t.tolist() == [10]
     assert report.counts == {"special": 1, "aps": 1, "imu": 7, "out of bounds": 2}
     report = Report()
-    assert len(read(path, start=25, stop=55, report=report)) == 0
+    assert len(read(path, clock=(25, 55), report=report)) == 0
     assert report.counts == {"aps": 1, "imu": 7, "out of bounds": 1}
     report = Report()
     read(file(DVS128, dvs(1, more=0x8000), dvs(2)), report=report)
@@ -92,8 +93,8 @@ def test_times_are_signed_and_go_on_where_32_bits_wrap(file):
     path = file(DVS128, *map(dvs, times))
     assert read(path).t.tolist() == true
     assert [int(part.t[0]) for part in stream(path, 1)] == true
-    assert read(path, start=last + 1).t.tolist() == [t for t in true if t > last]
-    assert read(path, start=last + 1).backward_steps == 0
+    assert read(path, clock=(last + 1, None)).t.tolist() == [t for t in true if t > last]
+    assert read(path, clock=(last + 1, None)).backward_steps == 0
 
 
 def test_version_1_has_records_of_six_bytes_with_and_without_a_header(file):

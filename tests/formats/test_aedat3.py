@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from eventkit import Events, FormatError, OptionError
-from eventkit.formats import Report, aedat3, info, read, stream, write
-from eventkit.formats._aedat3 import BLOCK
+from eventkit.formats import Report, info, read, stream, write
+from eventkit.formats.aedat import aedat3
+from eventkit.formats.aedat._aedat3_packets import BLOCK
 
 HEAD = b"#!AER-DAT3.1\r\n#Format: RAW\r\n#Source 1: DVS128\r\n#!END-HEADER\r\n"
 
@@ -97,7 +98,7 @@ def test_invalid_events_are_left_out_and_counted(file):
 def test_invalid_events_of_a_window_are_counted_in_it(file):
     report = Report()
     path = file(packet(*(event(t, 1, 1, valid=t % 2) for t in range(10))))
-    assert read(path, start=2, stop=7, report=report).t.tolist() == [3, 5]
+    assert read(path, clock=(2, 7), report=report).t.tolist() == [3, 5]
     assert report.counts == {"invalid": 3}
 
 
@@ -192,7 +193,7 @@ def test_an_unknown_source_is_noted_and_can_be_told(file):
 def test_a_file_without_events_is_empty_but_has_a_size(file):
     (part,) = stream(file())
     assert (len(part), part.size) == (0, (128, 128))
-    assert len(read(file(packet(special(2), kind=0)), start=0, stop=5)) == 0
+    assert len(read(file(packet(special(2), kind=0)), clock=(0, 5))) == 0
 
 
 def test_info_has_what_the_header_says(file):
@@ -308,10 +309,10 @@ def test_damage_is_the_same_to_windows_and_chunks(file):
     path = file(A, b"garbage!", B, C[:30])
     expected, counts, notes = damaged(path)
     assert expected == ALL[:5]
-    assert damaged(path, start=20, stop=31)[0] == ALL[1:4]
-    assert damaged(path, start=20, stop=31)[2] == notes
+    assert damaged(path, clock=(20, 31))[0] == ALL[1:4]
+    assert damaged(path, clock=(20, 31))[2] == notes
     with pytest.raises(FormatError, match="strict=False"):
-        read(path, start=20, stop=31)
+        read(path, clock=(20, 31))
     assert [rows(part)[0] for part in stream(path, 1, strict=False)] == expected
     assert counts["damaged places"] == 2
 
@@ -341,7 +342,7 @@ def test_what_is_not_read_is_refused_by_name(file, head, reason):
 def test_a_header_that_claims_two_billion_events_costs_nothing(file):
     path = file(packet(event(1, 2, 3), number=2**31 - 1, capacity=2**31 - 1))
     tracemalloc.start()
-    for options in ({}, {"start": 0, "stop": 5}):
+    for options in ({}, {"clock": (0, 5)}):
         assert damaged(path, **options)[0] == [(1, 2, 3, 1)]
     assert tracemalloc.get_traced_memory()[1] < 1_000_000
     tracemalloc.stop()
@@ -364,7 +365,7 @@ def test_packets_may_be_longer_than_a_block(file):
     events = read(path)
     assert np.array_equal(events.t, np.tile(np.arange(n), 2))
     assert set(events.x.tolist()) == {3}
-    window = read(path, start=n - 100, stop=n + 5)
+    window = read(path, clock=(n - 100, n + 5))
     assert window.t.tolist() == [*range(n - 100, n)] * 2
     cut = file(long, long[:-12])
     assert len(read(cut, strict=False)) == 2 * n - 2
@@ -374,7 +375,7 @@ def test_packets_may_be_longer_than_a_block(file):
 def test_headers_may_lie_across_blocks(file, shift):
     first = packet(bytes(BLOCK - len(HEAD) - 28 - shift), kind=2)
     assert rows(read(file(first, A, B, C))) == ALL
-    assert rows(read(file(first, A, B, C), start=20, stop=31)) == ALL[1:4]
+    assert rows(read(file(first, A, B, C), clock=(20, 31))) == ALL[1:4]
     assert damaged(file(first, A, b"garbage!", B, C))[0] == ALL
     padded = packet(event(30, 5, 6), pad=b"\1" * 24)
     assert rows(read(file(first, padded, C))) == [ALL[2], ALL[5]]
@@ -423,7 +424,7 @@ def test_the_index_says_where_events_are(file):
 def test_the_index_is_made_once_and_anew_when_the_file_changes(file):
     path = settled(file(A))
     assert aedat3.index(path) is aedat3.index(path)
-    assert read(path, start=0, stop=15).t.tolist() == [10]
+    assert read(path, clock=(0, 15)).t.tolist() == [10]
     settled(file(A, B))
     assert aedat3.index(path).events == 5
     file(A, B, C)  # changed just now: not kept
@@ -434,7 +435,7 @@ def test_a_failed_index_is_tried_again(file):
     path = settled(file(A, B[:-4]))
     for _ in range(2):
         with pytest.raises(FormatError, match="cut off"):
-            read(path, start=0, stop=15)
+            read(path, clock=(0, 15))
     assert aedat3.index(path, strict=False).events == 4
 
 
@@ -447,7 +448,7 @@ def test_threads_cut_windows_out_of_one_file(tmp_path):
     found = {}
 
     def cut(start):
-        found[start] = read(path, start=start, stop=start + 30_000)
+        found[start] = read(path, clock=(start, start + 30_000))
 
     threads = [threading.Thread(target=cut, args=(start,)) for start in range(0, n, 30_000)]
     for thread in threads:
@@ -506,4 +507,4 @@ def test_the_real_recording_is_its_truth(samples):
     assert report.counts == {"special": 1}
     start, stop = 2**31 - 5000, 2**31 + 200_000
     keep = (truth["t"] >= start) & (truth["t"] < stop)
-    assert np.array_equal(read(path, start=start, stop=stop).t, truth["t"][keep])
+    assert np.array_equal(read(path, clock=(start, stop)).t, truth["t"][keep])

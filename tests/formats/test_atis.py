@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from eventkit import Events, FormatError, OptionError
-from eventkit.formats import Report, atis, info, read, stream, write
+from eventkit.formats import Report, info, read, stream, write
+from eventkit.formats.records import atis
 
 MARK = bytes((7, 240, 0x83, 1, 2))  # an overflow marker, whatever its other bytes are
 
@@ -51,7 +52,7 @@ def test_markers_move_times_across_chunks_pieces_and_blocks(file):
     assert np.array_equal(events.t, np.repeat([8192, 16385], [n, 10]))
     parts = [part.t.copy() for part in stream(path, 999)]
     assert np.array_equal(np.concatenate(parts), events.t)
-    assert len(read(path, start=8193)) == 10
+    assert len(read(path, clock=(8193, None))) == 10
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def test_zeros_beside_minus_one_are_no_events(save, kind, dtype):
     assert found == Events([0, 2, 4], [0, 2, 4], [0, 2, 4], [0, 1, 0], (9, 9))
     assert report.counts == {"invalid": 2}
     window = Report()
-    assert read(path, size="9x9", start=1, stop=3, report=window) == found.between(1, 3)
+    assert read(path, size="9x9", clock=(1, 3), report=window) == found.between(1, 3)
     assert window.counts == {"invalid": 1}
     assert info(path)["size"] == (5, 5)
 
@@ -160,7 +160,7 @@ def test_rows_of_one_alone_tell_nothing_yet(save, kind):
     found = read(path, size="9x9", report=report)
     assert report.counts == {"invalid": 1}
     assert found.p.tolist() == [1] * (LATER - 3) + [0, 1]
-    whole = [part.copy() for part in stream(path, 1000, size="9x9", start=LATER - 3)]
+    whole = [part.copy() for part in stream(path, 1000, size="9x9", clock=(LATER - 3, None))]
     assert Events.concat(whole) == found.between(LATER - 3)
 
 
@@ -176,7 +176,7 @@ def test_a_window_by_an_index_takes_the_polarities_of_the_file(tmp_path):
             group.create_dataset(name, data=column, chunks=(1000,))
         group["ms_map_idx"] = np.arange(0, n, 1000)
     report = Report()
-    assert len(read(path, start=250_000, report=report)) == 0
+    assert len(read(path, clock=(250_000, None), report=report)) == 0
     assert report.counts == {"invalid": 50_000}
 
 

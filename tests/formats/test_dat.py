@@ -8,7 +8,7 @@ import pytest
 import eventkit as ek
 from eventkit import Events, FormatError, OptionError, UnknownName
 from eventkit.formats import Report, extra, stream
-from eventkit.formats._prophesee import BLOCK
+from eventkit.formats.prophesee._file import BLOCK
 
 HEAD = b"% Data file containing CD events.\n% Version 2\n% Width 304\n% Height 240\n"
 WRAP = 1 << 32
@@ -54,7 +54,7 @@ def test_time_wraps_when_it_falls_by_more_than_half(chunk, tmp_path):
     path = recording(tmp_path, [(time, 0) for time in times])
     parts = [part.copy() for part in stream(path, chunk)]
     assert Events.concat(parts).t.tolist() == expected
-    assert ek.read(path, start=2 * WRAP).t.tolist() == expected[4:]
+    assert ek.read(path, clock=(2 * WRAP, None)).t.tolist() == expected[4:]
 
 
 def test_a_wrap_is_counted_between_blocks(tmp_path):
@@ -62,7 +62,7 @@ def test_a_wrap_is_counted_between_blocks(tmp_path):
     path = recording(tmp_path, [(WRAP - 1, 0)] * n + [(0, 1)] * n + [(1, 1)])
     events = ek.read(path)
     assert events.t[[0, n - 1, n, 2 * n]].tolist() == [WRAP - 1, WRAP - 1, WRAP, WRAP + 1]
-    assert len(ek.read(path, start=WRAP + 1)) == 1
+    assert len(ek.read(path, clock=(WRAP + 1, None))) == 1
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_a_cut_record_is_an_error_or_a_count(rest, tmp_path):
 def test_the_first_event_can_be_the_origin_of_time(tmp_path):
     path = recording(tmp_path, [(70, 0), (69, 0), (90, 0)])
     assert ek.read(path, t0="first").t.tolist() == [0, -1, 20]
-    assert ek.read(path, t0="first", start=0).t.tolist() == [0, 20]
+    assert ek.read(path, t0="first", clock=(0, None)).t.tolist() == [0, 20]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from eventkit import Events, FormatError, OptionError
-from eventkit.formats import FORMATS, Report, es, info, read, stream, write
+from eventkit.formats import FORMATS, Report, info, read, stream, write
+from eventkit.formats.records import es
 
 SIZE = (320, 240)
 
@@ -82,7 +83,7 @@ def test_generic_events_have_a_time_and_their_bytes_are_counted(file):
     expected = [(7, 0, 0, 0), (262, 0, 0, 0), (264, 0, 0, 0)]
     assert found(path) == (expected, {"payload bytes": 302})
     assert read(path).size == (1, 1)
-    assert found(path, start=8, stop=264) == (expected[1:2], {})
+    assert found(path, clock=(8, 264)) == (expected[1:2], {})
 
 
 def test_events_and_payloads_go_on_across_blocks(file):
@@ -100,7 +101,7 @@ def test_events_and_payloads_go_on_across_blocks(file):
 
 def test_reading_ends_where_times_reach_the_stop(file):
     path = file(head(1), pixel(4, 1, 1), pixel(4, 2, 2), pixel(0, 999, 999))
-    assert [t for t, *_ in found(path, stop=4)[0]] == [2]
+    assert [t for t, *_ in found(path, clock=(None, 4))[0]] == [2]
     with pytest.raises(FormatError, match="expected an event on the sensor"):
         read(path)
 
@@ -125,8 +126,8 @@ def test_a_damaged_event_beyond_a_window_does_not_end_it(file):
     path = file(head(1), *sound[:10], pixel(100 << 1, 60_000, 7), *sound[10:])
     whole = read(path, strict=False)
     assert len(whole) > 20
-    assert read(path, strict=False, stop=120) == whole.between(None, 120)
-    assert len(read(path, stop=120)) == 10
+    assert read(path, strict=False, clock=(None, 120)) == whole.between(None, 120)
+    assert len(read(path, clock=(None, 120))) == 10
 
 
 def test_after_damage_events_go_on_where_all_that_follows_is_on_the_sensor(file):

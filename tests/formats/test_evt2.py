@@ -130,7 +130,7 @@ def test_the_real_recordings_have_the_counts_of_the_manifest(samples):
     assert (int(events.t[0]), int(events.t[-1])) == (1_317_888, 1_367_888)
     assert (int(events.x.max()), int(events.y.max())) == (599, 475)
     assert (events.size, events.backward_steps) == ((640, 480), 0)
-    window = ek.read(folder / "expelliarmus_evt2_sample.raw", start=1_330_000, stop=1_340_000)
+    window = ek.read(folder / "expelliarmus_evt2_sample.raw", clock=(1_330_000, 1_340_000))
     assert window == events.between(1_330_000, 1_340_000)
 
 

@@ -114,13 +114,13 @@ def test_blocks_hand_on_their_state(tmp_path):
     assert (events.t == 4096 + 3).all()
     assert (events.y == 7).all()
     assert rows(events[-1:]) == [(4099, 32 + 24, 7, 1)]
-    assert ek.read(path, start=4099, stop=4100) == events
+    assert ek.read(path, clock=(4099, 4100)) == events
 
 
 def test_a_window_begins_with_the_state_of_what_it_leaves_out(tmp_path):
     words = [(HIGH, 0), (ROW, 1), *[(EVENT, 1)] * 600_000, (HIGH, 1), *[(EVENT, 2)] * 600_000]
     path = recording(tmp_path, words)
-    inside = ek.read(path, start=4096)
+    inside = ek.read(path, clock=(4096, None))
     assert len(inside) == 600_000
     assert set(rows(inside)) == {(4096, 2, 1, 0)}
 
@@ -164,7 +164,7 @@ def test_the_first_event_can_be_the_origin_of_time(tmp_path):
     words = [(HIGH, 9), (LOW, 5), (EVENT, 1), (LOW, 9), (EVENT, 2)]
     path = recording(tmp_path, words)
     assert ek.read(path, t0="first").t.tolist() == [0, 4]
-    assert ek.read(path, t0="first", start=1, stop=5).t.tolist() == [4]
+    assert ek.read(path, t0="first", clock=(1, 5)).t.tolist() == [4]
 
 
 def test_a_cut_word_is_an_error_or_a_count(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 import eventkit as ek
 from eventkit import Events, FormatError, OptionError
 from eventkit.formats import Report, extra, stream
-from eventkit.formats._prophesee import BLOCK
+from eventkit.formats.prophesee._file import BLOCK
 
 HEAD = b"% evt 4.0\n% format EVT4;height=720;width=1280\n% end\n"
 OTHER, MORE, TRIGGER, OFF, ON, VECTOR_OFF, VECTOR_ON, HIGH, PAD = 6, 7, 9, 10, 11, 12, 13, 14, 15
@@ -66,7 +66,7 @@ def test_a_vector_may_lie_across_blocks(chunk, tmp_path):
     path = recording(tmp_path, words)
     parts = [part.copy() for part in stream(path, chunk)]
     assert Events.concat(parts).x.tolist() == [32, 33, 35, 0]
-    assert ek.read(path, start=1).x.tolist() == [32, 33, 35]
+    assert ek.read(path, clock=(1, None)).x.tolist() == [32, 33, 35]
 
 
 def test_a_vector_without_its_mask_is_cut_off(tmp_path):

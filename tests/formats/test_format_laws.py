@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from eventkit import Events, FormatError, OptionError
 from eventkit.events import Columns
 from eventkit.formats import FORMATS, Report, beside, info, read, stream, write
-from eventkit.formats._live import Feed, Until
+from eventkit.formats.live.feed import Feed, Until
+from eventkit.registry import bind
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,8 @@ def arrived(name: str, data: bytes, lengths: list[int], strict: bool = True) -> 
     report, fmt = Report(), FORMATS[name]
     feed = Feed(Pieces(data, lengths), "-", Until())
     options = {} if "size" not in inspect.signature(fmt.live).parameters else holds(name).options
-    parts = [e.copy() for e in fmt.live(feed, report, Columns(), strict=strict, **options)]
+    bound = bind(fmt.live, {**options, "strict": strict}, name)
+    parts = [e.copy() for e in fmt.live(feed, report, Columns(), **bound)]
     return Events.concat(parts), report
 
 
@@ -248,8 +250,8 @@ def test_a_window_is_the_filtered_whole(name, tmp_path):
     def law(ends):
         start, stop = ends[:2]
         expected = events.between(start, stop)
-        assert read(path, start=start, stop=stop, **holds(name).options) == expected
-        assert joined(path, name, 7, start=start, stop=stop) == expected
+        assert read(path, clock=(start, stop), **holds(name).options) == expected
+        assert joined(path, name, 7, clock=(start, stop)) == expected
 
     law()
 
@@ -262,11 +264,11 @@ def test_columns_are_filled_again_but_never_under_a_reader(name, tmp_path):
     into = Columns()
     first = read(path, into=into, **options)
     kept = first.copy()
-    second = read(path, into=into, stop=int(events.t[40]), **options)
+    second = read(path, into=into, clock=(None, int(events.t[40])), **options)
     assert first == kept
     assert not np.shares_memory(first.t, second.t)
     del second
-    third = read(path, into=into, stop=int(events.t[30]), **options)
+    third = read(path, into=into, clock=(None, int(events.t[30])), **options)
     assert third == events.between(None, int(events.t[30]))
     assert first == kept
 
@@ -281,10 +283,32 @@ def test_a_loop_over_chunks_uses_no_more_than_two_sets_of_columns(name, tmp_path
 
 
 @each_format
+def test_a_format_declares_the_options_that_others_ask_for(name):
+    options = inspect.signature(FORMATS[name].stream).parameters
+    assert FORMATS[name].threads == ("threads" in options)
+    assert FORMATS[name].expansion == ("expansion" in options)
+
+
+@each_format
+def test_start_and_stop_count_from_the_first_event(name, tmp_path):
+    events = example(name)
+    path = written(name, tmp_path, events)
+    options = holds(name).options
+    first, last = int(events.t[0]), int(events.t.max())
+    a, b = (int(t) - first for t in events.t[[len(events) // 3, len(events) // 2]])
+    for start, stop in ((a, b), (a, None), (None, b), (-5, b), (a, 10**18)):
+        ends = [None if end is None else first + end for end in (start, stop)]
+        assert read(path, start=start, stop=stop, **options) == events.between(*ends)
+    assert joined(path, name, 7, start=a, stop=f"{b}us") == events.between(first + a, first + b)
+    with pytest.raises(OptionError, match=r"after the first event, but the last .*clock=\(t0, t1"):
+        read(path, start=last - first + 1, **options)
+
+
+@each_format
 def test_the_checksum_is_that_of_the_file(name, tmp_path):
     path = written(name, tmp_path)
     expected = google_crc32c.value(path.read_bytes())
-    for window in ({}, {"start": 10, "stop": 20}):
+    for window in ({}, {"clock": (10, 20)}):
         report = Report()
         read(path, report=report, **window, **holds(name).options)
         assert report.crc32c in (expected, None)
@@ -374,7 +398,7 @@ def survives(name: str, path: Path) -> None:
     assert joined(path, name, 7, strict=False) == whole
     invalid = 0
     for start, stop in ((None, 2000), (2000, 9000), (9000, None)):
-        window, counted = tolerant(name, path, start=start, stop=stop)
+        window, counted = tolerant(name, path, clock=(start, stop))
         assert window == whole.between(start, stop)
         invalid += counted.counts["invalid"]
     assert invalid == report.counts["invalid"]

@@ -80,7 +80,11 @@ def test_unknown_names_and_options_are_named_with_the_near_one(verb, recording):
     [
         ({"chunk": 0}, "chunk is 0, expected at least 1"),
         ({"chunk": "many"}, "aedat3: chunk is 'many', expected a whole number"),
-        ({"start": 0.5}, "aedat3: start is 0.5, expected a whole number"),
+        ({"start": 0.5}, "start is '?0.5'?, which is not a whole number of µs"),
+        ({"start": "soon"}, "start is 'soon', expected a time such as 50ms"),
+        ({"start": 1, "clock": (0, 1)}, "give one or the other"),
+        ({"clock": "1s"}, r"clock is '1s', expected two times: clock=\(t0, t1\)"),
+        ({"clock": 5}, r"clock is 5, expected two times: clock=\(t0, t1\)"),
         ({"strict": "maybe"}, "aedat3: strict is 'maybe', expected true or false"),
     ],
 )
@@ -90,10 +94,10 @@ def test_settings_are_checked_before_reading(recording, options, reason):
 
 
 def test_windows_may_be_numpy_numbers_or_beyond_all_times(recording):
-    assert read(recording, start=np.int64(20), stop=np.uint32(31)).t.tolist() == [30, 20]
-    assert read(recording, start=-(10**30), stop=10**30) == EVENTS
-    assert len(read(recording, start=10**30)) == 0
-    assert len(read(recording, start=25, stop=15)) == 0
+    assert read(recording, clock=(np.int64(20), np.uint32(31))).t.tolist() == [30, 20]
+    assert read(recording, clock=(-(10**30), 10**30)) == EVENTS
+    assert len(read(recording, clock=(10**30, None))) == 0
+    assert len(read(recording, clock=(25, 15))) == 0
     assert limits(None, 5) == (-(2**63), 5)
 
 
@@ -129,7 +133,7 @@ def test_info_of_a_recording_without_events_has_no_times(tmp_path):
 def test_info_counts_backward_steps_across_chunks(tmp_path, monkeypatch):
     path = tmp_path / "file.aedat"
     write(path, EVENTS)
-    monkeypatch.setattr("eventkit.formats.CHUNK", 1)
+    monkeypatch.setattr("eventkit.formats.reading.CHUNK", 1)
     assert info(path)["backward_steps"] == 1
 
 
@@ -231,3 +235,33 @@ def test_headers_take_only_options_of_their_readers():
         if entry.header is not None:
             taken = list(inspect.signature(entry.header).parameters)[1:]
             assert {*taken} <= {*inspect.signature(entry.stream).parameters}
+
+
+def test_a_time_of_the_cameras_clock_is_not_taken_for_one_from_the_first_event(tmp_path):
+    path = tmp_path / "late.csv"
+    late = Events(EVENTS.t + 10**12, EVENTS.x, EVENTS.y, EVENTS.p, EVENTS.size).sort()
+    write(path, late)
+    assert read(path, stop="1s", size="128x128") == late
+    for wrong in ({"start": 10**12}, {"stop": 10**12 + 20}, {"start": 0, "stop": 10**12 + 20}):
+        with pytest.raises(OptionError, match=r"clock=\(t0, t1\) selects on the camera's clock"):
+            read(path, size="9x9", **wrong)
+    assert info(path, start="0ms", stop="20us", size="9x9")["events"] == 2
+
+
+def test_a_size_is_a_pair_or_text(tmp_path):
+    path = tmp_path / "a.npy"
+    write(path, EVENTS)
+    for size in ((300, 200), [300, 200], "300x200", "(300, 200)"):
+        assert read(path, size=size).size == info(path, size=size)["size"] == (300, 200)
+    for wrong in ((0, 200), (300,), (300, 200, 2), 300, "300"):
+        with pytest.raises(OptionError, match=r"expected width x height within 1\.\.65536"):
+            stream(path, size=wrong)
+
+
+def test_a_stream_has_its_report_and_can_be_closed(recording):
+    report = Report()
+    with stream(recording, 1, report=report) as parts:
+        assert parts.report is report
+        assert len(next(parts)) == 1
+    assert next(parts, None) is None
+    assert stream(recording).report.counts == {}

@@ -15,8 +15,9 @@ from making import ROOT, make_events
 
 import eventkit as ek
 from eventkit import Events, FormatError, OptionError
-from eventkit.formats import FORMATS, Report, _live_sources
-from eventkit.formats._live import Feed, Until
+from eventkit.formats import FORMATS, Report
+from eventkit.formats.live import sources as _live_sources
+from eventkit.formats.live.feed import Feed, Until
 
 SIZE = (128, 128)
 EVENTS = make_events(5000, SIZE)
@@ -77,7 +78,7 @@ def test_chunks_and_windows_of_standard_input_are_those_of_a_file(tmp_path, pipe
     ek.write(path, EVENTS, format="evt2")
     low, high = int(EVENTS.t[1000]), int(EVENTS.t[3000])
     piped(path.read_bytes())
-    parts = [part.copy() for part in ek.stream("-", 70, start=low, stop=high)]
+    parts = [part.copy() for part in ek.stream("-", 70, clock=(low, high))]
     assert Events.concat(parts) == EVENTS.between(low, high)
     assert max(map(len, parts)) <= 70
 

@@ -35,7 +35,7 @@ def test_variables_of_ASL_DVS(save, packed, axis):
     assert read(path, size="240x180") == EVENTS
     parts = [part.copy() for part in stream(path, 7, size="240x180")]
     assert Events.concat(parts) == EVENTS
-    assert read(path, size="240x180", start=500, stop=700) == EVENTS.between(500, 700)
+    assert read(path, size="240x180", clock=(500, 700)) == EVENTS.between(500, 700)
 
 
 def test_a_table(save):

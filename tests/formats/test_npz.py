@@ -67,7 +67,7 @@ def test_tables_of_ES_ImageNet_have_y_first(npz):
     path = npz(pos=np.array([[7, 3, 1], [5, 2, 5]]), neg=np.array([[6, 1, 2]]))
     assert rows(read(path)) == [(1, 3, 7, 1), (5, 2, 5, 1), (2, 1, 6, 0)]
     assert read(path, sort=True).t.tolist() == [1, 2, 5]
-    assert len(read(path, start=2, stop=3)) == 1
+    assert len(read(path, clock=(2, 3))) == 1
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def test_what_is_packed_is_read_as_if_it_were_not(name, kind, tmp_path):
     assert guess(path).name == name
     assert read(path, report=report) == whole == example(name)
     assert report.crc32c is None
-    assert read(path, start=900, stop=2000) == whole.between(900, 2000)
+    assert read(path, clock=(900, 2000)) == whole.between(900, 2000)
     assert Events.concat([part.copy() for part in stream(path, 7)]) == whole
     facts, expected = info(path), info(plain)
     assert facts == {**expected, "path": str(path), "bytes": path.stat().st_size}

@@ -149,7 +149,7 @@ def test_many_row_groups_are_read_in_chunks(tmp_path):
     write(path, (events[at : at + 700_000] for at in range(0, n, 700_000)))
     assert info(path)["header"]["row_groups"] == 3
     assert read(path) == events
-    assert read(path, start=3_000_000, stop=3_000_300) == events[1_000_000:1_000_100]
+    assert read(path, clock=(3_000_000, 3_000_300)) == events[1_000_000:1_000_100]
 
 
 def test_without_pyarrow_the_extra_is_named(tmp_path, monkeypatch):

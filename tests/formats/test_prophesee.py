@@ -41,7 +41,7 @@ def test_threads_read_the_same(long, threads):
         assert Events.concat(parts) == events
         assert max(len(part) for part in parts) <= chunk
     start, stop = int(events.t[70_000]), int(events.t[300_000])
-    window = ek.read(path, start=start, stop=stop, threads=threads, t0="first")
+    window = ek.read(path, clock=(start, stop), threads=threads, t0="first")
     first = int(events.t[0])
     assert window.t.tolist() == [
         time for time in (events.t - first).tolist() if start <= time < stop
@@ -54,7 +54,7 @@ def test_windows_of_a_long_file_are_parts_of_the_whole(long):
     path, events = long
     edges = [int(events.t[0]), *events.t[[9, 100_000, 333_333]].tolist(), int(events.t[-1]) + 1]
     for start, stop in itertools.pairwise(edges):
-        assert ek.read(path, start=start, stop=stop) == events.between(start, stop)
+        assert ek.read(path, clock=(start, stop)) == events.between(start, stop)
 
 
 @pytest.mark.attack

@@ -65,7 +65,7 @@ def test_a_damaged_file_is_read_the_same_in_every_way(name, options, tmp_path):
     assert read(path, strict=False, threads=3) == whole
     cuts = [None, int(EVENTS.t[N // 3]), int(EVENTS.t[N // 2]), None]
     for start, stop in itertools.pairwise(cuts):
-        assert read(path, strict=False, start=start, stop=stop) == whole.between(start, stop)
+        assert read(path, strict=False, clock=(start, stop)) == whole.between(start, stop)
     first = read(path, strict=False, t0="first")
     assert first.t.tolist() == (whole.t - whole.t[0]).tolist()
 

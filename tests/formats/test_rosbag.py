@@ -112,7 +112,7 @@ def test_bags_of_version_1(tmp_path, package, compression):
     assert read(path) == EVENTS
     assert Events.concat([part.copy() for part in stream(path, 7)]) == EVENTS
     start, stop = int(T[100]), int(T[700])
-    assert read(path, start=start, stop=stop) == EVENTS.between(start, stop)
+    assert read(path, clock=(start, stop)) == EVENTS.between(start, stop)
 
 
 @pytest.mark.parametrize("storage", list(rosbag2.StoragePlugin))

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from eventkit import Events, FormatError, OptionError
-from eventkit.formats import Report, read, slayer, stream, write
+from eventkit.formats import Report, read, stream, write
+from eventkit.formats.records import slayer
 
 
 def bits(*parts):
@@ -62,7 +63,7 @@ def test_bs3_has_twelve_bits_for_x_and_y_and_channels_beyond_polarity_are_counte
     assert rows(events) == [(5, 4095, 1, 1), (6, 1, 4095, 0), (16777215, 9, 8, 1)]
     assert (events.size, report.counts) == ((4096, 4096), {"other channels": 1})
     report = Report()
-    assert len(read(path, stop=7, report=report)) == 2
+    assert len(read(path, clock=(None, 7), report=report)) == 2
     assert report.counts == {}
 
 
@@ -93,7 +94,7 @@ def test_chunks_windows_and_checksums_are_right_across_blocks(file):
     assert np.array_equal(events.y, np.arange(n) % 200)
     assert report.crc32c == google_crc32c.value(path.read_bytes())
     assert sum(len(part) for part in stream(path, 999)) == n
-    assert read(path, start=n - 5, stop=n - 2).t.tolist() == [n - 5, n - 4, n - 3]
+    assert read(path, clock=(n - 5, n - 2)).t.tolist() == [n - 5, n - 4, n - 3]
 
 
 def test_the_writer_makes_these_bytes_for_these_events(tmp_path):

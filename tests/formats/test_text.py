@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventkit import Events, FormatError, OptionError
-from eventkit.formats import HIGHEST, LOWEST, Report, _text_parse, info, read, stream, write
+from eventkit.formats import Report, info, read, stream, write
+from eventkit.formats.base import HIGHEST, LOWEST
+from eventkit.formats.tables import _text_parse
 
 
 @pytest.fixture
@@ -213,7 +215,7 @@ def test_real_files(samples, name, size, expected):
 def test_an_index_and_words_for_polarities(file, words):
     path = file(words, "file.csv")
     assert rows(read(path)) == [(5, 1, 2, 1), (9, 3, 4, 0)]
-    assert rows(read(path, size="9x9", start=6)) == [(9, 3, 4, 0)]
+    assert rows(read(path, size="9x9", clock=(6, None))) == [(9, 3, 4, 0)]
 
 
 def test_only_words_for_polarities_are_read(file):

@@ -8,18 +8,10 @@ import pytest
 from test_format_laws import WRITABLE, example, holds, mutant, written
 
 from eventkit import Events, FormatError, OptionError
-from eventkit.formats import (
-    FORMATS,
-    Report,
-    _aedat3,
-    _aedat4,
-    _threads,
-    aedat2,
-    guess,
-    read,
-    stream,
-    write,
-)
+from eventkit.formats import FORMATS, Report, _threads, guess, read, stream, write
+from eventkit.formats.aedat import _aedat3_packets as _aedat3
+from eventkit.formats.aedat import _aedat4_file as _aedat4
+from eventkit.formats.aedat import aedat2
 
 THREADED = [
     n for n, entry in FORMATS.items() if "threads" in inspect.signature(entry.stream).parameters
@@ -82,7 +74,7 @@ def test_a_long_recording_is_the_same(name, threads, tmp_path):
     for chunk in (1_000, 99_999, 1_000_000):
         same(path, name, chunk, threads)
     for a, b in ((0, 5), (1000, 70_000), (LONG // 2, LONG - 1)):
-        same(path, name, 30_000, threads, start=int(events.t[a]), stop=int(events.t[b]))
+        same(path, name, 30_000, threads, clock=(int(events.t[a]), int(events.t[b])))
 
 
 @each_format
@@ -99,7 +91,7 @@ def test_chunks_of_any_length_are_cut_from_tiny_blocks(name, chunk, tmp_path, ti
     for threads in (2, 3):
         same(path, name, chunk, threads)
         for start, stop in ((5000, 30_000), (None, 20_000), (10**9, None)):
-            same(path, name, chunk, threads, start=start, stop=stop)
+            same(path, name, chunk, threads, clock=(start, stop))
 
 
 def test_a_clock_that_wraps_again_and_again_is_followed(tmp_path, tiny):
@@ -122,7 +114,7 @@ def test_damaged_recordings_are_the_same(name, tmp_path, tiny):
         chunk, threads = int(rng.integers(1, 400)), int(rng.integers(2, 4))
         for strict in (True, False):
             same(path, name, chunk, threads, strict=strict)
-        same(path, name, chunk, threads, strict=False, start=3000, stop=20_000)
+        same(path, name, chunk, threads, strict=False, clock=(3000, 20_000))
 
 
 @pytest.mark.parametrize("compression", ["none", "lz4", "zstd"])

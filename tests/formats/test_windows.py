@@ -39,7 +39,7 @@ def test_every_window_of_every_sample_is_that_of_the_whole(samples):
             (picks[-1] + 1, None),
         ]:
             for strict in (True, False):
-                found = read(path, start=start, stop=stop, strict=strict, **how)
+                found = read(path, clock=(start, stop), strict=strict, **how)
                 assert found == whole.between(start, stop), (path, start, stop, strict)
     assert looked_at >= 60
 

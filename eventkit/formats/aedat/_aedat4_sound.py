@@ -1,0 +1,145 @@
+"""What is sound in a damaged AEDAT 4 file; `aedat4` has the layout.
+
+A packet is read whole or not at all: of one that fails a check nobody knows which events are those
+that were recorded. Where the table is there, it says of each packet how many events it has and
+their first and last time. Without it a packet must be complete, and followed by another packet or
+by the end; one that is not may have lost a part and have taken in the beginning of the next, so its
+times must not go back.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from eventkit.formats.aedat._aedat4_bytes import EVENT, IMU, TRIGGER, i32, read_rows
+from eventkit.formats.aedat._aedat4_file import (
+    ANYTHING,
+    Block,
+    Digest,
+    File,
+    fault_at,
+    note,
+    promise,
+    promised,
+    unpacked,
+)
+from eventkit.formats.aedat._aedat4_inflate import LIMIT
+from eventkit.formats.aedat._aedat4_walk import in_order, is_packet
+from eventkit.formats.base import HIGHEST, LOWEST, Report
+
+SHORTEST = 20  # bytes of a packet
+ROWS = {"IMUS": ("imu", IMU), "TRIG": ("triggers", TRIGGER)}  # streams of which elements count
+
+
+def sound(file: File, wanted: int, window: tuple[int, int], report: Report) -> Iterator[Block]:
+    """The events of the packets of a stream that pass every check; others are noted and left out.
+
+    Packets that the table knows to lie outside of the window are not read. The report gets the
+    checksum of the file, if it wants one.
+    """
+    entries = file.entries(wanted, window)
+    if entries is not None:
+        yield from _by_table(file, entries, report)
+    else:
+        yield from _by_search(file, wanted, report)
+    if report.checksum:
+        digest = Digest(file)
+        digest.rest()
+        report.crc32c = digest.crc
+
+
+def _by_table(file: File, entries: np.ndarray, report: Report) -> Iterator[Block]:
+    for entry in entries.tolist():
+        place = entry[0] - 8
+        places = sorted({place, place - file.shift}, reverse=True)
+        blocks = (promised(file, entry, at) for at in places if at >= file.begin)
+        block = next((block for block in blocks if block is not None), None)
+        if block is not None:
+            yield block
+        else:
+            reason = f"the packet has not {promise(entry)} that the table promises"
+            note(report, place, entry[0] + entry[1][1], reason)
+
+
+def _by_search(file: File, wanted: int, report: Report) -> Iterator[Block]:
+    at = file.begin
+    while at < file.last:
+        end, block = _packet(file, at, wanted)
+        if end < 0:
+            reason = fault_at(file, at, wanted)
+            end = file.find(at + 1)
+            note(report, at, end, reason)
+        elif block is not None:
+            yield block
+        at = end
+
+
+def _packet(file: File, at: int, wanted: int) -> tuple[int, Block | None]:
+    """Where the packet at a byte ends, -1 if it is damaged, and its events if it has any."""
+    size = _size(file, at)
+    end = at + 8 + size
+    if size < 0 or size > LIMIT or end > file.last:
+        return -1, None
+    payload = np.frombuffer(os.pread(file.fd, size + 8, at), np.uint8)
+    if i32(payload, 0) != wanted:
+        return end, None
+    block = unpacked(file, payload[8:], *ANYTHING)
+    if block is None:
+        return -1, None
+    if file.last - end >= SHORTEST and _size(file, end) < 0 and not _ends_well(file, end, block):
+        return -1, None
+    return end, block
+
+
+def _ends_well(file: File, end: int, block: Block) -> bool:
+    """Whether a packet that is followed by no other is whole nevertheless."""
+    return bool(file.magic) or (any(os.pread(file.fd, SHORTEST, end)) and in_order(*block))
+
+
+def _size(file: File, at: int) -> int:
+    """The size of the payload of the packet at a byte, or -1 if there is none."""
+    head: Any = np.frombuffer(os.pread(file.fd, SHORTEST, at), np.uint8)
+    if len(head) < SHORTEST or not is_packet(head, 0, file.known, file.magic):
+        return -1
+    return int(i32(head, 4))
+
+
+def others(file: File, wanted: int | None) -> Counter[str]:
+    """How many frames, samples and triggers, and packets of other streams, a file holds."""
+    counts: Counter[str] = Counter()
+    at = file.begin
+    while at < file.last:
+        end = at + 8 + _size(file, at)
+        if end < at + 8 or end > file.last:
+            at = file.find(at + 1)
+            continue
+        number = int.from_bytes(os.pread(file.fd, 4, at), "little", signed=True)
+        kind = file.streams[number].kind
+        if number != wanted and kind in ROWS:
+            data = file.inflate(os.pread(file.fd, end - at - 8, at + 8))
+            rows = None if data is None else read_rows(data, kind.encode(), ROWS[kind][1])
+            counts[ROWS[kind][0]] += 0 if rows is None else len(rows)
+        elif number != wanted:
+            counts["frames" if kind == "FRME" else f"packets of stream {number} ({kind})"] += 1
+        at = end
+    return counts
+
+
+def count(file: File) -> int:
+    """At most so many events are in the longest stream, by the table or else by inflating all."""
+    streams = [number for number, stream in file.streams.items() if stream.kind == "EVTS"]
+    plain = (file.last - file.begin) // EVENT
+    if file.compression == "NONE":
+        return plain
+    totals = [0]
+    for number in streams:
+        rows = file.entries(number, (LOWEST, HIGHEST))
+        if rows is not None and (rows["n"] > 0).all():
+            totals.append(min(int(rows["n"].sum()), 255 * plain))
+        else:
+            blocks = sound(file, number, (LOWEST, HIGHEST), Report(checksum=False))
+            totals.append(sum(int(found["n"].sum()) for _, found in blocks))
+    return max(totals)

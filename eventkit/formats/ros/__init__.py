@@ -1,0 +1,1 @@
+"""ROS bags of both generations."""
