@@ -14,7 +14,7 @@ import eventkit as ek
 from eventkit.conversion import convert
 from eventkit.conversion.plan import grid
 from eventkit.errors import StoreDamaged, StoreError, UnknownName
-from eventkit.store import Split, metadata, shard
+from eventkit.store import metadata, shard
 from eventkit.store.shard import CODECS, Shard, pack
 from eventkit.store.verify import check_file, listed_files, verify
 
@@ -184,8 +184,8 @@ def reader_of(path, name):
     split, _, rest = name.partition("/")
 
     def fresh():
-        opened._shards.clear()  # opened and compared anew
-        return Split(opened, split)
+        opened._arrays.clear()  # opened and compared anew
+        return type(opened[split])(opened, split)
 
     if name.endswith("/zarr.json"):
         return lambda: None  # readers take what the root says of it

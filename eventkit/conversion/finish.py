@@ -148,8 +148,7 @@ def _dense(
         shard=(*grid.shard, *plan.frame),
         codec=plan.codec,
     )
-    tree.node(f"{split}/{plan.array}", document)
-    tree.sums(f"{split}/{plan.array}", f"integrity/{split}", document, files)
+    tree.sharded(f"{split}/{plan.array}", document, f"integrity/{split}", files)
 
 
 def _events(
@@ -160,8 +159,8 @@ def _events(
     documents = ragged.documents(grid, plan.codec, plan.size, max(longest, grid.chunk))
     files = {name: file for entry in entries for name, file in entry["files"].items()}
     for name, document in documents.items():
-        tree.node(f"{split}/events/{name}", document)
-        tree.sums(f"{split}/events/{name}", f"integrity/{split}/events/{name}", document, files)
+        array = f"{split}/events/{name}"
+        tree.sharded(array, document, f"integrity/{array}", files)
     times = [time for entry in entries for time in entry["chunk_t"]]
     # No chunk of an array may be empty.
     tree.column(f"{split}/events/chunk_t", np.array(times or [0], np.int64), "chunk")

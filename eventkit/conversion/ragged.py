@@ -17,8 +17,9 @@ from eventkit.events import Events
 from eventkit.representations import refuse_outside
 from eventkit.store import metadata
 from eventkit.store.building import write_file
+from eventkit.store.metadata import COLUMNS
 from eventkit.store.objects import at
-from eventkit.store.ragged import COLUMNS, Digest
+from eventkit.store.ragged import Digest
 from eventkit.store.shard import Codec, crc32, pack, shard_name
 
 MAX_STEP = (1 << 32) - 1

@@ -28,7 +28,6 @@ from eventkit.store.objects import is_remote
 from eventkit.store.provenance import check_source, sources
 from eventkit.store.restore import restore_root, restore_small
 from eventkit.store.shard import CODECS, Codec, file_crc32c
-from eventkit.store.sharded import Sharded
 from eventkit.store.tree import Tree, versions
 from eventkit.store.verify import examine
 
@@ -96,8 +95,8 @@ def _own(store: Store) -> set[str]:
     """Every file that may be in the store, and the arrays in shards."""
     own = {"zarr.json", *store.attributes["files"]}
     for split in store:
-        for array in Sharded.of(store, split):
-            own |= {array.name, *map(array.file, range(array.rows * array.columns))}
+        for array in store[split].arrays:
+            own |= {array.name, *array.files()}
     return own
 
 
@@ -244,8 +243,7 @@ class _Anew:
             (tree / folder).mkdir(parents=True)
         wanted = []
         for job in self.plan.jobs(tree):
-            arrays = Sharded.of(self.store, job.split)
-            files = {a.file(job.number * a.columns + j) for a in arrays for j in range(a.columns)}
+            files = {f for a in self.store[job.split].arrays for f in a.files(job.number)}
             if files & self.bad or self._whole_split(job.split):
                 wanted.append(job)
         return wanted
@@ -290,8 +288,11 @@ class _Anew:
         return entries
 
     def _expected(self, split: str) -> dict[str, tuple[int, int]]:
-        arrays = Sharded.of(self.store, split)
-        return {name: (size, crc) for a in arrays for name, size, crc in a.sums(self.store)}
+        return {
+            name: (size, crc)
+            for array in self.store[split].arrays
+            for name, size, crc in array.listed()
+        }
 
     def _entry(self, split: str, number: int) -> dict[str, Any]:
         """What a job told when the store was made, from the columns of the store."""
@@ -305,9 +306,9 @@ class _Anew:
             "sources": {},
             "notes": [],
         }
-        for array in Sharded.of(self.store, split):
-            mine = {array.file(number * array.columns + j) for j in range(array.columns)}
-            for name, size, crc in array.sums(self.store):
+        for array in part.arrays:
+            mine = set(array.files(number))
+            for name, size, crc in array.listed():
                 if name in mine:
                     entry["files"][name] = {"bytes": size, "crc": crc}
         if isinstance(grid, Segments):

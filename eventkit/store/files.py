@@ -122,6 +122,24 @@ def _read_object(place: Remote, limit: int) -> bytes:
     return place.read_bytes()
 
 
+def file_sum(path: Place, expected: int | None = None) -> tuple[int, int]:
+    """Bytes and crc32 of a file; 0 for the latter if it has not the bytes expected."""
+    found = 0
+    if isinstance(path, Remote):
+        size = 0
+        for block in path.blocks():
+            found = zlib.crc32(block, found)
+            size += len(block)
+        return size, found
+    with os.fdopen(open_file(path), "rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        if expected is not None and size != expected:
+            return size, 0
+        while block := file.read(BLOCK):
+            found = zlib.crc32(block, found)
+    return size, found
+
+
 @dataclass(frozen=True)
 class Stamp:
     """Which store is at a path, so that a reader notices when another takes its place.

@@ -20,10 +20,9 @@ from eventkit.errors import OptionError, StoreError
 from eventkit.store import Store, metadata, notes
 from eventkit.store.building import Building, difference
 from eventkit.store.copying import Copier, Row
-from eventkit.store.deep import split_rows
 from eventkit.store.files import sizes
 from eventkit.store.objects import Place, Remote, at
-from eventkit.store.provenance import sources
+from eventkit.store.provenance import sources, split_rows
 from eventkit.store.remote import building_at
 from eventkit.store.select import select
 from eventkit.store.tree import Tree, versions
@@ -207,8 +206,9 @@ class _Work:
         tree = Tree(building)
         done, total = 0, sum(len(p.indices) for parts in self.picks.values() for p in parts)
         for split, parts in self.picks.items():
-            samples = [Row(p.store, p.split, int(i)) for p in parts for i in p.indices]
-            copier = Copier(split, samples, self.parents[0], self.counts)
+            samples = [Row(p.store[p.split], int(i)) for p in parts for i in p.indices]
+            first = samples[0].part
+            copier = first.COPIER(split, samples, self.plan["codec"], self.counts)
             for array in copier.arrays:
                 building.folder_of(array.name)
             files: dict[str, dict[str, int]] = {}
@@ -220,9 +220,9 @@ class _Work:
                 files |= entry["files"]
                 done += len(rows)
                 progress(done, total)
-            for array, document in copier.documents():
-                tree.node(array.name, document)
-                tree.sums(array.name, array.integrity, document, files)
+            integrities = first.layout(split, first.kind)
+            for array in copier.arrays:
+                tree.sharded(array.name, array.document, integrities[array.name], files)
             self._columns(tree, split, copier)
         self._finish(tree)
 
@@ -255,7 +255,7 @@ class _Work:
 
     def _columns(self, tree: Tree, split: str, copier: Copier) -> None:
         parts = self.picks[split]
-        for name, column in copier.places().items():
+        for name, column in copier.columns().items():
             tree.column(f"{split}/{name}", column, "chunk" if "/" in name else "sample")
         numbers = [self._renumbered(p) for p in parts]
         tree.column(f"{split}/source", np.concatenate(numbers).astype(np.int32), "sample")

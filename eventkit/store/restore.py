@@ -8,6 +8,7 @@ shards. All of it is proven right by a checksum kept elsewhere before it is put 
 import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,9 @@ import numpy as np
 
 from eventkit.errors import StoreDamaged, StoreError
 from eventkit.store import Store, metadata, schema
-from eventkit.store.files import read_file
+from eventkit.store.files import file_sum, read_file
 from eventkit.store.shard import chunk_bytes, crc32, decode
-from eventkit.store.sharded import Sharded
-from eventkit.store.verify import check_file, file_sum
+from eventkit.store.verify import check_file
 
 Put = Callable[[str, bytes], None]
 
@@ -80,9 +80,9 @@ def _of_another(store: Store) -> bool:
 def _read_copy(path: Path) -> tuple[dict[str, Any], bytes]:
     """The attributes in `integrity/attributes`, and the encoded chunk they are in."""
     file = path / metadata.COPY / "c.0"
-    packed = read_file(file, schema.MAX_ROOT)
+    packed = read_file(file, metadata.MAX_ROOT)
     size = chunk_bytes(packed)
-    if size > schema.MAX_ROOT:
+    if size > metadata.MAX_ROOT:
         raise StoreDamaged(f"{file}: claims {size:,} bytes")
     text = np.empty(size, np.uint8)
     decode(packed, text, str(file))
@@ -93,7 +93,7 @@ def _read_copy(path: Path) -> tuple[dict[str, Any], bytes]:
 def _documents(path: Path, files: dict[str, list[int]]) -> dict[str, dict[str, Any]]:
     """The document of every node, from its own file or, if that is damaged, from the root."""
     try:
-        root = json.loads(read_file(path / "zarr.json", schema.MAX_ROOT))
+        root = json.loads(read_file(path / "zarr.json", metadata.MAX_ROOT))
         spare = dict(root["consolidated_metadata"]["metadata"])
     except (StoreError, OSError, ValueError, KeyError, TypeError, RecursionError):
         spare = {}
@@ -134,10 +134,10 @@ def restore_small(store: Store, damaged: set[str], put: Put) -> list[str]:
         twin = metadata.copy_of(store.attributes)
         made[metadata.COPY_FILES[1]] = metadata.SMALL_ARRAY.encode(twin)
     for split in store:
-        for array in Sharded.of(store, split):
+        for array in store[split].arrays:
             names = [f"{array.integrity}/{part}/c.0" for part in ("shard_bytes", "shard_crc")]
             if damaged.intersection(names):
-                found = _sums(store.path, array)
+                found = array.listing(partial(_sum, store.path))
                 made |= dict(zip(names, map(metadata.SMALL_ARRAY.encode, found), strict=True))
     listed = store.attributes["files"]
     put_back = []
@@ -148,12 +148,7 @@ def restore_small(store: Store, damaged: set[str], put: Put) -> list[str]:
     return put_back
 
 
-def _sums(path: Path, array: Sharded) -> tuple[np.ndarray, np.ndarray]:
-    """Bytes and checksum of every shard of an array as they are on disk; 0 where there is none."""
-    sizes = np.zeros(array.rows * array.columns, np.uint64)
-    sums = np.zeros(len(sizes), np.uint32)
-    for number in range(len(sizes)):
-        file = path / array.file(number)
-        if file.is_file() and not file.is_symlink():
-            sizes[number], sums[number] = file_sum(file)
-    return sizes, sums
+def _sum(path: Path, name: str) -> tuple[int, int] | None:
+    """Bytes and checksum of a shard as it is on disk, if it is there."""
+    file = path / name
+    return file_sum(file) if file.is_file() and not file.is_symlink() else None

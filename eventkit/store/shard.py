@@ -9,21 +9,18 @@ Specification: https://zarr-specs.readthedocs.io, sharding_indexed, blosc, crc32
 import struct
 import threading
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import google_crc32c
 import numpy as np
 from numcodecs import blosc
 
 from eventkit.errors import StoreDamaged
-from eventkit.store.files import opened
-from eventkit.store.objects import Place
-
-if TYPE_CHECKING:
-    from eventkit.store.shards import Sums
+from eventkit.store.files import Opened, opened
+from eventkit.store.objects import Place, Ranged
 
 ABSENT = 2**64 - 1
 OVERHEAD = 20  # bytes that an encoded chunk may have more than its data: two headers
@@ -157,23 +154,25 @@ class Shard:
     """
 
     def __init__(
-        self, path: Place, n_chunks: int, sums: "Sums | None" = None, number: int = 0
+        self,
+        path: Place,
+        n_chunks: int,
+        compare: Callable[[Opened | Ranged, bool], None] | None = None,
     ) -> None:
-        """With `sums`, it must be shard `number` of those."""
-        self.path = path
-        self._sums, self._number = sums, number
+        """`compare` raises StoreDamaged if a file is not the shard that was written there.
+
+        It is asked again, with True, for a copy that took the place of a damaged one.
+        """
+        self.path, self._compare = path, compare
         self._file = opened(path)
         try:
-            self._compare()
+            if compare is not None:
+                compare(self._file, False)
             self._read_index(n_chunks)
         except StoreDamaged:
             if not self._renew():
                 raise
             self._read_index(n_chunks)
-
-    def _compare(self, *, anew: bool = False) -> None:
-        if self._sums is not None:
-            self._sums.compare(self._number, self._file, self.path, anew=anew)
 
     def _read_index(self, n_chunks: int) -> None:
         size, length = self._file.size, 16 * n_chunks + 4
@@ -194,7 +193,8 @@ class Shard:
         copy = self._file.renewed()
         if copy is not None:
             self._file = copy
-            self._compare(anew=True)
+            if self._compare is not None:
+                self._compare(copy, True)
         return copy is not None
 
     def encoded(self, chunk: int) -> bytes | None:

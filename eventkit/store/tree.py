@@ -1,5 +1,6 @@
 """The small arrays and all documents of a store that grows, and the root that lists them."""
 
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
@@ -8,9 +9,10 @@ import numpy as np
 
 from eventkit import __version__
 from eventkit.store import metadata
+from eventkit.store.array import ShardGrid
 from eventkit.store.building import failpoint, write_file
 from eventkit.store.journal import Key
-from eventkit.store.shard import crc32, shard_name
+from eventkit.store.shard import crc32
 
 
 def versions() -> dict[str, str]:
@@ -67,23 +69,22 @@ class Tree:
         self.column(metadata.COPY, metadata.copy_of(attributes), "byte")
         attributes["files"] = dict(sorted(self.files.items()))
 
-    def sums(
-        self, array: str, where: str, document: dict[str, Any], files: dict[str, dict[str, int]]
+    def sharded(
+        self,
+        name: str,
+        document: dict[str, Any],
+        integrity: str,
+        files: Mapping[str, Mapping[str, int]],
     ) -> None:
-        """Bytes and checksum of shard (i, j) of an array at i * J + j; 0 where there is none."""
-        shape, (rows, extent) = (
-            document["shape"],
-            document["chunk_grid"]["configuration"]["chunk_shape"][:2],
-        )
-        columns = max(1, -(-shape[1] // extent))
-        sizes = np.zeros(-(-shape[0] // rows) * columns, np.uint64)
-        sums = np.zeros(len(sizes), np.uint32)
-        for number in range(len(sizes)):
-            name = f"{array}/{shard_name(number // columns, number % columns, len(shape))}"
-            if name in files:
-                sizes[number], sums[number] = files[name]["bytes"], files[name]["crc"]
-        self.column(f"{where}/shard_bytes", sizes, "shard")
-        self.column(f"{where}/shard_crc", sums, "shard")
+        """An array in shards: its document, and below `integrity` the checksums of its files."""
+        self.node(name, document)
+
+        def found(file: str) -> tuple[int, int] | None:
+            return (files[file]["bytes"], files[file]["crc"]) if file in files else None
+
+        sizes, crcs = ShardGrid(name, document).listing(found)
+        self.column(f"{integrity}/shard_bytes", sizes, "shard")
+        self.column(f"{integrity}/shard_crc", crcs, "shard")
 
     def root(self, attributes: dict[str, Any]) -> None:
         """The root document, which says `complete`; last."""

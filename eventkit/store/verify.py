@@ -4,33 +4,20 @@
 """
 
 import os
-import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 from eventkit._platform import cpus
 from eventkit.errors import StoreDamaged, StoreError
-from eventkit.store import Store, metadata, schema
-from eventkit.store.files import open_file
+from eventkit.store import Store, metadata
+from eventkit.store.deep import examine_contents
+from eventkit.store.files import file_sum
 from eventkit.store.objects import Place, Remote
+from eventkit.store.reader import Problem
 from eventkit.store.shard import crc32
-from eventkit.store.sharded import Sharded
 
-_BLOCK = 1 << 20
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What is wrong with one file or array of a store."""
-
-    name: str
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.what}"
 
 
 def verify(
@@ -59,8 +46,6 @@ def verify(
 
     problems, total = examine(store, workers, tell)
     if deep:
-        from eventkit.store.deep import examine_contents
-
         damaged = {problem.name for problem in problems}
         contents = examine_contents(store, damaged, workers)
         done = total
@@ -96,15 +81,15 @@ def listed_files(store: Store) -> tuple[dict[str, tuple[int, int]], list[Problem
     for name, node in store.nodes.items():
         document = metadata.dumps(node)
         listed = [(f"{name}/zarr.json", (len(document), crc32(document)))]
-        if node["node_type"] == "array" and not schema.is_sharded(node):
+        if node["node_type"] == "array" and not metadata.is_sharded(node):
             listed.append((f"{name}/c.0", files.get(f"{name}/c.0", (0, 0))))
         for file, entry in listed:
             if files.setdefault(file, entry) != entry or file not in store.attributes["files"]:
                 problems.append(Problem(file, "differs from what the root says of it"))
     for split in store:
-        for array in Sharded.of(store, split):
+        for array in store[split].arrays:
             try:
-                files |= {name: (size, crc) for name, size, crc in array.sums(store)}
+                files |= {name: (size, crc) for name, size, crc in array.listed()}
             except (StoreError, KeyError, ValueError, OSError):
                 what = f"the checksums of its shards cannot be read from {array.integrity}"
                 problems.append(Problem(array.name, what))
@@ -143,21 +128,3 @@ def check_file(path: Place, name: str, size: int, crc: int) -> Problem | None:
     if found != crc:
         return Problem(name, f"its checksum is {found:08x}, expected {crc:08x}")
     return None
-
-
-def file_sum(path: Place, expected: int | None = None) -> tuple[int, int]:
-    """Bytes and crc32 of a file; 0 for the latter if it has not the bytes expected."""
-    found = 0
-    if isinstance(path, Remote):
-        size = 0
-        for block in path.blocks():
-            found = zlib.crc32(block, found)
-            size += len(block)
-        return size, found
-    with os.fdopen(open_file(path), "rb", buffering=0) as file:
-        size = os.fstat(file.fileno()).st_size
-        if expected is not None and size != expected:
-            return size, 0
-        while block := file.read(_BLOCK):
-            found = zlib.crc32(block, found)
-    return size, found

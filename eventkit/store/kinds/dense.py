@@ -1,0 +1,241 @@
+"""Stores of frames, or of another dense representation: one array (N, T, C, H, W).
+
+A chunk holds some frames of some samples, mostly all of one; T is padded with zeros.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, NoReturn
+
+import google_crc32c
+import numpy as np
+
+from eventkit.errors import StoreError
+from eventkit.store.array import ShardedArray, ShardGrid
+from eventkit.store.copying import Copier, Row
+from eventkit.store.foreign import Foreign, is_ours, open_zarr
+from eventkit.store.kinds.base import ChunkCheck, Split
+from eventkit.store.reader import Problem
+
+
+class Dense:
+    """An array (N, T, C, H, W) of a store, read sample by sample and checked.
+
+    Without zarr-python, unless somebody encoded the array anew with other codecs.
+
+    Indexing works as in numpy along the first axis; what follows is applied to what was read.
+    """
+
+    def __init__(self, array: ShardedArray) -> None:
+        self.path, self.shape, self.dtype = array.path, array.shape, array.dtype
+        self._array = array
+        self._foreign = None if is_ours(array.document) else Foreign(array.path)
+        if self._foreign is None:
+            _ = array.checksums  # now, so that what workers share of it is there before a fork
+
+    def read(
+        self,
+        indices: Sequence[int],
+        n_frames: int,
+        out: np.ndarray | None = None,
+        *,
+        first: int = 0,
+    ) -> np.ndarray:
+        """Frames first..first + n_frames of samples `indices`: (len(indices), n_frames, C, H, W).
+
+        `out`, if given, is filled and returned; it must be contiguous and of that shape.
+        """
+        shape = (len(indices), n_frames, *self.shape[2:])
+        if out is None:
+            out = np.empty(shape, self.dtype)
+        if out.shape != shape or out.dtype != self.dtype or not out.flags.c_contiguous:
+            raise StoreError(f"out must be contiguous {self.dtype} {shape}")
+        if not 0 <= first <= first + n_frames <= self.shape[1]:
+            raise StoreError(f"frames {first}..{first + n_frames} of {self.shape[1]}: {self.path}")
+        for row, index in zip(out, indices, strict=True):
+            self._read_one(int(index), first, row)
+        return out
+
+    def _read_one(self, index: int, first: int, out: np.ndarray) -> None:
+        if not 0 <= index < self.shape[0]:
+            raise StoreError(f"sample {index} of {self.shape[0]}: {self.path}")
+        if self._foreign is not None:
+            self._foreign.read(index, first, out)
+            return
+        k, step = self._array.chunk[:2]
+        scratch = None
+        for block in range(first // step, -(-(first + len(out)) // step)):
+            low, high = max(first - block * step, 0), min(first + len(out) - block * step, step)
+            part = out[block * step + low - first : block * step + high - first]
+            if k == 1 and high - low == step:
+                self._array.read(index, block, part)
+                continue
+            if scratch is None:
+                scratch = np.empty(self._array.chunk, self.dtype)
+            self._array.read(index // k, block, scratch)
+            part[:] = scratch[index % k, low:high]
+
+    @property
+    def zarr(self) -> Any:
+        """The same as a zarr.Array, which reads a shard that is missing as zeros."""
+        return open_zarr(self.path)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        first, *rest = key if isinstance(key, tuple) else (key,)
+        wanted = np.arange(len(self))[first]
+        read = self.read(np.atleast_1d(wanted).tolist(), self.shape[1])
+        read = read if np.ndim(wanted) else read[0]
+        return read[(slice(None), *rest) if np.ndim(wanted) else tuple(rest)] if rest else read
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype)
+
+    def __repr__(self) -> str:
+        return f"Dense({self.shape}, {self.dtype})"
+
+
+class DenseCopier(Copier):
+    """Copies chunks whole; where samples of one chunk are torn apart, they are encoded again."""
+
+    def shape_of(self, array: ShardGrid) -> tuple[int, ...]:
+        longest = max(int(row.part.n_frames[row.index]) for row in self.samples)
+        return len(self.samples), max(1, longest), *array.shape[2:]
+
+    def may_link(self, row: Row) -> bool:
+        return bool(row.part.store.attributes["plan"]["codec"] == self.plan_codec)
+
+    def chunks(self, rows: list[Row], number: int) -> Iterator[tuple[int, int, bytes]]:
+        k, step = self.model[0].chunk[:2]
+        for i in range(-(-len(rows) // k)):
+            group = rows[i * k : (i + 1) * k]
+            longest = max(int(row.part.n_frames[row.index]) for row in group)
+            raw = self.may_link(group[0]) and self._together(group, k)
+            for j in range(-(-longest // step)):
+                if raw:
+                    data = self.raw(group[0], number, group[0].index // k, j)
+                else:
+                    data = self.codec.encode(self._decoded(group, j * step))
+                    self.counts["encoded"] += 1
+                yield i, j, data
+
+    def _together(self, group: list[Row], k: int) -> bool:
+        """Whether samples are all of one chunk of a parent, in their order."""
+        first = group[0]
+        count = min(k, len(first.part) - first.index)
+        same = [Row(first.part, first.index + n) for n in range(len(group))]
+        return first.index % k == 0 and len(group) == count and group == same
+
+    def _decoded(self, group: list[Row], first: int) -> np.ndarray:
+        chunk = np.zeros(self.model[0].chunk, self.model[0].dtype)
+        for out, row in zip(chunk, group, strict=False):
+            frames = row.part.read([row.index])[0][first : first + len(out)]
+            out[: len(frames)] = frames
+        return chunk
+
+
+class DenseSplit(Split):
+    """A split of a store of frames, or of another dense representation."""
+
+    NEEDED = ("n_frames", "frames_crc")
+    COPIER = DenseCopier
+
+    @cached_property
+    def frames(self) -> Dense:
+        return Dense(self.arrays[0])
+
+    @property
+    def ragged(self) -> NoReturn:
+        raise StoreError(
+            f"{self.store.path}: holds {self.kind}, no events; convert with --events to store "
+            "events"
+        )
+
+    def read(self, indices: Sequence[int], out: np.ndarray | None = None) -> np.ndarray:
+        wanted = self.within(indices)
+        longest = int(self.n_frames[wanted].max()) if len(wanted) else 0
+        if (self.n_frames[wanted] == longest).all():
+            return self.frames.read(wanted.tolist(), longest, out)
+        batch = np.zeros((len(wanted), longest, *self.frames.shape[2:]), self.frames.dtype)
+        for row, index in zip(batch, wanted.tolist(), strict=True):
+            n = int(self.n_frames[index])
+            self.frames.read([index], n, row[None, :n])
+        return batch
+
+    @classmethod
+    def layout(cls, split: str, kind: str) -> dict[str, str]:
+        return {f"{split}/{kind}": f"integrity/{split}"}
+
+    @classmethod
+    def misshapen(cls, arrays: Mapping[str, dict[str, Any]]) -> str | None:
+        ((name, node),) = arrays.items()
+        outer = node["chunk_grid"]["configuration"]["chunk_shape"]
+        inner = node["codecs"][0]["configuration"]["chunk_shape"]
+        if len(node["shape"]) == 5 and node["shape"][2:] == outer[2:] == inner[2:]:
+            return None
+        return f"array {name} of shape {node['shape']} has chunks of {inner}"
+
+    @cached_property
+    def per_row(self) -> int:
+        return self.arrays[0].shard[0]
+
+    def row_of(self, index: int) -> int:
+        return index // self.per_row
+
+    def samples_of(self, row: int) -> list[int]:
+        return list(range(row * self.per_row, min((row + 1) * self.per_row, len(self))))
+
+    def chunks_of(self, index: int) -> list[tuple[int, int]]:
+        k, step = self.arrays[0].chunk[:2]
+        return [(index // k, j) for j in range(-(-int(self.n_frames[index]) // step))]
+
+    def decoded_bytes(self, indices: np.ndarray) -> int:
+        frame = int(np.prod(self.frames.shape[2:])) * self.frames.dtype.itemsize
+        return int(self.n_frames[indices].sum() * frame)
+
+    def check_row(self, row: int, present: set[str]) -> Iterator[Problem]:
+        """The checksum of every sample, its sum, and zeros where nothing is."""
+        (array,) = self.arrays
+        if len(self) and not 0 <= self.n_frames.min() <= self.n_frames.max() <= array.shape[1]:
+            if row == 0:
+                yield Problem(f"{self.name}/n_frames", "is not within the array")
+            return
+        check = ChunkCheck(array, present)
+        k, rows = array.chunk[0], array.per_axis[0]
+        for group in range(row * rows, (row + 1) * rows):
+            samples = range(min(group * k, len(self)), min((group + 1) * k, len(self)))
+            yield from self._check_group(check, group, samples)
+        yield from check.problems
+
+    def _check_group(self, check: ChunkCheck, group: int, samples: range) -> Iterator[Problem]:
+        array, step = check.array, check.array.chunk[1]
+        counted = self.kind == "frames" and array.dtype.kind in "iu"
+        chunk = np.empty(array.chunk, array.dtype)
+        lengths = self.n_frames[samples.start : samples.stop].tolist()
+        crcs, sums = [0] * len(samples), [0] * len(samples)
+        for block in range(array.columns * array.per_axis[1]):
+            first = block * step
+            if not check.read(group, block, chunk, wanted=first < max(lengths, default=0)):
+                continue
+            for slot, n in enumerate(lengths):
+                frames = chunk[slot, : max(0, min(n - first, step))]
+                crcs[slot] = google_crc32c.extend(crcs[slot], frames)
+                sums[slot] += int(frames.sum(dtype=np.int64)) if counted else 0
+                if chunk[slot, len(frames) :].any():
+                    text = f"sample {samples[slot]} goes on after its last frame"
+                    yield Problem(array.name, text)
+            if chunk[len(samples) :].any():
+                yield Problem(array.name, f"chunk {group} goes on after the last sample")
+        expected, binned = self.column("frames_crc"), self.ledger["binned"]
+        for index, crc, total in zip(samples, crcs, sums, strict=True):
+            if crc != expected[index]:
+                text = f"sample {index} decodes to {crc:08x}, expected {expected[index]:08x}"
+                yield Problem(array.name, text)
+            elif counted and total != binned[index]:
+                text = f"sample {index} holds {total:,} events, its ledger {binned[index]:,}"
+                yield Problem(array.name, text)
+
+    def __repr__(self) -> str:
+        return f"Split({self.name!r}: {self.kind} {self.frames.shape} {self.frames.dtype})"
