@@ -69,7 +69,7 @@ def is_store(where: Any) -> bool:
     """Whether an argument names a store, not a recording: an address, NAME.zarr, a root in it."""
     if isinstance(where, Path):
         return where.suffix == ".zarr" or (where / "zarr.json").is_file()
-    from eventkit.store.objects import is_remote
+    from eventkit.store.storage import is_remote
 
     return is_remote(where)
 

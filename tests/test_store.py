@@ -16,6 +16,7 @@ from eventkit.conversion.plan import grid
 from eventkit.errors import StoreDamaged, StoreError, UnknownName
 from eventkit.store import metadata, shard
 from eventkit.store.shard import CODECS, Shard, pack
+from eventkit.store.storage import at
 from eventkit.store.verify import check_file, listed_files, verify
 
 
@@ -232,7 +233,7 @@ def test_every_bit_and_every_length_of_every_file(represent, tmp_path, capsys):
                 del data[length:]
                 cuts += 1
             file.write_bytes(data)
-            assert check_file(path, name, *size_and_sum), (name, bit, length)
+            assert check_file(at(path), name, *size_and_sum), (name, bit, length)
             found = outcome(read)
             assert found in (None, right), (name, bit, length)
             refused, harmless = refused + (found is None), harmless + (found is not None)
@@ -307,7 +308,7 @@ def test_shard_gives_back_its_chunks(codec, dtype, tmp_path):
     chunks = [rng.integers(0, 9, (3, 5, 7)).astype(dtype) for _ in range(4)]
     data = pack([codec.encode(chunks[0]), None, *map(codec.encode, chunks[2:])])
     (tmp_path / "c.0").write_bytes(data)
-    opened = Shard(tmp_path / "c.0", 4)
+    opened = Shard(at(tmp_path / "c.0"), 4)
     for number, chunk in enumerate(chunks):
         out = np.empty((3, 5, 7), dtype)
         assert opened.read(number, out) is (number != 1)

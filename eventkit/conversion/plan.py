@@ -17,9 +17,9 @@ from eventkit.layouts import Listing, Sample
 from eventkit.registry import bind, format_spec, parse_spec
 from eventkit.representations import Whole
 from eventkit.store.metadata import SCHEMA, digest, plan_digest, split_digest
-from eventkit.store.objects import Place
 from eventkit.store.schema import RESERVED, safe_name
 from eventkit.store.shard import CODECS, Codec
+from eventkit.store.storage import Storage
 
 MIB = 1 << 20
 # More events than this are not held at once: such a sample is read twice, in chunks.
@@ -174,7 +174,7 @@ class Plan:
         parts = ["/" + name for name in "txyp"] if self.array == "events" else [""]
         return [f"{split}/{self.array}{part}" for split in self.grids for part in parts]
 
-    def jobs(self, tree: Place) -> list[Job]:
+    def jobs(self, tree: Storage) -> list[Job]:
         """One job per shard, the folder of each below `tree`."""
         jobs = []
         for split, grid in self.grids.items():

@@ -22,12 +22,13 @@ from eventkit.conversion.plan import Job, Plan, Segments, make
 from eventkit.errors import FetchError, StoreError, UnknownName
 from eventkit.registry import format_spec
 from eventkit.store import Store
-from eventkit.store.building import Building, difference, failpoint, sync_folder, write_file
+from eventkit.store.building import Building, difference, sync_folder
 from eventkit.store.journal import Key
-from eventkit.store.objects import is_remote
+from eventkit.store.local import Local, failpoint
 from eventkit.store.provenance import check_source, sources
 from eventkit.store.restore import restore_root, restore_small
 from eventkit.store.shard import CODECS, Codec, file_crc32c
+from eventkit.store.storage import is_remote
 from eventkit.store.tree import Tree, versions
 from eventkit.store.verify import examine
 
@@ -58,15 +59,15 @@ def repair(
         raise StoreError(
             f"{path}: only stores on a disk are repaired; convert it again with --overwrite"
         )
-    path = Path(path).resolve()
-    if not (path / "integrity").is_dir() and not (path / "zarr.json").exists():
-        Store(path)  # says what is there instead
-    building = Building(path)
+    place = Local(path).resolve()
+    if not (place / "integrity").is_dir() and not (place / "zarr.json").exists():
+        Store(place)  # says what is there instead
+    building = Building(place)
     with building.locked():
-        mender = _Mender(path, building.folder / "repair")
+        mender = _Mender(place, building.folder / "repair")
         try:
-            repaired = restore_root(path, mender.put)
-            store = Store(path, check=False)
+            repaired = restore_root(place, mender.put)
+            store = Store(place, check=False)
             found, _ = examine(store, workers or cpus())
             names = {problem.name for problem in found}
             repaired += restore_small(store, names, mender.put)
@@ -84,7 +85,7 @@ def repair(
             if not (building.folder / "plan.json").exists():
                 building.remove()
     return {
-        "store": str(path),
+        "store": str(place),
         "repaired": sorted(set(mender.moved)),
         "left": foreign,
         "seconds": time.perf_counter() - started,
@@ -103,7 +104,7 @@ def _own(store: Store) -> set[str]:
 class _Mender:
     """Puts whole files in their places: written beside the store, compared, renamed into it."""
 
-    def __init__(self, path: Path, scratch: Path) -> None:
+    def __init__(self, path: Local, scratch: Local) -> None:
         self.path, self.scratch = path, scratch
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
@@ -111,7 +112,7 @@ class _Mender:
 
     def put(self, name: str, data: bytes) -> None:
         """A file of these bytes."""
-        write_file(self.scratch / "file", data)
+        (self.scratch / "file").write(data)
         self.move(self.scratch / "file", name)
 
     def move(self, source: Path, name: str) -> None:
@@ -332,10 +333,10 @@ class _Anew:
 class _Scratch:
     """As much of a Building as the last step of a conversion needs."""
 
-    def __init__(self, tree: Path, done: dict[Key, dict[str, Any]]) -> None:
+    def __init__(self, tree: Local, done: dict[Key, dict[str, Any]]) -> None:
         self.tree, self.done = tree, done
 
-    def folder_of(self, *parts: str) -> Path:
+    def folder_of(self, *parts: str) -> Local:
         path = self.tree.joinpath(*parts)
         path.mkdir(parents=True, exist_ok=True)
         return path

@@ -35,8 +35,8 @@ from eventkit.store import schema
 from eventkit.store.kinds import KINDS
 from eventkit.store.kinds.base import Split as Split
 from eventkit.store.kinds.dense import Dense as Dense
-from eventkit.store.objects import Remote, at
 from eventkit.store.reader import Reader, read_root
+from eventkit.store.storage import at
 
 
 class Store(Reader, Mapping[str, Split]):
@@ -56,9 +56,8 @@ class Store(Reader, Mapping[str, Split]):
         place = at(path, cache)
         attributes, nodes, stamp = read_root(place)
         schema.check(attributes, nodes, place)
-        if isinstance(place, Remote) and place.cache is not None:
-            # Another store of that name must not meet this one's files.
-            place = place.kept_in(place.cache / f"{place.name}-{attributes['digest'][:16]}")
+        # In a cache, another store of that name must not meet this one's files.
+        place = place.cached(f"{place.name}-{attributes['digest'][:16]}")
         super().__init__(place, attributes, nodes, stamp)
         kind = KINDS[self.kind]
         self._splits = {name: kind(self, name) for name in attributes["splits"]}

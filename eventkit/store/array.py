@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 
 from eventkit.errors import StoreDamaged
-from eventkit.store.files import Opened, Stamp
-from eventkit.store.objects import Place, Ranged
-from eventkit.store.shard import Shard, shard_name
+from eventkit.store.shard import File, Shard, shard_name
+from eventkit.store.storage import Stamp, Storage
 
 KEPT = 64  # shards that are kept open
 
@@ -36,13 +35,13 @@ class Checksums:
     def _allocate(self) -> None:
         self._seen = mmap.mmap(-1, max(len(self.sizes), 1))
 
-    def compare(self, number: int, path: Place, file: Opened | Ranged, anew: bool) -> None:
+    def compare(self, number: int, path: Storage, file: File, anew: bool) -> None:
         """Raise StoreDamaged if a file is not shard `number`; `anew`, if it was compared too."""
         if anew or not self._seen[number]:
             self._compare(number, path, file)
             self._seen[number] = 1
 
-    def _compare(self, number: int, path: Place, file: Opened | Ranged) -> None:
+    def _compare(self, number: int, path: Storage, file: File) -> None:
         size, crc = self.sizes[number], self.crcs[number]
         if not size:
             raise StoreDamaged(f"{path}: does not belong to the store; run eventkit verify")
@@ -111,7 +110,7 @@ class ShardedArray(ShardGrid):
 
     def __init__(
         self,
-        root: Place,
+        root: Storage,
         name: str,
         document: dict[str, Any],
         integrity: str = "",

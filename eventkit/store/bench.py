@@ -13,7 +13,6 @@ from numcodecs import blosc
 from eventkit._platform import cpus, drop_cached
 from eventkit.errors import OptionError, StoreError
 from eventkit.store import Split, Store
-from eventkit.store.objects import Remote
 from eventkit.store.shard import crc32c
 
 NETWORK = ("nfs", "cifs", "smb", "fuse", "lustre", "gpfs", "ceph", "beegfs", "9p", "afs")
@@ -39,7 +38,7 @@ def bench(
     if batch_size < 1 or not 0 < seconds < 3600:
         raise OptionError(f"batch_size is {batch_size} and seconds {seconds}, expected both > 0")
     store = Store(path)
-    if isinstance(store.path, Remote):
+    if store.path.is_remote:
         raise StoreError(f"{store.path}: is on an object store; bench times what is on a disk")
     part = store[split or store.splits[0]]
     run = _Run(store, part, batch_size, seconds)

@@ -14,10 +14,8 @@ import numpy as np
 
 from eventkit.errors import StoreDamaged, StoreError
 from eventkit.store.array import ShardedArray, ShardGrid
-from eventkit.store.building import link_file, write_file
-from eventkit.store.files import file_sum, read_file
-from eventkit.store.objects import Place
 from eventkit.store.shard import Codec, crc32, crc32c, pack
+from eventkit.store.storage import Storage
 
 if TYPE_CHECKING:
     from eventkit.store.kinds.base import Split
@@ -86,7 +84,7 @@ class Copier(ABC):
         for first in range(0, len(self.samples), self.per_row):
             yield first // self.per_row, self.samples[first : first + self.per_row]
 
-    def write(self, tree: Place, number: int, rows: list[Row]) -> Files:
+    def write(self, tree: Storage, number: int, rows: list[Row]) -> Files:
         """The files of one row of shards, with their bytes and checksums."""
         files: Files = {}
         if self._is_whole(rows):
@@ -100,7 +98,7 @@ class Copier(ABC):
             for shard, found in sorted(shards.items()):
                 data = pack([found.get(slot) for slot in range(array.per_shard)])
                 name = array.file(number * array.columns + shard)
-                write_file(tree / name, data)
+                (tree / name).write(data)
                 files[name] = {"bytes": len(data), "crc": crc32(data)}
         return files
 
@@ -118,7 +116,7 @@ class Copier(ABC):
             here == whole and all(a.shard == b.shard for a, b in pairs) and self.may_link(rows[0])
         )
 
-    def _link(self, tree: Place, number: int, first: Row, files: Files) -> None:
+    def _link(self, tree: Storage, number: int, first: Row, files: Files) -> None:
         """Link or copy the shards of a parent."""
         row = first.part.row_of(first.index)
         for mine, theirs in zip(self.arrays, first.part.arrays, strict=True):
@@ -129,17 +127,17 @@ class Copier(ABC):
                     self._put(first.part.store.path / source, tree / name, size, crc)
                     files[name] = {"bytes": size, "crc": crc}
 
-    def _put(self, source: Place, target: Place, size: int, crc: int) -> None:
+    def _put(self, source: Storage, target: Storage, size: int, crc: int) -> None:
         """Link a shard of a parent, or copy it; compared with its entry either way."""
-        if file_sum(source, size) != (size, crc):
+        if source.checksum(size) != (size, crc):
             raise StoreDamaged(f"{source}: is not what was written there; run eventkit verify")
-        if link_file(source, target):
+        if not source.is_remote and target.linked(source):
             self.counts["linked"] += 1
             return
-        data = read_file(source, size)
+        data = source.read(size)
         if crc32(data) != crc:  # what is copied, as it may have changed since
             raise StoreDamaged(f"{source}: is not what was written there; run eventkit verify")
-        write_file(target, data)
+        target.write(data)
         self.counts["whole"] += 1
 
     def _listed(self, array: ShardedArray) -> dict[str, tuple[int, int]]:

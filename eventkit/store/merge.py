@@ -20,11 +20,10 @@ from eventkit.errors import OptionError, StoreError
 from eventkit.store import Store, metadata, notes
 from eventkit.store.building import Building, difference
 from eventkit.store.copying import Copier, Row
-from eventkit.store.files import sizes
-from eventkit.store.objects import Place, Remote, at
 from eventkit.store.provenance import sources, split_rows
 from eventkit.store.remote import building_at
 from eventkit.store.select import select
+from eventkit.store.storage import Storage, at
 from eventkit.store.tree import Tree, versions
 
 Progress = Callable[[int, int], None]
@@ -99,18 +98,13 @@ def subset(
     return _make(at(out), picks, " ".join(command), overwrite, progress)
 
 
-def _name(path: str | Place) -> str:
+def _name(path: object) -> str:
     """The last part of a path as text that a document can hold, whatever its bytes are."""
     return Path(str(path)).name.encode(errors="replace").decode()
 
 
 def _quoted(path: str | Path) -> str:
     return shlex.quote(_name(path))
-
-
-def _resolved(place: Place) -> Place | str:
-    """What is the same for two names of one place."""
-    return str(place) if isinstance(place, Remote) else place.resolve()
 
 
 def _ranges(indices: Sequence[int]) -> str:
@@ -125,7 +119,7 @@ def _ranges(indices: Sequence[int]) -> str:
 
 
 def _make(
-    out: Place,
+    out: Storage,
     picks: dict[str, list[Pick]],
     command: str,
     overwrite: bool,
@@ -134,7 +128,7 @@ def _make(
     started = time.perf_counter()
     parents = list({id(p.store): p.store for parts in picks.values() for p in parts}.values())
     _check_same(parents)
-    if _resolved(out) in [_resolved(store.path) for store in parents]:
+    if out.identity() in [store.path.identity() for store in parents]:
         raise StoreError(f"{out}: is one of the stores to be read; choose another name")
     work = _Work(picks, parents, command)
     building = building_at(out)
@@ -152,7 +146,7 @@ def _make(
         "samples": {split: len(made[split]) for split in made},
         "parents": [str(store.path) for store in parents],
         **work.counts,
-        "bytes": sum(n_bytes for _, n_bytes in sizes(out)),
+        "bytes": sum(n_bytes for _, n_bytes in out.files()),
         "warnings": made.attributes["warnings"],
         "seconds": time.perf_counter() - started,
     }
@@ -319,7 +313,7 @@ class _Work:
                 "versions": versions(),
                 "parents": [
                     {
-                        "name": _name(_resolved(store.path)),
+                        "name": _name(store.path.identity()),
                         **{
                             key: store.attributes[key]
                             for key in ("digest", "plan_digest", "command", "versions")

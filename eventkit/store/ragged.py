@@ -22,8 +22,8 @@ from eventkit.errors import StoreDamaged, StoreError
 from eventkit.events import RECORD, Events
 from eventkit.store.array import ShardedArray
 from eventkit.store.metadata import COLUMNS, per_entry
-from eventkit.store.objects import Place
 from eventkit.store.shard import crc32c
+from eventkit.store.storage import Storage
 
 
 class EventBatch:
@@ -91,7 +91,7 @@ class Ragged:
 
     def __init__(
         self,
-        path: Place,
+        path: Storage,
         arrays: dict[str, ShardedArray],
         size: tuple[int, int],
         columns: dict[str, np.ndarray],

@@ -1,6 +1,5 @@
 """What reads an open store: its root, the small arrays that it lists, and those in shards."""
 
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -11,9 +10,8 @@ import numpy as np
 from eventkit.errors import StoreDamaged, StoreError
 from eventkit.store import metadata
 from eventkit.store.array import Checksums, ShardedArray
-from eventkit.store.files import Stamp, read_file
-from eventkit.store.objects import Place, Remote
 from eventkit.store.shard import crc32, decode
+from eventkit.store.storage import Stamp, Storage
 
 
 @dataclass(frozen=True)
@@ -30,11 +28,9 @@ class Problem:
 class Reader:
     """The files of a store, as its root document describes them."""
 
-    path: Place
-
     def __init__(
         self,
-        path: Place,
+        path: Storage,
         attributes: dict[str, Any],
         nodes: dict[str, dict[str, Any]],
         stamp: Stamp,
@@ -79,22 +75,15 @@ class Reader:
             and name != metadata.COPY
             and not metadata.is_sharded(node)
         ]
-        self._check_all(names)
-
-    def _check_all(self, names: Iterable[str]) -> None:
-        if isinstance(self.path, Remote):
-            with ThreadPoolExecutor(16) as pool:
-                list(pool.map(self._encoded, names))
-        else:
-            for name in names:
-                self._encoded(name)
+        with ThreadPoolExecutor(self.path.parallel) as pool:
+            list(pool.map(self._encoded, names))
 
     def _encoded(self, name: str) -> bytes:
         """The file of a one-dimensional array, compared with what the root says of it."""
         file = self.path / name / "c.0"
         size, crc = self.attributes["files"].get(f"{name}/c.0", (0, 0))
         try:
-            data = read_file(file, size)
+            data = file.read(size)
             if len(data) != size or crc32(data) != crc:
                 raise StoreDamaged(
                     f"{file}: differs from what the root says of it: it is damaged or belongs "
@@ -106,7 +95,7 @@ class Reader:
         return data
 
 
-def read_root(path: Place) -> tuple[dict[str, Any], dict[str, dict[str, Any]], Stamp]:
+def read_root(path: Storage) -> tuple[dict[str, Any], dict[str, dict[str, Any]], Stamp]:
     """The attributes and documents of a finished store, its digest checked, and its stamp."""
     if path.name.endswith(".building"):
         raise StoreError(f"{path}: unfinished conversion; run the same convert command again")
@@ -114,7 +103,7 @@ def read_root(path: Place) -> tuple[dict[str, Any], dict[str, dict[str, Any]], S
     if not (document.exists() or document.is_symlink()):
         raise _no_store(path)
     stamp = Stamp.of(path)  # first: what is swapped from here on is noticed
-    text = read_file(document, metadata.MAX_ROOT)
+    text = document.read(metadata.MAX_ROOT)
     if b'"eventkit"' not in text and not (path / "integrity").is_dir():
         raise StoreError(f"{path}: is a Zarr group, but not an eventkit store")
     attributes, nodes = metadata.parse_root(text, str(path))
@@ -123,10 +112,10 @@ def read_root(path: Place) -> tuple[dict[str, Any], dict[str, dict[str, Any]], S
     return attributes, nodes, stamp
 
 
-def _no_store(path: Place) -> StoreError:
+def _no_store(path: Storage) -> StoreError:
     """What is wrong with a path without a root document."""
     unfinished = path.with_name(path.name + ".building").exists()
-    in_place = unfinished and isinstance(path, Remote)  # there, files grow where they will stay
+    in_place = unfinished and path.is_remote  # there, files grow where they will stay
     if (path / "integrity").is_dir() and not in_place:
         return StoreDamaged(f"{path}/zarr.json is missing; run eventkit repair")
     if unfinished:

@@ -9,21 +9,21 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from eventkit.errors import StoreDamaged, StoreError
 from eventkit.store import Store, metadata, schema
-from eventkit.store.files import file_sum, read_file
+from eventkit.store.local import Local
 from eventkit.store.shard import chunk_bytes, crc32, decode
+from eventkit.store.storage import Storage
 from eventkit.store.verify import check_file
 
 Put = Callable[[str, bytes], None]
 
 
-def restore_root(path: Path, put: Put) -> list[str]:
+def restore_root(path: Local, put: Put) -> list[str]:
     """Make `zarr.json` again if it is damaged or another store's; the names of what was put there.
 
     Raises StoreDamaged when too much is damaged, StoreError when there is no store.
@@ -61,7 +61,7 @@ def restore_root(path: Path, put: Put) -> list[str]:
 def _of_another(store: Store) -> bool:
     """Whether the copy of the root fits the files that are there better than the root does."""
     try:
-        attributes, _ = _read_copy(Path(str(store.path)))
+        attributes, _ = _read_copy(store.path)
         if np.array_equal(metadata.copy_of(attributes), metadata.copy_of(store.attributes)):
             return False
         told = [
@@ -77,10 +77,10 @@ def _of_another(store: Store) -> bool:
     return copy > root
 
 
-def _read_copy(path: Path) -> tuple[dict[str, Any], bytes]:
+def _read_copy(path: Storage) -> tuple[dict[str, Any], bytes]:
     """The attributes in `integrity/attributes`, and the encoded chunk they are in."""
     file = path / metadata.COPY / "c.0"
-    packed = read_file(file, metadata.MAX_ROOT)
+    packed = file.read(metadata.MAX_ROOT)
     size = chunk_bytes(packed)
     if size > metadata.MAX_ROOT:
         raise StoreDamaged(f"{file}: claims {size:,} bytes")
@@ -90,10 +90,10 @@ def _read_copy(path: Path) -> tuple[dict[str, Any], bytes]:
     return attributes, packed
 
 
-def _documents(path: Path, files: dict[str, list[int]]) -> dict[str, dict[str, Any]]:
+def _documents(path: Local, files: dict[str, list[int]]) -> dict[str, dict[str, Any]]:
     """The document of every node, from its own file or, if that is damaged, from the root."""
     try:
-        root = json.loads(read_file(path / "zarr.json", metadata.MAX_ROOT))
+        root = json.loads((path / "zarr.json").read(metadata.MAX_ROOT))
         spare = dict(root["consolidated_metadata"]["metadata"])
     except (StoreError, OSError, ValueError, KeyError, TypeError, RecursionError):
         spare = {}
@@ -113,10 +113,10 @@ def _documents(path: Path, files: dict[str, list[int]]) -> dict[str, dict[str, A
     return nodes
 
 
-def _texts(file: Path, size: int, spare: Any) -> Iterator[bytes]:
+def _texts(file: Local, size: int, spare: Any) -> Iterator[bytes]:
     """A document as its own file has it, then as the root has it."""
     with suppress(StoreError, OSError):
-        yield read_file(file, size)
+        yield file.read(size)
     with suppress(ValueError, TypeError):
         yield metadata.dumps(spare)
 
@@ -124,7 +124,7 @@ def _texts(file: Path, size: int, spare: Any) -> Iterator[bytes]:
 def restore_small(store: Store, damaged: set[str], put: Put) -> list[str]:
     """Put documents, lists of checksums and the copy of the attributes in their places again."""
     made: dict[str, bytes] = {}
-    if not isinstance(store.path, Path):
+    if store.path.is_remote:
         raise StoreError(f"{store.path}: only stores on a disk can be restored")
     for name in sorted(damaged):
         node = store.nodes.get(name.removesuffix("/zarr.json"))
@@ -148,7 +148,7 @@ def restore_small(store: Store, damaged: set[str], put: Put) -> list[str]:
     return put_back
 
 
-def _sum(path: Path, name: str) -> tuple[int, int] | None:
+def _sum(path: Local, name: str) -> tuple[int, int] | None:
     """Bytes and checksum of a shard as it is on disk, if it is there."""
     file = path / name
-    return file_sum(file) if file.is_file() and not file.is_symlink() else None
+    return file.checksum() if file.is_file() and not file.is_symlink() else None

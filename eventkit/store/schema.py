@@ -11,8 +11,8 @@ from typing import Any
 from eventkit.errors import StoreDamaged
 from eventkit.store.kinds import KINDS
 from eventkit.store.metadata import COPY, is_sharded, of_samples
-from eventkit.store.objects import Place
 from eventkit.store.shard import SHUFFLES
+from eventkit.store.storage import Storage
 
 # Bytes; the largest that is written: a sample of any representation, a column of any split.
 MAX_SAMPLE = 1 << 31
@@ -51,7 +51,7 @@ SPLIT = {"samples": int, "sha256": str}
 PARENT = dict.fromkeys(("name", "digest", "plan_digest", "command"), str) | {"versions": dict}
 
 
-def check(attributes: dict[str, Any], nodes: dict[str, dict[str, Any]], root: Place) -> None:
+def check(attributes: dict[str, Any], nodes: dict[str, dict[str, Any]], root: Storage) -> None:
     """Raise StoreDamaged, with what was found, if the root document cannot be followed safely."""
     problem = _attributes(attributes) or _nodes(nodes) or _splits(attributes, nodes)
     if problem is None:

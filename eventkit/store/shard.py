@@ -19,8 +19,11 @@ import numpy as np
 from numcodecs import blosc
 
 from eventkit.errors import StoreDamaged
-from eventkit.store.files import Opened, opened
-from eventkit.store.objects import Place, Ranged
+from eventkit.store.local import LocalFile
+from eventkit.store.objects import RemoteFile
+from eventkit.store.storage import Storage
+
+File = LocalFile | RemoteFile
 
 ABSENT = 2**64 - 1
 OVERHEAD = 20  # bytes that an encoded chunk may have more than its data: two headers
@@ -50,15 +53,6 @@ def crc32(data: bytes) -> int:
     and the same number, so that files of equal length with other contents would look alike.
     """
     return zlib.crc32(data)
-
-
-def file_crc32(path: Path) -> int:
-    """The same of a file on the disk, in bounded memory."""
-    crc = 0
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            crc = zlib.crc32(block, crc)
-    return crc
 
 
 @dataclass(frozen=True)
@@ -155,16 +149,16 @@ class Shard:
 
     def __init__(
         self,
-        path: Place,
+        path: Storage,
         n_chunks: int,
-        compare: Callable[[Opened | Ranged, bool], None] | None = None,
+        compare: Callable[[File, bool], None] | None = None,
     ) -> None:
         """`compare` raises StoreDamaged if a file is not the shard that was written there.
 
         It is asked again, with True, for a copy that took the place of a damaged one.
         """
         self.path, self._compare = path, compare
-        self._file = opened(path)
+        self._file: File = path.open_parts()
         try:
             if compare is not None:
                 compare(self._file, False)

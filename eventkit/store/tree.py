@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,8 +9,8 @@ import numpy as np
 from eventkit import __version__
 from eventkit.store import metadata
 from eventkit.store.array import ShardGrid
-from eventkit.store.building import failpoint, write_file
 from eventkit.store.journal import Key
+from eventkit.store.local import failpoint
 from eventkit.store.shard import crc32
 
 
@@ -28,10 +27,10 @@ def versions() -> dict[str, str]:
 class Growing(Protocol):
     """A tree that grows, and what the jobs told that filled it."""
 
-    tree: Path
+    tree: Any  # Storage
     done: dict[Key, dict[str, Any]]
 
-    def folder_of(self, *parts: str) -> Path:
+    def folder_of(self, *parts: str) -> Any:
         """A folder of the tree, made if it is missing."""
 
 
@@ -45,7 +44,7 @@ class Tree:
 
     def file(self, name: str, data: bytes) -> None:
         path = self.building.folder_of(*name.split("/")[:-1]) / name.rpartition("/")[2]
-        write_file(path, data)
+        path.write(data)
         self.files[name] = [len(data), crc32(data)]
 
     def node(self, name: str, document: dict[str, Any]) -> None:
@@ -90,4 +89,4 @@ class Tree:
         """The root document, which says `complete`; last."""
         self.attributes(attributes)
         failpoint("before_root")
-        write_file(self.building.tree / "zarr.json", metadata.root(attributes, self.nodes))
+        (self.building.tree / "zarr.json").write(metadata.root(attributes, self.nodes))

@@ -3,7 +3,6 @@
 `deep.py` also decodes everything and asks whether it makes sense.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,10 +11,9 @@ from eventkit._platform import cpus
 from eventkit.errors import StoreDamaged, StoreError
 from eventkit.store import Store, metadata
 from eventkit.store.deep import examine_contents
-from eventkit.store.files import file_sum
-from eventkit.store.objects import Place, Remote
 from eventkit.store.reader import Problem
 from eventkit.store.shard import crc32
+from eventkit.store.storage import Storage
 
 Progress = Callable[[int, int], None]
 
@@ -96,26 +94,18 @@ def listed_files(store: Store) -> tuple[dict[str, tuple[int, int]], list[Problem
     return files, problems
 
 
-def _unexpected(path: Place, expected: set[str]) -> Iterator[Problem]:
-    if isinstance(path, Remote):
-        for below in sorted({name for name, _ in path.files()} - expected):
-            yield Problem(below, "does not belong to the store")
-        return
-    for folder, folders, names in os.walk(path):
-        folders.sort()
-        for name in sorted([*names, *folders]):
-            file = Path(folder, name)
-            below = file.relative_to(path).as_posix()
-            if file.is_symlink():
-                yield Problem(below, "is a link, expected a file or folder of the store's own")
-            elif name in names and below not in expected:
-                yield Problem(below, "does not belong to the store")
+def _unexpected(path: Storage, expected: set[str]) -> Iterator[Problem]:
+    for name, is_link in path.entries():
+        if is_link:
+            yield Problem(name, "is a link, expected a file or folder of the store's own")
+        elif name not in expected:
+            yield Problem(name, "does not belong to the store")
 
 
-def check_file(path: Place, name: str, size: int, crc: int) -> Problem | None:
+def check_file(path: Storage, name: str, size: int, crc: int) -> Problem | None:
     """What is wrong with one file, or None."""
     try:
-        length, found = file_sum(path / name, size)
+        length, found = (path / name).checksum(size)
     except StoreDamaged as error:
         what = str(error).removeprefix(f"{path / name}: ").removesuffix("; run eventkit verify")
         return Problem(name, what)

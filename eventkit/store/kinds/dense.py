@@ -13,7 +13,7 @@ import numpy as np
 from eventkit.errors import StoreError
 from eventkit.store.array import ShardedArray, ShardGrid
 from eventkit.store.copying import Copier, Row
-from eventkit.store.foreign import Foreign, is_ours, open_zarr
+from eventkit.store.foreign import Foreign, is_ours
 from eventkit.store.kinds.base import ChunkCheck, Split
 from eventkit.store.reader import Problem
 
@@ -78,7 +78,7 @@ class Dense:
     @property
     def zarr(self) -> Any:
         """The same as a zarr.Array, which reads a shard that is missing as zeros."""
-        return open_zarr(self.path)
+        return self.path.open_zarr()
 
     def __len__(self) -> int:
         return self.shape[0]
