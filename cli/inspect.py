@@ -86,6 +86,7 @@ def _provenance(opened: Any, root: Path | None, as_json: bool) -> None:
             "store": told["store"],
             "made by": told["command"],
             "with": ", ".join(f"{name} {version}" for name, version in told["versions"].items()),
+            "plug-ins": ", ".join(f"{name} of {pkg}" for name, pkg in told["plugins"].items()),
             "codec": codec,
             "plan": told["plan_digest"],
             "store digest": told["digest"],

@@ -24,7 +24,7 @@ from eventkit.store.provenance import sources, split_rows
 from eventkit.store.remote import building_at
 from eventkit.store.select import select
 from eventkit.store.storage import Storage, at
-from eventkit.store.tree import Tree, versions
+from eventkit.store.tree import Tree
 
 Progress = Callable[[int, int], None]
 _SAME = ("kind", "represent", "size", "classes")
@@ -183,6 +183,7 @@ class _Work:
             "dataset": self._joined("dataset", "+"),
             **{key: told[key] for key in ("representation", "transforms", "codec", "classes")},
             **{key: told[key] for key in ("sensor", "size")},
+            **self._plugins(),
             "sources": metadata.digest(sorted((s["name"], s["bytes"]) for s in self.sources)),
             "splits": {split: metadata.split_digest(rows) for split, rows in self.rows.items()},
             "made_of": {
@@ -219,6 +220,12 @@ class _Work:
                 tree.sharded(array.name, array.document, integrities[array.name], files)
             self._columns(tree, split, copier)
         self._finish(tree)
+
+    def _plugins(self) -> dict[str, dict[str, str]]:
+        """The plug-ins that the parents were made with, if any."""
+        plans = [store.attributes["plan"] for store in self.parents]
+        found = {name: plan["plugins"][name] for plan in plans for name in plan.get("plugins", {})}
+        return {"plugins": found} if found else {}
 
     def _sources(self) -> tuple[list[dict[str, Any]], dict[int, np.ndarray]]:
         """All sources that samples are of, each once, and the new numbers for each parent's."""
@@ -289,42 +296,22 @@ class _Work:
         return by.join(dict.fromkeys(filter(None, texts)))
 
     def _finish(self, tree: Tree) -> None:
-        names = "\n".join(source["name"] for source in self.sources).encode()
-        crcs = [int(source["crc32c"], 16) for source in self.sources]
-        sizes = [source["bytes"] for source in self.sources]
-        tree.column("sources/names", np.frombuffer(names, np.uint8), "byte")
-        tree.column("sources/bytes", np.array(sizes, np.int64), "source")
-        tree.column("sources/crc32c", np.array(crcs, np.uint32), "source")
+        names, sizes, crcs = ([s[key] for s in self.sources] for key in ("name", "bytes", "crc32c"))
+        tree.sources(names, sizes, [int(crc, 16) for crc in crcs])
         first = self.parents[0].attributes
-        tree.root(
-            {
-                "schema": metadata.SCHEMA,
-                **{key: first[key] for key in ("kind", "status")},
-                "dataset": self.plan["dataset"],
-                **{key: self._joined(key, "; ") for key in ("title", "cite", "license")},
-                **{key: first[key] for key in ("classes", "size", "represent")},
-                "splits": {
-                    split: {"samples": len(rows), "sha256": self.plan["splits"][split]}
-                    for split, rows in self.rows.items()
-                },
-                "command": self.command,
-                "plan": self.plan,
-                "plan_digest": metadata.plan_digest(self.plan),
-                "versions": versions(),
-                "parents": [
-                    {
-                        "name": _name(store.path.identity()),
-                        **{
-                            key: store.attributes[key]
-                            for key in ("digest", "plan_digest", "command", "versions")
-                        },
-                    }
-                    for store in self.parents
-                ],
-                "warnings": self._warnings(),
-                "files": dict(sorted(tree.files.items())),
-            }
-        )
+        about = {
+            **{key: first[key] for key in ("kind", "classes", "size", "represent")},
+            **{key: self._joined(key, "; ") for key in ("title", "cite", "license")},
+            "dataset": self.plan["dataset"],
+            "command": self.command,
+        }
+        kept = ("digest", "plan_digest", "command", "versions")
+        parents = [
+            {"name": _name(store.path.identity()), **{key: store.attributes[key] for key in kept}}
+            for store in self.parents
+        ]
+        samples = {split: len(rows) for split, rows in self.rows.items()}
+        tree.root(self.plan, samples, about, self._warnings(), {"parents": parents})
 
     def _warnings(self) -> list[str]:
         told = [note for store in self.parents for note in self._kept(store)]
@@ -341,7 +328,7 @@ class _Work:
             told += notes.of_empty(split, rows, self._joined_column(split, "n_events"), gaps)
         if twice:
             told.append(f"{len(twice):,} samples are in it twice, the first is {twice[0]}")
-        return notes.bounded([*told, *self.dropped])
+        return [*told, *self.dropped]
 
     def _kept(self, store: Store) -> Iterator[str]:
         """What a parent warned of that is true of its samples here: of what was read of a source.

@@ -28,6 +28,7 @@ def provenance(store: Store, root: str | Path | None = None) -> dict[str, Any]:
         **{key: told[key] for key in ("dataset", "command", "versions")},
         "codec": told["plan"]["codec"],
         **{key: told[key] for key in ("plan", "plan_digest", "digest", "splits")},
+        "plugins": told["plan"].get("plugins", {}),
         "parents": told.get("parents", []),
         "source_bytes": sum(source["bytes"] for source in found),
         "sources": found,

@@ -73,6 +73,8 @@ def safe_name(name: Any) -> bool:
 def _attributes(attributes: dict[str, Any]) -> str | None:
     problem = _differs(attributes, ATTRIBUTES, "attribute ")
     problem = problem or _differs(attributes.get("parents", []), [PARENT], "parents")
+    plugins = attributes["plan"].get("plugins", {}) if problem is None else {}
+    problem = problem or _differs(plugins, dict.fromkeys(plugins, str), "plugins")
     if problem is not None:
         return problem
     for name, entry in attributes["files"].items():

@@ -1,13 +1,13 @@
 """The small arrays and all documents of a store that grows, and the root that lists them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, Protocol
 
 import numpy as np
 
 from eventkit import __version__
-from eventkit.store import metadata
+from eventkit.store import metadata, notes
 from eventkit.store.array import ShardGrid
 from eventkit.store.journal import Key
 from eventkit.store.local import failpoint
@@ -63,10 +63,12 @@ class Tree:
         self.node(name, document)
         self.file(f"{name}/c.0", metadata.SMALL_ARRAY.encode(values))
 
-    def attributes(self, attributes: dict[str, Any]) -> None:
-        """A copy of the root's attributes, from which a damaged root can be restored."""
-        self.column(metadata.COPY, metadata.copy_of(attributes), "byte")
-        attributes["files"] = dict(sorted(self.files.items()))
+    def sources(self, names: Sequence[str], sizes: Sequence[int], crcs: Sequence[int]) -> None:
+        """The files that the samples are of: names (UTF-8, one per line), bytes, crc32c."""
+        text = np.frombuffer("\n".join(names).encode(), np.uint8)
+        self.column("sources/names", text, "byte")
+        self.column("sources/bytes", np.array(sizes, np.int64), "source")
+        self.column("sources/crc32c", np.array(crcs, np.uint32), "source")
 
     def sharded(
         self,
@@ -85,8 +87,41 @@ class Tree:
         self.column(f"{integrity}/shard_bytes", sizes, "shard")
         self.column(f"{integrity}/shard_crc", crcs, "shard")
 
-    def root(self, attributes: dict[str, Any]) -> None:
-        """The root document, which says `complete`; last."""
-        self.attributes(attributes)
+    def root(
+        self,
+        plan: dict[str, Any],
+        samples: dict[str, int],
+        about: dict[str, Any],
+        warnings: Sequence[str],
+        more: dict[str, Any] | None = None,
+    ) -> None:
+        """The root document, which says `complete`; last.
+
+        `samples` is how many each split has; `about` are kind, dataset, title, cite, license,
+        classes, size, represent and command; `more` is what only some stores say.
+        """
+        more = dict(more or {})
+        attributes = {
+            "schema": metadata.SCHEMA,
+            "kind": about["kind"],
+            "status": "complete",
+            **{key: about[key] for key in ("dataset", "title", "cite", "license")},
+            **{key: about[key] for key in ("classes", "size", "represent")},
+            "splits": {
+                split: {"samples": count, "sha256": plan["splits"][split]}
+                for split, count in samples.items()
+            },
+            "command": about["command"],
+            "plan": plan,
+            "plan_digest": metadata.plan_digest(plan),
+            "versions": versions(),
+            **{key: more.pop(key) for key in ("parents",) if key in more},
+            "warnings": notes.bounded(warnings),
+            "files": dict(sorted(self.files.items())),
+            **more,
+        }
+        # A copy of the attributes, from which a damaged root can be restored.
+        self.column(metadata.COPY, metadata.copy_of(attributes), "byte")
+        attributes["files"] = dict(sorted(self.files.items()))
         failpoint("before_root")
         (self.building.tree / "zarr.json").write(metadata.root(attributes, self.nodes))
