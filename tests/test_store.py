@@ -4,6 +4,7 @@ import json
 import pickle
 import shutil
 import sys
+from inspect import signature
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from eventkit.conversion import convert
 from eventkit.conversion.plan import grid
 from eventkit.errors import StoreDamaged, StoreError, UnknownName
 from eventkit.store import metadata, shard
+from eventkit.store.local import Local
+from eventkit.store.objects import Remote
 from eventkit.store.shard import CODECS, Shard, pack
 from eventkit.store.storage import at
 from eventkit.store.verify import check_file, listed_files, verify
@@ -343,3 +346,18 @@ def test_chunks_and_shards_follow_the_rule(samples, n_frames, frame_bytes, chunk
     made = grid(samples, n_frames, frame_bytes)
     assert made.chunk == chunk
     assert made.shard == shard_shape
+
+
+def test_disks_and_object_stores_have_one_protocol():
+    """What is written for one of them works on the other."""
+    shared = {
+        name
+        for name in vars(Remote)
+        if not name.startswith("_") and name in vars(Local) and callable(getattr(Local, name))
+    }
+    assert {"open_parts", "read", "write", "files", "entries", "checksum", "version"} <= shared
+    own = {name for name in vars(Local) if not name.startswith("_")}
+    assert own <= set(vars(Remote))
+    for name in shared:
+        theirs, ours = (signature(getattr(kind, name)).parameters for kind in (Remote, Local))
+        assert list(theirs) == list(ours), name

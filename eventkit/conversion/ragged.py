@@ -17,7 +17,7 @@ from eventkit.events import Events
 from eventkit.representations import refuse_outside
 from eventkit.store import metadata
 from eventkit.store.metadata import COLUMNS
-from eventkit.store.ragged import Digest
+from eventkit.store.ragged import EventsChecksum
 from eventkit.store.shard import Codec, crc32, pack, shard_name
 from eventkit.store.storage import at
 
@@ -67,7 +67,7 @@ class RaggedWriter:
         place = self.n_chunks * self.grid.chunk
         first = self.last = None
         n = stored = 0
-        total = Digest()
+        total = EventsChecksum()
         for events in chunks():
             n += len(events)
             inside = self._inside(events)

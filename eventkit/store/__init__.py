@@ -97,10 +97,7 @@ class Store(Reader, Mapping[str, Split]):
         return len(self._splits)
 
     def __repr__(self) -> str:
-        parts = ", ".join(
-            f"{name} {f'{len(split)} x events' if self.kind == 'events' else split.frames.shape}"
-            for name, split in self.items()
-        )
+        parts = ", ".join(f"{name} {split.holds}" for name, split in self.items())
         return f"Store({str(self.path)!r}: {parts})"
 
 

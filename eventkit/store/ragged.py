@@ -193,7 +193,7 @@ class Ragged:
         return f"Ragged({len(self)} samples, {int(self.counts.sum()):,} events, {types})"
 
 
-class Digest:
+class EventsChecksum:
     """The checksum of a sample's events, whole or in chunks: the column `events_crc`.
 
     `value` is the crc32c of the four crc32c (uint32, little endian) of t, x, y and p as `Events`

@@ -56,6 +56,11 @@ class Split(ABC):
     def read(self, indices: Sequence[int], out: np.ndarray | None = None) -> np.ndarray:
         """Samples as one batch (n, T, C, H, W); T is that of the longest sample asked for."""
 
+    @property
+    @abstractmethod
+    def holds(self) -> str:
+        """What is stored, in a few words; nothing is read for it."""
+
     def events(self, index: int, *, start: int | None = None, stop: int | None = None) -> "Events":
         """The events of one sample in order of time, or those of start <= t < stop (µs).
 

@@ -237,5 +237,9 @@ class DenseSplit(Split):
                 text = f"sample {index} holds {total:,} events, its ledger {binned[index]:,}"
                 yield Problem(array.name, text)
 
+    @property
+    def holds(self) -> str:
+        return f"{self.arrays[0].shape} {self.arrays[0].dtype}"
+
     def __repr__(self) -> str:
-        return f"Split({self.name!r}: {self.kind} {self.frames.shape} {self.frames.dtype})"
+        return f"Split({self.name!r}: {self.kind} {self.holds})"

@@ -147,10 +147,10 @@ class EventsSplit(Split):
             yield from check.problems
 
     def _check_sample(self, index: int) -> Iterator[Problem]:
-        from eventkit.store.ragged import Digest
+        from eventkit.store.ragged import EventsChecksum
 
         name = f"{self.name}/events"
-        digest, last, sound, span = Digest(), None, True, []
+        digest, last, sound, span = EventsChecksum(), None, True, []
         width, height = self.size
         for events in self.ragged.parts(index):
             digest.add(events)
@@ -175,6 +175,10 @@ class EventsSplit(Split):
             yield Problem(name, text)
         if count != binned:
             yield Problem(name, f"sample {index} holds {count:,} events, its ledger {binned:,}")
+
+    @property
+    def holds(self) -> str:
+        return f"{len(self)} x events"
 
     def __repr__(self) -> str:
         return f"Split({self.name!r}: {len(self)} samples, events)"
