@@ -29,7 +29,8 @@ def verify(
 
     Finds every changed bit, missing, cut or added file. With `deep`, every sample is decoded too
     and compared with its checksum, its ledger and its split. `progress(bytes done, in all)`.
-    Raises StoreError when there is no store, or an unfinished one or one of a newer schema.
+    Raises StoreError when there is no store, or an unfinished one or one of a newer schema, and
+    when it is replaced meanwhile.
     """
     workers = workers or cpus()
     try:
@@ -51,6 +52,8 @@ def verify(
             done += size
             problems += found
             tell(min(done, 2 * total), total)
+    if problems:
+        store.stamp.check()  # what was found is no damage if another store took this one's place
     return [str(problem) for problem in problems]
 
 
