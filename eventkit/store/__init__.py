@@ -32,9 +32,9 @@ from pathlib import Path
 
 from eventkit.registry import unknown
 from eventkit.store import schema
+from eventkit.store.dense import Dense as Dense
 from eventkit.store.kinds import KINDS
 from eventkit.store.kinds.base import Split as Split
-from eventkit.store.kinds.dense import Dense as Dense
 from eventkit.store.reader import Reader, read_root
 from eventkit.store.storage import at
 

@@ -8,17 +8,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from eventkit.errors import StoreDamaged, StoreError
 from eventkit.store.array import ShardedArray, ShardGrid
+from eventkit.store.kinds.base import Split
 from eventkit.store.shard import Codec, crc32, crc32c, pack
 from eventkit.store.storage import Storage
-
-if TYPE_CHECKING:
-    from eventkit.store.kinds.base import Split
 
 Files = dict[str, dict[str, int]]  # name -> bytes and crc
 
@@ -27,7 +25,7 @@ Files = dict[str, dict[str, int]]  # name -> bytes and crc
 class Row:
     """One sample: where it is now."""
 
-    part: "Split"
+    part: Split
     index: int
 
 
@@ -45,7 +43,7 @@ class Copier(ABC):
         self.model = max(parts, key=lambda part: (part.arrays[0].shard, part.name)).arrays
         self.per_row = max(part.per_row for part in parts)
 
-    def _check(self, parts: "list[Split]") -> None:
+    def _check(self, parts: list[Split]) -> None:
         chunks = {
             tuple((a.chunk, a.dtype.str) for a in part.arrays): part.store.path for part in parts
         }

@@ -10,12 +10,11 @@ import numpy as np
 from eventkit.errors import StoreError
 from eventkit.registry import unknown
 from eventkit.store.array import ShardedArray
-from eventkit.store.copying import Copier
+from eventkit.store.dense import Dense
 from eventkit.store.reader import Problem, Reader
 
 if TYPE_CHECKING:
     from eventkit.events import Events
-    from eventkit.store.kinds.dense import Dense
     from eventkit.store.ragged import EventBatch, Ragged
 
 
@@ -23,7 +22,7 @@ class Split(ABC):
     """One split of a store: `frames` or `events`, `labels` and the other columns."""
 
     NEEDED: ClassVar[tuple[str, ...]]  # columns of this kind, beside those of every split
-    COPIER: ClassVar[type[Copier]]
+    COPIER: ClassVar[Any]  # the `copying.Copier` of this kind
 
     def __init__(self, store: Reader, name: str) -> None:
         self.store, self.name = store, name
@@ -44,7 +43,7 @@ class Split(ABC):
 
     @property
     @abstractmethod
-    def frames(self) -> "Dense":
+    def frames(self) -> Dense:
         """The dense representation, (N, T, C, H, W). StoreError in an events store."""
 
     @property
