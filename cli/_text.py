@@ -85,7 +85,7 @@ def is_store(where: Any) -> bool:
     """Whether an argument names a store, not a recording: a URL, NAME.zarr or a Zarr folder."""
     if isinstance(where, Path):
         return where.suffix == ".zarr" or (where / "zarr.json").is_file()
-    from eventkit.store.objects import is_remote
+    from eventkit.store.storage import is_remote
 
     return is_remote(where)
 

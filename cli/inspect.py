@@ -89,6 +89,7 @@ def _provenance(opened: Any, root: Path | None, as_json: bool) -> None:
             "store": record["store"],
             "created by": record["command"],
             "versions": ", ".join(f"{name} {ver}" for name, ver in record["versions"].items()),
+            "plug-ins": ", ".join(f"{name} of {pkg}" for name, pkg in record["plugins"].items()),
             "codec": codec,
             "plan digest": record["plan_digest"],
             "store digest": record["digest"],

@@ -288,12 +288,11 @@ def test_a_cluster_that_wants_certificates(gestures, undisturbed, tmp_path):
 # A worker that joins after all others were looked at.
 
 ELSEWHERE = """
-from pathlib import Path
 from eventkit.conversion import cluster, dense
-from eventkit.store import objects
+from eventkit.store.local import Local
 
 def at(where):
-    place = Path(str(where).replace("{shared}", "{other}"))
+    place = Local(str(where).replace("{shared}", "{other}"))
     place.mkdir(parents=True, exist_ok=True)
     return place
 

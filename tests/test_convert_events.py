@@ -16,7 +16,7 @@ from eventkit import Events
 from eventkit.conversion import convert, plan, task
 from eventkit.errors import OptionError, StoreError
 from eventkit.store import Store, ragged
-from eventkit.store.ragged import Digest
+from eventkit.store.ragged import EventsChecksum
 from eventkit.store.verify import verify
 
 
@@ -61,7 +61,7 @@ def test_events_are_those_of_the_windows(gestures, undisturbed):
         assert store[split].column("count")[row] == len(expected)
         assert store[split].column("t_start")[row] == expected.t[0]
         assert store[split].column("t_end")[row] == expected.t[-1]
-        digest = Digest()
+        digest = EventsChecksum()
         digest.add(expected)
         assert store[split].column("events_crc")[row] == digest.value
 

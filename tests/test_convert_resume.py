@@ -14,7 +14,7 @@ from eventkit.conversion import convert, finalize, task
 from eventkit.conversion.repair import repair
 from eventkit.errors import FormatError, OptionError, PartlyDone, StoreError
 from eventkit.store.building import Building
-from eventkit.store.objects import at
+from eventkit.store.storage import at
 from eventkit.store.verify import verify
 
 SAMPLES = 40  # in jobs of two each

@@ -18,6 +18,8 @@ from eventkit.conversion import convert  # noqa: E402
 from eventkit.errors import StoreDamaged  # noqa: E402
 from eventkit.loader import EventDataset, collate, loader  # noqa: E402
 from eventkit.store import Dense, metadata  # noqa: E402
+from eventkit.store.array import ShardedArray  # noqa: E402
+from eventkit.store.storage import at  # noqa: E402
 
 BLOSC = BloscCodec(typesize=2, cname="lz4", clevel=5, shuffle="bitshuffle")
 CODECS = {
@@ -71,7 +73,7 @@ def test_what_zarr_python_writes_is_read_the_same(
     outer = (chunk[0] * per_shard[0], chunk[1] * per_shard[1], 2, 3, 5)
     path = tmp_path_factory.mktemp("written")
     node = write(path, data, inner, outer, CODECS[codec], separator[-1])
-    dense = Dense(path, node)
+    dense = Dense(ShardedArray(at(path.parent), path.name, node))
     np.testing.assert_array_equal(dense[:], data)
     first = min(window[0], length)
     count = min(window[1], length - first)

@@ -128,6 +128,14 @@ def test_an_installed_package_adds_a_format_a_representation_and_a_transform(ins
     assert made.returncode == 0, made.stderr
     frames = np.asarray(ek.open(store)["train"].frames[0])
     assert frames.sum() == 3 * 20  # every second event is ON
+    used = dict.fromkeys(("plain_sum", "only_on", "semicolons"), "tinykit 3.1")
+    assert ek.open(store).attributes["plan"]["plugins"] == used
+    shown = command(installed, "inspect", store, "--provenance")
+    assert "plain_sum of tinykit 3.1, only_on of tinykit 3.1" in shown.stdout, shown.stderr
+    part = str(installed / "part.zarr")
+    made = command(installed, "subset", part, store, "--split", "train")
+    assert made.returncode == 0, made.stderr
+    assert ek.open(part).attributes["plan"]["plugins"] == used
 
 
 def test_a_plugin_that_the_environment_names_adds_a_model(installed):

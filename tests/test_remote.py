@@ -17,9 +17,9 @@ import eventkit as ek
 from eventkit.conversion import convert
 from eventkit.errors import OptionError, StoreDamaged, StoreError, StoreLocked
 from eventkit.store import remote
-from eventkit.store.files import sizes
 from eventkit.store.merge import merge, subset
-from eventkit.store.objects import Remote, at
+from eventkit.store.objects import Remote
+from eventkit.store.storage import at
 from eventkit.store.verify import verify
 
 pytest.importorskip("obstore", reason="needs the extra cloud")
@@ -74,7 +74,7 @@ def to(out, gestures, **options):
 
 
 def contents(place):
-    return {name: (place / name).read_bytes() for name, _ in sizes(place)}
+    return {name: (place / name).read_bytes() for name, _ in at(place).files()}
 
 
 @pytest.fixture(scope="module")
@@ -503,7 +503,7 @@ def test_subset_and_merge_read_and_write_there_as_on_a_disk(stored, local, memor
     told = merge(f"{memory}/m.zarr", [f"{memory}/{name}.zarr" for name in halves])
     merge(tmp_path / "m.zarr", [tmp_path / f"{name}.zarr" for name in halves])
     assert contents(at(f"{memory}/m.zarr")) == contents(tmp_path / "m.zarr")
-    assert told["bytes"] == sum(n for _, n in sizes(tmp_path / "m.zarr"))
+    assert told["bytes"] == sum(n for _, n in at(tmp_path / "m.zarr").files())
     assert not list(at(f"{memory}/m.zarr.building").files())
     with pytest.raises(StoreError, match="is one of the stores to be read"):
         merge(f"{memory}/a.zarr", [f"{memory}/a.zarr", f"{memory}/b.zarr"], overwrite=True)

@@ -4,6 +4,7 @@ import json
 import pickle
 import shutil
 import sys
+from inspect import signature
 
 import numpy as np
 import pytest
@@ -14,8 +15,11 @@ import eventkit as ek
 from eventkit.conversion import convert
 from eventkit.conversion.plan import grid
 from eventkit.errors import StoreDamaged, StoreError, UnknownName
-from eventkit.store import Split, metadata, shard
+from eventkit.store import metadata, shard
+from eventkit.store.local import Local
+from eventkit.store.objects import Remote
 from eventkit.store.shard import CODECS, Shard, pack
+from eventkit.store.storage import at
 from eventkit.store.verify import check_file, listed_files, verify
 
 
@@ -184,8 +188,8 @@ def reader_of(path, name):
     split, _, rest = name.partition("/")
 
     def fresh():
-        opened._shards.clear()  # opened and compared anew
-        return Split(opened, split)
+        opened._arrays.clear()  # opened and compared anew
+        return type(opened[split])(opened, split)
 
     if name.endswith("/zarr.json"):
         return lambda: None  # readers take what the root says of it
@@ -232,7 +236,7 @@ def test_every_bit_and_every_length_of_every_file(represent, tmp_path, capsys):
                 del data[length:]
                 cuts += 1
             file.write_bytes(data)
-            assert check_file(path, name, *size_and_sum), (name, bit, length)
+            assert check_file(at(path), name, *size_and_sum), (name, bit, length)
             found = outcome(read)
             assert found in (None, right), (name, bit, length)
             refused, harmless = refused + (found is None), harmless + (found is not None)
@@ -307,7 +311,7 @@ def test_shard_gives_back_its_chunks(codec, dtype, tmp_path):
     chunks = [rng.integers(0, 9, (3, 5, 7)).astype(dtype) for _ in range(4)]
     data = pack([codec.encode(chunks[0]), None, *map(codec.encode, chunks[2:])])
     (tmp_path / "c.0").write_bytes(data)
-    opened = Shard(tmp_path / "c.0", 4)
+    opened = Shard(at(tmp_path / "c.0"), 4)
     for number, chunk in enumerate(chunks):
         out = np.empty((3, 5, 7), dtype)
         assert opened.read(number, out) is (number != 1)
@@ -342,3 +346,18 @@ def test_chunks_and_shards_follow_the_rule(samples, n_frames, frame_bytes, chunk
     made = grid(samples, n_frames, frame_bytes)
     assert made.chunk == chunk
     assert made.shard == shard_shape
+
+
+def test_disks_and_object_stores_have_one_protocol():
+    """What is written for one of them works on the other."""
+    shared = {
+        name
+        for name in vars(Remote)
+        if not name.startswith("_") and name in vars(Local) and callable(getattr(Local, name))
+    }
+    assert {"open_parts", "read", "write", "files", "entries", "checksum", "version"} <= shared
+    own = {name for name in vars(Local) if not name.startswith("_")}
+    assert own <= set(vars(Remote))
+    for name in shared:
+        theirs, ours = (signature(getattr(kind, name)).parameters for kind in (Remote, Local))
+        assert list(theirs) == list(ours), name

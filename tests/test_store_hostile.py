@@ -16,6 +16,7 @@ from eventkit.conversion import convert
 from eventkit.errors import StoreDamaged, StoreError
 from eventkit.store import Store, metadata
 from eventkit.store.shard import CODECS, Shard, crc32, crc32c, decode, pack
+from eventkit.store.storage import at
 from eventkit.store.verify import verify
 
 
@@ -256,7 +257,7 @@ def test_shard_of_claimed_chunks_larger_than_its_file_is_refused(tmp_path):
     (tmp_path / "c.0").write_bytes(pack([CODECS["fast"].encode(np.zeros(9, np.uint16))]))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(StoreDamaged, match="index is damaged"):
-        Shard(tmp_path / "c.0", 1 << 40)
+        Shard(at(tmp_path / "c.0"), 1 << 40)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
 
 

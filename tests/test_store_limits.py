@@ -7,12 +7,13 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from making import ROOT, eventkit, tree_hash
+from making import ROOT, eventkit, make_gestures, tree_hash
 
 import eventkit as ek
 from eventkit.conversion import convert
@@ -163,3 +164,34 @@ def test_a_store_with_blanks_and_other_letters_in_its_path(gestures, tmp_path, m
     monkeypatch.chdir(out)
     assert run("verify", ".")[0] == 0
     assert run("repair", ".")[0] == 0
+
+
+def test_a_store_replaced_while_it_is_read_and_verified_is_seen_whole(tmp_path):
+    """Readers meet one store or the other, or are told that it was replaced; never a mixture."""
+    root = make_gestures(tmp_path / "raw", recordings=2, windows=2, events=200)
+    out = tmp_path / "x.zarr"
+
+    def make(n):
+        convert("dvsgesture", root=root, out=out, represent=f"frames:n={n}", overwrite=True)
+
+    expected = {}
+    for n in (2, 4):
+        make(n)
+        expected[n] = ek.open(out)["train"].frames[:]
+    writer = threading.Thread(target=lambda: [make(n) for n in (2, 4) * 3])
+    writer.start()
+    seen, told, errors = set(), [], []
+    while writer.is_alive():
+        try:
+            found = ek.open(out)["train"].frames[:]
+            seen.add(found.shape[1])
+            np.testing.assert_array_equal(found, expected[found.shape[1]])
+            told += verify(out)
+        except StoreError as error:
+            errors.append(str(error))
+    writer.join()
+    assert not told
+    known = ("replaced or removed", "no such store", "its conversion is unfinished")
+    assert [text for text in errors if not any(part in text for part in known)] == []
+    assert verify(out) == []
+    assert seen

@@ -13,8 +13,8 @@ from eventkit.conversion import convert
 from eventkit.conversion.repair import repair
 from eventkit.errors import StoreDamaged, StoreError
 from eventkit.store import Store
+from eventkit.store.array import Checksums
 from eventkit.store.merge import merge, subset
-from eventkit.store.shards import Sums
 from eventkit.store.verify import verify
 
 
@@ -165,13 +165,13 @@ def test_a_column_that_changes_after_opening_is_refused(store):
 @pytest.fixture
 def compared(monkeypatch):
     """The shards that were compared, by their path."""
-    paths, whole = [], Sums._compare
+    paths, whole = [], Checksums._compare
 
-    def counted(self, number, file, path):
+    def counted(self, number, path, file):
         paths.append(str(path))
-        return whole(self, number, file, path)
+        return whole(self, number, path, file)
 
-    monkeypatch.setattr(Sums, "_compare", counted)
+    monkeypatch.setattr(Checksums, "_compare", counted)
     return paths
 
 
@@ -183,7 +183,7 @@ def read_all(part):
 
 
 def test_a_shard_is_compared_once_however_often_it_is_opened(store, compared, monkeypatch):
-    monkeypatch.setattr("eventkit.store.shards.KEPT", 1)
+    monkeypatch.setattr("eventkit.store.array.KEPT", 1)
     part = ek.open(store)["train"]
     for _ in range(3):
         read_all(part)

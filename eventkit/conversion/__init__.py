@@ -26,8 +26,8 @@ from eventkit.conversion.plan import Job, Plan
 from eventkit.conversion.summary import command_of, default_out, describe, estimate, summary
 from eventkit.errors import FetchError, OptionError, PartlyDone
 from eventkit.store.building import Building, is_store
-from eventkit.store.objects import Remote, at
 from eventkit.store.remote import building_at
+from eventkit.store.storage import at
 
 Progress = Callable[[dict[str, Any]], None]
 
@@ -290,7 +290,7 @@ def _produce(
 
 def _anywhere(job: Job) -> Job:
     """The job with folders that mean the same in every process."""
-    remote = isinstance(at(job.folder), Remote)
+    remote = at(job.folder).is_remote
     folder = job.folder if remote else str(Path(job.folder).absolute())
     return replace(job, folder=folder, root=str(Path(job.root).absolute()))
 

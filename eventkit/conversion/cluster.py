@@ -24,7 +24,7 @@ from eventkit import __version__
 from eventkit.conversion import profile
 from eventkit.conversion.engine import uninterrupted
 from eventkit.errors import EventkitError, MissingExtra, OptionError, StoreError
-from eventkit.store.objects import Place, at
+from eventkit.store.storage import Storage, at
 
 RETRIES = 2  # of a task that failed for a reason that is not ours, as a file server that is gone
 WAIT = 60  # seconds for the first worker
@@ -37,7 +37,7 @@ def cluster(
     scheduler: str | None,
     workers: int,
     *,
-    folder: Place,
+    folder: Storage,
     source: Path,
     memory: int,
     report: Path | None = None,
@@ -70,7 +70,7 @@ class Needs:
 
 
 @contextmanager
-def needing(folder: Place, source: Path, memory: int) -> Iterator[Needs]:
+def needing(folder: Storage, source: Path, memory: int) -> Iterator[Needs]:
     """What workers need, with the token in the folder for as long as there are any."""
     token = f"token-{secrets.token_hex(8)}"
     (folder / token).write_bytes(token.encode())
@@ -138,7 +138,7 @@ def facts(needs: Needs, dask_worker: Any = None) -> dict[str, Any]:
     found = ""
     with suppress(OSError):
         found = (at(needs.folder) / needs.token).read_bytes().decode()
-    local = isinstance(at(needs.folder), Path)
+    local = not at(needs.folder).is_remote
     return {
         **told,
         "folder": found == needs.token and (not local or os.access(needs.folder, os.W_OK)),

@@ -15,9 +15,8 @@ from eventkit.representations import (
     allocate,
     empty_bins,
 )
-from eventkit.store.building import write_file
-from eventkit.store.objects import at
 from eventkit.store.shard import crc32, crc32c, pack, shard_name
+from eventkit.store.storage import at
 
 
 class _Room(threading.local):
@@ -131,7 +130,7 @@ def _write(job: Job, grid: Grid, blocks: dict[int, dict[int, bytes]]) -> dict[st
         ]
         data = pack(chunks)
         path = at(job.folder) / shard_name(job.number, j, 5)
-        write_file(path, data)
+        path.write(data)
         name = "/".join(path.parts[-3:])  # <split>/<array>/<shard>
         files[name] = {"bytes": len(data), "crc": crc32(data)}
     return files

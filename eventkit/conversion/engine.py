@@ -25,7 +25,7 @@ from eventkit.conversion.plan import Job
 from eventkit.conversion.task import produce
 from eventkit.errors import OptionError, StoreError
 from eventkit.registry import unknown
-from eventkit.store.objects import Place
+from eventkit.store.storage import Storage
 
 
 def _processes(workers: int) -> ProcessPoolExecutor:
@@ -75,7 +75,7 @@ def crew(
     workers: int,
     *,
     scheduler: str | None = None,
-    folder: Place,
+    folder: Storage,
     source: Path,
     memory: int,
     report: Path | None = None,

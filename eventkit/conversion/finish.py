@@ -11,7 +11,7 @@ from eventkit.conversion.plan import Grid, Plan, Segments
 from eventkit.errors import FormatError, StoreError
 from eventkit.store import metadata, notes
 from eventkit.store.building import Building
-from eventkit.store.tree import Tree, versions
+from eventkit.store.tree import Tree
 
 MOST = 10  # samples that are named one by one
 # Columns that every sample has, with their types; the ledger is int64.
@@ -42,10 +42,8 @@ def finish(
     for split in plan.grids:
         split_arrays(tree, plan, split, numbers)
     _sources(tree, plan)
-    attributes = {
-        "schema": metadata.SCHEMA,
+    about = {
         "kind": plan.array,
-        "status": "complete",
         "dataset": plan.dataset.name,
         "title": plan.dataset.title or plan.dataset.name,
         "cite": plan.dataset.cite,
@@ -53,25 +51,15 @@ def finish(
         "classes": plan.listing.classes,
         "size": list(plan.size),
         "represent": plan.spec,
-        "splits": {
-            split: {"samples": grid.samples, "sha256": plan.split_digest(split)}
-            for split, grid in plan.grids.items()
-        },
         "command": command,
-        "plan": plan.document(),
-        "plan_digest": plan.digest(),
-        "versions": versions(),
-        "warnings": notes.bounded(
-            [*plan.listing.warnings, *_notes(plan, building), *_told(failed)]
-        ),
-        "files": dict(sorted(tree.files.items())),
     }
-    if failed:
-        attributes["failed"] = dict(sorted(failed.items()))
+    samples = {split: grid.samples for split, grid in plan.grids.items()}
+    warnings = [*plan.listing.warnings, *_notes(plan, building), *_told(failed)]
+    more = {"failed": dict(sorted(failed.items()))} if failed else {}
     building.hold()
     shards = {name for entry in building.done.values() for name in entry["files"]}
     building.strays(shards | tree.files.keys())
-    tree.root(attributes)
+    tree.root(plan.document(), samples, about, warnings, more)
 
 
 def _complain_of_lost(building: Building) -> None:
@@ -148,8 +136,7 @@ def _dense(
         shard=(*grid.shard, *plan.frame),
         codec=plan.codec,
     )
-    tree.node(f"{split}/{plan.array}", document)
-    tree.sums(f"{split}/{plan.array}", f"integrity/{split}", document, files)
+    tree.sharded(f"{split}/{plan.array}", document, f"integrity/{split}", files)
 
 
 def _events(
@@ -160,8 +147,8 @@ def _events(
     documents = ragged.documents(grid, plan.codec, plan.size, max(longest, grid.chunk))
     files = {name: file for entry in entries for name, file in entry["files"].items()}
     for name, document in documents.items():
-        tree.node(f"{split}/events/{name}", document)
-        tree.sums(f"{split}/events/{name}", f"integrity/{split}/events/{name}", document, files)
+        array = f"{split}/events/{name}"
+        tree.sharded(array, document, f"integrity/{array}", files)
     times = [time for entry in entries for time in entry["chunk_t"]]
     # No chunk of an array may be empty.
     tree.column(f"{split}/events/chunk_t", np.array(times or [0], np.int64), "chunk")
@@ -185,11 +172,8 @@ def _sources(tree: Tree, plan: Plan) -> None:
 
 def source_arrays(tree: Tree, plan: Plan, sums: dict[str, int]) -> None:
     """The files read: names (UTF-8, one per line), bytes, crc32c."""
-    names = "\n".join(plan.sources).encode()
-    crcs = np.array([sums.get(name, 0) for name in plan.sources], np.uint32)
-    tree.column("sources/names", np.frombuffer(names, np.uint8), "byte")
-    tree.column("sources/bytes", np.array(list(plan.sources.values()), np.int64), "source")
-    tree.column("sources/crc32c", crcs, "source")
+    crcs = [sums.get(name, 0) for name in plan.sources]
+    tree.sources(list(plan.sources), list(plan.sources.values()), crcs)
 
 
 def _notes(plan: Plan, building: Building) -> list[str]:

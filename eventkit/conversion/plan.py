@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -14,12 +15,12 @@ from eventkit.errors import FormatError, OptionError
 from eventkit.events import Events
 from eventkit.formats._packed import is_packed
 from eventkit.layouts import Listing, Sample
-from eventkit.registry import bind, format_spec, parse_spec
+from eventkit.registry import Registry, bind, format_spec, parse_spec
 from eventkit.representations import Whole
 from eventkit.store.metadata import SCHEMA, digest, plan_digest, split_digest
-from eventkit.store.objects import Place
 from eventkit.store.schema import RESERVED, safe_name
 from eventkit.store.shard import CODECS, Codec
+from eventkit.store.storage import Storage
 
 MIB = 1 << 20
 # More events than this are not held at once: such a sample is read twice, in chunks.
@@ -142,6 +143,7 @@ class Plan:
             "codec": asdict(self.codec),
             **({"tolerant": True} if self.tolerant else {}),
             **({"left_out": self.left_out} if self.left_out else {}),
+            **({"plugins": self.plugins} if self.plugins else {}),
             "sources": digest(sorted(self.sources.items())),
             "classes": self.listing.classes,
             "sensor": list(self.sensor),
@@ -151,6 +153,23 @@ class Plan:
             "version": __version__,
         }
         return json.loads(json.dumps(document))  # type: ignore[no-any-return]
+
+    @cached_property
+    def plugins(self) -> dict[str, str]:
+        """What it uses that is not built in: its name, and the package it is from."""
+        known = formats.FORMATS
+        used: list[tuple[Registry[Any], str]] = [
+            (representations.REPRESENTATIONS, self.representation["name"])
+        ]
+        used += [(transforms.TRANSFORMS, step["name"]) for step in self.transforms]
+        if self.dataset.format is not None:
+            used.append((known, self.dataset.format))
+        elif any(known.plugin(name) for name in known):
+            one_of_each = {Path(name).suffix: name for name in self.sources}.values()
+            guessed = {formats.guess(self.listing.root / name).name for name in one_of_each}
+            used += [(known, name) for name in sorted(guessed)]
+        found = {name: table.plugin(name) for table, name in used if name in table}
+        return {name: package for name, package in found.items() if package is not None}
 
     def digest(self) -> str:
         """The sha256 of the document without the version of eventkit."""
@@ -174,7 +193,7 @@ class Plan:
         parts = ["/" + name for name in "txyp"] if self.array == "events" else [""]
         return [f"{split}/{self.array}{part}" for split in self.grids for part in parts]
 
-    def jobs(self, tree: Place) -> list[Job]:
+    def jobs(self, tree: Storage) -> list[Job]:
         """One job per shard, the folder of each below `tree`."""
         jobs = []
         for split, grid in self.grids.items():

@@ -16,10 +16,10 @@ from eventkit.errors import OptionError
 from eventkit.events import Events
 from eventkit.representations import refuse_outside
 from eventkit.store import metadata
-from eventkit.store.building import write_file
-from eventkit.store.objects import at
-from eventkit.store.ragged import COLUMNS, Digest
+from eventkit.store.metadata import COLUMNS
+from eventkit.store.ragged import EventsChecksum
 from eventkit.store.shard import Codec, crc32, pack, shard_name
+from eventkit.store.storage import at
 
 MAX_STEP = (1 << 32) - 1
 
@@ -67,7 +67,7 @@ class RaggedWriter:
         place = self.n_chunks * self.grid.chunk
         first = self.last = None
         n = stored = 0
-        total = Digest()
+        total = EventsChecksum()
         for events in chunks():
             n += len(events)
             inside = self._inside(events)
@@ -174,7 +174,7 @@ class RaggedWriter:
             absent = [None] * (per_shard - len(chunks))
             data = pack([*(chunk.result() for chunk in chunks), *absent])
             path = at(self.job.folder) / name / shard_name(self.job.number, j, 2)
-            write_file(path, data)
+            path.write(data)
             known = "/".join(path.parts[-4:])  # <split>/events/<column>/<shard>
             self.files[known] = {"bytes": len(data), "crc": crc32(data)}
             self.encoded[name] = []

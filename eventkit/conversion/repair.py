@@ -22,13 +22,13 @@ from eventkit.conversion.plan import Job, Plan, Segments, make
 from eventkit.errors import FetchError, StoreError, UnknownName
 from eventkit.registry import format_spec
 from eventkit.store import Store
-from eventkit.store.building import Building, difference, failpoint, sync_folder, write_file
+from eventkit.store.building import Building, difference, sync_folder
 from eventkit.store.journal import Key
-from eventkit.store.objects import is_remote
+from eventkit.store.local import Local, failpoint
 from eventkit.store.provenance import check_source, sources
 from eventkit.store.restore import restore_root, restore_small
 from eventkit.store.shard import CODECS, Codec, file_crc32c
-from eventkit.store.sharded import Sharded
+from eventkit.store.storage import is_remote
 from eventkit.store.tree import Tree, versions
 from eventkit.store.verify import examine
 
@@ -59,15 +59,15 @@ def repair(
         raise StoreError(
             f"{path}: only stores on a disk are repaired; convert it again with --overwrite"
         )
-    path = Path(path).resolve()
-    if not (path / "integrity").is_dir() and not (path / "zarr.json").exists():
-        Store(path)  # says what is there instead
-    building = Building(path)
+    place = Local(path).resolve()
+    if not (place / "integrity").is_dir() and not (place / "zarr.json").exists():
+        Store(place)  # says what is there instead
+    building = Building(place)
     with building.locked():
-        mender = _Mender(path, building.folder / "repair")
+        mender = _Mender(place, building.folder / "repair")
         try:
-            repaired = restore_root(path, mender.put)
-            store = Store(path, check=False)
+            repaired = restore_root(place, mender.put)
+            store = Store(place, check=False)
             found, _ = examine(store, workers or cpus())
             names = {problem.name for problem in found}
             repaired += restore_small(store, names, mender.put)
@@ -85,7 +85,7 @@ def repair(
             if not (building.folder / "plan.json").exists():
                 building.remove()
     return {
-        "store": str(path),
+        "store": str(place),
         "repaired": sorted(set(mender.moved)),
         "left": foreign,
         "seconds": time.perf_counter() - started,
@@ -96,15 +96,15 @@ def _own(store: Store) -> set[str]:
     """Every file that may be in the store, and the arrays in shards."""
     own = {"zarr.json", *store.attributes["files"]}
     for split in store:
-        for array in Sharded.of(store, split):
-            own |= {array.name, *map(array.file, range(array.rows * array.columns))}
+        for array in store[split].arrays:
+            own |= {array.name, *array.files()}
     return own
 
 
 class _Mender:
     """Puts whole files in their places: written beside the store, compared, renamed into it."""
 
-    def __init__(self, path: Path, scratch: Path) -> None:
+    def __init__(self, path: Local, scratch: Local) -> None:
         self.path, self.scratch = path, scratch
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
@@ -112,7 +112,7 @@ class _Mender:
 
     def put(self, name: str, data: bytes) -> None:
         """A file of these bytes."""
-        write_file(self.scratch / "file", data)
+        (self.scratch / "file").write(data)
         self.move(self.scratch / "file", name)
 
     def move(self, source: Path, name: str) -> None:
@@ -244,8 +244,7 @@ class _Anew:
             (tree / folder).mkdir(parents=True)
         wanted = []
         for job in self.plan.jobs(tree):
-            arrays = Sharded.of(self.store, job.split)
-            files = {a.file(job.number * a.columns + j) for a in arrays for j in range(a.columns)}
+            files = {f for a in self.store[job.split].arrays for f in a.files(job.number)}
             if files & self.bad or self._whole_split(job.split):
                 wanted.append(job)
         return wanted
@@ -290,8 +289,11 @@ class _Anew:
         return entries
 
     def _expected(self, split: str) -> dict[str, tuple[int, int]]:
-        arrays = Sharded.of(self.store, split)
-        return {name: (size, crc) for a in arrays for name, size, crc in a.sums(self.store)}
+        return {
+            name: (size, crc)
+            for array in self.store[split].arrays
+            for name, size, crc in array.listed()
+        }
 
     def _entry(self, split: str, number: int) -> dict[str, Any]:
         """What a job told when the store was made, from the columns of the store."""
@@ -305,9 +307,9 @@ class _Anew:
             "sources": {},
             "notes": [],
         }
-        for array in Sharded.of(self.store, split):
-            mine = {array.file(number * array.columns + j) for j in range(array.columns)}
-            for name, size, crc in array.sums(self.store):
+        for array in part.arrays:
+            mine = set(array.files(number))
+            for name, size, crc in array.listed():
                 if name in mine:
                     entry["files"][name] = {"bytes": size, "crc": crc}
         if isinstance(grid, Segments):
@@ -331,10 +333,10 @@ class _Anew:
 class _Scratch:
     """As much of a Building as the last step of a conversion needs."""
 
-    def __init__(self, tree: Path, done: dict[Key, dict[str, Any]]) -> None:
+    def __init__(self, tree: Local, done: dict[Key, dict[str, Any]]) -> None:
         self.tree, self.done = tree, done
 
-    def folder_of(self, *parts: str) -> Path:
+    def folder_of(self, *parts: str) -> Local:
         path = self.tree.joinpath(*parts)
         path.mkdir(parents=True, exist_ok=True)
         return path

@@ -11,7 +11,7 @@ from eventkit.conversion.task import stat_of
 from eventkit.errors import FormatError, OptionError
 from eventkit.layouts import Sample
 from eventkit.store import Store
-from eventkit.store.building import Building, is_store, write_file
+from eventkit.store.building import Building, is_store
 from eventkit.store.metadata import dumps
 from eventkit.store.shard import file_crc32c
 
@@ -90,7 +90,7 @@ def gone(plan: Plan, building: Building) -> list[str]:
 
 def keep_sources(plan: Plan, building: Building) -> None:
     """Keep the sources with their sizes for `gone`."""
-    write_file(building.folder / "sources.json", dumps(plan.sources))
+    (building.folder / "sources.json").write(dumps(plan.sources))
 
 
 def excluded(samples: Iterable[Sample], root: Path, files: Sequence[str | Path]) -> set[str]:
@@ -147,7 +147,7 @@ class Failed:
             self.why[name] = why
             self._stats[name] = [source[name], _stat(self.root / source[name])]
         kept = {name: [self.why[name], *told] for name, told in self._stats.items()}
-        write_file(self.building.folder / "failed.json", dumps(kept))
+        (self.building.folder / "failed.json").write(dumps(kept))
 
 
 def _stat(path: Path) -> list[int] | None:

@@ -11,8 +11,7 @@ from eventkit.conversion.plan import Plan
 from eventkit.conversion.task import convert_sample, writer
 from eventkit.registry import parse_spec
 from eventkit.store import Store
-from eventkit.store.files import sizes
-from eventkit.store.objects import Place
+from eventkit.store.storage import Storage, at
 
 
 def default_out(decided: Plan, represent: str, transform: tuple[str, ...], codec: str) -> Path:
@@ -50,7 +49,7 @@ def estimate(decided: Plan, workers: int) -> float:
     with TemporaryDirectory() as tree:
         for folder in decided.folders():
             Path(tree, folder).mkdir(parents=True)
-        jobs = decided.jobs(Path(tree))
+        jobs = decided.jobs(at(tree))
         for job in (jobs[0], jobs[-1]):  # the first also compiles the kernels
             sample = job.samples[-1]
             of_source = sum(other.source == sample.source for other in decided.listing.samples)
@@ -91,7 +90,7 @@ def command_of(
     return shlex.join(parts)
 
 
-def summary(target: Place, resumed: int, started: float, note: str = "") -> dict[str, Any]:
+def summary(target: Storage, resumed: int, started: float, note: str = "") -> dict[str, Any]:
     """What a finished store holds, and what making it took."""
     store = Store(str(target))
     ledger: dict[str, int] = {}
@@ -107,7 +106,7 @@ def summary(target: Place, resumed: int, started: float, note: str = "") -> dict
         "shape": None if store.kind == "events" else list(store[store.splits[0]].frames.shape[1:]),
         "events": ledger["read"],
         "ledger": ledger,
-        "bytes": sum(n_bytes for _, n_bytes in sizes(target)),
+        "bytes": sum(n_bytes for _, n_bytes in target.files()),
         "resumed_shards": resumed,
         "seconds": time.perf_counter() - started,
         "warnings": store.attributes["warnings"],

@@ -21,8 +21,8 @@ from eventkit.errors import EventkitError, FormatError, OptionError
 from eventkit.events import Columns, Events
 from eventkit.formats import Report
 from eventkit.layouts import Sample
-from eventkit.store.objects import at
 from eventkit.store.shard import file_crc32c
+from eventkit.store.storage import at
 from eventkit.transforms import Step, begin
 
 

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,7 @@ from numcodecs import blosc
 from eventkit._platform import cpus, drop_cached
 from eventkit.errors import OptionError, StoreError
 from eventkit.store import Split, Store
-from eventkit.store.objects import Remote
 from eventkit.store.shard import crc32c
-from eventkit.store.sharded import Sharded
 
 NETWORK = ("nfs", "cifs", "smb", "fuse", "lustre", "gpfs", "ceph", "beegfs", "9p", "afs")
 MAX_BYTES = 1 << 28  # of samples, decoded, that are read in one measurement
@@ -40,7 +38,7 @@ def bench(
     if batch_size < 1 or not 0 < seconds < 3600:
         raise OptionError(f"batch_size is {batch_size} and seconds {seconds}, expected both > 0")
     store = Store(path)
-    if isinstance(store.path, Remote):
+    if store.path.is_remote:
         raise StoreError(f"{store.path}: is on an object store; bench times what is on a disk")
     part = store[split or store.splits[0]]
     run = _Run(store, part, batch_size, seconds)
@@ -86,47 +84,31 @@ class _Run:
 
     def __init__(self, store: Store, part: Split, batch_size: int, seconds: float) -> None:
         self.store, self.part, self.seconds = store, part, seconds
-        self.arrays = Sharded.of(store, part.name)
+        self.arrays = part.arrays
         self.batch_size = min(batch_size, len(part))
         order = np.random.default_rng(0).permutation(len(part))
-        mean = self._decoded(order) // len(order)
+        mean = part.decoded_bytes(order) // len(order)
         self.order = order[: max(self.batch_size, MAX_BYTES // max(mean, 1))]
-        self.sample_bytes = self._decoded(self.order) // len(self.order)
-        self.chunks = {int(i): list(self._chunks(int(i))) for i in self.order[:256]}
+        self.sample_bytes = part.decoded_bytes(self.order) // len(self.order)
+        # Array, row and column of the chunks of each.
+        self.chunks = {
+            index: [(n, *chunk) for n in range(len(part.arrays)) for chunk in part.chunks_of(index)]
+            for index in self.order[:256].tolist()
+        }
         lengths = [len(self._encoded(c)) for chunks in self.chunks.values() for c in chunks]
         self.encoded_bytes = sum(lengths) // len(self.chunks)
 
-    def _decoded(self, rows: np.ndarray) -> int:
-        """Bytes of samples in memory, as they are stored; of events 13 each."""
-        if self.part.kind == "events":
-            return 13 * int(self.part.column("count")[rows].sum())
-        frames = self.part.frames
-        each = int(np.prod(frames.shape[2:])) * frames.dtype.itemsize
-        return int(int(self.part.n_frames[rows].sum()) * each)
+    def _encoded(self, chunk: tuple[int, int, int]) -> bytes:
+        number, i, j = chunk
+        return self.part.arrays[number].encoded(i, j) or b""
 
-    def _chunks(self, index: int) -> Iterable[tuple[int, int, int]]:
-        """Array, row and column of the chunks of one sample."""
-        if self.part.kind == "events":
-            chunk = self.arrays[0].chunk[1]
-            first = int(self.part.column("start")[index]) // chunk
-            count = -(-int(self.part.column("count")[index]) // chunk)
-            segment = int(self.part.column("segment")[index])
-            for place in range(len(self.arrays)):
-                yield from ((place, segment, first + n) for n in range(count))
-            return
-        k, step = self.arrays[0].chunk[:2]
-        for j in range(-(-int(self.part.n_frames[index]) // step)):
-            yield 0, index // k, j
-
-    def _encoded(self, where: tuple[int, int, int]) -> bytes:
-        place, i, j = where
-        array = self.arrays[place]
-        number, slot = array.place(i, j)
-        return array.open(self.store, number).encoded(slot) or b""
+    def _buffers(self) -> list[np.ndarray]:
+        """Room for one chunk of each array."""
+        return [np.empty(array.chunk, array.dtype) for array in self.arrays]
 
     def stages(self) -> dict[str, float]:
         """µs a sample of each step, on one thread, with the files in the page cache."""
-        outs = [np.empty(array.chunk, array.dtype) for array in self.arrays]
+        outs = self._buffers()
         encoded = {i: [self._encoded(c) for c in chunks] for i, chunks in self.chunks.items()}
 
         def read(index: int) -> None:
@@ -144,11 +126,11 @@ class _Run:
         rows = list(self.chunks)
         told = {f.__name__: self._each(f, rows) for f in (read, checksum, decompress)}
         batches = [rows[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]
-        whole = self._each(lambda batch: self._batch(batch, None), batches) / self.batch_size
-        cast = None if self.part.kind == "events" else _Cast()
-        with_cast = self._each(lambda batch: self._batch(batch, cast), batches) / self.batch_size
+        whole = self._each(lambda batch: self._batch(batch, cast=False), batches) / self.batch_size
+        with_cast = self._each(lambda batch: self._batch(batch, cast=True), batches)
         told["assemble"] = max(0.0, whole - sum(told.values()))
-        told["cast"] = max(0.0, with_cast - whole) if cast else 0.0
+        is_cast = self.part.kind != "events"
+        told["cast"] = max(0.0, with_cast / self.batch_size - whole) if is_cast else 0.0
         return {name: told[name] * 1e6 for name in STAGES}
 
     def _each(self, function: Callable[[Any], Any], items: list[Any]) -> float:
@@ -165,27 +147,23 @@ class _Run:
                     break
         return float(np.median(taken))
 
-    def _batch(self, rows: list[int], cast: "_Cast | None") -> None:
-        if self.part.kind == "events":
-            self.part.read_events(rows)  # representations are another matter
-            return
-        frames = self.part.read(rows)
-        if cast is not None:
-            cast(frames)
+    def _batch(self, rows: list[int], *, cast: bool) -> None:
+        samples = _read(self.part, rows)
+        if cast and isinstance(samples, np.ndarray):
+            samples.astype(np.float32)  # as most training does
 
     def batches(self, threads: int) -> dict[str, float]:
         """Whole shuffled batches by so many threads: samples/s and decoded MB/s."""
         rows = self.order.tolist()
         parts = [rows[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]
         parts = [part for part in parts if len(part) == self.batch_size]
-        casts = _Cast()
         started = time.perf_counter()
         end, done = started + self.seconds, 0
 
         def work(first: int) -> int:
             made, number = 0, first
             while time.perf_counter() < end or not made:
-                self._batch(parts[number % len(parts)], casts)
+                self._batch(parts[number % len(parts)], cast=True)
                 made, number = made + 1, number + threads
             return made
 
@@ -203,7 +181,7 @@ class _Run:
         files = [
             Path(str(self.store.path), name)
             for array in self.arrays
-            for name, _, _ in array.sums(self.store)
+            for name, _, _ in array.listed()
         ][:256]
         dropped = _forget(files)
         disk, warm = (_sequential(files) for _ in "ab")
@@ -212,8 +190,7 @@ class _Run:
         rows = self.order[: 4 * self.batch_size].tolist()
         started = time.perf_counter()
         for first in range(0, len(rows), self.batch_size):
-            batch = rows[first : first + self.batch_size]
-            fresh.read_events(batch) if fresh.kind == "events" else fresh.read(batch)
+            _read(fresh, rows[first : first + self.batch_size])
         rate = len(rows) / (time.perf_counter() - started)
         return {
             "disk_mb_per_s": disk,
@@ -224,13 +201,12 @@ class _Run:
 
     def limits(self, cores: int, stages: dict[str, float]) -> dict[str, float]:
         """Samples/s of decompression alone, by one and by all processors."""
-        outs = threading_outs(self.arrays)
         data = [(self._encoded(c)[:-4], c[0]) for chunks in self.chunks.values() for c in chunks]
         started = time.perf_counter()
         end = started + self.seconds
 
         def work(_: int) -> int:
-            made, mine = 0, outs()
+            made, mine = 0, self._buffers()
             while time.perf_counter() < end:
                 for packed, place in data:
                     blosc.decompress(packed, mine[place])
@@ -246,16 +222,9 @@ class _Run:
         }
 
 
-def threading_outs(arrays: list[Sharded]) -> Callable[[], list[np.ndarray]]:
-    """Buffers of one chunk of each array, for each thread its own."""
-    return lambda: [np.empty(array.chunk, array.dtype) for array in arrays]
-
-
-class _Cast:
-    """To float32, as most training does; the memory is that of numpy's allocator."""
-
-    def __call__(self, frames: np.ndarray) -> np.ndarray:
-        return frames.astype(np.float32)
+def _read(part: Split, rows: list[int]) -> Any:
+    """Samples as they are stored: representations of events are another matter."""
+    return part.read_events(rows) if part.kind == "events" else part.read(rows)
 
 
 def _forget(files: list[Path]) -> bool:

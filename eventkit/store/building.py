@@ -7,12 +7,9 @@ journal says that a shard is whole. After a crash at any point the same command 
 finished tree is the same bytes. The tree takes the store's name in one rename.
 """
 
-import errno
 import json
 import os
-import secrets
 import shutil
-import signal
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -20,82 +17,12 @@ from typing import Any
 
 from eventkit.errors import StoreError
 from eventkit.store import journal, metadata
-from eventkit.store.files import sizes
 from eventkit.store.journal import Key
+from eventkit.store.local import Local, failpoint
 from eventkit.store.lock import locked
-from eventkit.store.objects import Place, Remote
+from eventkit.store.storage import Storage
 
-FAILPOINT = "EVENTKIT_FAILPOINT"
 REPLACED = "replaced"  # where a store waits that is being replaced
-_FULL = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the quota is used up",
-    errno.EFBIG: "files may not be that large here (ulimit -f)",
-}
-_passed: dict[str, int] = {}
-
-
-def failpoint(name: str) -> None:
-    """Kill this process here if EVENTKIT_FAILPOINT=name:n says so, at the n-th passage.
-
-    Lets the tests interrupt a conversion between any two of its steps, as kill -9 would; with
-    stop_name:n the process is stopped instead, for them to send it another signal.
-    """
-    wanted, _, count = os.environ.get(FAILPOINT, "").partition(":")
-    if wanted.removeprefix("stop_") == name:
-        _passed[name] = _passed.get(name, 0) + 1
-        if _passed[name] == int(count or 1):
-            os.kill(os.getpid(), signal.SIGSTOP if wanted != name else signal.SIGKILL)
-
-
-def write_file(path: Place, data: bytes) -> None:
-    """Put a whole file at `path`: written beside it, synced, renamed. Folders are not made.
-
-    On an object store it is one object, put at once.
-
-    The rename itself becomes durable when the finished tree is synced; a file whose rename is
-    lost with the power is missing, which a later run notices.
-    """
-    if isinstance(path, Remote):
-        failpoint("before_rename")
-        path.write_bytes(data)
-        failpoint("after_rename")
-        return
-    # Not the process's number: another machine may write the same shard at the same time.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            failpoint("before_sync")
-            os.fsync(file.fileno())
-        failpoint("before_rename")
-        temporary.replace(path)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno in _FULL:
-            free = shutil.disk_usage(path.parent).free
-            what = _FULL[error.errno]
-            raise StoreError(
-                f"{path.parent}: {what} ({free:,} bytes free, {len(data):,} needed "
-                "next); make room and run the same command again, it continues"
-            ) from None
-        raise
-    failpoint("after_rename")
-
-
-def link_file(source: Place, target: Place) -> bool:
-    """Put a file at `target` by a hard link; False where that cannot be, as on another disk."""
-    if isinstance(source, Remote) or isinstance(target, Remote):
-        return False
-    target.unlink(missing_ok=True)
-    try:
-        os.link(source, target)
-        return True
-    except OSError as error:
-        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
-            raise
-    return False
 
 
 def sync_folder(path: Path) -> None:
@@ -107,7 +34,7 @@ def sync_folder(path: Path) -> None:
         os.close(handle)
 
 
-def is_store(path: Place) -> bool:
+def is_store(path: Storage) -> bool:
     """Whether a folder is a store of ours, finished or not (and may be replaced on request)."""
     try:
         document = json.loads((path / "zarr.json").read_bytes())
@@ -130,9 +57,9 @@ class Building:
         """Raise StoreLocked if the lock was lost, as one on an object store can be."""
 
     def __init__(self, target: Path, part: tuple[int, int] | None = None) -> None:
-        self.target = target
+        self.target = Local(target)
         self.part = part
-        self.folder = target.with_name(target.name + ".building")
+        self.folder = self.target.with_name(self.target.name + ".building")
         self.tree = self.folder / "store"  # until the plan is known, see `begin`
         self.done: dict[Key, dict[str, Any]] = {}
 
@@ -230,7 +157,7 @@ class Building:
                 )
             self.reset()
         if earlier != plan:
-            write_file(plan_file, metadata.dumps(plan))
+            plan_file.write(metadata.dumps(plan))
         self._open_tree(plan)
         self.done = {}
         self._replay()
@@ -262,7 +189,7 @@ class Building:
 
     def ask(self, request: dict[str, Any]) -> None:
         """Keep what was asked for, so that `finalize` can end the conversion without asking."""
-        write_file(self.folder / "request.json", metadata.dumps(request))
+        (self.folder / "request.json").write(metadata.dumps(request))
 
     def asked(self) -> dict[str, Any]:
         """What `ask` kept. StoreError when no conversion is in progress here."""
@@ -337,11 +264,11 @@ class Building:
             self.done |= {key: entry for _, key, entry in lines}
             text = b"".join(line + b"\n" for line, *_ in lines)
             if mine and text != path.read_bytes():
-                write_file(path, text)
+                path.write(text)
 
     def missing(self) -> dict[Key, str]:
         """The jobs that are done of which a file is not there or has another size; which file."""
-        there = dict(sizes(self.tree))
+        there = dict(self.tree.files())
         lost = {}
         for key, entry in self.done.items():
             for name, row in entry["files"].items():
@@ -354,7 +281,7 @@ class Building:
 
         Such as the shards of a job that failed and that needed fewer when it was done again.
         """
-        for name, _ in list(sizes(self.tree)):
+        for name, _ in list(self.tree.files()):
             if name not in known:
                 (self.tree / name).unlink()
         self._prune()

@@ -5,10 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from eventkit.errors import StoreDamaged, StoreError
+from eventkit.errors import StoreError
+from eventkit.store.array import ShardedArray
 from eventkit.store.foreign import Foreign, is_ours
-from eventkit.store.objects import Place
-from eventkit.store.shards import Shards
 
 
 class Dense:
@@ -19,15 +18,12 @@ class Dense:
     Indexing works as in numpy along the first axis; what follows is applied to what was read.
     """
 
-    def __init__(self, path: Place, node: dict[str, Any], shards: Shards | None = None) -> None:
-        self.path = path
-        self._shards = shards or Shards(path, node)
-        self.shape: tuple[int, ...] = tuple(node["shape"])
-        self.dtype = np.dtype(node["data_type"])
-        self._shard_shape: list[int] = node["chunk_grid"]["configuration"]["chunk_shape"]
-        self._chunk: tuple[int, ...] = tuple(node["codecs"][0]["configuration"]["chunk_shape"])
-        self._per_axis = [s // c for s, c in zip(self._shard_shape, self._chunk, strict=True)]
-        self._foreign = None if is_ours(node) else Foreign(path)
+    def __init__(self, array: ShardedArray) -> None:
+        self.path, self.shape, self.dtype = array.path, array.shape, array.dtype
+        self._array = array
+        self._foreign = None if is_ours(array.document) else Foreign(array.path)
+        if self._foreign is None:
+            _ = array.checksums  # now, so that what workers share of it is there before a fork
 
     def read(
         self,
@@ -58,24 +54,23 @@ class Dense:
         if self._foreign is not None:
             self._foreign.read(index, first, out)
             return
-        k, step = self._chunk[:2]
+        k, step = self._array.chunk[:2]
         scratch = None
         for block in range(first // step, -(-(first + len(out)) // step)):
             low, high = max(first - block * step, 0), min(first + len(out) - block * step, step)
             part = out[block * step + low - first : block * step + high - first]
             if k == 1 and high - low == step:
-                self._read_chunk(index, block, part)
+                self._array.read(index, block, part)
                 continue
             if scratch is None:
-                scratch = np.empty(self._chunk, self.dtype)
-            self._read_chunk(index // k, block, scratch)
+                scratch = np.empty(self._array.chunk, self.dtype)
+            self._array.read(index // k, block, scratch)
             part[:] = scratch[index % k, low:high]
 
-    def _read_chunk(self, i: int, j: int, out: np.ndarray) -> None:
-        rows, columns = self._per_axis[:2]
-        shard = self._shards.open(i // rows, j // columns)
-        if not shard.read((i % rows) * columns + j % columns, out):
-            raise StoreDamaged(f"{shard.path}: sample chunk {i} is absent; run eventkit verify")
+    @property
+    def zarr(self) -> Any:
+        """The same as a zarr.Array, which reads a shard that is missing as zeros."""
+        return self.path.open_zarr()
 
     def __len__(self) -> int:
         return self.shape[0]

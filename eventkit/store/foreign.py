@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from eventkit.errors import StoreDamaged
-from eventkit.store.objects import Place, Remote
+from eventkit.store.storage import Storage
 
 
 def is_ours(node: dict[str, Any]) -> bool:
@@ -33,27 +33,17 @@ def is_ours(node: dict[str, Any]) -> bool:
     )
 
 
-def open_zarr(place: Place) -> Any:
-    """An array of a store as a zarr.Array."""
-    import zarr
-
-    if isinstance(place, Remote):
-        objects = zarr.storage.ObjectStore(place.zarr(), read_only=True)
-        return zarr.open_array(objects, path=place.key, mode="r")
-    return zarr.open_array(place, mode="r")
-
-
 class Foreign:
     """An array (N, T, C, H, W), read a sample or a part of its frames at a time."""
 
-    def __init__(self, path: Place) -> None:
+    def __init__(self, path: Storage) -> None:
         self.path = path
         self._array: Any = None
 
     def read(self, index: int, first: int, out: np.ndarray) -> None:
         """Frames first..first + len(out) of a sample."""
         if self._array is None:
-            self._array = open_zarr(self.path)
+            self._array = self.path.open_zarr()
         grid = self._array.shards or self._array.chunks
         for j in range(first // grid[1], -(-(first + len(out)) // grid[1])):
             key = self._array.metadata.encode_chunk_key((index // grid[0], j, 0, 0, 0))

@@ -7,13 +7,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from eventkit.store.shard import file_crc32
+from eventkit.errors import StoreDamaged
+from eventkit.store.local import Local
 
 Key = tuple[str, int]  # split, shard number
 Line = tuple[bytes, Key, dict[str, Any]]
 
 
-def read(journal: Path, tree: Path, contents: bool) -> list[Line]:
+def read(journal: Path, tree: Local, contents: bool) -> list[Line]:
     """The lines whose files are in the tree as they were written: the line, its job, its entry.
 
     The last line may be torn. The contents of files are looked at, or their sizes only.
@@ -37,9 +38,10 @@ def _lines(journal: Path) -> Iterator[Line]:
                 yield line, key, entry
 
 
-def _is(path: Path, row: dict[str, int], contents: bool) -> bool:
+def _is(path: Local, row: dict[str, int], contents: bool) -> bool:
     try:
-        right = path.stat().st_size == row["bytes"]
-        return right and (not contents or file_crc32(path) == row["crc"])
-    except FileNotFoundError:
+        if contents:
+            return path.checksum(row["bytes"]) == (row["bytes"], row["crc"])
+        return path.stat().st_size == row["bytes"]
+    except (FileNotFoundError, StoreDamaged):
         return False

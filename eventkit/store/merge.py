@@ -20,13 +20,11 @@ from eventkit.errors import OptionError, StoreError
 from eventkit.store import Store, metadata, notes
 from eventkit.store.building import Building, difference
 from eventkit.store.copying import Copier, Row
-from eventkit.store.deep import split_rows
-from eventkit.store.files import sizes
-from eventkit.store.objects import Place, Remote, at
-from eventkit.store.provenance import sources
+from eventkit.store.provenance import sources, split_rows
 from eventkit.store.remote import building_at
 from eventkit.store.select import select
-from eventkit.store.tree import Tree, versions
+from eventkit.store.storage import Storage, at
+from eventkit.store.tree import Tree
 
 Progress = Callable[[int, int], None]
 _SAME = ("kind", "represent", "size", "classes")
@@ -100,18 +98,13 @@ def subset(
     return _make(at(out), picks, " ".join(command), overwrite, progress)
 
 
-def _name(path: str | Place) -> str:
+def _name(path: object) -> str:
     """The last part of a path as text that a document can hold, whatever its bytes are."""
     return Path(str(path)).name.encode(errors="replace").decode()
 
 
 def _quoted(path: str | Path) -> str:
     return shlex.quote(_name(path))
-
-
-def _resolved(place: Place) -> Place | str:
-    """What is the same for two names of one place."""
-    return str(place) if isinstance(place, Remote) else place.resolve()
 
 
 def _ranges(indices: Sequence[int]) -> str:
@@ -126,7 +119,7 @@ def _ranges(indices: Sequence[int]) -> str:
 
 
 def _make(
-    out: Place,
+    out: Storage,
     picks: dict[str, list[Pick]],
     command: str,
     overwrite: bool,
@@ -135,7 +128,7 @@ def _make(
     started = time.perf_counter()
     parents = list({id(p.store): p.store for parts in picks.values() for p in parts}.values())
     _check_same(parents)
-    if _resolved(out) in [_resolved(store.path) for store in parents]:
+    if out.identity() in [store.path.identity() for store in parents]:
         raise StoreError(f"{out}: is one of the stores to be read; choose another name")
     work = _Work(picks, parents, command)
     building = building_at(out)
@@ -153,7 +146,7 @@ def _make(
         "samples": {split: len(made[split]) for split in made},
         "parents": [str(store.path) for store in parents],
         **work.counts,
-        "bytes": sum(n_bytes for _, n_bytes in sizes(out)),
+        "bytes": sum(n_bytes for _, n_bytes in out.files()),
         "warnings": made.attributes["warnings"],
         "seconds": time.perf_counter() - started,
     }
@@ -190,6 +183,7 @@ class _Work:
             "dataset": self._joined("dataset", "+"),
             **{key: told[key] for key in ("representation", "transforms", "codec", "classes")},
             **{key: told[key] for key in ("sensor", "size")},
+            **self._plugins(),
             "sources": metadata.digest(sorted((s["name"], s["bytes"]) for s in self.sources)),
             "splits": {split: metadata.split_digest(rows) for split, rows in self.rows.items()},
             "made_of": {
@@ -207,8 +201,9 @@ class _Work:
         tree = Tree(building)
         done, total = 0, sum(len(p.indices) for parts in self.picks.values() for p in parts)
         for split, parts in self.picks.items():
-            samples = [Row(p.store, p.split, int(i)) for p in parts for i in p.indices]
-            copier = Copier(split, samples, self.parents[0], self.counts)
+            samples = [Row(p.store[p.split], int(i)) for p in parts for i in p.indices]
+            first = samples[0].part
+            copier = first.COPIER(split, samples, self.plan["codec"], self.counts)
             for array in copier.arrays:
                 building.folder_of(array.name)
             files: dict[str, dict[str, int]] = {}
@@ -220,11 +215,17 @@ class _Work:
                 files |= entry["files"]
                 done += len(rows)
                 progress(done, total)
-            for array, document in copier.documents():
-                tree.node(array.name, document)
-                tree.sums(array.name, array.integrity, document, files)
+            integrities = first.layout(split, first.kind)
+            for array in copier.arrays:
+                tree.sharded(array.name, array.document, integrities[array.name], files)
             self._columns(tree, split, copier)
         self._finish(tree)
+
+    def _plugins(self) -> dict[str, dict[str, str]]:
+        """The plug-ins that the parents were made with, if any."""
+        plans = [store.attributes["plan"] for store in self.parents]
+        found = {name: plan["plugins"][name] for plan in plans for name in plan.get("plugins", {})}
+        return {"plugins": found} if found else {}
 
     def _sources(self) -> tuple[list[dict[str, Any]], dict[int, np.ndarray]]:
         """All sources that samples are of, each once, and the new numbers for each parent's."""
@@ -255,7 +256,7 @@ class _Work:
 
     def _columns(self, tree: Tree, split: str, copier: Copier) -> None:
         parts = self.picks[split]
-        for name, column in copier.places().items():
+        for name, column in copier.columns().items():
             tree.column(f"{split}/{name}", column, "chunk" if "/" in name else "sample")
         numbers = [self._renumbered(p) for p in parts]
         tree.column(f"{split}/source", np.concatenate(numbers).astype(np.int32), "sample")
@@ -295,42 +296,22 @@ class _Work:
         return by.join(dict.fromkeys(filter(None, texts)))
 
     def _finish(self, tree: Tree) -> None:
-        names = "\n".join(source["name"] for source in self.sources).encode()
-        crcs = [int(source["crc32c"], 16) for source in self.sources]
-        sizes = [source["bytes"] for source in self.sources]
-        tree.column("sources/names", np.frombuffer(names, np.uint8), "byte")
-        tree.column("sources/bytes", np.array(sizes, np.int64), "source")
-        tree.column("sources/crc32c", np.array(crcs, np.uint32), "source")
+        names, sizes, crcs = ([s[key] for s in self.sources] for key in ("name", "bytes", "crc32c"))
+        tree.sources(names, sizes, [int(crc, 16) for crc in crcs])
         first = self.parents[0].attributes
-        tree.root(
-            {
-                "schema": metadata.SCHEMA,
-                **{key: first[key] for key in ("kind", "status")},
-                "dataset": self.plan["dataset"],
-                **{key: self._joined(key, "; ") for key in ("title", "cite", "license")},
-                **{key: first[key] for key in ("classes", "size", "represent")},
-                "splits": {
-                    split: {"samples": len(rows), "sha256": self.plan["splits"][split]}
-                    for split, rows in self.rows.items()
-                },
-                "command": self.command,
-                "plan": self.plan,
-                "plan_digest": metadata.plan_digest(self.plan),
-                "versions": versions(),
-                "parents": [
-                    {
-                        "name": _name(_resolved(store.path)),
-                        **{
-                            key: store.attributes[key]
-                            for key in ("digest", "plan_digest", "command", "versions")
-                        },
-                    }
-                    for store in self.parents
-                ],
-                "warnings": self._warnings(),
-                "files": dict(sorted(tree.files.items())),
-            }
-        )
+        about = {
+            **{key: first[key] for key in ("kind", "classes", "size", "represent")},
+            **{key: self._joined(key, "; ") for key in ("title", "cite", "license")},
+            "dataset": self.plan["dataset"],
+            "command": self.command,
+        }
+        kept = ("digest", "plan_digest", "command", "versions")
+        parents = [
+            {"name": _name(store.path.identity()), **{key: store.attributes[key] for key in kept}}
+            for store in self.parents
+        ]
+        samples = {split: len(rows) for split, rows in self.rows.items()}
+        tree.root(self.plan, samples, about, self._warnings(), {"parents": parents})
 
     def _warnings(self) -> list[str]:
         told = [note for store in self.parents for note in self._kept(store)]
@@ -347,7 +328,7 @@ class _Work:
             told += notes.of_empty(split, rows, self._joined_column(split, "n_events"), gaps)
         if twice:
             told.append(f"{len(twice):,} samples are in it twice, the first is {twice[0]}")
-        return notes.bounded([*told, *self.dropped])
+        return [*told, *self.dropped]
 
     def _kept(self, store: Store) -> Iterator[str]:
         """What a parent warned of that is true of its samples here: of what was read of a source.

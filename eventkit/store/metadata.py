@@ -13,6 +13,8 @@ from eventkit.store.shard import Codec
 SCHEMA = 1  # what is written; older ones are read
 COPY = "integrity/attributes"  # the root's attributes once more, as UTF-8
 COPY_FILES = (f"{COPY}/zarr.json", f"{COPY}/c.0")  # which it cannot list itself
+MAX_ROOT = 1 << 26  # bytes of the root document
+COLUMNS = "txyp"  # of events
 NO_LIMIT = -(2**63)  # in window_start and window_stop: the recording's own begin or end
 _INDEX_CODECS = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
 SMALL_ARRAY = Codec("zstd", 3, "shuffle")
@@ -56,6 +58,21 @@ def array(
         "attributes": {},
         "dimension_names": list(dims),
     }
+
+
+def of_samples(node: dict[str, Any]) -> bool:
+    """Whether an array has one entry a sample: all but the columns of events."""
+    return bool(node["dimension_names"][0] == "sample")
+
+
+def is_sharded(node: dict[str, Any]) -> bool:
+    """Whether an array's chunks are in shards; the others are one chunk."""
+    return bool(node["codecs"][0]["name"] == "sharding_indexed")
+
+
+def per_entry(column: str) -> int:
+    """How many events an entry of a column of events holds: eight polarities are one byte."""
+    return 8 if column.endswith("p") else 1
 
 
 def digest(value: Any) -> str:

@@ -1,7 +1,6 @@
-"""Places on an object store (s3://, gs://, az://), through obstore: what stores need of a path.
+"""Objects of a store on an object store (s3://, gs://, az://), through obstore.
 
-Whoever reads or writes a store takes a `Place`, that is, a Path or a Remote; `at` makes one from
-what a user gives. Credentials, region and address of the service come from the environment, as
+Credentials, region and address of the service come from the environment, as
 AWS_ACCESS_KEY_ID, AWS_REGION and AWS_ENDPOINT_URL.
 """
 
@@ -12,53 +11,25 @@ import secrets
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Literal, Self
 
 from eventkit.errors import MissingExtra, StoreDamaged, StoreError
+from eventkit.store.local import Local, LocalFile, failpoint
 
-SCHEMES = ("s3://", "gs://", "az://", "memory://")
 LISTED = 1000  # names at once
 _owner: list[int] = []  # the process whose threads do obstore's work
 
 
-def is_remote(where: object) -> bool:
-    """Whether this is the address of an object store."""
-    return _text(where).startswith(SCHEMES)
-
-
-def _text(where: object) -> str:
-    """What a user gave, as text: a Path of an address has lost one of its two slashes."""
-    return re.sub(r"^([a-z][a-z0-9+.-]+):/(?=[^/])", r"\1://", str(where))
-
-
-def at(where: "str | Path | Remote", cache: str | Path | None = None) -> "Place":
-    """The place that a user names: a path, or an address such as s3://bucket/name.zarr.
-
-    `cache` is a folder that keeps what is read of a remote store; by default that of
-    $EVENTKIT_CACHE, if it is set.
-    """
-    if isinstance(where, Remote):
-        return where
-    text = _text(where)
-    if is_remote(text):
-        kept = cache if cache is not None else os.environ.get("EVENTKIT_CACHE") or None
-        return Remote(text, None if kept is None else Path(kept))
-    if "://" in text:
-        known = ", ".join(SCHEMES[:3])
-        raise StoreError(f"{where}: is no address of a store; known are paths, {known}")
-    path = Path(where)
-    if path.name in ("", ".."):
-        path = path.resolve()
-        if not path.name:
-            raise StoreError(f"{where}: is no store, and cannot be one; expected as NAME.zarr")
-    return path
-
-
 class Remote:
-    """An object, or all objects whose names begin with it and a slash, used like a path."""
+    """An object, or all objects whose names begin with it and a slash, used like a path.
 
-    def __init__(self, url: str, cache: Path | None = None) -> None:
+    It has the methods of `Local`.
+    """
+
+    is_remote: ClassVar[Literal[True]] = True
+    parallel: ClassVar[int] = 16  # how many small objects are read at once
+
+    def __init__(self, url: str, cache: Local | None = None) -> None:
         scheme, _, rest = url.partition("://")
         bucket, _, key = rest.strip("/").partition("/")
         if not bucket or not key:
@@ -95,9 +66,12 @@ class Remote:
             place = place / name
         return place
 
-    def kept_in(self, folder: Path | None) -> Self:
-        """The same place, of which what is read stays in that folder."""
-        return type(self)(str(self), folder)
+    def identity(self) -> str:
+        return str(self)
+
+    def cached(self, name: str) -> Self:
+        """The same place, of which what is read stays in a folder of that name, in the cache."""
+        return self if self.cache is None else type(self)(str(self), self.cache / name)
 
     def is_symlink(self) -> bool:
         return False
@@ -117,6 +91,48 @@ class Remote:
                 return dict(obstore.head(client, self.key))
             except FileNotFoundError:
                 return None
+
+    def version(self) -> tuple[int, int | str]:
+        """Size and tag of the object, which differ for another in its place."""
+        head = self.head() or {"size": -1, "e_tag": ""}
+        return int(head["size"]), str(head["e_tag"])
+
+    def open_parts(self) -> "LocalFile | RemoteFile":
+        """The object, for reading parts of it, or the copy of it in the cache, if there is one."""
+        if self.cache is None:
+            return RemoteFile(self)
+        if not self.cache.exists():
+            keep(self, self.cache)
+        return CachedFile(self, self.cache)
+
+    def read(self, limit: int) -> bytes:
+        """All of an object of at most `limit` bytes. StoreDamaged when it is larger or missing."""
+        size = RemoteFile(self).size
+        if size > limit:
+            raise StoreDamaged(f"{self}: has {size:,} bytes, expected at most {limit:,}")
+        return self.read_bytes()
+
+    def write(self, data: bytes) -> None:
+        """Put the whole object, at once."""
+        failpoint("before_rename")
+        self.write_bytes(data)
+        failpoint("after_rename")
+
+    def linked(self, source: Any) -> bool:
+        """Object stores have no links."""
+        return False
+
+    def entries(self) -> Iterator[tuple[str, bool]]:
+        """The names of all objects below, in order; none is a link."""
+        yield from sorted((name, False) for name, _ in self.files())
+
+    def checksum(self, expected: int | None = None) -> tuple[int, int]:
+        """Bytes and crc32 of the object, for which all of it is fetched."""
+        size = crc = 0
+        for block in self.blocks():
+            crc = zlib.crc32(block, crc)
+            size += len(block)
+        return size, crc
 
     def read_bytes(self) -> bytes:
         """All of the object; FileNotFoundError if there is none."""
@@ -170,9 +186,12 @@ class Remote:
                 part = names[first : first + LISTED]
                 obstore.delete(client, [f"{self.key}/{name}" for name in part])
 
-    def zarr(self) -> Any:
-        """The store's client, for zarr-python."""
-        return _client(self.bucket)[1]
+    def open_zarr(self) -> Any:
+        """The array here as a zarr.Array."""
+        import zarr
+
+        objects = zarr.storage.ObjectStore(_client(self.bucket)[1], read_only=True)
+        return zarr.open_array(objects, path=self.key, mode="r")
 
     @contextmanager
     def _client(self) -> Iterator[tuple[Any, Any]]:
@@ -189,9 +208,6 @@ class Remote:
             if isinstance(error, FileNotFoundError):
                 raise
             raise StoreError(f"{self}: the object store refuses: {_reason(error)}") from None
-
-
-Place = Path | Remote
 
 
 def _reason(error: Exception) -> str:
@@ -216,8 +232,8 @@ def _client(bucket: str) -> tuple[Any, Any]:
     return obstore, from_url(bucket, client_options=options)
 
 
-class Ranged:
-    """An object of which parts are read, as `files.Opened` reads those of a file."""
+class RemoteFile:
+    """An object of which parts are read, as `LocalFile` reads those of a file."""
 
     def __init__(self, place: Remote) -> None:
         head = place.head()
@@ -234,26 +250,35 @@ class Ranged:
         return len(part)
 
     def crc32(self) -> int:
-        """The checksum of the whole object, for which all of it is fetched."""
-        crc = 0
-        for block in self.place.blocks():
-            crc = zlib.crc32(block, crc)
-        return crc
+        return self.place.checksum()[1]
 
     def renewed(self) -> None:
         """Nothing that is kept could be wrong."""
         return
 
 
-def keep(place: Remote, folder_file: Path) -> None:
+class CachedFile(LocalFile):
+    """The copy of an object in the cache."""
+
+    def __init__(self, place: Remote, copy: Local) -> None:
+        super().__init__(copy)
+        self._place, self._copy = place, copy
+
+    def renewed(self) -> LocalFile:
+        """Another copy: the disk may have changed this one."""
+        keep(self._place, self._copy)
+        return CachedFile(self._place, self._copy)
+
+
+def keep(place: Remote, copy: Local) -> None:
     """Bring an object into the cache, whole or not at all."""
-    folder_file.parent.mkdir(parents=True, exist_ok=True)
-    part = folder_file.with_name(f".{folder_file.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    part = copy.with_name(f".{copy.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
     try:
         with part.open("xb") as file:
             for block in place.blocks():
                 file.write(block)
-        part.replace(folder_file)
+        part.replace(copy)
     except FileNotFoundError:
         raise StoreDamaged(f"{place}: is missing; run eventkit verify") from None
     finally:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from eventkit.errors import StoreDamaged, StoreError
-from eventkit.store import Store
+from eventkit.store import Store, metadata
 from eventkit.store.schema import safe_name
 from eventkit.store.shard import file_crc32c
 
@@ -28,6 +28,7 @@ def provenance(store: Store, root: str | Path | None = None) -> dict[str, Any]:
         **{key: told[key] for key in ("dataset", "command", "versions")},
         "codec": told["plan"]["codec"],
         **{key: told[key] for key in ("plan", "plan_digest", "digest", "splits")},
+        "plugins": told["plan"].get("plugins", {}),
         "parents": told.get("parents", []),
         "source_bytes": sum(source["bytes"] for source in found),
         "sources": found,
@@ -48,6 +49,21 @@ def sources(store: Store) -> list[dict[str, Any]]:
         {"name": name, "bytes": size, "crc32c": f"{crc:08x}"}
         for name, size, crc in zip(names, sizes, crcs, strict=True)
     ]
+
+
+def split_rows(store: Store, split: str) -> list[tuple[object, ...]]:
+    """Source, start, stop and label of each sample, of which the split's sha256 is made."""
+    part = store[split]
+    names = bytes(store.small("sources/names")).decode(errors="replace").split("\n")
+    sources = [names[number] for number in part.column("source").tolist()]
+    limits: list[list[int | None]] = []
+    for name in ("window_start", "window_stop"):
+        if name in part.columns:
+            times = part.column(name).tolist()
+            limits.append([None if time == metadata.NO_LIMIT else time for time in times])
+        else:
+            limits.append([None] * len(part))
+    return list(zip(sources, *limits, part.labels.tolist(), strict=True))
 
 
 def check_source(store: Store, root: Path, source: dict[str, Any]) -> None:

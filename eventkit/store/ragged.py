@@ -13,7 +13,6 @@ differences because these are small: exact whatever the recording's length, and 
 
 import threading
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import google_crc32c
 import numpy as np
@@ -21,11 +20,10 @@ import numpy as np
 from eventkit._jit import jit
 from eventkit.errors import StoreDamaged, StoreError
 from eventkit.events import RECORD, Events
-from eventkit.store.objects import Place
+from eventkit.store.array import ShardedArray
+from eventkit.store.metadata import COLUMNS, per_entry
 from eventkit.store.shard import crc32c
-from eventkit.store.shards import Shards
-
-COLUMNS = "txyp"
+from eventkit.store.storage import Storage
 
 
 class EventBatch:
@@ -93,26 +91,22 @@ class Ragged:
 
     def __init__(
         self,
-        path: Place,
-        nodes: dict[str, dict[str, Any]],
+        path: Storage,
+        arrays: dict[str, ShardedArray],
         size: tuple[int, int],
         columns: dict[str, np.ndarray],
-        shards: dict[str, Shards],
     ) -> None:
-        """`nodes` are the documents of t, x, y, p; `columns` segment, start, count and chunk_t."""
-        self.path = path
-        self._shards = shards
-        self.size = size
-        self.dtypes = {name: np.dtype(nodes[name]["data_type"]) for name in COLUMNS}
-        self.shape: tuple[int, ...] = tuple(nodes["t"]["shape"])
-        self.shard: int = nodes["t"]["chunk_grid"]["configuration"]["chunk_shape"][1]
-        self.chunk: int = nodes["t"]["codecs"][0]["configuration"]["chunk_shape"][1]
+        """`arrays` are t, x, y and p; `columns` segment, start, count and chunk_t."""
+        self.path, self._arrays, self.size = path, arrays, size
+        self.dtypes = {name: array.dtype for name, array in arrays.items()}
+        self.shape, self.chunk = arrays["t"].shape, arrays["t"].chunk[1]
+        for array in arrays.values():
+            _ = array.checksums  # now, so that what workers share of it is there before a fork
         self.segments, self.starts, self.counts, self.times = (
             columns[name] for name in ("segment", "start", "count", "chunk_t")
         )
         chunks = -(-self.counts // self.chunk)
         self._first_chunk = np.concatenate([[0], np.cumsum(chunks)])
-        self._per_shard = self.shard // self.chunk
         self._check()
 
     def _check(self) -> None:
@@ -125,8 +119,9 @@ class Ragged:
     def __len__(self) -> int:
         return len(self.counts)
 
-    def read(self, indices: Sequence[int], out: EventBatch, columns: str) -> EventBatch:
-        """Samples `indices` into `out`, decoding only the columns named."""
+    def read(self, indices: Sequence[int], out: EventBatch | None, columns: str) -> EventBatch:
+        """Samples `indices` into `out` or a new batch, decoding only the columns named."""
+        out = EventBatch() if out is None else out
         wanted = np.asarray(indices, np.intp)
         if len(wanted) and (wanted.min() < 0 or wanted.max() >= len(self)):
             raise StoreError(f"samples {wanted.min()}..{wanted.max()} of {len(self)}")
@@ -189,10 +184,8 @@ class Ragged:
 
     def _chunk(self, name: str, segment: int, number: int) -> np.ndarray:
         """One decoded chunk; it stays as it is until this thread decodes the next of the kind."""
-        shard = self._shards[name].open(segment, number // self._per_shard)
-        out = _room.of(self.dtypes[name], self.chunk // 8 if name == "p" else self.chunk)
-        if not shard.read(number % self._per_shard, out):
-            raise StoreDamaged(f"{shard.path}: a chunk of a sample is absent; run eventkit verify")
+        out = _room.of(self.dtypes[name], self.chunk // per_entry(name))
+        self._arrays[name].read(segment, number, out)
         return out
 
     def __repr__(self) -> str:
@@ -200,7 +193,7 @@ class Ragged:
         return f"Ragged({len(self)} samples, {int(self.counts.sum()):,} events, {types})"
 
 
-class Digest:
+class EventsChecksum:
     """The checksum of a sample's events, whole or in chunks: the column `events_crc`.
 
     `value` is the crc32c of the four crc32c (uint32, little endian) of t, x, y and p as `Events`

@@ -17,18 +17,20 @@ from pathlib import Path
 from typing import Any
 
 from eventkit.errors import OptionError, StoreError, StoreLocked
-from eventkit.store.building import Building, failpoint
+from eventkit.store.building import Building
 from eventkit.store.journal import Key
-from eventkit.store.objects import Place, Remote
+from eventkit.store.local import failpoint
+from eventkit.store.objects import Remote
+from eventkit.store.storage import Storage
 
 RENEWED = 20.0  # seconds between two renewals of the lock
 EXPIRED = 90.0  # seconds without one after which its holder is taken for dead
 _held: set[str] = set()  # the locks that this process holds
 
 
-def building_at(target: Place, part: tuple[int, int] | None = None) -> Building:
+def building_at(target: Storage, part: tuple[int, int] | None = None) -> Building:
     """What makes a store at a place; OptionError for a job of an array on an object store."""
-    if not isinstance(target, Remote):
+    if not target.is_remote:
         return Building(target, part)
     if part is not None:
         raise OptionError(

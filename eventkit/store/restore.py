@@ -8,22 +8,22 @@ shards. All of it is proven right by a checksum kept elsewhere before it is put 
 import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from eventkit.errors import StoreDamaged, StoreError
 from eventkit.store import Store, metadata, schema
-from eventkit.store.files import read_file
+from eventkit.store.local import Local
 from eventkit.store.shard import chunk_bytes, crc32, decode
-from eventkit.store.sharded import Sharded
-from eventkit.store.verify import check_file, file_sum
+from eventkit.store.storage import Storage
+from eventkit.store.verify import check_file
 
 Put = Callable[[str, bytes], None]
 
 
-def restore_root(path: Path, put: Put) -> list[str]:
+def restore_root(path: Local, put: Put) -> list[str]:
     """Make `zarr.json` again if it is damaged or another store's; the names of what was put there.
 
     Raises StoreDamaged when too much is damaged, StoreError when there is no store.
@@ -61,7 +61,7 @@ def restore_root(path: Path, put: Put) -> list[str]:
 def _of_another(store: Store) -> bool:
     """Whether the copy of the root fits the files that are there better than the root does."""
     try:
-        attributes, _ = _read_copy(Path(str(store.path)))
+        attributes, _ = _read_copy(store.path)
         if np.array_equal(metadata.copy_of(attributes), metadata.copy_of(store.attributes)):
             return False
         told = [
@@ -77,12 +77,12 @@ def _of_another(store: Store) -> bool:
     return copy > root
 
 
-def _read_copy(path: Path) -> tuple[dict[str, Any], bytes]:
+def _read_copy(path: Storage) -> tuple[dict[str, Any], bytes]:
     """The attributes in `integrity/attributes`, and the encoded chunk they are in."""
     file = path / metadata.COPY / "c.0"
-    packed = read_file(file, schema.MAX_ROOT)
+    packed = file.read(metadata.MAX_ROOT)
     size = chunk_bytes(packed)
-    if size > schema.MAX_ROOT:
+    if size > metadata.MAX_ROOT:
         raise StoreDamaged(f"{file}: claims {size:,} bytes")
     text = np.empty(size, np.uint8)
     decode(packed, text, str(file))
@@ -90,10 +90,10 @@ def _read_copy(path: Path) -> tuple[dict[str, Any], bytes]:
     return attributes, packed
 
 
-def _documents(path: Path, files: dict[str, list[int]]) -> dict[str, dict[str, Any]]:
+def _documents(path: Local, files: dict[str, list[int]]) -> dict[str, dict[str, Any]]:
     """The document of every node, from its own file or, if that is damaged, from the root."""
     try:
-        root = json.loads(read_file(path / "zarr.json", schema.MAX_ROOT))
+        root = json.loads((path / "zarr.json").read(metadata.MAX_ROOT))
         spare = dict(root["consolidated_metadata"]["metadata"])
     except (StoreError, OSError, ValueError, KeyError, TypeError, RecursionError):
         spare = {}
@@ -113,10 +113,10 @@ def _documents(path: Path, files: dict[str, list[int]]) -> dict[str, dict[str, A
     return nodes
 
 
-def _texts(file: Path, size: int, spare: Any) -> Iterator[bytes]:
+def _texts(file: Local, size: int, spare: Any) -> Iterator[bytes]:
     """A document as its own file has it, then as the root has it."""
     with suppress(StoreError, OSError):
-        yield read_file(file, size)
+        yield file.read(size)
     with suppress(ValueError, TypeError):
         yield metadata.dumps(spare)
 
@@ -124,7 +124,7 @@ def _texts(file: Path, size: int, spare: Any) -> Iterator[bytes]:
 def restore_small(store: Store, damaged: set[str], put: Put) -> list[str]:
     """Put documents, lists of checksums and the copy of the attributes in their places again."""
     made: dict[str, bytes] = {}
-    if not isinstance(store.path, Path):
+    if store.path.is_remote:
         raise StoreError(f"{store.path}: only stores on a disk can be restored")
     for name in sorted(damaged):
         node = store.nodes.get(name.removesuffix("/zarr.json"))
@@ -134,10 +134,10 @@ def restore_small(store: Store, damaged: set[str], put: Put) -> list[str]:
         twin = metadata.copy_of(store.attributes)
         made[metadata.COPY_FILES[1]] = metadata.SMALL_ARRAY.encode(twin)
     for split in store:
-        for array in Sharded.of(store, split):
+        for array in store[split].arrays:
             names = [f"{array.integrity}/{part}/c.0" for part in ("shard_bytes", "shard_crc")]
             if damaged.intersection(names):
-                found = _sums(store.path, array)
+                found = array.listing(partial(_sum, store.path))
                 made |= dict(zip(names, map(metadata.SMALL_ARRAY.encode, found), strict=True))
     listed = store.attributes["files"]
     put_back = []
@@ -148,12 +148,7 @@ def restore_small(store: Store, damaged: set[str], put: Put) -> list[str]:
     return put_back
 
 
-def _sums(path: Path, array: Sharded) -> tuple[np.ndarray, np.ndarray]:
-    """Bytes and checksum of every shard of an array as they are on disk; 0 where there is none."""
-    sizes = np.zeros(array.rows * array.columns, np.uint64)
-    sums = np.zeros(len(sizes), np.uint32)
-    for number in range(len(sizes)):
-        file = path / array.file(number)
-        if file.is_file() and not file.is_symlink():
-            sizes[number], sums[number] = file_sum(file)
-    return sizes, sums
+def _sum(path: Local, name: str) -> tuple[int, int] | None:
+    """Bytes and checksum of a shard as it is on disk, if it is there."""
+    file = path / name
+    return file.checksum() if file.is_file() and not file.is_symlink() else None

@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from eventkit.errors import StoreDamaged
-from eventkit.store.metadata import COPY
-from eventkit.store.objects import Place
+from eventkit.store.kinds import KINDS
+from eventkit.store.metadata import COPY, is_sharded, of_samples
 from eventkit.store.shard import SHUFFLES
+from eventkit.store.storage import Storage
 
 # Bytes; the largest that is written: a sample of any representation, a column of any split.
 MAX_SAMPLE = 1 << 31
 MAX_COLUMN = 1 << 30
-MAX_ROOT = 1 << 26
 MAX_AXIS = 1 << 48
 MAX_CHUNKS = 1 << 22  # in one shard; its index is read at once
 ITEM_SIZES = {
@@ -25,13 +25,7 @@ ITEM_SIZES = {
 }
 CNAMES = ("lz4", "lz4hc", "zstd", "zlib", "blosclz", "snappy")
 CODECS = {"bytes", "blosc", "zstd", "gzip", "transpose", "crc32c", "sharding_indexed"}
-# The columns that a reader of each kind needs.
-_ALL = ("labels", "n_events", "t_start", "t_end", "source")
-COLUMNS = {
-    "frames": (*_ALL, "n_frames", "frames_crc"),
-    "data": (*_ALL, "n_frames", "frames_crc"),
-    "events": (*_ALL, "segment", "start", "count", "events_crc", "events/chunk_t"),
-}
+COLUMNS = ("labels", "n_events", "t_start", "t_end", "source")  # of every split
 RESERVED = ("integrity", "sources")  # groups of every store, which no split can be called
 LEDGER = ("read", "invalid", "out_of_bounds", "unbinned", "binned")
 SOURCES = ("sources/names", "sources/bytes", "sources/crc32c")
@@ -57,7 +51,7 @@ SPLIT = {"samples": int, "sha256": str}
 PARENT = dict.fromkeys(("name", "digest", "plan_digest", "command"), str) | {"versions": dict}
 
 
-def check(attributes: dict[str, Any], nodes: dict[str, dict[str, Any]], root: Place) -> None:
+def check(attributes: dict[str, Any], nodes: dict[str, dict[str, Any]], root: Storage) -> None:
     """Raise StoreDamaged, with what was found, if the root document cannot be followed safely."""
     problem = _attributes(attributes) or _nodes(nodes) or _splits(attributes, nodes)
     if problem is None:
@@ -79,6 +73,8 @@ def safe_name(name: Any) -> bool:
 def _attributes(attributes: dict[str, Any]) -> str | None:
     problem = _differs(attributes, ATTRIBUTES, "attribute ")
     problem = problem or _differs(attributes.get("parents", []), [PARENT], "parents")
+    plugins = attributes["plan"].get("plugins", {}) if problem is None else {}
+    problem = problem or _differs(plugins, dict.fromkeys(plugins, str), "plugins")
     if problem is not None:
         return problem
     for name, entry in attributes["files"].items():
@@ -198,15 +194,14 @@ def _splits(attributes: dict[str, Any], nodes: dict[str, dict[str, Any]]) -> str
 
 def _arrays(split: str, kind: str, nodes: dict[str, dict[str, Any]]) -> str | None:
     """What is missing or misshapen among the arrays that every reader needs, or None."""
-    if kind not in COLUMNS:
+    if kind not in KINDS:
         return f"it holds {_shown(kind)}"
     arrays = {name: node for name, node in nodes.items() if node["node_type"] == "array"}
-    names = [f"{split}/events/{name}" for name in "txyp"]
-    lists = names if kind == "events" else [split]
+    lists = KINDS[kind].layout(split, kind)
     for column in (
-        *(f"{split}/{name}" for name in COLUMNS[kind]),
+        *(f"{split}/{name}" for name in (*COLUMNS, *KINDS[kind].NEEDED)),
         *(f"{split}/ledger/{name}" for name in LEDGER),
-        *(f"integrity/{name}/{part}" for name in lists for part in ("shard_bytes", "shard_crc")),
+        *(f"{where}/{part}" for where in lists.values() for part in ("shard_bytes", "shard_crc")),
         *SOURCES,
         COPY,
     ):
@@ -215,41 +210,10 @@ def _arrays(split: str, kind: str, nodes: dict[str, dict[str, Any]]) -> str | No
         node = arrays[column]
         if is_sharded(node) or "int" not in node["data_type"]:
             return f"{column} is no column of whole numbers"
-    for name in names if kind == "events" else [f"{split}/{kind}"]:
+    for name in lists:
         if name not in arrays or not is_sharded(arrays[name]):
             return f"array {name} is missing"
-    if kind != "events":
-        node = arrays[f"{split}/{kind}"]
-        outer = node["chunk_grid"]["configuration"]["chunk_shape"]
-        inner = node["codecs"][0]["configuration"]["chunk_shape"]
-        if len(node["shape"]) != 5 or not node["shape"][2:] == outer[2:] == inner[2:]:
-            return f"array {split}/{kind} of shape {_shown(node['shape'])} has chunks of {inner}"
-        return None
-    shapes = []
-    for name in names:
-        node, packed = arrays[name], 8 if name.endswith("p") else 1
-        outer = node["chunk_grid"]["configuration"]["chunk_shape"]
-        inner = node["codecs"][0]["configuration"]["chunk_shape"]
-        if (
-            len(node["shape"]) != 2
-            or not outer[0] == inner[0] == 1
-            or "int" not in node["data_type"]
-        ):
-            return f"array {name} of shape {_shown(node['shape'])} has chunks of {inner}"
-        shapes.append(
-            (node["shape"][0], *(n * packed for n in (node["shape"][1], outer[1], inner[1])))
-        )
-    return None if len(set(shapes)) == 1 else f"the columns of {split}/events differ in shape"
-
-
-def of_samples(node: dict[str, Any]) -> bool:
-    """Whether an array has one entry a sample: all but the columns of events."""
-    return bool(node["dimension_names"][0] == "sample")
-
-
-def is_sharded(node: dict[str, Any]) -> bool:
-    """Whether an array's chunks are in shards; the others are one chunk."""
-    return bool(node["codecs"][0]["name"] == "sharding_indexed")
+    return KINDS[kind].misshapen({name: arrays[name] for name in lists})
 
 
 def _whole(value: Any, limit: int) -> bool:

@@ -9,21 +9,21 @@ Specification: https://zarr-specs.readthedocs.io, sharding_indexed, blosc, crc32
 import struct
 import threading
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import google_crc32c
 import numpy as np
 from numcodecs import blosc
 
 from eventkit.errors import StoreDamaged
-from eventkit.store.files import opened
-from eventkit.store.objects import Place
+from eventkit.store.local import LocalFile
+from eventkit.store.objects import RemoteFile
+from eventkit.store.storage import Storage
 
-if TYPE_CHECKING:
-    from eventkit.store.shards import Sums
+File = LocalFile | RemoteFile
 
 ABSENT = 2**64 - 1
 OVERHEAD = 20  # bytes that an encoded chunk may have more than its data: two headers
@@ -53,15 +53,6 @@ def crc32(data: bytes) -> int:
     and the same number, so that files of equal length with other contents would look alike.
     """
     return zlib.crc32(data)
-
-
-def file_crc32(path: Path) -> int:
-    """The same of a file on the disk, in bounded memory."""
-    crc = 0
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            crc = zlib.crc32(block, crc)
-    return crc
 
 
 @dataclass(frozen=True)
@@ -157,23 +148,25 @@ class Shard:
     """
 
     def __init__(
-        self, path: Place, n_chunks: int, sums: "Sums | None" = None, number: int = 0
+        self,
+        path: Storage,
+        n_chunks: int,
+        compare: Callable[[File, bool], None] | None = None,
     ) -> None:
-        """With `sums`, it must be shard `number` of those."""
-        self.path = path
-        self._sums, self._number = sums, number
-        self._file = opened(path)
+        """`compare` raises StoreDamaged if a file is not the shard that was written there.
+
+        It is asked again, with True, for a copy that took the place of a damaged one.
+        """
+        self.path, self._compare = path, compare
+        self._file: File = path.open_parts()
         try:
-            self._compare()
+            if compare is not None:
+                compare(self._file, False)
             self._read_index(n_chunks)
         except StoreDamaged:
             if not self._renew():
                 raise
             self._read_index(n_chunks)
-
-    def _compare(self, *, anew: bool = False) -> None:
-        if self._sums is not None:
-            self._sums.compare(self._number, self._file, self.path, anew=anew)
 
     def _read_index(self, n_chunks: int) -> None:
         size, length = self._file.size, 16 * n_chunks + 4
@@ -194,7 +187,8 @@ class Shard:
         copy = self._file.renewed()
         if copy is not None:
             self._file = copy
-            self._compare(anew=True)
+            if self._compare is not None:
+                self._compare(copy, True)
         return copy is not None
 
     def encoded(self, chunk: int) -> bytes | None:

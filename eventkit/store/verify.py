@@ -3,34 +3,19 @@
 `deep.py` also decodes everything and asks whether it makes sense.
 """
 
-import os
-import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 from eventkit._platform import cpus
 from eventkit.errors import StoreDamaged, StoreError
-from eventkit.store import Store, metadata, schema
-from eventkit.store.files import open_file
-from eventkit.store.objects import Place, Remote
+from eventkit.store import Store, metadata
+from eventkit.store.deep import examine_contents
+from eventkit.store.reader import Problem
 from eventkit.store.shard import crc32
-from eventkit.store.sharded import Sharded
+from eventkit.store.storage import Storage
 
-_BLOCK = 1 << 20
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What is wrong with one file or array of a store."""
-
-    name: str
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.what}"
 
 
 def verify(
@@ -44,7 +29,8 @@ def verify(
 
     Finds every changed bit, missing, cut or added file. With `deep`, every sample is decoded too
     and compared with its checksum, its ledger and its split. `progress(bytes done, in all)`.
-    Raises StoreError when there is no store, or an unfinished one or one of a newer schema.
+    Raises StoreError when there is no store, or an unfinished one or one of a newer schema, and
+    when it is replaced meanwhile.
     """
     workers = workers or cpus()
     try:
@@ -59,8 +45,6 @@ def verify(
 
     problems, total = examine(store, workers, tell)
     if deep:
-        from eventkit.store.deep import examine_contents
-
         damaged = {problem.name for problem in problems}
         contents = examine_contents(store, damaged, workers)
         done = total
@@ -68,6 +52,8 @@ def verify(
             done += size
             problems += found
             tell(min(done, 2 * total), total)
+    if problems:
+        store.stamp.check()  # what was found is no damage if another store took this one's place
     return [str(problem) for problem in problems]
 
 
@@ -96,41 +82,33 @@ def listed_files(store: Store) -> tuple[dict[str, tuple[int, int]], list[Problem
     for name, node in store.nodes.items():
         document = metadata.dumps(node)
         listed = [(f"{name}/zarr.json", (len(document), crc32(document)))]
-        if node["node_type"] == "array" and not schema.is_sharded(node):
+        if node["node_type"] == "array" and not metadata.is_sharded(node):
             listed.append((f"{name}/c.0", files.get(f"{name}/c.0", (0, 0))))
         for file, entry in listed:
             if files.setdefault(file, entry) != entry or file not in store.attributes["files"]:
                 problems.append(Problem(file, "differs from what the root says of it"))
     for split in store:
-        for array in Sharded.of(store, split):
+        for array in store[split].arrays:
             try:
-                files |= {name: (size, crc) for name, size, crc in array.sums(store)}
+                files |= {name: (size, crc) for name, size, crc in array.listed()}
             except (StoreError, KeyError, ValueError, OSError):
                 what = f"the checksums of its shards cannot be read from {array.integrity}"
                 problems.append(Problem(array.name, what))
     return files, problems
 
 
-def _unexpected(path: Place, expected: set[str]) -> Iterator[Problem]:
-    if isinstance(path, Remote):
-        for below in sorted({name for name, _ in path.files()} - expected):
-            yield Problem(below, "does not belong to the store")
-        return
-    for folder, folders, names in os.walk(path):
-        folders.sort()
-        for name in sorted([*names, *folders]):
-            file = Path(folder, name)
-            below = file.relative_to(path).as_posix()
-            if file.is_symlink():
-                yield Problem(below, "is a link, expected a file or folder of the store's own")
-            elif name in names and below not in expected:
-                yield Problem(below, "does not belong to the store")
+def _unexpected(path: Storage, expected: set[str]) -> Iterator[Problem]:
+    for name, is_link in path.entries():
+        if is_link:
+            yield Problem(name, "is a link, expected a file or folder of the store's own")
+        elif name not in expected:
+            yield Problem(name, "does not belong to the store")
 
 
-def check_file(path: Place, name: str, size: int, crc: int) -> Problem | None:
+def check_file(path: Storage, name: str, size: int, crc: int) -> Problem | None:
     """What is wrong with one file, or None."""
     try:
-        length, found = file_sum(path / name, size)
+        length, found = (path / name).checksum(size)
     except StoreDamaged as error:
         what = str(error).removeprefix(f"{path / name}: ").removesuffix("; run eventkit verify")
         return Problem(name, what)
@@ -143,21 +121,3 @@ def check_file(path: Place, name: str, size: int, crc: int) -> Problem | None:
     if found != crc:
         return Problem(name, f"its checksum is {found:08x}, expected {crc:08x}")
     return None
-
-
-def file_sum(path: Place, expected: int | None = None) -> tuple[int, int]:
-    """Bytes and crc32 of a file; 0 for the latter if it has not the bytes expected."""
-    found = 0
-    if isinstance(path, Remote):
-        size = 0
-        for block in path.blocks():
-            found = zlib.crc32(block, found)
-            size += len(block)
-        return size, found
-    with os.fdopen(open_file(path), "rb", buffering=0) as file:
-        size = os.fstat(file.fileno()).st_size
-        if expected is not None and size != expected:
-            return size, 0
-        while block := file.read(_BLOCK):
-            found = zlib.crc32(block, found)
-    return size, found

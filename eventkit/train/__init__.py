@@ -18,7 +18,7 @@ from eventkit.loader import EventDataset
 from eventkit.registry import parse_spec, unknown
 from eventkit.runs import check_begun, has_begun, read_json
 from eventkit.store import Store
-from eventkit.store.objects import at
+from eventkit.store.storage import at
 
 from .checkpoint import LAST, load, load_with_facts
 from .data import Part, Samples
