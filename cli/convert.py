@@ -21,6 +21,8 @@ from ._text import (
     size,
 )
 
+SIDES = ["before", "after", "centre", "between", "front", "back"]
+
 
 def spec(
     frames: int | None,
@@ -87,6 +89,24 @@ def spec(
     type=click.Choice(["spikingjelly", "tonic"]),
     help="Cut exactly as that library does.",
 )
+@click.option(
+    "--at",
+    metavar="FILE|labels|frames",
+    help="One sample per time: of a file (txt, csv, npy; {stem} names the recording), of the "
+    "labels or of the images.",
+)
+@click.option("--window", type=FRAME_LENGTH, help="With --at: duration of each window, as 50ms.")
+@click.option(
+    "--side",
+    type=click.Choice(SIDES),
+    help="With --at: where the window lies [before]. between: from one time to the next; front, "
+    "back: as dsec-det, with the image at the end or at the start.",
+)
+@click.option(
+    "--at-unit", type=click.Choice(["ns", "us", "ms", "s"]), help="Unit of the times in FILE [us]."
+)
+@click.option("--every", type=FRAME_LENGTH, help="Samples of this duration, one after the other.")
+@click.option("--sliding", metavar="LENGTH/STRIDE", help="Overlapping samples, as 50ms/25ms.")
 @click.option("--root", type=PATH, help="Where the raw data is [$EVENTKIT_DATA/NAME or data/NAME].")
 @click.option("--out", type=STORE, help="The store to make [NAME-<spec>.zarr].")
 @click.option(
@@ -131,6 +151,12 @@ def command(
     rep: str | None,
     events: bool,
     like: str | None,
+    at: str | None,
+    window: int | None,
+    side: Any,
+    at_unit: str | None,
+    every: int | None,
+    sliding: str | None,
     root: str | None,
     out: str | None,
     transforms: tuple[str, ...],
@@ -161,6 +187,12 @@ def command(
             represent=represent,
             root=root,
             out=out,
+            at=at,
+            window=window,
+            side=side,
+            at_unit=at_unit,
+            every=every,
+            sliding=sliding,
             transform=transforms,
             codec=codec,
             engine=engine,

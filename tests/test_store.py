@@ -12,7 +12,7 @@ from making import eventkit, make_gestures
 
 import eventkit as ek
 from eventkit.conversion import convert
-from eventkit.conversion.plan import grid
+from eventkit.conversion.grids import grid
 from eventkit.errors import StoreDamaged, StoreError, UnknownName
 from eventkit.store import Split, metadata, shard
 from eventkit.store.shard import CODECS, Shard, pack

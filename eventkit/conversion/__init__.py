@@ -1,6 +1,7 @@
 """Raw recordings -> store: plan, then independent jobs, then one commit.
 
-plan.py     what will be done: samples, shapes, shards, a digest of all that matters
+sampling.py which samples: those of the dataset, or windows of its recordings (times.py)
+plan.py     what will be done: samples, shapes, shards (grids.py), a digest of all that matters
 task.py     the work of one shard, a pure function
 resume.py   what an earlier run has done, and which samples to go without
 engine.py   jobs on any concurrent.futures.Executor: threads, processes, Dask (cluster.py)
@@ -19,15 +20,17 @@ from typing import Any
 
 from eventkit import datasets, layouts
 from eventkit._platform import cpus
-from eventkit.conversion import plan, resume
+from eventkit.conversion import plan, resume, sampling
 from eventkit.conversion.engine import Crew, crew, run
 from eventkit.conversion.finish import few, finish
 from eventkit.conversion.plan import Job, Plan
+from eventkit.conversion.sampling import WindowOptions
 from eventkit.conversion.summary import command_of, default_out, describe, estimate, summary
 from eventkit.errors import FetchError, OptionError, PartlyDone
+from eventkit.store import objects
 from eventkit.store.building import Building, is_store
-from eventkit.store.objects import Remote, at
 from eventkit.store.remote import building_at
+from eventkit.windowing import Side
 
 Progress = Callable[[dict[str, Any]], None]
 
@@ -42,12 +45,14 @@ def prepare(
     tolerant: bool = False,
     exclude: Sequence[str | Path] = (),
     left_out: Collection[str] = (),
+    windows: dict[str, Any] | None = None,
     command: str = "",
 ) -> Plan:
     """Find the data of a dataset and decide its conversion.
 
     It goes without the samples of the recordings `exclude` and without those whose names are
-    `left_out`. Raises FetchError, with the steps to get the data, when it is not at `root`.
+    `left_out`; `windows` are the options of `WindowOptions`. Raises FetchError, with the steps to
+    get the data, when it is not at `root`.
     """
     dataset = datasets.load(name)
     root = Path(root)
@@ -56,10 +61,18 @@ def prepare(
         if dataset.files:
             raise FetchError(datasets.steps(dataset, root, command=command))
         raise FetchError(f"{root}: no data of {dataset.name} there; give its folder with --root")
-    listing = layouts.listing(dataset, folder)
+    options = WindowOptions.of(**windows) if windows else None
+    listing = sampling.listing(dataset, folder, options, tolerant=tolerant)
     left_out = {*left_out, *resume.excluded(listing.samples, folder, exclude)}
     return plan.make(
-        dataset, listing, represent, transform, codec, tolerant=tolerant, left_out=left_out
+        dataset,
+        listing,
+        represent,
+        transform,
+        codec,
+        tolerant=tolerant,
+        left_out=left_out,
+        windows=options.document(folder) if options else None,
     )
 
 
@@ -69,6 +82,12 @@ def convert(
     represent: str = "frames:n=16",
     root: str | Path | None = None,
     out: str | Path | None = None,
+    at: str | Path | None = None,
+    window: int | str | None = None,
+    side: Side | None = None,
+    every: int | str | None = None,
+    sliding: str | None = None,
+    at_unit: str | None = None,
     transform: tuple[str, ...] = (),
     codec: str = "fast",
     engine: str = "threads",
@@ -95,6 +114,25 @@ def convert(
     `shard` = "i/n" does the i-th of n parts (from 0), as a job of an array; `finalize` makes the
     store of them.
 
+    By default the samples are those of the dataset. `at`, `every` and `sliding` cut each of them
+    into windows, half-open, on the camera's clock; the store has their times in µs as window_start
+    and window_stop. With every="50ms" and sliding="50ms/25ms" (length/stride) they follow each
+    other from the first event on; those of a sample that is a part of a recording end with it.
+    With `at` there is one for each time:
+
+    - at="labels": those of the labels, in the label table or in a file of boxes beside the
+      recording (times.LABELS); at="frames": those of the images (times.IMAGES);
+    - at=FILE: a .npy, .csv or .txt file, which may be named by {stem}, {folder} and {sequence} of
+      the recording, in µs unless the name of its column (t_ms) or `at_unit` (ns, us, ms, s) says
+      otherwise. A time in no sample of its recording has no window.
+
+    `side` says where the `window` (a duration) lies: before, after or around (centre) the time;
+    side="between" takes what is between a time and the next. front and back are those of
+    dsec-det, between images: the image is at the front (end) or at the back (start) of the events.
+    label_row and label_count (frame_row for images) are the rows of the time in its table: equal
+    times in successive rows are one window. Labels are at the end for front and back, as dsec-det's
+    docstring draws them; its code (81e381d) takes those at the start for both.
+
     Of a damaged recording `tolerant` takes what is sound. Recordings in `exclude`, named as below
     the root or by their paths, are left out. With `keep_going` the store is made without the
     samples that fail; then PartlyDone names them, and the root of the store too.
@@ -110,9 +148,15 @@ def convert(
     root = Path(root) if root is not None else datasets.default_root(name)
     asked: dict[str, Any] = {"represent": represent, "transform": transform, "codec": codec}
     asked |= {"tolerant": tolerant, "exclude": [str(file) for file in exclude]}
+    options = WindowOptions.of(
+        at=at, window=window, side=side, every=every, sliding=sliding, at_unit=at_unit
+    )
+    asked["windows"] = options.given() if options else None
     command = command_of(name, **asked)
     decided = prepare(name, root=root, command=command, **asked)
-    target = at(out if out is not None else default_out(decided, represent, transform, codec))
+    target = objects.at(
+        out if out is not None else default_out(decided, represent, transform, codec, options)
+    )
     building = building_at(target, part)
     if dry_run:
         return {
@@ -141,7 +185,7 @@ def convert(
         resumed = None
         while True:
             left_out = {"exclude": (), "left_out": decided.left_out, "failed": failed.why}
-            building.ask({**asked, **left_out})
+            building.ask({**asked, **left_out, "windows": _absolute(asked["windows"])})
             resume.keep_sources(decided, building)
             jobs = _jobs(decided, building)
             resume.reuse(decided, jobs, building)
@@ -182,7 +226,7 @@ def finalize(out: str | Path) -> dict[str, Any]:
     progress at `out`, StoreLocked when jobs are still running.
     """
     started = time.perf_counter()
-    target = at(out)
+    target = objects.at(out)
     building = building_at(target)
     if is_store(target) and not (building.folder / "request.json").exists():
         return summary(target, 0, started, note="nothing to do")
@@ -288,9 +332,16 @@ def _produce(
     return state
 
 
+def _absolute(windows: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The options of windows, with a file of times by a name that means the same anywhere."""
+    if windows and "at" in windows and Path(windows["at"]).is_file():
+        return {**windows, "at": str(Path(windows["at"]).absolute())}
+    return windows
+
+
 def _anywhere(job: Job) -> Job:
     """The job with folders that mean the same in every process."""
-    remote = isinstance(at(job.folder), Remote)
+    remote = isinstance(objects.at(job.folder), objects.Remote)
     folder = job.folder if remote else str(Path(job.folder).absolute())
     return replace(job, folder=folder, root=str(Path(job.root).absolute()))
 

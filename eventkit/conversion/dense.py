@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from eventkit.conversion.plan import Grid, Job
+from eventkit.conversion.grids import Grid
+from eventkit.conversion.plan import Job
 from eventkit.events import Events
 from eventkit.representations import (
     REPRESENTATIONS,

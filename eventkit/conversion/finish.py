@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from eventkit.conversion import ragged
-from eventkit.conversion.plan import Grid, Plan, Segments
+from eventkit.conversion.grids import Grid, Segments
+from eventkit.conversion.plan import Plan
 from eventkit.errors import FormatError, StoreError
 from eventkit.store import metadata, notes
 from eventkit.store.building import Building
@@ -202,4 +203,18 @@ def _notes(plan: Plan, building: Building) -> list[str]:
         gaps = [n for entry in entries for n in entry["rows"].get("empty_frames", [])]
         samples = [(sample.source, sample.start, sample.stop) for sample in plan.samples(split)]
         told += notes.of_empty(split, samples, n_events, gaps)
+        told += _outside(entries)
     return told
+
+
+def _outside(entries: list[dict[str, Any]]) -> list[str]:
+    """A sentence on each recording of which windows lie before its events or after them."""
+    counts: dict[str, list[int]] = {}
+    for entry in entries:
+        for name, (count, *ends) in entry.get("outside", {}).items():
+            counts.setdefault(name, [0, *ends])[0] += count
+    return [
+        f"{name}: {count:,} windows lie outside the recording, which is {first}..{last} µs"
+        for name, (count, first, last) in counts.items()
+        if count
+    ]

@@ -9,6 +9,8 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from eventkit import __version__, formats, representations, transforms
+from eventkit.conversion import grids
+from eventkit.conversion.grids import MIB, Grid, Segments
 from eventkit.datasets import Dataset
 from eventkit.errors import FormatError, OptionError
 from eventkit.events import Events
@@ -21,43 +23,10 @@ from eventkit.store.objects import Place
 from eventkit.store.schema import RESERVED, safe_name
 from eventkit.store.shard import CODECS, Codec
 
-MIB = 1 << 20
 # More events than this are not held at once: such a sample is read twice, in chunks.
 MAX_EVENTS = 4_000_000
 FEW = 100  # recordings that are tried for what the first should tell
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Grid:
-    """How the samples of one split are laid in chunks and shards; shapes without (C, H, W)."""
-
-    samples: int
-    chunk: tuple[int, int]  # samples, frames
-    shard: tuple[int, int]
-
-    @property
-    def per_job(self) -> int:
-        """How many samples a job makes: those of one row of shards."""
-        return self.shard[0]
-
-    @property
-    def jobs(self) -> int:
-        return -(-self.samples // self.per_job)
-
-
-@dataclass(frozen=True)
-class Segments:
-    """How the events of one split are laid: a job writes a segment, one sample after the other."""
-
-    samples: int
-    per_job: int
-    chunk: int  # events
-    shard: int
-
-    @property
-    def jobs(self) -> int:
-        return -(-self.samples // self.per_job)
 
 
 @dataclass(frozen=True)
@@ -79,6 +48,7 @@ class Job:
     grid: Grid | Segments
     codec: Codec
     tolerant: bool = False  # takes what is sound in a damaged recording
+    cut: bool = False  # the samples are windows that a user chose, see sampling.py
     threads: int = 1  # to use for one recording, where there are fewer jobs than workers
 
     def digest(self) -> str:
@@ -118,6 +88,7 @@ class Plan:
     codec: Codec
     tolerant: bool = False
     left_out: tuple[str, ...] = ()  # the names of samples that are not made, see `named`
+    windows: dict[str, Any] | None = None  # the options by which samples were cut (sampling.py)
 
     @property
     def array(self) -> str:
@@ -140,6 +111,7 @@ class Plan:
             "representation": self.representation,
             "transforms": list(self.transforms),
             "codec": asdict(self.codec),
+            **({"windows": self.windows} if self.windows else {}),
             **({"tolerant": True} if self.tolerant else {}),
             **({"left_out": self.left_out} if self.left_out else {}),
             "sources": digest(sorted(self.sources.items())),
@@ -195,6 +167,7 @@ class Plan:
                 grid=grid,
                 codec=self.codec,
                 tolerant=self.tolerant,
+                cut=self.windows is not None,
             )
             for number in range(grid.jobs):
                 first = number * grid.per_job
@@ -231,8 +204,11 @@ def make(
     *,
     tolerant: bool = False,
     left_out: Collection[str] = (),
+    windows: dict[str, Any] | None = None,
 ) -> Plan:
     """Decide a conversion, of all samples but those whose names (see `named`) are `left_out`.
+
+    `windows` says by which options the samples of the listing were cut, if they were.
 
     Raises OptionError for options that do not fit the data, FormatError for unreadable sources.
     """
@@ -243,20 +219,7 @@ def make(
     if not kept:
         raise OptionError(f"{listing.root}: all samples are left out, so there is nothing to make")
     listing = replace(listing, samples=kept)
-    for name in (dataset.name, *_names(listing)):
-        if (shown := name.encode(errors="replace").decode()) != name:
-            raise OptionError(
-                f"{shown}: its name is not UTF-8, as the names in a store must be; rename it"
-            )
-    for name in _names(listing):
-        if not safe_name(name) or "\n" in name:
-            raise OptionError(
-                f"{name!r}: its name has a line break or a backslash, which no name in a store can "
-                "have; rename it"
-            )
-    for split in listing.splits():
-        if not safe_name(split) or "/" in split or split in RESERVED:
-            raise OptionError(f"{split!r} cannot be the name of a split; rename its folder")
+    _check_names(dataset, listing)
     sources = {name: _bytes(listing.root / name) for name in _names(listing)}
     sensor = dataset.size or _sensor(listing, dataset.format)
     steps = [transforms.parse(spec) for spec in transform]
@@ -271,14 +234,14 @@ def make(
         length, *sides = entry.shape(Whole(1, 0, 0), size, **options)
         name, frame, dtype = entry.name, tuple(sides), entry.dtype_of(options)
         n_frames = length if entry.fixed(options) else None
-    grids: dict[str, Grid | Segments] = {}
+    laid: dict[str, Grid | Segments] = {}
     typical = _typical(listing, sources, dataset.format) if name == "events" else 0
     for split in listing.splits():
         n = sum(sample.split == split for sample in listing.samples)
         if name == "events":
-            grids[split] = segments(n, typical)
+            laid[split] = grids.segments(n, typical)
         else:
-            grids[split] = grid(n, n_frames, int(np.prod(frame)) * dtype.itemsize)
+            laid[split] = grids.grid(n, n_frames, int(np.prod(frame)) * dtype.itemsize)
     return Plan(
         dataset=dataset,
         listing=listing,
@@ -290,10 +253,11 @@ def make(
         frame=frame,
         n_frames=n_frames,
         dtype=dtype,
-        grids=grids,
+        grids=laid,
         codec=CODECS[codec],
         tolerant=tolerant,
         left_out=tuple(sorted(left_out)),
+        windows=windows,
     )
 
 
@@ -314,8 +278,27 @@ def without(plan: Plan, names: Collection[str]) -> Plan:
         codec,
         tolerant=plan.tolerant,
         left_out=names,
+        windows=plan.windows,
     )
     return replace(made, left_out=tuple(sorted({*made.left_out, *plan.left_out})))
+
+
+def _check_names(dataset: Dataset, listing: Listing) -> None:
+    """Raise OptionError for a name that no store can have."""
+    for name in (dataset.name, *_names(listing)):
+        if (shown := name.encode(errors="replace").decode()) != name:
+            raise OptionError(
+                f"{shown}: its name is not UTF-8, as the names in a store must be; rename it"
+            )
+    for name in _names(listing):
+        if not safe_name(name) or "\n" in name:
+            raise OptionError(
+                f"{name!r}: its name has a line break or a backslash, which no name in a store can "
+                "have; rename it"
+            )
+    for split in listing.splits():
+        if not safe_name(split) or "/" in split or split in RESERVED:
+            raise OptionError(f"{split!r} cannot be the name of a split; rename its folder")
 
 
 def named(sample: Sample) -> str:
@@ -330,40 +313,6 @@ def _events(*, bounds: Literal["raise", "drop"] = "raise") -> None:
     """The options of `events`: what is done with events outside the sensor."""
 
 
-def grid(samples: int, n_frames: int | None, frame_bytes: int) -> Grid:
-    """Chunks of one sample (more when tiny, part of its time when huge), shards of <= 64 MiB.
-
-    At least 16 shards where there are samples for it, so that workers share the work. With an
-    unknown number of frames, time is cut in blocks and each block is a shard of its own.
-    """
-    if n_frames is None:
-        step = max(1, min(64, MIB // frame_bytes))
-        extent = step
-    elif n_frames * frame_bytes <= 8 * MIB:
-        step = extent = n_frames
-    else:
-        step = max(1, 8 * MIB // frame_bytes)
-        extent = -(-n_frames // step) * step
-    block = step * frame_bytes
-    k = 1 if block >= 16 * 1024 else _power_up(-(-16 * 1024 // block))
-    fitting = min(64 * MIB // (k * extent * frame_bytes), samples // (16 * k))
-    per_shard = k * max(1, min(4096, _power_down(fitting)))
-    return Grid(samples, (k, step), (per_shard, extent))
-
-
-def segments(samples: int, typical: int) -> Segments:
-    """Segments of about 8 M events for samples of about `typical` events.
-
-    Every sample begins a chunk, so that a chunk holds most samples whole, but no more than a slice
-    of time should have to decode. At least 16 jobs where there are samples for it.
-    """
-    chunk = min(max(_power_up(typical + typical // 4), 1024), 65536)
-    padded = -(-max(typical, 1) // chunk) * chunk
-    per_job = max(1, min(4096, _power_down(min((1 << 23) // padded, samples // 16))))
-    # A shard's index has 16 bytes for every chunk, absent or not: so no more than are expected.
-    return Segments(samples, per_job, chunk, min(max(_power_up(per_job * padded), chunk), 1 << 23))
-
-
 def _typical(listing: Listing, sources: dict[str, int], format: str | None) -> int:
     """About how many events a sample has, from the sizes of the files."""
 
@@ -375,14 +324,6 @@ def _typical(listing: Listing, sources: dict[str, int], format: str | None) -> i
 
     density = _first(listing, density_of)
     return int(sum(sources.values()) * density / len(listing.samples))
-
-
-def _power_up(n: int) -> int:
-    return 1 << (n - 1).bit_length()
-
-
-def _power_down(n: int) -> int:
-    return 1 << (n.bit_length() - 1) if n > 0 else 0
 
 
 def _names(listing: Listing) -> list[str]:

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from eventkit.conversion.plan import Job, Segments
+from eventkit.conversion.grids import Segments
+from eventkit.conversion.plan import Job
 from eventkit.errors import OptionError
 from eventkit.events import Events
 from eventkit.representations import refuse_outside

@@ -1,5 +1,6 @@
 """What a conversion is said to do and to have done."""
 
+import re
 import shlex
 import time
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from eventkit.conversion.plan import Plan
+from eventkit.conversion.sampling import WindowOptions
 from eventkit.conversion.task import convert_sample, writer
 from eventkit.registry import parse_spec
 from eventkit.store import Store
@@ -15,13 +17,24 @@ from eventkit.store.files import sizes
 from eventkit.store.objects import Place
 
 
-def default_out(decided: Plan, represent: str, transform: tuple[str, ...], codec: str) -> Path:
+def default_out(
+    decided: Plan,
+    represent: str,
+    transform: tuple[str, ...],
+    codec: str,
+    windows: WindowOptions | None = None,
+) -> Path:
     """./NAME-<spec>.zarr, as dvsgesture-frames-16.zarr: names and values, no other characters."""
     words = [decided.dataset.name]
     for text in (represent, *transform):
         name, options = parse_spec(text)
         # A unit, as frames of 16 µs are not 16 frames.
         words += [name, *(f"{v}us" if key == "duration" else v for key, v in options.items())]
+    for key, value in (windows.given() if windows else {}).items():
+        if key in ("at", "side"):
+            words.append(re.sub(r"[^\w.]+", "-", Path(value).stem).strip("-"))
+        elif key != "at_unit":
+            words += ([key] if key != "window" else []) + [_with_unit(value).replace("/", "-")]
     words += [] if codec == "fast" else [codec]
     return Path("-".join(words) + ".zarr")
 
@@ -68,6 +81,7 @@ def command_of(
     codec: str,
     tolerant: bool = False,
     exclude: Sequence[str] = (),
+    windows: dict[str, Any] | None = None,
 ) -> str:
     """The command that makes this store, without the paths of one machine."""
     shown = Path(name).name if Path(name).suffix == ".toml" or Path(name).is_dir() else str(name)
@@ -81,6 +95,9 @@ def command_of(
         ]
     else:
         parts = ["eventkit", "convert", shown, "--rep", represent]
+    for key, value in (windows or {}).items():
+        value = Path(value).name if key == "at" and Path(value).is_absolute() else value
+        parts += [f"--{key.replace('_', '-')}", _with_unit(value)]
     for spec in transform:
         parts += ["--transform", spec]
     if codec != "fast":
@@ -89,6 +106,13 @@ def command_of(
     for file in exclude:
         parts += ["--exclude", Path(file).name if Path(file).is_absolute() else file]
     return shlex.join(parts)
+
+
+def _with_unit(value: str | int) -> str:
+    """A duration of windows as one writes it: a number is µs."""
+    if isinstance(value, str):
+        return value
+    return f"{value // 1000}ms" if value % 1000 == 0 else f"{value}us"
 
 
 def summary(target: Place, resumed: int, started: float, note: str = "") -> dict[str, Any]:

@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,12 @@ from eventkit.conversion.dense import DenseWriter
 from eventkit.conversion.plan import MAX_EVENTS, Job, named
 from eventkit.conversion.ragged import RaggedWriter
 from eventkit.conversion.sorting import sorted_on_disk
+from eventkit.conversion.times import span
 from eventkit.errors import EventkitError, FormatError, OptionError
 from eventkit.events import Columns, Events
 from eventkit.formats import Report
 from eventkit.layouts import Sample
+from eventkit.representations import MAX_TIME
 from eventkit.store.objects import at
 from eventkit.store.shard import file_crc32c
 from eventkit.transforms import Step, begin
@@ -48,7 +51,9 @@ def produce(job: Job, every_failure: bool = False) -> dict[str, Any]:
     The answer is JSON: `files` (name -> bytes and crc32), `rows` (one list per column, one entry
     per sample), `sources` (name -> crc32c of the files read whole), `stats` (name -> what tells
     whether such a file was changed since), `notes` (what was odd) and, of an events store,
-    `chunk_t`. With `every_failure`, the samples after one that is damaged are tried too, and the
+    `chunk_t`; of windows that a user chose also `outside` (source -> how many of them have no event
+    because they lie before the recording or after it, and its first and last time).
+    With `every_failure`, the samples after one that is damaged are tried too, and the
     answer is `failed` alone: the name of each such sample, and what is wrong with it.
     """
     rows: dict[str, list[int]] = {}
@@ -56,6 +61,7 @@ def produce(job: Job, every_failure: bool = False) -> dict[str, Any]:
     stats: dict[str, list[int]] = {}
     notes: list[str] = []
     failed: dict[str, str] = {}
+    outside: dict[str, list[int]] = {}
     into = writer(job)
     for sample in job.samples:
         report = Report()
@@ -74,10 +80,15 @@ def produce(job: Job, every_failure: bool = False) -> dict[str, Any]:
             continue
         for name, value in row.items():
             rows.setdefault(name, []).append(value)
-        notes += [*report.notes, *_outside(sample, report), *_damage(job, sample, report)]
+        notes += [*report.notes, *_damage(job, sample, report)]
+        if job.cut:
+            _count_outside(job, sample, row, report, outside)
+        else:
+            notes += _outside(sample, report)
     if failed:
         return {"failed": failed}
-    return {**into.finish(), "rows": rows, "sources": sources, "stats": stats, "notes": notes}
+    made = {**into.finish(), "rows": rows, "sources": sources, "stats": stats, "notes": notes}
+    return {**made, "outside": outside} if outside else made
 
 
 def stat_of(path: Path) -> list[int]:
@@ -124,6 +135,33 @@ def _outside(sample: Sample, report: Report) -> list[str]:
     return [f"{window} reaches outside the recording, which is {first}..{last} µs"]
 
 
+def _count_outside(
+    job: Job, sample: Sample, row: dict[str, int], report: Report, outside: dict[str, list[int]]
+) -> None:
+    """Count a window without events that lies before its recording or after it.
+
+    The recording is gone through for its ends once in a job, where the reader does not know them.
+    """
+    if row["ledger/read"] or sample.start is None or sample.stop is None:
+        return
+    name = (
+        sample.source if sample.recording is None else named(replace(sample, start=None, stop=None))
+    )
+    if name not in outside:
+        ends = report.span or span(
+            Path(job.root, sample.source), job.format, {**_options(job, sample), "strict": False}
+        )
+        outside[name] = [0, *(ends or (-MAX_TIME, MAX_TIME))]  # without events there is no outside
+    count = outside[name]
+    count[0] += sample.stop <= count[1] or sample.start > count[2]
+
+
+def _options(job: Job, sample: Sample) -> dict[str, Any]:
+    """Options for the reader of a recording."""
+    which = {} if sample.recording is None else {"recording": sample.recording}
+    return {**job.reader, **which}
+
+
 def convert_sample(
     job: Job, sample: Sample, into: Writer, report: Report | None = None
 ) -> dict[str, int]:
@@ -158,7 +196,6 @@ def convert_sample(
 
 def _read(job: Job, sample: Sample, report: Report) -> Iterator[Events]:
     path = Path(job.root, sample.source)
-    which: dict[str, Any] = {} if sample.recording is None else {"recording": sample.recording}
     with _of(path):
         for events in formats.stream(
             path,
@@ -169,8 +206,7 @@ def _read(job: Job, sample: Sample, report: Report) -> Iterator[Events]:
             report=report,
             into=_room.columns,
             strict=not job.tolerant,
-            **job.reader,
-            **which,
+            **_options(job, sample),
             **_threads(job, path),
         ):
             if events.size == job.sensor:
