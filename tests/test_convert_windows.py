@@ -328,3 +328,28 @@ def test_the_command_takes_the_same_options_and_records_them(run, tmp_path):
     code, _, told = run(*argv, "--at", "labels", "--every", "5ms")
     assert code == 1
     assert "exclude each other" in told
+
+
+@pytest.mark.parametrize(
+    ("events", "images", "factor"),
+    [("davis/left/events", "davis/left/image_raw_ts", 1e-6), ("prophesee/left", "ovc/ts", 1)],
+)
+def test_images_of_mvsec_and_m3ed_are_in_the_file_of_events(events, images, factor, tmp_path):
+    h5py = pytest.importorskip("h5py")
+    made = make_events(400, step=100)
+    base = 1_500_000_000_000_000 if factor < 1 else 0
+    (tmp_path / "raw/all/one").mkdir(parents=True)
+    path = tmp_path / "raw/all/one/a.hdf5"
+    with h5py.File(path, "w") as file:
+        if factor < 1:
+            columns = (made.x, made.y, (base + made.t) * factor, made.p * 2.0 - 1)
+            file[events] = np.stack(columns, axis=1)
+        else:
+            for name in "txyp":
+                file[f"{events}/{name}"] = getattr(made, name)
+        file[images] = (base + np.array([6000, 7000, 8000])) * factor
+    store = to(tmp_path / "s.zarr", tmp_path / "raw", at="frames", side="between")
+    split = store["all"]
+    assert (split.column("window_start")[:] - base).tolist() == [6000, 7000]
+    check(store, {"all/one/a.hdf5": ek.read(path)})
+    assert split.column("n_events")[:].min() > 0
