@@ -26,6 +26,11 @@ def for_command(text: str) -> str:
     return text.replace("strict=False", "--tolerant")
 
 
+def flag(name: str, value: str) -> str:
+    """An option as the command line has it: --overwrite, --shard 0/2."""
+    return f"--{name.replace('_', '-')} {'' if value == '...' else value}".strip()
+
+
 class Duration(click.ParamType[int]):
     """A length of time in µs: 50ms, 1.5s, 50000us, or a plain number of µs."""
 

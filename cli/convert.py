@@ -1,6 +1,6 @@
 """eventkit convert: raw recordings into one store."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from ._text import (
     STORE,
     Bar,
     duration,
+    flag,
     for_command,
     number,
     print_facts,
@@ -231,13 +232,13 @@ def partly(as_json: bool, word: str = "failed") -> Iterator[list[str]]:
     except PartlyDone as error:
         left += map(for_command, error.failed)
         if as_json:
-            answer = {"error": str(error), "exit_code": error.exit_code, "failed": left}
+            answer = {"error": error.text(flag), "exit_code": error.exit_code, "failed": left}
             print_json({**(error.summary or {}), **answer})
         elif error.summary:
             print_summary(error.summary)
         for line in left:
             click.echo(f"eventkit: {word}: {line}", err=True)
-        click.echo(f"eventkit: error: {error}", err=True)
+        click.echo(f"eventkit: error: {error.text(flag)}", err=True)
 
 
 @contextmanager
@@ -268,7 +269,7 @@ def watch(bar: Bar) -> Callable[[dict[str, Any]], None]:
     return lambda now: bar.update(now["samples"], now["total"])
 
 
-def print_summary(summary: dict[str, Any]) -> None:
+def print_summary(summary: Mapping[str, Any]) -> None:
     """What a conversion made, and where its events went."""
     ledger = summary["ledger"]
     lost = {k: v for k, v in ledger.items() if k not in ("read", "binned", "backward_steps") and v}
@@ -297,7 +298,7 @@ def print_summary(summary: dict[str, Any]) -> None:
         click.echo(f"eventkit: warning: {warning}", err=True)
 
 
-def _print_part(part: dict[str, Any]) -> None:
+def _print_part(part: Mapping[str, Any]) -> None:
     print_facts(
         {
             "store": f"{part['out']}, unfinished",
@@ -308,7 +309,7 @@ def _print_part(part: dict[str, Any]) -> None:
     )
 
 
-def _print_plan(plan: dict[str, Any]) -> None:
+def _print_plan(plan: Mapping[str, Any]) -> None:
     each = plan["represent"]
     if plan["shape"]:
         frames, *rest = plan["shape"]

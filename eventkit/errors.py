@@ -13,6 +13,7 @@ A message is one sentence: where, what was found, what was expected, what to do.
 `exit_code` is what the command line answers.
 """
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,63 @@ LONGEST = 1000  # letters of a reason
 DISTRIBUTION = "eventkit-dvs"  # on the package index, `eventkit` is another project
 
 
+def keyword(name: str, value: str) -> str:
+    """An option as Python has it: overwrite=True, shard='0/2', or its name alone for `...`."""
+    if value == "...":
+        return name
+    return f"{name}={value!r}" if value else f"{name}=True"
+
+
+class _Option:
+    """One option in a hint; what follows its name in the braces is its value."""
+
+    def __init__(self, name: str, write: Callable[[str, str], str]) -> None:
+        self.name, self.write = name, write
+
+    def __format__(self, value: str) -> str:
+        return self.write(self.name, value)
+
+
+class _Options(dict[str, _Option]):
+    def __init__(self, write: Callable[[str, str], str]) -> None:
+        super().__init__()
+        self.write = write
+
+    def __missing__(self, name: str) -> _Option:
+        return _Option(name, self.write)
+
+
 class EventkitError(Exception):
-    """Root of all errors that eventkit raises on purpose."""
+    """Root of all errors that eventkit raises on purpose.
+
+    It is made of a message, or of `where`, `found` and `expected`, and of a `hint`: what to do. A
+    hint writes options in braces, as "{overwrite} replaces it", "{shard:0/2}" or "{root:...}" (no
+    value), because Python and the command line spell them differently; see `text`.
+    """
 
     exit_code = 1
+    where = found = expected = hint = ""
+
+    def __init__(
+        self, *args: Any, where: str = "", found: str = "", expected: str = "", hint: str = ""
+    ) -> None:
+        super().__init__(*args)
+        given = {"where": where, "found": found, "expected": expected, "hint": hint}
+        self.__dict__.update({name: value for name, value in given.items() if value})
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def text(self, option: Callable[[str, str], str] = keyword) -> str:
+        """The sentence, in which `option(name, value)` writes the options of the hint."""
+        said = self._message()
+        return f"{said}; {self.hint.format_map(_Options(option))}" if self.hint else said
+
+    def _message(self) -> str:
+        if not self.found:
+            return Exception.__str__(self)
+        expected = f", expected {self.expected}" if self.expected else ""
+        return f"{f'{self.where}: ' if self.where else ''}{self.found}{expected}"
 
 
 class FormatError(EventkitError, ValueError):
@@ -35,7 +89,7 @@ class FormatError(EventkitError, ValueError):
         super().__init__(str(path), offset, reason)
         self.path, self.offset, self.reason = str(path), offset, reason
 
-    def __str__(self) -> str:
+    def _message(self) -> str:
         where = "" if self.offset is None else f" at byte {self.offset:,}"
         return f"{self.path}{where}: {self.reason}"
 
@@ -46,8 +100,6 @@ class OptionError(EventkitError, ValueError):
 
 class UnknownName(EventkitError, KeyError):
     """No format, transform, representation, dataset or model has that name."""
-
-    __str__ = Exception.__str__  # KeyError would show the message in quotes
 
 
 class FetchError(EventkitError, OSError):
@@ -93,12 +145,16 @@ class PartlyDone(StoreError):
     exit_code = 6
 
     def __init__(
-        self, message: str, failed: list[str], summary: dict[str, Any] | None = None
+        self,
+        message: str,
+        failed: list[str],
+        summary: Mapping[str, Any] | None = None,
+        hint: str = "",
     ) -> None:
-        super().__init__(message, failed, summary)
+        super().__init__(message, failed, summary, hint=hint)
         self.failed, self.summary = failed, summary
 
-    def __str__(self) -> str:
+    def _message(self) -> str:
         return str(self.args[0])
 
 
@@ -108,7 +164,7 @@ class MissingExtra(EventkitError, ImportError):
     def __init__(self, needs: str, extra: str) -> None:
         super().__init__(needs, extra)
 
-    def __str__(self) -> str:
+    def _message(self) -> str:
         needs, extra = self.args
         # Where eventkit-dvs is installed, from a clone too, pip adds only what the extra names.
         return f"{needs}: pip install '{DISTRIBUTION}[{extra}]'"

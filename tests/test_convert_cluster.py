@@ -161,7 +161,7 @@ def test_a_job_array_gives_the_same_store(gestures, undisturbed, tmp_path):
         part = to(out, gestures, shard=shard)
     assert part["shard"] == "1/2"
     assert part["samples"] == part["total"] == 6
-    with pytest.raises(PartlyDone, match=r"2 of 12 jobs .* run --shard 0/2 again") as error:
+    with pytest.raises(PartlyDone, match=r"2 of 12 jobs .* run shard='0/2' again") as error:
         finalize(out)
     assert error.value.exit_code == 6
     assert len(error.value.failed) == 2
@@ -237,8 +237,8 @@ def told(**changed):
     [
         ({"eventkit": "0.0.1"}, r"has eventkit 0\.0\.1, here it is"),
         ({"numcodecs": "0.1"}, "has numcodecs 0.1"),
-        ({"folder": False}, "--out must be on a file system that all workers share"),
-        ({"source": False}, "--root must be on a file system"),
+        ({"folder": False}, "the store, which must be on a file system that all workers share"),
+        ({"source": False}, "the recordings, which must be on a file system"),
         ({"threads": 8}, "gives a task 537 MB, it may need 1,000 MB"),
     ],
 )
@@ -369,12 +369,12 @@ def test_what_a_worker_made_is_kept_with_its_name(gestures, cluster, tmp_path, m
 @pytest.mark.parametrize("scheduler", ["tcp://127.0.0.1:1", "no.json", "word"])
 def test_no_scheduler_is_one_sentence(scheduler, gestures, tmp_path, monkeypatch):
     monkeypatch.setattr("eventkit.conversion.cluster.ANSWERS", 0.2)
-    with pytest.raises(OptionError, match="--scheduler"):
+    with pytest.raises(OptionError, match="scheduler"):
         to(tmp_path / "s.zarr", gestures, engine="dask", scheduler=scheduler)
 
 
 def test_options_of_dask_go_with_dask(gestures, tmp_path):
-    with pytest.raises(OptionError, match="go with --engine dask"):
+    with pytest.raises(OptionError, match="scheduler and report go with engine='dask'"):
         to(tmp_path / "s.zarr", gestures, scheduler="local")
 
 

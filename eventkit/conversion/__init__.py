@@ -60,7 +60,9 @@ def prepare(
     if folder is None:
         if dataset.files:
             raise FetchError(datasets.steps(dataset, root, command=command))
-        raise FetchError(f"{root}: no data of {dataset.name} there; give its folder with --root")
+        raise FetchError(
+            f"{root}: no data of {dataset.name} there", hint="give its folder with {root:...}"
+        )
     options = WindowOptions.of(**windows) if windows else None
     listing = sampling.listing(dataset, folder, options, tolerant=tolerant)
     left_out = {*left_out, *resume.excluded(listing.samples, folder, exclude)}
@@ -212,10 +214,10 @@ def _told(made: dict[str, Any], failed: dict[str, str]) -> dict[str, Any]:
     samples = sum(made["samples"].values())
     raise PartlyDone(
         f"{made['out']}: was made without {len(failed):,} of {samples + len(failed):,} "
-        f"samples, which failed: {few(failed, 3)}; when they are mended, --overwrite makes it "
-        "with them",
+        f"samples, which failed: {few(failed, 3)}",
         list(failed.values()),
         made,
+        hint="when they are mended, {overwrite} makes it with them",
     )
 
 
@@ -252,7 +254,10 @@ def _part(shard: str | None, overwrite: bool) -> tuple[int, int] | None:
     if match is None or not int(match[1]) < int(match[2]):
         raise OptionError(f"shard is {shard!r}, expected i/n, i from 0 to n - 1, as 0/4")
     if overwrite:
-        raise OptionError("--overwrite is not for one of several jobs; remove the store first")
+        raise OptionError(
+            "one of several jobs cannot overwrite a store",
+            hint="remove the store first, and leave out {overwrite}",
+        )
     return int(match[1]), int(match[2])
 
 
@@ -268,11 +273,12 @@ def _complain_of_missing(decided: Plan, building: Building) -> None:
         return
     sizes = {int(name.removesuffix(".jsonl").split("-")[-1]) for name in building.journals()}
     choices = [[f"{i}/{n}" for i in sorted({k % n for k, _ in missing})] for n in sorted(sizes)]
-    again = min(choices, key=len, default=[])
+    shards = min(choices, key=len, default=[])
+    again = f"{{shard:{', '.join(shards)}}}" if shards else "the conversion"
     raise PartlyDone(
-        f"{building.target}: {len(missing)} of {len(jobs)} jobs are not done; run "
-        f"{'--shard ' + ', '.join(again) if again else 'the convert command'} again",
+        f"{building.target}: {len(missing)} of {len(jobs)} jobs are not done",
         [job.name for _, job in missing],
+        hint=f"run {again} again",
     )
 
 
@@ -349,16 +355,16 @@ def _anywhere(job: Job) -> Job:
 def _partly(building: Building, failed: dict[str, str], samples: int) -> PartlyDone:
     """That samples failed, and that there is no store for it."""
     if building.part is None:
-        told = "so there is nothing to make a store of"
+        hint = "so there is nothing to make a store of"
     else:
-        told = (
-            "what else is done is kept; when all parts are done, the same command without --shard "
-            "makes the store without them"
+        hint = (
+            "what else is done is kept; when all parts are done, the same conversion without "
+            "{shard:...} makes the store without them"
         )
     return PartlyDone(
-        f"{building.target}: {len(failed):,} of {samples:,} samples failed "
-        f"({few(failed, 3)}); {told}",
+        f"{building.target}: {len(failed):,} of {samples:,} samples failed ({few(failed, 3)})",
         list(failed.values()),
+        hint=hint,
     )
 
 
@@ -366,9 +372,9 @@ def _broken(building: Building, failures: list[tuple[Job, BaseException]], jobs:
     """That jobs failed for what is not the fault of a recording."""
     ordered = sorted(failures, key=lambda item: (item[0].split, item[0].number))
     return PartlyDone(
-        f"{building.target}: {len(failures)} of {jobs} jobs failed; what is done is kept, and the "
-        "same command continues",
+        f"{building.target}: {len(failures)} of {jobs} jobs failed",
         [f"{job.name}: {problem or type(problem).__name__}" for job, problem in ordered],
+        hint="what is done is kept, and the same conversion continues",
     )
 
 

@@ -105,15 +105,16 @@ def _client(scheduler: str | None, workers: int, stack: ExitStack) -> tuple[Any,
         jobs = stack.enter_context(asked.cluster())
         return stack.enter_context(Client(jobs)), asked.wait
     if path.suffix == ".json" and not path.exists():
-        raise OptionError(f"--scheduler {path}: no such scheduler file")
+        raise OptionError(f"scheduler {path}: no such scheduler file")
     where = {"scheduler_file": str(path)} if path.suffix == ".json" else {"address": scheduler}
     try:
         return stack.enter_context(Client(**where, timeout=ANSWERS)), WAIT
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OptionError(
-            f"--scheduler {scheduler}: no Dask scheduler answers there "
-            f"({str(error).splitlines()[0] if str(error) else type(error).__name__}); start one "
-            "with `dask scheduler`, or give its address, its scheduler file, a profile or local"
+            f"scheduler {scheduler}: no Dask scheduler answers there "
+            f"({str(error).splitlines()[0] if str(error) else type(error).__name__})",
+            hint="start one with `dask scheduler`, or give its address, its scheduler file, a "
+            "profile or local as {scheduler:...}",
         ) from None
 
 
@@ -124,7 +125,7 @@ def _report(path: Path, stack: ExitStack) -> None:
     try:
         import bokeh  # noqa: F401
     except ImportError:
-        raise MissingExtra("--report needs bokeh", "cluster") from None
+        raise MissingExtra("a report of Dask needs bokeh", "cluster") from None
     stack.enter_context(performance_report(filename=str(path)))
 
 
@@ -179,12 +180,9 @@ def unfit(
                 f"has {name} {told[name]}, here it is {ours}; install the same there, "
                 "or the bytes would differ"
             )
-    for what, advice in (("folder", "--out"), ("source", "--root")):
+    for what, named in (("folder", "the store"), ("source", "the recordings")):
         if not told[what]:
-            return (
-                f"does not see what is here (the {what}); {advice} must be on a file "
-                "system that all workers share"
-            )
+            return f"does not see {named}, which must be on a file system that all workers share"
     share = told["memory"] // max(told["threads"], 1)
     if told["memory"] and share < memory:
         return (

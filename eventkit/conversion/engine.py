@@ -88,7 +88,10 @@ def crew(
     if engine not in ENGINES:
         raise unknown("engine", engine, list(ENGINES))
     if engine != "dask" and (scheduler or report):
-        raise OptionError("--scheduler and --report go with --engine dask")
+        raise OptionError(
+            f"a scheduler or a report of Dask is given with the engine {engine}",
+            hint="{scheduler:...} and {report:...} go with {engine:dask}",
+        )
     if engine == "dask":
         from eventkit.conversion.cluster import cluster
 
@@ -151,8 +154,8 @@ def run(
         pool.shutdown(wait=True, cancel_futures=True)
     if isinstance(failure, BrokenExecutor):
         raise StoreError(
-            "a worker process was killed, out of memory perhaps; take fewer --workers and run the "
-            "same command again, it continues"
+            "a worker process was killed, possibly out of memory",
+            hint="use fewer {workers:...} and run the same conversion again; it continues",
         ) from None
     if failure is not None:
         raise failure

@@ -61,12 +61,12 @@ def state(plan: Plan, building: Building) -> str:
             return "no eventkit store, which is never replaced"
         if Store(str(building.target)).attributes["plan_digest"] == plan.digest():
             return "the finished store of this plan, which is left alone"
-        return "a store of another plan, which only --overwrite replaces"
+        return "a store of another plan, which only overwriting replaces"
     if not plan_file.exists():
         return ""
     if building.continues(json.loads(plan_file.read_bytes()), document, SAMPLES):
         return "an unfinished conversion, which is continued"
-    return "an unfinished conversion of another plan, which only --overwrite drops"
+    return "an unfinished conversion of another plan, which only overwriting drops"
 
 
 def gone(plan: Plan, building: Building) -> list[str]:
@@ -111,7 +111,7 @@ def excluded(samples: Iterable[Sample], root: Path, files: Sequence[str | Path])
             hint = (
                 f"; did you mean {near[0]}?" if near else f"; they are named as {next(iter(names))}"
             )
-            raise OptionError(f"--exclude {file}: no recording of that name below {root}{hint}")
+            raise OptionError(f"exclude {file}: no recording of that name below {root}{hint}")
         out |= found
     return {named(sample) for sample in samples if sample.source in out}
 
