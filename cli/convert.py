@@ -79,7 +79,9 @@ def spec(
     type=FRAME_LENGTH,
     help="Frames of this duration each, as 50ms; a plain number is µs (from 1000 on).",
 )
-@click.option("--rep", metavar="SPEC", help="Any representation, as voxel:bins=9.")
+@click.option(
+    "--rep", "--represent", "rep", metavar="SPEC", help="Any representation, as voxel:bins=9."
+)
 @click.option(
     "--events",
     is_flag=True,

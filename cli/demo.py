@@ -118,8 +118,7 @@ def _convert(raw: Path, store: Path) -> dict[str, Any]:
             progress=watch(bar),
         )
     # The stand-in is smaller than the dataset on purpose.
-    summary["warnings"] = [text for text in summary["warnings"] if "published" not in text]
-    return summary
+    return {**summary, "warnings": [t for t in summary["warnings"] if "published" not in t]}
 
 
 def _train(store: Path, run: Path, seed: int, minutes: float) -> dict[str, Any]:

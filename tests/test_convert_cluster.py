@@ -327,7 +327,7 @@ def test_a_late_worker_with_another_disk_is_retired(
                 client.wait_for_workers(2, timeout=60)
 
     out = tmp_path / "out/s.zarr"
-    with pytest.warns(UserWarning, match=r"worker tcp://.* was retired: does not see what is here"):
+    with pytest.warns(UserWarning, match=r"worker tcp://.* was retired: does not see the store"):
         to(out, gestures, engine="dask", scheduler=cluster.address, progress=join)
     assert tree_hash(out) == tree_hash(undisturbed)
     assert late[0].wait(30) is not None  # it was told to go
@@ -340,7 +340,7 @@ def test_only_workers_with_another_disk_is_one_sentence(gestures, strange, tmp_p
     lonely = Cluster(tmp_path / "lonely")
     try:
         lonely.worker("--preload", str(strange))
-        with pytest.raises(OptionError, match=r"worker tcp://.*: does not see what is here"):
+        with pytest.raises(OptionError, match=r"worker tcp://.*: does not see the store"):
             to(tmp_path / "out/s.zarr", gestures, engine="dask", scheduler=lonely.address)
     finally:
         lonely.stop()

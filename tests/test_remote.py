@@ -102,7 +102,7 @@ def test_dask_workers_write_the_same_objects(s3, gestures, local):
 
 
 def test_an_array_of_jobs_needs_a_folder(memory, gestures):
-    with pytest.raises(OptionError, match="engine='dask'"):
+    with pytest.raises(OptionError, match="--engine dask"):
         to(f"{memory}/x.zarr", gestures, shard="0/2")
 
 

@@ -16,15 +16,17 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from eventkit import datasets, layouts
 from eventkit._platform import cpus
-from eventkit.conversion import plan, resume, sampling
+from eventkit.conversion import plan, resume, sampling, specs
 from eventkit.conversion.engine import Crew, crew, run
 from eventkit.conversion.finish import few, finish
 from eventkit.conversion.plan import Job, Plan
+from eventkit.conversion.results import Converted, Part, Planned
 from eventkit.conversion.sampling import WindowOptions
+from eventkit.conversion.specs import Spec
 from eventkit.conversion.summary import command_of, default_out, describe, estimate, summary
 from eventkit.errors import FetchError, OptionError, PartlyDone
 from eventkit.store import objects
@@ -81,7 +83,12 @@ def prepare(
 def convert(
     name: str | Path,
     *,
-    represent: str = "frames:n=16",
+    represent: Spec | None = None,
+    frames: int | None = None,
+    by: Literal["number", "time"] | None = None,
+    duration: int | str | None = None,
+    like: str | None = None,
+    events: bool = False,
     root: str | Path | None = None,
     out: str | Path | None = None,
     at: str | Path | None = None,
@@ -90,7 +97,7 @@ def convert(
     every: int | str | None = None,
     sliding: str | None = None,
     at_unit: str | None = None,
-    transform: tuple[str, ...] = (),
+    transform: Spec | Sequence[Spec] = (),
     codec: str = "fast",
     engine: str = "threads",
     workers: int | None = None,
@@ -103,8 +110,16 @@ def convert(
     overwrite: bool = False,
     dry_run: bool = False,
     progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Convert a dataset (name, TOML or folder of class folders) to a store; the summary.
+) -> Converted | Planned | Part:
+    """Convert a dataset (name, TOML or folder of class folders) to a store.
+
+    Returns what was made, `Converted`; with `dry_run` only `Planned`, with `shard` a `Part`. The
+    arguments are the options of `eventkit convert`, under the same names.
+
+    The tensor of a sample is one of frames=16 (by="number" or "time"), duration="50ms" (of each
+    frame), represent="voxel:bins=9" or ("voxel", {"bins": 9}), and events=True, which keeps the
+    events; frames=16 by default. `like` cuts frames exactly as "spikingjelly" or "tonic".
+    `transform` is one spec or several, applied in order, each with options in the same two ways.
 
     An interrupted conversion continues when called again with the same arguments; where samples
     came, went or changed in between, what depends on them is done again. A finished store of the
@@ -143,6 +158,10 @@ def convert(
     StoreLocked (somebody else is converting to the same target), PartlyDone (with `keep_going`).
     """
     started = time.perf_counter()
+    represent = specs.representation(
+        represent, frames=frames, by=by, duration=duration, like=like, events=events
+    )
+    transform = specs.transforms(transform)
     workers = workers or cpus()
     if workers < 1:
         raise OptionError(f"workers is {workers}, expected at least 1")
@@ -161,12 +180,12 @@ def convert(
     )
     building = building_at(target, part)
     if dry_run:
-        return {
-            "out": str(target),
-            "there": resume.state(decided, building),
+        return Planned(
+            out=str(target),
+            there=resume.state(decided, building),
             **describe(decided, workers),
-            "seconds": estimate(decided, workers),
-        }
+            seconds=estimate(decided, workers),
+        )
     failed = resume.Failed(building, decided.listing.root)
     if keep_going and part is None:  # jobs of an array keep to one plan
         failed.recall(overwrite)
@@ -177,7 +196,7 @@ def convert(
     begun = building.begun(decided.document(), overwrite=overwrite, may_differ=resume.SAMPLES)
     with begun as finished:
         if finished:
-            return _told(summary(target, 0, started, note="nothing to do"), failed.why)
+            return _complete(summary(target, 0, started, note="nothing to do"), failed.why)
         known = str(name) in datasets.names()
         where = {
             "name": str(name if known else Path(name).absolute()),
@@ -201,19 +220,19 @@ def convert(
             decided = plan.without(decided, failed.why)
             building.begin(decided.document(), may_differ=resume.SAMPLES)
         if part is not None:
-            return {"out": str(target), "shard": shard, "note": "", **state}
+            return Part(out=str(target), shard=f"{part[0]}/{part[1]}", note="", **state)
         finish(decided, building, command, failed.why)
         building.finish(replace=overwrite)
-    return _told(summary(target, resumed, started), failed.why)
+    return _complete(summary(target, resumed, started), failed.why)
 
 
-def _told(made: dict[str, Any], failed: dict[str, str]) -> dict[str, Any]:
-    """The summary of a store; PartlyDone if it was made without samples that failed."""
+def _complete(made: Converted, failed: dict[str, str]) -> Converted:
+    """What was made; PartlyDone if it was made without samples that failed."""
     if not failed:
         return made
-    samples = sum(made["samples"].values())
+    samples = sum(made.samples.values())
     raise PartlyDone(
-        f"{made['out']}: was made without {len(failed):,} of {samples + len(failed):,} "
+        f"{made.out}: was made without {len(failed):,} of {samples + len(failed):,} "
         f"samples, which failed: {few(failed, 3)}",
         list(failed.values()),
         made,
@@ -221,8 +240,8 @@ def _told(made: dict[str, Any], failed: dict[str, str]) -> dict[str, Any]:
     )
 
 
-def finalize(out: str | Path) -> dict[str, Any]:
-    """Make the store of what the jobs of an array have done; its summary.
+def finalize(out: str | Path) -> Converted:
+    """Make the store of what the jobs of an array have done.
 
     Raises PartlyDone when jobs are missing, with what to run, StoreError when no conversion is in
     progress at `out`, StoreLocked when jobs are still running.
@@ -243,7 +262,7 @@ def finalize(out: str | Path) -> dict[str, Any]:
         _complain_of_missing(decided, building)
         finish(decided, building, request["command"], failed)
         building.finish(replace=False)
-    return _told(summary(target, len(building.done), started), failed)
+    return _complete(summary(target, len(building.done), started), failed)
 
 
 def _part(shard: str | None, overwrite: bool) -> tuple[int, int] | None:

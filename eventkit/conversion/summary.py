@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from eventkit.conversion.plan import Plan
+from eventkit.conversion.results import Converted
 from eventkit.conversion.sampling import WindowOptions
 from eventkit.conversion.task import convert_sample, writer
 from eventkit.registry import parse_spec
@@ -115,24 +116,24 @@ def _with_unit(value: str | int) -> str:
     return f"{value // 1000}ms" if value % 1000 == 0 else f"{value}us"
 
 
-def summary(target: Place, resumed: int, started: float, note: str = "") -> dict[str, Any]:
+def summary(target: Place, resumed: int, started: float, note: str = "") -> Converted:
     """What a finished store holds, and what making it took."""
     store = Store(str(target))
     ledger: dict[str, int] = {}
     for split in store.values():
         for name, column in split.ledger.items():
             ledger[name] = ledger.get(name, 0) + int(column.sum())
-    return {
-        "out": str(target),
-        "note": note,
-        "dataset": store.attributes["dataset"],
-        "represent": store.attributes["represent"],
-        "samples": {split: len(store[split]) for split in store},
-        "shape": None if store.kind == "events" else list(store[store.splits[0]].frames.shape[1:]),
-        "events": ledger["read"],
-        "ledger": ledger,
-        "bytes": sum(n_bytes for _, n_bytes in sizes(target)),
-        "resumed_shards": resumed,
-        "seconds": time.perf_counter() - started,
-        "warnings": store.attributes["warnings"],
-    }
+    return Converted(
+        out=str(target),
+        note=note,
+        dataset=store.attributes["dataset"],
+        represent=store.attributes["represent"],
+        samples={split: len(store[split]) for split in store},
+        shape=None if store.kind == "events" else list(store[store.splits[0]].frames.shape[1:]),
+        events=ledger["read"],
+        ledger=ledger,
+        bytes=sum(n_bytes for _, n_bytes in sizes(target)),
+        resumed_shards=resumed,
+        seconds=time.perf_counter() - started,
+        warnings=store.attributes["warnings"],
+    )
