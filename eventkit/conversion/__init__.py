@@ -120,6 +120,8 @@ def convert(
     frame), represent="voxel:bins=9" or ("voxel", {"bins": 9}), and events=True, which keeps the
     events; frames=16 by default. `like` cuts frames exactly as "spikingjelly" or "tonic".
     `transform` is one spec or several, applied in order, each with options in the same two ways.
+    Both also take a function that can be imported, itself or as "package.module:function": see
+    functions.py; the plan keeps its name and a digest of its source.
 
     An interrupted conversion continues when called again with the same arguments; where samples
     came, went or changed in between, what depends on them is done again. A finished store of the

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from eventkit.conversion.functions import entry_of
 from eventkit.conversion.grids import Grid
 from eventkit.conversion.plan import Job
 from eventkit.events import Events
 from eventkit.representations import (
-    REPRESENTATIONS,
     Whole,
     accumulate,
     allocate,
@@ -88,7 +88,7 @@ class DenseWriter:
     def _accumulate(self, chunks: Iterable[Events], whole: Whole) -> tuple[np.ndarray, int]:
         job = self.job
         options = {key: value for key, value in job.representation.items() if key != "name"}
-        entry = REPRESENTATIONS[job.representation["name"]]
+        entry = entry_of(job.representation["name"], job.size)
         shape = entry.shape(whole, job.size, **options)
         out = None
         if self.k == 1:  # encoded before the thread's next sample is made

@@ -1,6 +1,7 @@
 """What a conversion will do, decided before it starts: samples, shapes, shards, a digest."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -8,15 +9,16 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from eventkit import __version__, formats, representations, transforms
-from eventkit.conversion import grids
+from eventkit import __version__, formats, representations
+from eventkit.conversion import functions, grids
+from eventkit.conversion.functions import split_spec
 from eventkit.conversion.grids import MIB, Grid, Segments
 from eventkit.datasets import Dataset
 from eventkit.errors import FormatError, OptionError
 from eventkit.events import Events
 from eventkit.formats._packed import is_packed
 from eventkit.layouts import Listing, Sample
-from eventkit.registry import bind, format_spec, parse_spec
+from eventkit.registry import bind, format_spec
 from eventkit.representations import Whole
 from eventkit.store.metadata import SCHEMA, digest, plan_digest, split_digest
 from eventkit.store.objects import Place
@@ -222,26 +224,18 @@ def make(
     _check_names(dataset, listing)
     sources = {name: _bytes(listing.root / name) for name in _names(listing)}
     sensor = dataset.size or _sensor(listing, dataset.format)
-    steps = [transforms.parse(spec) for spec in transform]
-    size = transforms.transform(Events.empty(sensor), *transform).size
-    if parse_spec(representation)[0] == "events":
-        options = bind(_events, parse_spec(representation)[1], "events")
-        name, n_frames = "events", None
-        frame: tuple[int, ...] = ()
-        dtype: np.dtype = np.dtype(np.void)
-    else:
-        entry, options = representations.parse(representation)
-        length, *sides = entry.shape(Whole(1, 0, 0), size, **options)
-        name, frame, dtype = entry.name, tuple(sides), entry.dtype_of(options)
-        n_frames = length if entry.fixed(options) else None
+    steps = [functions.parse_transform(spec) for spec in transform]
+    size = _size_after(steps, sensor)
+    name, options, frame, n_frames, dtype = _tensor(representation, size)
     laid: dict[str, Grid | Segments] = {}
     typical = _typical(listing, sources, dataset.format) if name == "events" else 0
+    counts = Counter(sample.split for sample in listing.samples)
     for split in listing.splits():
-        n = sum(sample.split == split for sample in listing.samples)
         if name == "events":
-            laid[split] = grids.segments(n, typical)
+            laid[split] = grids.segments(counts[split], typical)
         else:
-            laid[split] = grids.grid(n, n_frames, int(np.prod(frame)) * dtype.itemsize)
+            bytes_of_frame = int(np.prod(frame)) * dtype.itemsize
+            laid[split] = grids.grid(counts[split], n_frames, bytes_of_frame)
     return Plan(
         dataset=dataset,
         listing=listing,
@@ -259,6 +253,33 @@ def make(
         left_out=tuple(sorted(left_out)),
         windows=windows,
     )
+
+
+def _size_after(
+    steps: list[tuple[str, dict[str, Any]]], sensor: tuple[int, int]
+) -> tuple[int, int]:
+    """The size of the sensor after the transforms."""
+    events = Events.empty(sensor)
+    for step in steps:
+        events = functions.begin(*step)(events)
+    return events.size
+
+
+def _tensor(
+    representation: str, size: tuple[int, int]
+) -> tuple[str, dict[str, Any], tuple[int, ...], int | None, np.dtype]:
+    """Name and options of a representation, the shape (C, H, W), T if it is fixed, and the type."""
+    if split_spec(representation)[0] == "events":
+        options = bind(_events, split_spec(representation)[1], "events")
+        return "events", options, (), None, np.dtype(np.void)
+    if (own := functions.parse(representation)) is not None:
+        name, options = own
+        entry = functions.entry_of(name, size)
+    else:
+        entry, options = representations.parse(representation)
+    length, *sides = entry.shape(Whole(1, 0, 0), size, **options)
+    n_frames = length if entry.fixed(options) else None
+    return entry.name, options, tuple(sides), n_frames, entry.dtype_of(options)
 
 
 def without(plan: Plan, names: Collection[str]) -> Plan:

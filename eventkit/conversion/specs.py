@@ -1,20 +1,24 @@
-"""Representation and transforms as arguments: specs, or names with options."""
+"""Representation and transforms as arguments: specs, names with options, or functions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from eventkit.conversion import functions
 from eventkit.errors import OptionError
 from eventkit.registry import format_spec
 from eventkit.windowing import parse_length
 
-# "voxel:bins=9", or the same in two parts: ("voxel", {"bins": 9}).
-Spec = str | tuple[str, Mapping[str, Any]]
+# "voxel:bins=9", the same in two parts, ("voxel", {"bins": 9}), or a function that can be imported,
+# itself or as "package.module:function".
+Spec = str | tuple[str, Mapping[str, Any]] | Callable[..., Any]
 
 
 def as_text(spec: Spec) -> str:
     """A spec as text. OptionError for anything else."""
     if isinstance(spec, str):
         return spec
+    if callable(spec):
+        return functions.name_of(spec)
     if isinstance(spec, tuple) and len(spec) == 2 and isinstance(spec[0], str):
         name, options = spec
         if isinstance(options, Mapping):
@@ -27,7 +31,9 @@ def as_text(spec: Spec) -> str:
 
 def transforms(specs: Spec | Sequence[Spec]) -> tuple[str, ...]:
     """One or several transforms as a tuple of texts."""
-    if isinstance(specs, str) or (len(specs) == 2 and isinstance(specs[1], Mapping)):
+    if isinstance(specs, str) or callable(specs):
+        return (as_text(specs),)
+    if len(specs) == 2 and isinstance(specs[1], Mapping):
         return (as_text(specs),)  # type: ignore[arg-type]
     return tuple(as_text(spec) for spec in specs)  # type: ignore[arg-type]
 

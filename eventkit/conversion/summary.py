@@ -8,11 +8,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from eventkit.conversion.functions import split_spec
 from eventkit.conversion.plan import Plan
 from eventkit.conversion.results import Converted
 from eventkit.conversion.sampling import WindowOptions
 from eventkit.conversion.task import convert_sample, writer
-from eventkit.registry import parse_spec
 from eventkit.store import Store
 from eventkit.store.files import sizes
 from eventkit.store.objects import Place
@@ -28,7 +28,8 @@ def default_out(
     """./NAME-<spec>.zarr, as dvsgesture-frames-16.zarr: names and values, no other characters."""
     words = [decided.dataset.name]
     for text in (represent, *transform):
-        name, options = parse_spec(text)
+        name, options = split_spec(text)
+        name = name.rpartition(":")[2]  # of a function, its own
         # A unit, as frames of 16 µs are not 16 frames.
         words += [name, *(f"{v}us" if key == "duration" else v for key, v in options.items())]
     for key, value in (windows.given() if windows else {}).items():
@@ -86,27 +87,27 @@ def command_of(
 ) -> str:
     """The command that makes this store, without the paths of one machine."""
     shown = Path(name).name if Path(name).suffix == ".toml" or Path(name).is_dir() else str(name)
-    kind, options = parse_spec(represent)
+    kind, options = split_spec(represent)
     if kind == "events" and not options:
-        parts = ["eventkit", "convert", shown, "--events"]
+        words = ["eventkit", "convert", shown, "--events"]
     elif kind == "frames" and "n" in options and set(options) <= {"n", "by", "like"}:
-        parts = ["eventkit", "convert", shown, "--frames", options["n"]]
-        parts += [
-            word for key in ("by", "like") if key in options for word in (f"--{key}", options[key])
+        words = ["eventkit", "convert", shown, "--frames", options["n"]]
+        words += [
+            part for key in ("by", "like") if key in options for part in (f"--{key}", options[key])
         ]
     else:
-        parts = ["eventkit", "convert", shown, "--rep", represent]
+        words = ["eventkit", "convert", shown, "--rep", represent]
     for key, value in (windows or {}).items():
         value = Path(value).name if key == "at" and Path(value).is_absolute() else value
-        parts += [f"--{key.replace('_', '-')}", _with_unit(value)]
+        words += [f"--{key.replace('_', '-')}", _with_unit(value)]
     for spec in transform:
-        parts += ["--transform", spec]
+        words += ["--transform", spec]
     if codec != "fast":
-        parts += ["--codec", codec]
-    parts += ["--tolerant"] if tolerant else []
+        words += ["--codec", codec]
+    words += ["--tolerant"] if tolerant else []
     for file in exclude:
-        parts += ["--exclude", Path(file).name if Path(file).is_absolute() else file]
-    return shlex.join(parts)
+        words += ["--exclude", Path(file).name if Path(file).is_absolute() else file]
+    return shlex.join(words)
 
 
 def _with_unit(value: str | int) -> str:

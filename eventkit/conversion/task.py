@@ -15,6 +15,7 @@ from typing import Any
 
 from eventkit import formats
 from eventkit.conversion.dense import DenseWriter
+from eventkit.conversion.functions import begin
 from eventkit.conversion.plan import MAX_EVENTS, Job, named
 from eventkit.conversion.ragged import RaggedWriter
 from eventkit.conversion.sorting import sorted_on_disk
@@ -26,7 +27,7 @@ from eventkit.layouts import Sample
 from eventkit.representations import MAX_TIME
 from eventkit.store.objects import at
 from eventkit.store.shard import file_crc32c
-from eventkit.transforms import Step, begin
+from eventkit.transforms import Step
 
 
 class _Room(threading.local):
