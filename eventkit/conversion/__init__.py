@@ -5,15 +5,14 @@ plan.py     what will be done: samples, shapes, shards (grids.py), a digest of a
 task.py     the work of one shard, a pure function
 resume.py   what an earlier run has done, and which samples to go without
 engine.py   jobs on any concurrent.futures.Executor: threads, processes, Dask (cluster.py)
-here        the coordinator: finds the data, holds the lock, writes the journal, commits
+run.py      the jobs of a plan, each recorded in the journal
+here        the coordinator: finds the data, holds the lock, commits
 """
 
 import re
 import time
 import warnings
-from collections.abc import Callable, Collection, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import replace
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -21,10 +20,11 @@ from typing import Any, Literal
 from eventkit import datasets, layouts
 from eventkit._platform import cpus
 from eventkit.conversion import plan, resume, sampling, specs
-from eventkit.conversion.engine import Crew, crew, run
+from eventkit.conversion.engine import executor
 from eventkit.conversion.finish import few, finish
-from eventkit.conversion.plan import Job, Plan
+from eventkit.conversion.plan import Plan
 from eventkit.conversion.results import Converted, Part, Planned
+from eventkit.conversion.run import Progress, Run
 from eventkit.conversion.sampling import WindowOptions
 from eventkit.conversion.specs import Spec
 from eventkit.conversion.summary import command_of, default_out, describe, estimate, summary
@@ -33,8 +33,6 @@ from eventkit.store import objects
 from eventkit.store.building import Building, is_store
 from eventkit.store.remote import building_at
 from eventkit.windowing import Side
-
-Progress = Callable[[dict[str, Any]], None]
 
 
 def prepare(
@@ -192,40 +190,35 @@ def convert(
     if keep_going and part is None:  # jobs of an array keep to one plan
         failed.recall(overwrite)
         decided = plan.without(decided, failed.why)
-    crew_ = partial(crew, engine, scheduler=scheduler, report=Path(report) if report else None)
-    for told in resume.gone(decided, building):
-        warnings.warn(told, stacklevel=2)
+    open_executor = partial(
+        executor, engine, scheduler=scheduler, report=Path(report) if report else None
+    )
+    run = Run(building, open_executor, workers, keep_going, progress)
+    for note in resume.gone(decided, building):
+        warnings.warn(note, stacklevel=2)
     begun = building.begun(decided.document(), overwrite=overwrite, may_differ=resume.SAMPLES)
     with begun as finished:
         if finished:
             return _complete(summary(target, 0, started, note="nothing to do"), failed.why)
-        known = str(name) in datasets.names()
-        where = {
-            "name": str(name if known else Path(name).absolute()),
-            "root": str(root.absolute()),
-        }
-        asked |= {**where, "command": command}
-        resumed = None
-        while True:
-            left_out = {"exclude": (), "left_out": decided.left_out, "failed": failed.why}
-            building.ask({**asked, **left_out, "windows": _absolute(asked["windows"])})
-            resume.keep_sources(decided, building)
-            jobs = _jobs(decided, building)
-            resume.reuse(decided, jobs, building)
-            resumed = len(building.done) if resumed is None else resumed
-            state = _produce(decided, jobs, building, crew_, workers, keep_going, progress)
-            if not state["failed"]:
-                break
-            if part is not None or len(state["failed"]) == len(decided.listing.samples):
-                raise _partly(building, state["failed"], state["total"])
-            failed.note(state["failed"], decided.listing.samples)
-            decided = plan.without(decided, failed.why)
-            building.begin(decided.document(), may_differ=resume.SAMPLES)
+        request = {**asked, **_anywhere(name, root, asked["windows"]), "command": command}
+        decided, state = run.produce_all(decided, failed, request)
         if part is not None:
             return Part(out=str(target), shard=f"{part[0]}/{part[1]}", note="", **state)
         finish(decided, building, command, failed.why)
         building.finish(replace=overwrite)
-    return _complete(summary(target, resumed, started), failed.why)
+    return _complete(summary(target, run.resumed, started), failed.why)
+
+
+def _anywhere(name: str | Path, root: Path, windows: dict[str, Any] | None) -> dict[str, Any]:
+    """What of a request are paths, by names that mean the same in any folder."""
+    known = str(name) in datasets.names()
+    if windows and "at" in windows and Path(windows["at"]).is_file():
+        windows = {**windows, "at": str(Path(windows["at"]).absolute())}
+    return {
+        "name": str(name if known else Path(name).absolute()),
+        "root": str(root.absolute()),
+        "windows": windows,
+    }
 
 
 def _complete(made: Converted, failed: dict[str, str]) -> Converted:
@@ -261,7 +254,7 @@ def finalize(out: str | Path) -> Converted:
         if finished:
             return summary(target, 0, started, note="nothing to do")
         resume.reuse(decided, decided.jobs(building.tree), building)
-        _complain_of_missing(decided, building)
+        _refuse_missing(decided, building)
         finish(decided, building, request["command"], failed)
         building.finish(replace=False)
     return _complete(summary(target, len(building.done), started), failed)
@@ -282,7 +275,7 @@ def _part(shard: str | None, overwrite: bool) -> tuple[int, int] | None:
     return int(match[1]), int(match[2])
 
 
-def _complain_of_missing(decided: Plan, building: Building) -> None:
+def _refuse_missing(decided: Plan, building: Building) -> None:
     """Raise PartlyDone if a job is not done, saying which to run again."""
     jobs = decided.jobs(building.tree)
     missing = [
@@ -301,105 +294,3 @@ def _complain_of_missing(decided: Plan, building: Building) -> None:
         [job.name for _, job in missing],
         hint=f"run {again} again",
     )
-
-
-def _jobs(decided: Plan, building: Building) -> list[Job]:
-    """The jobs of the plan, or of one part of it, with folders that mean the same anywhere."""
-    jobs = [_anywhere(job) for job in decided.jobs(building.tree)]
-    return jobs if building.part is None else jobs[building.part[0] :: building.part[1]]
-
-
-def _produce(
-    decided: Plan,
-    jobs: list[Job],
-    building: Building,
-    crew_: Callable[..., AbstractContextManager[Crew]],
-    workers: int,
-    keep_going: bool,
-    progress: Progress | None,
-) -> dict[str, Any]:
-    """Run the jobs that are not done yet, and record each; what was done in all.
-
-    `failed` in it has the samples that failed, with `keep_going`, and why.
-    """
-    for folder in decided.folders():
-        building.folder_of(folder)
-    waiting = [job for job in jobs if (job.split, job.number) not in building.done]
-    total = sum(len(job.samples) for job in jobs)
-    failed: dict[str, str] = {}
-    state: dict[str, Any] = {"jobs": len(jobs), "samples": 0, "total": total}
-    state |= {"events": 0, "bytes": 0, "failed": failed}
-    for job in jobs:
-        entry = building.done.get((job.split, job.number))
-        if entry is not None:
-            _advance(state, entry)
-    if progress is not None:
-        progress(state)
-    if not waiting:
-        return state
-    spare = max(1, workers // len(waiting))
-    waiting = [replace(job, threads=spare) for job in waiting]
-    failures: list[tuple[Job, BaseException]] | None = [] if keep_going else None
-    with crew_(
-        workers=min(workers, len(waiting)),
-        folder=building.folder.absolute() if isinstance(building.folder, Path) else building.folder,
-        source=Path(waiting[0].root, waiting[0].samples[0].source),
-        memory=decided.memory(1),
-    ) as (pool, size):
-        for job, entry in run(waiting, pool, size, failures):
-            if "failed" in entry:
-                failed |= entry["failed"]
-                continue
-            building.record((job.split, job.number), {**entry, "job": job.digest()})
-            _advance(state, entry)
-            if progress is not None:
-                progress(state)
-    if failures:
-        raise _broken(building, failures, len(jobs))
-    return state
-
-
-def _absolute(windows: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The options of windows, with a file of times by a name that means the same anywhere."""
-    if windows and "at" in windows and Path(windows["at"]).is_file():
-        return {**windows, "at": str(Path(windows["at"]).absolute())}
-    return windows
-
-
-def _anywhere(job: Job) -> Job:
-    """The job with folders that mean the same in every process."""
-    remote = isinstance(objects.at(job.folder), objects.Remote)
-    folder = job.folder if remote else str(Path(job.folder).absolute())
-    return replace(job, folder=folder, root=str(Path(job.root).absolute()))
-
-
-def _partly(building: Building, failed: dict[str, str], samples: int) -> PartlyDone:
-    """That samples failed, and that there is no store for it."""
-    if building.part is None:
-        hint = "so there is nothing to make a store of"
-    else:
-        hint = (
-            "what else is done is kept; when all parts are done, the same conversion without "
-            "{shard:...} makes the store without them"
-        )
-    return PartlyDone(
-        f"{building.target}: {len(failed):,} of {samples:,} samples failed ({few(failed, 3)})",
-        list(failed.values()),
-        hint=hint,
-    )
-
-
-def _broken(building: Building, failures: list[tuple[Job, BaseException]], jobs: int) -> PartlyDone:
-    """That jobs failed for what is not the fault of a recording."""
-    ordered = sorted(failures, key=lambda item: (item[0].split, item[0].number))
-    return PartlyDone(
-        f"{building.target}: {len(failures)} of {jobs} jobs failed",
-        [f"{job.name}: {problem or type(problem).__name__}" for job, problem in ordered],
-        hint="what is done is kept, and the same conversion continues",
-    )
-
-
-def _advance(state: dict[str, Any], entry: dict[str, Any]) -> None:
-    state["samples"] += len(entry["rows"]["n_events"])
-    state["events"] += sum(entry["rows"]["n_events"])
-    state["bytes"] += sum(file["bytes"] for file in entry["files"].values())

@@ -22,7 +22,7 @@ from typing import Any
 import eventkit
 from eventkit import __version__
 from eventkit.conversion import profile
-from eventkit.conversion.engine import uninterrupted
+from eventkit.conversion.interrupts import uninterrupted
 from eventkit.errors import EventkitError, MissingExtra, OptionError, StoreError
 from eventkit.store.objects import Place, at
 

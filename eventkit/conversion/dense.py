@@ -21,14 +21,14 @@ from eventkit.store.objects import at
 from eventkit.store.shard import crc32, crc32c, pack, shard_name
 
 
-class _Room(threading.local):
+class _Buffers(threading.local):
     """Memory that the samples of one thread share: fresh memory costs more than the work in it."""
 
     def __init__(self) -> None:
         self.array: np.ndarray = np.empty(0)
 
 
-_room = _Room()
+_buffers = _Buffers()
 
 
 class DenseWriter:
@@ -92,9 +92,9 @@ class DenseWriter:
         shape = entry.shape(whole, job.size, **options)
         out = None
         if self.k == 1:  # encoded before the thread's next sample is made
-            if _room.array.shape != shape or _room.array.dtype != entry.dtype_of(options):
-                _room.array = allocate(entry, whole, job.size, options)
-            out = _room.array
+            if _buffers.array.shape != shape or _buffers.array.dtype != entry.dtype_of(options):
+                _buffers.array = allocate(entry, whole, job.size, options)
+            out = _buffers.array
         return accumulate(chunks, whole, job.size, entry, options, out)
 
     def _encode(self) -> None:

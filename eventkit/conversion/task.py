@@ -30,14 +30,14 @@ from eventkit.store.shard import file_crc32c
 from eventkit.transforms import Step
 
 
-class _Room(threading.local):
+class _Buffers(threading.local):
     """Memory that the samples of one thread share: fresh memory costs more than the work in it."""
 
     def __init__(self) -> None:
         self.columns = Columns()
 
 
-_room = _Room()
+_buffers = _Buffers()
 Writer = DenseWriter | RaggedWriter
 
 
@@ -205,7 +205,7 @@ def _read(job: Job, sample: Sample, report: Report) -> Iterator[Events]:
             stop=sample.stop,
             format=job.format,
             report=report,
-            into=_room.columns,
+            into=_buffers.columns,
             strict=not job.tolerant,
             **_options(job, sample),
             **_threads(job, path),
@@ -232,7 +232,7 @@ def _threads(job: Job, path: Path) -> dict[str, Any]:
     return {"threads": job.threads} if "threads" in signature(fmt.stream).parameters else {}
 
 
-class _Late(Exception):
+class _OutOfOrder(Exception):
     """Time goes back within a long sample."""
 
 
@@ -250,7 +250,7 @@ def _long(
         return into.add(
             lambda: _in_order(job, sample, *next(ledgers, (Report(checksum=False), {})))
         )
-    except _Late:
+    except _OutOfOrder:
         into.undo(before)
     for told in (report.counts, report.notes, row):
         told.clear()
@@ -264,7 +264,7 @@ def _long(
 
 
 def _in_order(job: Job, sample: Sample, report: Report, row: dict[str, int]) -> Iterator[Events]:
-    """The events of a long sample in chunks, transformed; _Late where time goes back."""
+    """The events of a long sample in chunks, transformed; _OutOfOrder where time goes back."""
 
     def read() -> Iterator[Events]:
         last = None
@@ -273,7 +273,7 @@ def _in_order(job: Job, sample: Sample, report: Report, row: dict[str, int]) -> 
             if not len(events):
                 continue
             if events.backward_steps or (last is not None and int(events.t[0]) < last):
-                raise _Late
+                raise _OutOfOrder
             last = int(events.t[-1])
             yield events
 
