@@ -307,6 +307,10 @@ def test_images_beside_a_recording_in_the_folders_of_dsec(tmp_path):
     folder.mkdir(parents=True)
     (tmp_path / "train/a/images").mkdir()
     (tmp_path / "train/a/images/timestamps.txt").write_text("6000\n7000\n8000\n")
+    (tmp_path / "train/a/object_detections/left").mkdir(parents=True)
+    tracks = np.zeros(3, [("t", "u8"), ("class_id", "u1")])
+    tracks["t"] = [6000, 8000, 8000]
+    np.save(tmp_path / "train/a/object_detections/left/tracks.npy", tracks)
     events = make_events(400, (640, 480), step=100)
     ek.write(folder / "events.h5", events, layout="dsec")
     out = tmp_path / "s.zarr"
@@ -314,6 +318,9 @@ def test_images_beside_a_recording_in_the_folders_of_dsec(tmp_path):
     split = ek.open(out)["train"]
     assert split.column("window_stop")[:].tolist() == [7000, 8000]
     assert split.column("frame_row")[:].tolist() == [1, 2]
+    # The labels of dsec-det's drawing: those of the image at the front; the first has none.
+    assert split.column("label_row")[:].tolist() == [1, 1]
+    assert split.column("label_count")[:].tolist() == [0, 2]
 
 
 def test_the_command_takes_the_same_options_and_records_them(run, tmp_path):

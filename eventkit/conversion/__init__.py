@@ -148,7 +148,8 @@ def convert(
     dsec-det, between images: the image is at the front (end) or at the back (start) of the events.
     label_row and label_count (frame_row for images) are the rows of the time in its table: equal
     times in successive rows are one window. Labels are at the end for front and back, as dsec-det's
-    docstring draws them; its code (81e381d) takes those at the start for both.
+    docstring draws them; its code (81e381d) takes those at the start for both. For images, the
+    label columns are there too where a file of labels is beside the recording.
 
     Of a damaged recording `tolerant` takes what is sound. Recordings in `exclude`, named as below
     the root or by their paths, are left out. With `keep_going` the store is made without the

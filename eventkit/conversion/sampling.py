@@ -209,7 +209,7 @@ class _Cutter:
         else:
             found = self._of(samples[0])
             first, counts = _runs(found)
-        if options.side in BETWEEN and len(first) < 2:
+        if len(first) < (2 if options.side in BETWEEN else 1):
             self._count("few", 1, source)
             return []
         try:
@@ -221,23 +221,34 @@ class _Cutter:
         rows, counts = first[moved:][: len(starts)], counts[moved:][: len(starts)]
         owners = rows if own else self._owners(samples, found[rows])
         self._count("outside", int((owners < 0).sum()), source)
-        name = "frame_row" if options.at == "frames" else "label_row"
+        named = {"label_row": rows, "label_count": counts}
+        if options.at == "frames":
+            late = first[1:] if options.side in ("front", "back") else first
+            named = {"frame_row": rows, **self._labels_at(source, found[late[: len(rows)]])}
+        columns = [dict(zip(named, map(str, row), strict=True)) for row in _transposed(named)]
         cut = []
-        for start, stop, row, count, owner in zip(
-            starts.tolist(),
-            stops.tolist(),
-            rows.tolist(),
-            counts.tolist(),
-            owners.tolist(),
-            strict=True,
+        for start, stop, own_columns, owner in zip(
+            starts.tolist(), stops.tolist(), columns, owners.tolist(), strict=True
         ):
-            if owner < 0:
-                continue
-            columns = {**samples[owner].columns, name: str(row)}
-            if name == "label_row":
-                columns["label_count"] = str(count)
-            cut.append(replace(samples[owner], start=start, stop=stop, columns=columns))
+            if owner >= 0:
+                sample = samples[owner]
+                merged = {**sample.columns, **own_columns}
+                cut.append(replace(sample, start=start, stop=stop, columns=merged))
         return cut
+
+    def _labels_at(self, source: str, at: np.ndarray) -> dict[str, np.ndarray]:
+        """The rows of the labels of images, where a file of labels is beside the recording.
+
+        An image without labels has the row at which they would be, and the count 0.
+        """
+        file = times.beside(self.root, source, times.LABELS)
+        if file is None:
+            return {}
+        rows = times.of_file(file)
+        if (np.diff(rows) < 0).any():
+            raise FormatError(file, None, "its times go back, expected labels in order of time")
+        low, high = (np.searchsorted(rows, at, end) for end in ("left", "right"))
+        return {"label_row": low, "label_count": high - low}
 
     def _belongs_to_end(self) -> bool:
         """Whether a window between two times has the row of the later one.
@@ -281,6 +292,11 @@ class _Cutter:
                 inside &= at < high
             owners[inside] = number
         return owners
+
+
+def _transposed(named: dict[str, np.ndarray]) -> list[tuple[int, ...]]:
+    """One tuple for each window, of arrays with a number for each."""
+    return list(zip(*(column.tolist() for column in named.values()), strict=True))
 
 
 def _runs(found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
