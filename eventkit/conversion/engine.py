@@ -148,7 +148,7 @@ def run(
 
 
 def _problem(future: Future[dict[str, Any]], job: Job) -> BaseException | None:
-    """What a job failed of; a failure of the worker, not of the data, is told with its job."""
+    """Why a job failed; a failure of the worker, not of the data, is reported with its job."""
     problem = future.exception()
     if type(problem) is StoreError:
         return StoreError(f"{job.name}: {problem}")

@@ -55,15 +55,15 @@ class Job:
 
     def digest(self) -> str:
         """The sha256 of all that decides its files: with the same, another plan's job made them."""
-        told = {
+        deciding = {
             name: getattr(self, name)
             for name in ("split", "number", "format", "reader", "sensor", "sensor_stated", "size")
         }
-        told |= {"representation": self.representation, "transforms": self.transforms}
-        told |= {"codec": asdict(self.codec), "tolerant": self.tolerant, "version": __version__}
-        told["grid"] = {**asdict(self.grid), "samples": None}
-        told["samples"] = [(s.source, s.start, s.stop, s.recording) for s in self.samples]
-        return digest(told)
+        deciding |= {"representation": self.representation, "transforms": self.transforms}
+        deciding |= {"codec": asdict(self.codec), "tolerant": self.tolerant, "version": __version__}
+        deciding["grid"] = {**asdict(self.grid), "samples": None}
+        deciding["samples"] = [(s.source, s.start, s.stop, s.recording) for s in self.samples]
+        return digest(deciding)
 
     @property
     def name(self) -> str:
@@ -366,12 +366,12 @@ def _sensor(listing: Listing, format: str | None) -> tuple[int, int]:
     )
 
 
-def _first(listing: Listing, told: Callable[[str], T]) -> T:
+def _first(listing: Listing, read: Callable[[str], T]) -> T:
     """What the first recording tells, or the next where one is damaged, of a few."""
     problem: FormatError | None = None
     for name in _names(listing)[:FEW]:
         try:
-            return told(name)
+            return read(name)
         except FormatError as error:
             problem = problem or error
     assert problem is not None

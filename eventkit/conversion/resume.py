@@ -79,13 +79,13 @@ def gone(plan: Plan, building: Building) -> list[str]:
     lost = [n for n in earlier if n not in plan.sources and n not in out]
     other = [n for n, size in earlier.items() if plan.sources.get(n, size) != size]
     new = [n for n in plan.sources if n not in earlier]
-    told = []
+    notes = []
     for names, what in ((lost, "not there any more"), (other, "of another size"), (new, "new")):
         if names:
             more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
             verb = "is" if len(names) == 1 else "are"
-            told.append(f"{', '.join(names[:3])}{more} {verb} {what} since the earlier run")
-    return told
+            notes.append(f"{', '.join(names[:3])}{more} {verb} {what} since the earlier run")
+    return notes
 
 
 def keep_sources(plan: Plan, building: Building) -> None:
@@ -146,7 +146,7 @@ class Failed:
         for name, why in failed.items():
             self.why[name] = why
             self._stats[name] = [source[name], _stat(self.root / source[name])]
-        kept = {name: [self.why[name], *told] for name, told in self._stats.items()}
+        kept = {name: [self.why[name], *notes] for name, notes in self._stats.items()}
         write_file(self.building.folder / "failed.json", dumps(kept))
 
 

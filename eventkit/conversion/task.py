@@ -93,7 +93,7 @@ def produce(job: Job, every_failure: bool = False) -> dict[str, Any]:
 
 
 def stat_of(path: Path) -> list[int]:
-    """What of a recording is other when it is written anew: size, time and inode."""
+    """Size, time and inode of a recording: they differ when it is written again."""
     with _of(path):
         found = path.stat()
     return [found.st_size, found.st_mtime_ns, found.st_ino]
@@ -242,7 +242,7 @@ def _long(
     """A sample that is not held at once, in chunks; what the writer says of it.
 
     Its first time through fills `report` and `row`. Where time goes back, be it only once, it
-    begins anew with what is sorted on the disk.
+    starts again with events sorted on the disk.
     """
     before = into.mark()
     ledgers = iter([(report, row)])
@@ -252,8 +252,8 @@ def _long(
         )
     except _OutOfOrder:
         into.undo(before)
-    for told in (report.counts, report.notes, row):
-        told.clear()
+    for record in (report.counts, report.notes, row):
+        record.clear()
     folder = at(job.folder)
     with sorted_on_disk(
         _read(job, sample, report), folder if isinstance(folder, Path) else None
@@ -281,14 +281,14 @@ def _in_order(job: Job, sample: Sample, report: Report, row: dict[str, int]) -> 
 
 
 def _transformed(job: Job, chunks: Iterable[Events], row: dict[str, int]) -> Iterator[Events]:
-    """Chunks of one sample after its transforms, which begin anew."""
+    """Chunks of one sample after its transforms, from their initial state."""
     steps = _steps(job)
     for events in chunks:
         yield _transform(steps, events, row)
 
 
 def _steps(job: Job) -> list[tuple[str, Step]]:
-    """The transforms of a sample, begun anew."""
+    """The transforms of a sample, in their initial state."""
     steps = []
     for entry in job.transforms:
         options = {key: value for key, value in entry.items() if key != "name"}
