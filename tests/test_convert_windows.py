@@ -144,7 +144,10 @@ def test_a_time_in_no_sample_has_no_window_and_is_counted(gestures, tmp_path):
     )
     store = ek.open(out)
     assert store["train"].labels[:2].tolist() == [0, 1]
-    assert any("4 times lie in no sample" in told for told in store.attributes["warnings"])
+    assert any(
+        "times in no sample of their recording, so without a window: 4" in told
+        for told in store.attributes["warnings"]
+    )
     assert str(tmp_path) not in json.dumps(store.attributes)
 
 
@@ -156,8 +159,8 @@ def test_odd_windows_are_reported_in_few_sentences(tmp_path):
     store = to(tmp_path / "s.zarr", tmp_path / "raw", at="at.npy", window="1ms")
     told = "\n".join(store.attributes["warnings"])
     first = int(next(iter(found.values())).t[0])
-    assert "2 windows overlap the one before" in told
-    assert f"102 windows lie outside the recording, which is {first}..{last} µs" in told
+    assert "windows that overlap the one before: 2, first in all/one/0_td.dat" in told
+    assert f"windows outside the recording, which is {first}..{last} µs: 102" in told
     assert "all: 102 samples have no events" in told
     assert len(store.attributes["warnings"]) < 8
 
@@ -360,3 +363,13 @@ def test_images_of_mvsec_and_m3ed_are_in_the_file_of_events(events, images, fact
     assert (split.column("window_start")[:] - base).tolist() == [6000, 7000]
     check(store, {"all/one/a.hdf5": ek.read(path)})
     assert split.column("n_events")[:].min() > 0
+
+
+def test_an_empty_window_within_the_recording_is_not_outside(tmp_path):
+    events = next(iter(recordings(tmp_path / "raw", count=1).values()))
+    gap = int(events.t[np.diff(events.t).argmax()]) + 2
+    np.save(tmp_path / "raw/at.npy", np.array([gap, int(events.t[-1]) + 9]))
+    store = to(tmp_path / "s.zarr", tmp_path / "raw", at="at.npy", window=1, side="before")
+    told = "\n".join(store.attributes["warnings"])
+    assert "all: 2 samples have no events" in told
+    assert " µs: 1" in told

@@ -214,7 +214,7 @@ def _outside(entries: list[dict[str, Any]]) -> list[str]:
         for name, (count, *ends) in entry.get("outside", {}).items():
             counts.setdefault(name, [0, *ends])[0] += count
     return [
-        f"{name}: {count:,} windows lie outside the recording, which is {first}..{last} µs"
+        f"{name}: windows outside the recording, which is {first}..{last} µs: {count:,}"
         for name, (count, first, last) in counts.items()
         if count
     ]

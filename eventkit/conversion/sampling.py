@@ -145,13 +145,13 @@ class _Cutter:
     def remarks(self) -> list[str]:
         """A sentence on each thing that was odd, for all recordings together."""
         words = {
-            "overlap": "windows overlap the one before",
-            "outside": "times lie in no sample of their recording; no window is cut there",
-            "empty": "recordings have no events, so no windows",
-            "few": "recordings have too few times, so no windows",
+            "overlap": "windows that overlap the one before",
+            "outside": "times in no sample of their recording, so without a window",
+            "empty": "recordings without events, so without windows",
+            "few": "recordings with too few times, so without windows",
         }
         return [
-            f"{self.counts[name]:,} {text}; the first in {self.first[name]}"
+            f"{text}: {self.counts[name]:,}, first in {self.first[name]}"
             for name, text in words.items()
             if self.counts[name]
         ]
