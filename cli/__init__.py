@@ -224,9 +224,9 @@ def _message(error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
         return str(MissingExtra(f"this command needs {error.name}", EXTRAS[error.name]))
     if isinstance(error, EventkitError) or not isinstance(error, OSError):
-        from ._text import for_command
+        from ._text import flag, for_command
 
-        return for_command(str(error))
+        return for_command(error.text(flag) if isinstance(error, EventkitError) else str(error))
     # Incomplete files have temporary names; show the name that the user gave.
     name = re.sub(r"\.([^/]+?)(\.[0-9a-f]{8})?\.part$", r"\1", str(error.filename or ""))
     where = f"{name}: " if name else ""

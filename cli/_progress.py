@@ -17,8 +17,8 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
+from ._numbers import number, size
 from ._terminal import drawing, visible
-from ._text import number, size
 
 
 class Amount(ProgressColumn):

@@ -6,7 +6,7 @@ import re
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +16,9 @@ import click
 from eventkit.registry import parse_spec
 from eventkit.units import microseconds
 
+from ._numbers import duration as duration
+from ._numbers import number as number
+from ._numbers import size as size
 from ._terminal import drawing, visible
 
 LEGIBLE = 12  # minimum width of a table column, in characters
@@ -40,6 +43,11 @@ def for_command(text: str) -> str:
     for pattern, option in OPTIONS:
         text = re.sub(pattern, option, text)
     return text
+
+
+def flag(name: str, value: str) -> str:
+    """An option as the command line has it: --overwrite, --shard 0/2."""
+    return f"--{name.replace('_', '-')} {'' if value == '...' else value}".strip()
 
 
 class Duration(click.ParamType[int]):
@@ -236,56 +244,6 @@ def counted(n: int, what: str) -> str:
     return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
-def number(value: float) -> str:
-    """A count rounded to three digits: 999, 12.3 k, 4.52 M.
-
-    >>> [number(n) for n in (0, 999, 12_345, 4_518_827)]
-    ['0', '999', '12.3 k', '4.52 M']
-    """
-    return _scaled(value, ("", " k", " M", " G", " T"))
-
-
-def size(n_bytes: float) -> str:
-    """A number of bytes rounded to three digits, in powers of 1000.
-
-    >>> size(4_218_000)
-    '4.22 MB'
-    """
-    return _scaled(n_bytes, (" B", " kB", " MB", " GB", " TB", " PB"))
-
-
-def duration(seconds: float) -> str:
-    """A duration in a suitable unit.
-
-    >>> [duration(s) for s in (0, 0.00042, 0.35, 12.34, 754, 7380)]
-    ['0 s', '420 µs', '350 ms', '12.3 s', '12 min 34 s', '2 h 3 min']
-    """
-    if seconds == 0:
-        return "0 s"
-    if seconds < 0.9995e-3:
-        return f"{seconds * 1e6:.0f} µs"
-    if seconds < 0.9995:
-        return f"{seconds * 1e3:.3g} ms"
-    if seconds < 99.95:
-        return f"{seconds:.3g} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
-
-
-def _scaled(value: float, units: Sequence[str]) -> str:
-    step = 0
-    while abs(value) >= 999.5 and step < len(units) - 1:
-        value, step = value / 1000, step + 1
-    digits = 0 if step == 0 and float(value).is_integer() else max(0, 2 - _exponent(value))
-    return f"{value:.{digits}f}{units[step]}"
-
-
-def _exponent(value: float) -> int:
-    """The decimal exponent of `value` after rounding to three digits."""
-    return int(f"{value:.2e}".partition("e")[2])
-
-
 def print_json(value: Any) -> None:
     """Print one JSON object on stdout; NumPy values become plain numbers and lists, NaN null."""
     click.echo(json.dumps(_plain(value), indent=2, ensure_ascii=False))
@@ -294,7 +252,7 @@ def print_json(value: Any) -> None:
 def _plain(value: Any) -> Any:
     if hasattr(value, "tolist"):  # numpy scalars and arrays, without importing numpy
         value = value.tolist()
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [_plain(item) for item in value]
@@ -350,8 +308,8 @@ def _print_rich(head: Sequence[str], rows: list[list[str]], numeric: list[bool])
     from rich.table import Table
 
     table = Table(box=SIMPLE_HEAD)
-    for number, (name, right) in enumerate(zip(head, numeric, strict=True)):
-        whole = right or not number  # never wrap the first column: names are copied from it
+    for place, (name, right) in enumerate(zip(head, numeric, strict=True)):
+        whole = right or not place  # never wrap the first column: names are copied from it
         side: Any = "right" if right else "left"
         table.add_column(name, justify=side, no_wrap=whole, overflow="fold")
     for row in rows:

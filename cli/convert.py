@@ -1,6 +1,6 @@
 """eventkit convert: raw recordings into one store."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from ._text import (
     STORE,
     Bar,
     duration,
+    flag,
     for_command,
     number,
     print_facts,
@@ -20,6 +21,8 @@ from ._text import (
     progress,
     size,
 )
+
+SIDES = ["before", "after", "centre", "between", "front", "back"]
 
 
 def spec(
@@ -76,7 +79,9 @@ def spec(
     type=FRAME_LENGTH,
     help="Frames of this duration each, as 50ms; a plain number is µs (from 1000 on).",
 )
-@click.option("--rep", metavar="SPEC", help="Any representation, as voxel:bins=9.")
+@click.option(
+    "--rep", "--represent", "rep", metavar="SPEC", help="Any representation, as voxel:bins=9."
+)
 @click.option(
     "--events",
     is_flag=True,
@@ -87,6 +92,24 @@ def spec(
     type=click.Choice(["spikingjelly", "tonic"]),
     help="Cut exactly as that library does.",
 )
+@click.option(
+    "--at",
+    metavar="FILE|labels|frames",
+    help="One sample per time: of a file (txt, csv, npy; {stem} names the recording), of the "
+    "labels or of the images.",
+)
+@click.option("--window", type=FRAME_LENGTH, help="With --at: duration of each window, as 50ms.")
+@click.option(
+    "--side",
+    type=click.Choice(SIDES),
+    help="With --at: where the window lies [before]. between: from one time to the next; front, "
+    "back: as dsec-det, with the image at the end or at the start.",
+)
+@click.option(
+    "--at-unit", type=click.Choice(["ns", "us", "ms", "s"]), help="Unit of the times in FILE [us]."
+)
+@click.option("--every", type=FRAME_LENGTH, help="Samples of this duration, one after the other.")
+@click.option("--sliding", metavar="LENGTH/STRIDE", help="Overlapping samples, as 50ms/25ms.")
 @click.option("--root", type=PATH, help="Where the raw data is [$EVENTKIT_DATA/NAME or data/NAME].")
 @click.option("--out", type=STORE, help="The store to make [NAME-<spec>.zarr].")
 @click.option(
@@ -131,6 +154,12 @@ def command(
     rep: str | None,
     events: bool,
     like: str | None,
+    at: str | None,
+    window: int | None,
+    side: Any,
+    at_unit: str | None,
+    every: int | None,
+    sliding: str | None,
     root: str | None,
     out: str | None,
     transforms: tuple[str, ...],
@@ -161,6 +190,12 @@ def command(
             represent=represent,
             root=root,
             out=out,
+            at=at,
+            window=window,
+            side=side,
+            at_unit=at_unit,
+            every=every,
+            sliding=sliding,
             transform=transforms,
             codec=codec,
             engine=engine,
@@ -199,13 +234,13 @@ def partly(as_json: bool, word: str = "failed") -> Iterator[list[str]]:
     except PartlyDone as error:
         left += map(for_command, error.failed)
         if as_json:
-            answer = {"error": str(error), "exit_code": error.exit_code, "failed": left}
+            answer = {"error": error.text(flag), "exit_code": error.exit_code, "failed": left}
             print_json({**(error.summary or {}), **answer})
         elif error.summary:
             print_summary(error.summary)
         for line in left:
             click.echo(f"eventkit: {word}: {line}", err=True)
-        click.echo(f"eventkit: error: {error}", err=True)
+        click.echo(f"eventkit: error: {error.text(flag)}", err=True)
 
 
 @contextmanager
@@ -236,7 +271,7 @@ def watch(bar: Bar) -> Callable[[dict[str, Any]], None]:
     return lambda now: bar.update(now["samples"], now["total"])
 
 
-def print_summary(summary: dict[str, Any]) -> None:
+def print_summary(summary: Mapping[str, Any]) -> None:
     """What a conversion made, and where its events went."""
     ledger = summary["ledger"]
     lost = {k: v for k, v in ledger.items() if k not in ("read", "binned", "backward_steps") and v}
@@ -265,7 +300,7 @@ def print_summary(summary: dict[str, Any]) -> None:
         click.echo(f"eventkit: warning: {warning}", err=True)
 
 
-def _print_part(part: dict[str, Any]) -> None:
+def _print_part(part: Mapping[str, Any]) -> None:
     print_facts(
         {
             "store": f"{part['out']}, unfinished",
@@ -276,7 +311,7 @@ def _print_part(part: dict[str, Any]) -> None:
     )
 
 
-def _print_plan(plan: dict[str, Any]) -> None:
+def _print_plan(plan: Mapping[str, Any]) -> None:
     each = plan["represent"]
     if plan["shape"]:
         frames, *rest = plan["shape"]

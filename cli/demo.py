@@ -122,8 +122,7 @@ def _convert(raw: Path, store: Path) -> dict[str, Any]:
             progress=watch(bar),
         )
     # The simulated dataset is smaller than the original on purpose.
-    summary["warnings"] = [text for text in summary["warnings"] if "published" not in text]
-    return summary
+    return {**summary, "warnings": [t for t in summary["warnings"] if "published" not in t]}
 
 
 def _train(store: Path, run: Path, seed: int, minutes: float) -> dict[str, Any]:

@@ -17,6 +17,7 @@ A message is one sentence: where, what was found, what was expected, what to do.
 `exit_code` is the exit code of the command line.
 """
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,69 @@ LONGEST = 1000  # characters of a reason
 DISTRIBUTION = "eventkit-dvs"  # on the package index, `eventkit` is another project
 
 
+def keyword(name: str, value: str) -> str:
+    """An option as Python has it: overwrite=True, shard='0/2', or its name alone for `...`."""
+    if value == "...":
+        return name
+    return f"{name}={value!r}" if value else f"{name}=True"
+
+
+class _Option:
+    """One option in a hint; what follows its name in the braces is its value."""
+
+    def __init__(self, name: str, write: Callable[[str, str], str]) -> None:
+        self.name, self.write = name, write
+
+    def __format__(self, value: str) -> str:
+        return self.write(self.name, value)
+
+
+class _Options(dict[str, _Option]):
+    def __init__(self, write: Callable[[str, str], str]) -> None:
+        super().__init__()
+        self.write = write
+
+    def __missing__(self, name: str) -> _Option:
+        return _Option(name, self.write)
+
+
 class EventkitError(Exception):
-    """Base class of all errors that eventkit raises on purpose."""
+    """Root of all errors that eventkit raises on purpose.
+
+    It is made of a message, or of `where`, `found` and `expected`, and of a `hint`: what to do. A
+    hint writes options in braces, as "{overwrite} replaces it", "{shard:0/2}" or "{root:...}" (no
+    value), because Python and the command line spell them differently; see `text`.
+    """
 
     exit_code = 1
+    where = found = expected = hint = ""
+
+    def __init__(
+        self, *args: Any, where: str = "", found: str = "", expected: str = "", hint: str = ""
+    ) -> None:
+        super().__init__(*args)
+        given = {"where": where, "found": found, "expected": expected, "hint": hint}
+        self.__dict__.update({name: value for name, value in given.items() if value})
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def text(self, option: Callable[[str, str], str] = keyword) -> str:
+        """The sentence, in which `option(name, value)` writes the options of the hint."""
+        message = self._message()
+        if not self.hint:
+            return message
+        try:
+            hint = self.hint.format_map(_Options(option))
+        except (ValueError, IndexError):  # braces that are not options
+            hint = self.hint
+        return f"{message}; {hint}"
+
+    def _message(self) -> str:
+        if not self.found:
+            return Exception.__str__(self)
+        expected = f", expected {self.expected}" if self.expected else ""
+        return f"{f'{self.where}: ' if self.where else ''}{self.found}{expected}"
 
 
 class FormatError(EventkitError, ValueError):
@@ -42,9 +102,9 @@ class FormatError(EventkitError, ValueError):
         super().__init__(str(path), offset, reason, hint)
         self.path, self.offset, self.reason, self.hint = str(path), offset, reason, hint
 
-    def __str__(self) -> str:
+    def _message(self) -> str:
         where = "" if self.offset is None else f" at byte {self.offset:,}"
-        return f"{self.path}{where}: {self.reason}{f'; {self.hint}' if self.hint else ''}"
+        return f"{self.path}{where}: {self.reason}"
 
 
 class OptionError(EventkitError, ValueError):
@@ -53,8 +113,6 @@ class OptionError(EventkitError, ValueError):
 
 class UnknownName(EventkitError, KeyError):
     """No format, transform, representation, dataset or model has the given name."""
-
-    __str__ = Exception.__str__  # KeyError would show the message in quotes
 
 
 class FetchError(EventkitError, OSError):
@@ -101,12 +159,16 @@ class PartlyDone(StoreError):
     exit_code = 6
 
     def __init__(
-        self, message: str, failed: list[str], summary: dict[str, Any] | None = None
+        self,
+        message: str,
+        failed: list[str],
+        summary: Mapping[str, Any] | None = None,
+        hint: str = "",
     ) -> None:
-        super().__init__(message, failed, summary)
+        super().__init__(message, failed, summary, hint=hint)
         self.failed, self.summary = failed, summary
 
-    def __str__(self) -> str:
+    def _message(self) -> str:
         return str(self.args[0])
 
 
@@ -116,7 +178,7 @@ class MissingExtra(EventkitError, ImportError):
     def __init__(self, needs: str, extra: str) -> None:
         super().__init__(needs, extra)
 
-    def __str__(self) -> str:
+    def _message(self) -> str:
         needs, extra = self.args
         # If eventkit-dvs is already installed, also from a clone, pip only adds the extra.
         return f"{needs}: pip install '{DISTRIBUTION}[{extra}]'"

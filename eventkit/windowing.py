@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, overload
+from typing import Any, Literal, get_args, overload
 
 import numpy as np
 
@@ -11,7 +11,9 @@ from eventkit.errors import OptionError
 from eventkit.events import Events
 from eventkit.units import microseconds
 
-Side = Literal["before", "after", "centre", "between"]
+Side = Literal["before", "after", "centre", "between", "front", "back"]
+SIDES: tuple[str, ...] = get_args(Side)
+BETWEEN = ("between", "front", "back")  # the sides whose windows reach from one time to the next
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,9 @@ def windows(
     - "centre": the `duration` around at[i], half of it (rounded down) before,
     - "between": at[i] <= t < at[i + 1], one window less than times and no duration.
 
+    "front" and "back" are the names of dsec-det for the windows of "between": the time that a
+    window belongs to is at its front (end) or at its back (start).
+
     `every` gives windows of that length from the first event on, the last one partial;
     sliding="50ms/25ms" gives windows of 50 ms that begin 25 ms apart, as many as it takes to reach
     the last event. Times may be text with a unit.
@@ -92,12 +97,13 @@ def windows(
     if sum(given is not None for given in (at, every, sliding)) != 1:
         raise OptionError("windows: give one of at, every and sliding")
     if at is not None:
-        starts, stops = around(at, None if duration is None else _length(duration), side)
+        starts, stops = around(at, None if duration is None else parse_length(duration), side)
     elif duration is not None or side != "before":
         raise OptionError("windows: duration and side belong to at; leave them out")
     else:
         length, stride = parse_sliding(str(every if sliding is None else sliding))
-        starts, stops = following(events, length, stride)
+        first, last = (int(events.t[0]), int(events.t[-1])) if len(events) else (0, -1)
+        starts, stops = following(first, last, length, stride)
     borders = np.searchsorted(events.t, np.stack([starts, stops], axis=-1))
     found = Windows(events, starts, stops, borders.reshape(-1, 2))
     if text := remarks(events, starts, stops, found.counts, told_overlap=sliding is None):
@@ -115,25 +121,28 @@ def around(at: Any, duration: int | None, side: Side) -> tuple[np.ndarray, np.nd
     times = times.astype(np.int64)
     if len(times) and max(-int(times.min()), int(times.max())) >= 1 << 61:
         raise OptionError("windows: at has times beyond 73,000 years, expected µs")
-    if side == "between":
+    if side not in SIDES:
+        raise OptionError(f"windows: side is {side!r}, expected one of {', '.join(SIDES)}")
+    if side in BETWEEN:
         if duration is not None:
-            raise OptionError("windows: side=between takes no duration")
+            raise OptionError(f"windows: side={side} takes no duration")
         if len(times) < 2 or (np.diff(times) <= 0).any():
-            raise OptionError("windows: side=between needs at least two times, each later")
+            raise OptionError(f"windows: side={side} needs at least two times, each later")
         return times[:-1], times[1:]
-    if side not in ("before", "after", "centre"):
-        raise OptionError(f"windows: side is {side!r}, expected before, after, centre or between")
     if duration is None or duration < 1:
         raise OptionError(f"windows: duration is {duration}, expected at least 1 µs")
     back = {"before": duration, "after": 0, "centre": duration // 2}[side]
     return times - back, times - back + duration
 
 
-def following(events: Events, length: int, stride: int) -> tuple[np.ndarray, np.ndarray]:
-    """The starts and stops of windows from the first event to the last: int64 (n,) each."""
-    if not len(events):
+def following(first: int, last: int, length: int, stride: int) -> tuple[np.ndarray, np.ndarray]:
+    """The starts and stops of windows that cover the times `first` to `last`: int64 (n,) each.
+
+    None where `last` is before `first`, as in a recording without events.
+    """
+    if last < first:
         return np.empty(0, np.int64), np.empty(0, np.int64)
-    first, span = int(events.t[0]), int(events.t[-1]) - int(events.t[0]) + 1
+    span = last - first + 1
     n = max(1, 1 - (length - span) // stride)
     if n > 1 << 24:
         raise OptionError(f"windows: {n:,} windows of {length} µs; ask for longer ones")
@@ -144,7 +153,7 @@ def following(events: Events, length: int, stride: int) -> tuple[np.ndarray, np.
 def parse_sliding(text: str) -> tuple[int, int]:
     """Length and stride in µs of text such as "50ms/25ms"; "50ms" is its own stride."""
     length, slash, stride = text.partition("/")
-    pair = _length(length), _length(stride if slash else length)
+    pair = parse_length(length), parse_length(stride if slash else length)
     if pair[1] > pair[0]:
         raise OptionError(f"windows: a stride of {stride} would leave out events between windows")
     return pair
@@ -170,12 +179,18 @@ def remarks(
         if beyond:
             t0, t1 = int(events.t[0]), int(events.t[-1])
             said.append(f"{beyond:,} lie outside the recording, which is {t0}..{t1} µs")
-    if told_overlap and (overlap := int((starts[1:] < stops[:-1]).sum())):
+    if told_overlap and (overlap := overlapping(starts, stops)):
         said.append(f"{overlap:,} overlap the one before")
     return f"of {n:,}, " + ", ".join(said) if said else ""
 
 
-def _length(value: int | str) -> int:
+def overlapping(starts: np.ndarray, stops: np.ndarray) -> int:
+    """How many windows overlap the one before."""
+    return int((starts[1:] < stops[:-1]).sum())
+
+
+def parse_length(value: int | str) -> int:
+    """A length of time in µs; OptionError for text that is not one, and for less than 1 µs."""
     try:
         length = microseconds(value)
     except ValueError as error:

@@ -44,7 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "layouts": {"datasets", "events", "formats"},
     "fetch": {"datasets", "formats", "layouts"},
     "store": {"events"},
-    "conversion": DATA | {"datasets", "layouts", "store"},
+    "conversion": DATA | {"datasets", "layouts", "store", "windowing"},
     "doctor": DATA | {"augment", "conversion", "store"},
     "viz": {"events"},
     "simulate": {"datasets", "events", "formats"},

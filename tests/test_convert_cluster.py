@@ -161,7 +161,7 @@ def test_a_job_array_gives_the_same_store(gestures, undisturbed, tmp_path):
         part = to(out, gestures, shard=shard)
     assert part["shard"] == "1/2"
     assert part["samples"] == part["total"] == 6
-    with pytest.raises(PartlyDone, match=r"2 of 12 jobs .* run --shard 0/2 again") as error:
+    with pytest.raises(PartlyDone, match=r"2 of 12 jobs .* run shard='0/2' again") as error:
         finalize(out)
     assert error.value.exit_code == 6
     assert len(error.value.failed) == 2
@@ -237,8 +237,8 @@ def told(**changed):
     [
         ({"eventkit": "0.0.1"}, r"has eventkit 0\.0\.1, here it is"),
         ({"numcodecs": "0.1"}, "has numcodecs 0.1"),
-        ({"folder": False}, "--out must be on a file system that all workers share"),
-        ({"source": False}, "--root must be on a file system"),
+        ({"folder": False}, "the store, which must be on a file system that all workers share"),
+        ({"source": False}, "the recordings, which must be on a file system"),
         ({"threads": 8}, "gives a task 537 MB, it may need 1,000 MB"),
     ],
 )
@@ -326,7 +326,7 @@ def test_a_late_worker_with_another_disk_is_retired(
                 client.wait_for_workers(2, timeout=60)
 
     out = tmp_path / "out/s.zarr"
-    with pytest.warns(UserWarning, match=r"worker tcp://.* was retired: does not see what is here"):
+    with pytest.warns(UserWarning, match=r"worker tcp://.* was retired: does not see the store"):
         to(out, gestures, engine="dask", scheduler=cluster.address, progress=join)
     assert tree_hash(out) == tree_hash(undisturbed)
     assert late[0].wait(30) is not None  # it was told to go
@@ -339,7 +339,7 @@ def test_only_workers_with_another_disk_is_one_sentence(gestures, strange, tmp_p
     lonely = Cluster(tmp_path / "lonely")
     try:
         lonely.worker("--preload", str(strange))
-        with pytest.raises(OptionError, match=r"worker tcp://.*: does not see what is here"):
+        with pytest.raises(OptionError, match=r"worker tcp://.*: does not see the store"):
             to(tmp_path / "out/s.zarr", gestures, engine="dask", scheduler=lonely.address)
     finally:
         lonely.stop()
@@ -368,12 +368,12 @@ def test_what_a_worker_made_is_kept_with_its_name(gestures, cluster, tmp_path, m
 @pytest.mark.parametrize("scheduler", ["tcp://127.0.0.1:1", "no.json", "word"])
 def test_no_scheduler_is_one_sentence(scheduler, gestures, tmp_path, monkeypatch):
     monkeypatch.setattr("eventkit.conversion.cluster.ANSWERS", 0.2)
-    with pytest.raises(OptionError, match="--scheduler"):
+    with pytest.raises(OptionError, match="scheduler"):
         to(tmp_path / "s.zarr", gestures, engine="dask", scheduler=scheduler)
 
 
 def test_options_of_dask_go_with_dask(gestures, tmp_path):
-    with pytest.raises(OptionError, match="go with --engine dask"):
+    with pytest.raises(OptionError, match="scheduler and report go with engine='dask'"):
         to(tmp_path / "s.zarr", gestures, scheduler="local")
 
 

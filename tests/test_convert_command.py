@@ -23,11 +23,11 @@ def test_a_dry_run_says_what_is_at_the_target(run, gestures, tmp_path):
     killed = eventkit(*convert(gestures, out), EVENTKIT_FAILPOINT="before_root:1")
     assert killed.returncode < 0
     assert "(an unfinished conversion, which is continued)" in told()
-    assert "which only --overwrite drops" in told("--tolerant")
+    assert "which only overwriting drops" in told("--tolerant")
     assert run(*convert(gestures, out))[0] == 0
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     assert "(the finished store of this plan, which is left alone)" in told()
-    assert "(a store of another plan, which only --overwrite replaces)" in told("--tolerant")
+    assert "(a store of another plan, which only overwriting replaces)" in told("--tolerant")
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
     answer = json.loads(run(*convert(gestures, out, "--dry-run", "--json"))[1])
     assert answer["there"] == "the finished store of this plan, which is left alone"

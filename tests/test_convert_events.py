@@ -13,7 +13,7 @@ from making import eventkit, make_events, make_gestures, tree_hash
 
 import eventkit as ek
 from eventkit import Events
-from eventkit.conversion import convert, plan, task
+from eventkit.conversion import convert, grids, task
 from eventkit.errors import OptionError, StoreError
 from eventkit.store import Store, ragged
 from eventkit.store.ragged import EventsChecksum
@@ -35,7 +35,7 @@ def undisturbed(gestures, tmp_path_factory):
 @pytest.fixture
 def small_chunks(monkeypatch):
     """Chunks of 64 events, four a shard, so that small samples have many of both."""
-    monkeypatch.setattr(plan, "segments", lambda n, typical: plan.Segments(n, 2, 64, 256))
+    monkeypatch.setattr(grids, "segments", lambda n, typical: grids.Segments(n, 2, 64, 256))
 
 
 def windows(gestures):
@@ -124,7 +124,7 @@ def test_any_events_come_back(tmp_path_factory, samples, codec):
     for number, events in enumerate(samples):
         ek.write(root / "all/one" / f"{number}.npz", events)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan, "segments", lambda n, typical: plan.Segments(n, 3, 64, 128))
+        patch.setattr(grids, "segments", lambda n, typical: grids.Segments(n, 3, 64, 128))
         convert(root / "all", represent="events", out=root / "s.zarr", codec=codec, workers=1)
     split = ek.open(root / "s.zarr")["all"]
     for row, events in enumerate(samples):
@@ -352,5 +352,5 @@ def test_damage_is_reported_and_never_read(gestures, tmp_path):
     ],
 )
 def test_segments_follow_the_rule(samples, typical, expected):
-    made = plan.segments(samples, typical)
+    made = grids.segments(samples, typical)
     assert (made.per_job, made.chunk, made.shard) == expected

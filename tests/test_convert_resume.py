@@ -174,7 +174,7 @@ def test_a_job_of_an_array_leaves_it_to_the_end_to_go_without(tmp_path):
     root = recordings(tmp_path / "raw", damaged=(3,))
     out = tmp_path / "s.zarr"
     to(out, root, shard="1/2")
-    with pytest.raises(PartlyDone, match=r"1 of 20 samples failed.*same command without --shard"):
+    with pytest.raises(PartlyDone, match=r"1 of 20 samples failed.*same conversion without shard"):
         to(out, root, shard="0/2", keep_going=True)
     to(out, root, shard="1/2", keep_going=True)  # keeps to the plan of the array
     with pytest.raises(PartlyDone, match="made without 1 of 40") as error:

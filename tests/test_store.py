@@ -13,7 +13,7 @@ from making import eventkit, make_gestures
 
 import eventkit as ek
 from eventkit.conversion import convert
-from eventkit.conversion.plan import grid
+from eventkit.conversion.grids import grid
 from eventkit.errors import StoreDamaged, StoreError, UnknownName
 from eventkit.store import metadata, shard
 from eventkit.store.local import Local

@@ -1,35 +1,38 @@
 """Raw recordings -> store: plan, then independent jobs, then one commit.
 
-plan.py     what will be done: samples, shapes, shards, a digest of all that matters
+sampling.py which samples: those of the dataset, or windows of its recordings (times.py)
+plan.py     what will be done: samples, shapes, shards (grids.py), a digest of all that matters
 task.py     the work of one shard, a pure function
 resume.py   what an earlier run has done, and which samples to go without
 engine.py   jobs on any concurrent.futures.Executor: threads, processes, Dask (cluster.py)
-here        the coordinator: finds the data, holds the lock, writes the journal, commits
+run.py      the jobs of a plan, each recorded in the journal
+here        the coordinator: finds the data, holds the lock, commits
 """
 
 import re
 import time
 import warnings
-from collections.abc import Callable, Collection, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import replace
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from eventkit import datasets, layouts
 from eventkit._platform import cpus
-from eventkit.conversion import plan, resume
-from eventkit.conversion.engine import Crew, crew, run
+from eventkit.conversion import plan, resume, sampling, specs
+from eventkit.conversion.engine import executor
 from eventkit.conversion.finish import few, finish
-from eventkit.conversion.plan import Job, Plan
+from eventkit.conversion.plan import Plan
+from eventkit.conversion.results import Converted, Part, Planned
+from eventkit.conversion.run import Progress, Run
+from eventkit.conversion.sampling import WindowOptions
+from eventkit.conversion.specs import Spec
 from eventkit.conversion.summary import command_of, default_out, describe, estimate, summary
 from eventkit.errors import FetchError, OptionError, PartlyDone
+from eventkit.store import storage
 from eventkit.store.building import Building, is_store
 from eventkit.store.remote import building_at
-from eventkit.store.storage import at
-
-Progress = Callable[[dict[str, Any]], None]
+from eventkit.windowing import Side
 
 
 def prepare(
@@ -42,12 +45,14 @@ def prepare(
     tolerant: bool = False,
     exclude: Sequence[str | Path] = (),
     left_out: Collection[str] = (),
+    windows: dict[str, Any] | None = None,
     command: str = "",
 ) -> Plan:
     """Find the data of a dataset and decide its conversion.
 
     It goes without the samples of the recordings `exclude` and without those whose names are
-    `left_out`. Raises FetchError, with the steps to get the data, when it is not at `root`.
+    `left_out`; `windows` are the options of `WindowOptions`. Raises FetchError, with the steps to
+    get the data, when it is not at `root`.
     """
     dataset = datasets.load(name)
     root = Path(root)
@@ -55,21 +60,42 @@ def prepare(
     if folder is None:
         if dataset.files:
             raise FetchError(datasets.steps(dataset, root, command=command))
-        raise FetchError(f"{root}: no data of {dataset.name} there; give its folder with --root")
-    listing = layouts.listing(dataset, folder)
+        raise FetchError(
+            f"{root}: no data of {dataset.name} there", hint="give its folder with {root:...}"
+        )
+    options = WindowOptions.of(**windows) if windows else None
+    listing = sampling.listing(dataset, folder, options, tolerant=tolerant)
     left_out = {*left_out, *resume.excluded(listing.samples, folder, exclude)}
     return plan.make(
-        dataset, listing, represent, transform, codec, tolerant=tolerant, left_out=left_out
+        dataset,
+        listing,
+        represent,
+        transform,
+        codec,
+        tolerant=tolerant,
+        left_out=left_out,
+        windows=options.document(folder) if options else None,
     )
 
 
 def convert(
     name: str | Path,
     *,
-    represent: str = "frames:n=16",
+    represent: Spec | None = None,
+    frames: int | None = None,
+    by: Literal["number", "time"] | None = None,
+    duration: int | str | None = None,
+    like: str | None = None,
+    events: bool = False,
     root: str | Path | None = None,
     out: str | Path | None = None,
-    transform: tuple[str, ...] = (),
+    at: str | Path | None = None,
+    window: int | str | None = None,
+    side: Side | None = None,
+    every: int | str | None = None,
+    sliding: str | None = None,
+    at_unit: str | None = None,
+    transform: Spec | Sequence[Spec] = (),
     codec: str = "fast",
     engine: str = "threads",
     workers: int | None = None,
@@ -82,8 +108,18 @@ def convert(
     overwrite: bool = False,
     dry_run: bool = False,
     progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Convert a dataset (name, TOML or folder of class folders) to a store; the summary.
+) -> Converted | Planned | Part:
+    """Convert a dataset (name, TOML or folder of class folders) to a store.
+
+    Returns what was made, `Converted`; with `dry_run` only `Planned`, with `shard` a `Part`. The
+    arguments are the options of `eventkit convert`, under the same names.
+
+    The tensor of a sample is one of frames=16 (by="number" or "time"), duration="50ms" (of each
+    frame), represent="voxel:bins=9" or ("voxel", {"bins": 9}), and events=True, which keeps the
+    events; frames=16 by default. `like` cuts frames exactly as "spikingjelly" or "tonic".
+    `transform` is one spec or several, applied in order, each with options in the same two ways.
+    Both also take a function that can be imported, itself or as "package.module:function": see
+    functions.py; the plan keeps its name and a digest of its source.
 
     An interrupted conversion continues when called again with the same arguments; where samples
     came, went or changed in between, what depends on them is done again. A finished store of the
@@ -95,6 +131,26 @@ def convert(
     `shard` = "i/n" does the i-th of n parts (from 0), as a job of an array; `finalize` makes the
     store of them.
 
+    By default the samples are those of the dataset. `at`, `every` and `sliding` cut each of them
+    into windows, half-open, on the camera's clock; the store has their times in µs as window_start
+    and window_stop. With every="50ms" and sliding="50ms/25ms" (length/stride) they follow each
+    other from the first event on; those of a sample that is a part of a recording end with it.
+    With `at` there is one for each time:
+
+    - at="labels": those of the labels, in the label table or in a file of boxes beside the
+      recording (times.LABELS); at="frames": those of the images (times.IMAGES);
+    - at=FILE: a .npy, .csv or .txt file, which may be named by {stem}, {folder} and {sequence} of
+      the recording, in µs unless the name of its column (t_ms) or `at_unit` (ns, us, ms, s) says
+      otherwise. A time in no sample of its recording has no window.
+
+    `side` says where the `window` (a duration) lies: before, after or around (centre) the time;
+    side="between" takes what is between a time and the next. front and back are those of
+    dsec-det, between images: the image is at the front (end) or at the back (start) of the events.
+    label_row and label_count (frame_row for images) are the rows of the time in its table: equal
+    times in successive rows are one window. Labels are at the end for front and back, as dsec-det's
+    docstring draws them; its code (81e381d) takes those at the start for both. For images, the
+    label columns are there too where a file of labels is beside the recording.
+
     Of a damaged recording `tolerant` takes what is sound. Recordings in `exclude`, named as below
     the root or by their paths, are left out. With `keep_going` the store is made without the
     samples that fail; then PartlyDone names them, and the root of the store too.
@@ -103,6 +159,10 @@ def convert(
     StoreLocked (somebody else is converting to the same target), PartlyDone (with `keep_going`).
     """
     started = time.perf_counter()
+    represent = specs.representation(
+        represent, frames=frames, by=by, duration=duration, like=like, events=events
+    )
+    transform = specs.transforms(transform)
     workers = workers or cpus()
     if workers < 1:
         raise OptionError(f"workers is {workers}, expected at least 1")
@@ -110,79 +170,80 @@ def convert(
     root = Path(root) if root is not None else datasets.default_root(name)
     asked: dict[str, Any] = {"represent": represent, "transform": transform, "codec": codec}
     asked |= {"tolerant": tolerant, "exclude": [str(file) for file in exclude]}
+    options = WindowOptions.of(
+        at=at, window=window, side=side, every=every, sliding=sliding, at_unit=at_unit
+    )
+    asked["windows"] = options.given() if options else None
     command = command_of(name, **asked)
     decided = prepare(name, root=root, command=command, **asked)
-    target = at(out if out is not None else default_out(decided, represent, transform, codec))
+    target = storage.at(
+        out if out is not None else default_out(decided, represent, transform, codec, options)
+    )
     building = building_at(target, part)
     if dry_run:
-        return {
-            "out": str(target),
-            "there": resume.state(decided, building),
+        return Planned(
+            out=str(target),
+            there=resume.state(decided, building),
             **describe(decided, workers),
-            "seconds": estimate(decided, workers),
-        }
+            seconds=estimate(decided, workers),
+        )
     failed = resume.Failed(building, decided.listing.root)
     if keep_going and part is None:  # jobs of an array keep to one plan
         failed.recall(overwrite)
         decided = plan.without(decided, failed.why)
-    crew_ = partial(crew, engine, scheduler=scheduler, report=Path(report) if report else None)
-    for told in resume.gone(decided, building):
-        warnings.warn(told, stacklevel=2)
+    open_executor = partial(
+        executor, engine, scheduler=scheduler, report=Path(report) if report else None
+    )
+    run = Run(building, open_executor, workers, keep_going, progress)
+    for note in resume.gone(decided, building):
+        warnings.warn(note, stacklevel=2)
     begun = building.begun(decided.document(), overwrite=overwrite, may_differ=resume.SAMPLES)
     with begun as finished:
         if finished:
-            return _told(summary(target, 0, started, note="nothing to do"), failed.why)
-        known = str(name) in datasets.names()
-        where = {
-            "name": str(name if known else Path(name).absolute()),
-            "root": str(root.absolute()),
-        }
-        asked |= {**where, "command": command}
-        resumed = None
-        while True:
-            left_out = {"exclude": (), "left_out": decided.left_out, "failed": failed.why}
-            building.ask({**asked, **left_out})
-            resume.keep_sources(decided, building)
-            jobs = _jobs(decided, building)
-            resume.reuse(decided, jobs, building)
-            resumed = len(building.done) if resumed is None else resumed
-            state = _produce(decided, jobs, building, crew_, workers, keep_going, progress)
-            if not state["failed"]:
-                break
-            if part is not None or len(state["failed"]) == len(decided.listing.samples):
-                raise _partly(building, state["failed"], state["total"])
-            failed.note(state["failed"], decided.listing.samples)
-            decided = plan.without(decided, failed.why)
-            building.begin(decided.document(), may_differ=resume.SAMPLES)
+            return _complete(summary(target, 0, started, note="nothing to do"), failed.why)
+        request = {**asked, **_anywhere(name, root, asked["windows"]), "command": command}
+        decided, state = run.produce_all(decided, failed, request)
         if part is not None:
-            return {"out": str(target), "shard": shard, "note": "", **state}
+            return Part(out=str(target), shard=f"{part[0]}/{part[1]}", note="", **state)
         finish(decided, building, command, failed.why)
         building.finish(replace=overwrite)
-    return _told(summary(target, resumed, started), failed.why)
+    return _complete(summary(target, run.resumed, started), failed.why)
 
 
-def _told(made: dict[str, Any], failed: dict[str, str]) -> dict[str, Any]:
-    """The summary of a store; PartlyDone if it was made without samples that failed."""
+def _anywhere(name: str | Path, root: Path, windows: dict[str, Any] | None) -> dict[str, Any]:
+    """What of a request are paths, by names that mean the same in any folder."""
+    known = str(name) in datasets.names()
+    if windows and "at" in windows and Path(windows["at"]).is_file():
+        windows = {**windows, "at": str(Path(windows["at"]).absolute())}
+    return {
+        "name": str(name if known else Path(name).absolute()),
+        "root": str(root.absolute()),
+        "windows": windows,
+    }
+
+
+def _complete(made: Converted, failed: dict[str, str]) -> Converted:
+    """What was made; PartlyDone if it was made without samples that failed."""
     if not failed:
         return made
-    samples = sum(made["samples"].values())
+    samples = sum(made.samples.values())
     raise PartlyDone(
-        f"{made['out']}: was made without {len(failed):,} of {samples + len(failed):,} "
-        f"samples, which failed: {few(failed, 3)}; when they are mended, --overwrite makes it "
-        "with them",
+        f"{made.out}: was made without {len(failed):,} of {samples + len(failed):,} "
+        f"samples, which failed: {few(failed, 3)}",
         list(failed.values()),
         made,
+        hint="when they are mended, {overwrite} makes it with them",
     )
 
 
-def finalize(out: str | Path) -> dict[str, Any]:
-    """Make the store of what the jobs of an array have done; its summary.
+def finalize(out: str | Path) -> Converted:
+    """Make the store of what the jobs of an array have done.
 
     Raises PartlyDone when jobs are missing, with what to run, StoreError when no conversion is in
     progress at `out`, StoreLocked when jobs are still running.
     """
     started = time.perf_counter()
-    target = at(out)
+    target = storage.at(out)
     building = building_at(target)
     if is_store(target) and not (building.folder / "request.json").exists():
         return summary(target, 0, started, note="nothing to do")
@@ -194,10 +255,10 @@ def finalize(out: str | Path) -> dict[str, Any]:
         if finished:
             return summary(target, 0, started, note="nothing to do")
         resume.reuse(decided, decided.jobs(building.tree), building)
-        _complain_of_missing(decided, building)
+        _refuse_missing(decided, building)
         finish(decided, building, request["command"], failed)
         building.finish(replace=False)
-    return _told(summary(target, len(building.done), started), failed)
+    return _complete(summary(target, len(building.done), started), failed)
 
 
 def _part(shard: str | None, overwrite: bool) -> tuple[int, int] | None:
@@ -208,11 +269,14 @@ def _part(shard: str | None, overwrite: bool) -> tuple[int, int] | None:
     if match is None or not int(match[1]) < int(match[2]):
         raise OptionError(f"shard is {shard!r}, expected i/n, i from 0 to n - 1, as 0/4")
     if overwrite:
-        raise OptionError("--overwrite is not for one of several jobs; remove the store first")
+        raise OptionError(
+            "one of several jobs cannot overwrite a store",
+            hint="remove the store first, and leave out {overwrite}",
+        )
     return int(match[1]), int(match[2])
 
 
-def _complain_of_missing(decided: Plan, building: Building) -> None:
+def _refuse_missing(decided: Plan, building: Building) -> None:
     """Raise PartlyDone if a job is not done, saying which to run again."""
     jobs = decided.jobs(building.tree)
     missing = [
@@ -224,104 +288,10 @@ def _complain_of_missing(decided: Plan, building: Building) -> None:
         return
     sizes = {int(name.removesuffix(".jsonl").split("-")[-1]) for name in building.journals()}
     choices = [[f"{i}/{n}" for i in sorted({k % n for k, _ in missing})] for n in sorted(sizes)]
-    again = min(choices, key=len, default=[])
+    shards = min(choices, key=len, default=[])
+    again = f"{{shard:{', '.join(shards)}}}" if shards else "the conversion"
     raise PartlyDone(
-        f"{building.target}: {len(missing)} of {len(jobs)} jobs are not done; run "
-        f"{'--shard ' + ', '.join(again) if again else 'the convert command'} again",
+        f"{building.target}: {len(missing)} of {len(jobs)} jobs are not done",
         [job.name for _, job in missing],
+        hint=f"run {again} again",
     )
-
-
-def _jobs(decided: Plan, building: Building) -> list[Job]:
-    """The jobs of the plan, or of one part of it, with folders that mean the same anywhere."""
-    jobs = [_anywhere(job) for job in decided.jobs(building.tree)]
-    return jobs if building.part is None else jobs[building.part[0] :: building.part[1]]
-
-
-def _produce(
-    decided: Plan,
-    jobs: list[Job],
-    building: Building,
-    crew_: Callable[..., AbstractContextManager[Crew]],
-    workers: int,
-    keep_going: bool,
-    progress: Progress | None,
-) -> dict[str, Any]:
-    """Run the jobs that are not done yet, and record each; what was done in all.
-
-    `failed` in it has the samples that failed, with `keep_going`, and why.
-    """
-    for folder in decided.folders():
-        building.folder_of(folder)
-    waiting = [job for job in jobs if (job.split, job.number) not in building.done]
-    total = sum(len(job.samples) for job in jobs)
-    failed: dict[str, str] = {}
-    state: dict[str, Any] = {"jobs": len(jobs), "samples": 0, "total": total}
-    state |= {"events": 0, "bytes": 0, "failed": failed}
-    for job in jobs:
-        entry = building.done.get((job.split, job.number))
-        if entry is not None:
-            _advance(state, entry)
-    if progress is not None:
-        progress(state)
-    if not waiting:
-        return state
-    spare = max(1, workers // len(waiting))
-    waiting = [replace(job, threads=spare) for job in waiting]
-    failures: list[tuple[Job, BaseException]] | None = [] if keep_going else None
-    with crew_(
-        workers=min(workers, len(waiting)),
-        folder=building.folder.absolute() if isinstance(building.folder, Path) else building.folder,
-        source=Path(waiting[0].root, waiting[0].samples[0].source),
-        memory=decided.memory(1),
-    ) as (pool, size):
-        for job, entry in run(waiting, pool, size, failures):
-            if "failed" in entry:
-                failed |= entry["failed"]
-                continue
-            building.record((job.split, job.number), {**entry, "job": job.digest()})
-            _advance(state, entry)
-            if progress is not None:
-                progress(state)
-    if failures:
-        raise _broken(building, failures, len(jobs))
-    return state
-
-
-def _anywhere(job: Job) -> Job:
-    """The job with folders that mean the same in every process."""
-    remote = at(job.folder).is_remote
-    folder = job.folder if remote else str(Path(job.folder).absolute())
-    return replace(job, folder=folder, root=str(Path(job.root).absolute()))
-
-
-def _partly(building: Building, failed: dict[str, str], samples: int) -> PartlyDone:
-    """That samples failed, and that there is no store for it."""
-    if building.part is None:
-        told = "so there is nothing to make a store of"
-    else:
-        told = (
-            "what else is done is kept; when all parts are done, the same command without --shard "
-            "makes the store without them"
-        )
-    return PartlyDone(
-        f"{building.target}: {len(failed):,} of {samples:,} samples failed "
-        f"({few(failed, 3)}); {told}",
-        list(failed.values()),
-    )
-
-
-def _broken(building: Building, failures: list[tuple[Job, BaseException]], jobs: int) -> PartlyDone:
-    """That jobs failed for what is not the fault of a recording."""
-    ordered = sorted(failures, key=lambda item: (item[0].split, item[0].number))
-    return PartlyDone(
-        f"{building.target}: {len(failures)} of {jobs} jobs failed; what is done is kept, and the "
-        "same command continues",
-        [f"{job.name}: {problem or type(problem).__name__}" for job, problem in ordered],
-    )
-
-
-def _advance(state: dict[str, Any], entry: dict[str, Any]) -> None:
-    state["samples"] += len(entry["rows"]["n_events"])
-    state["events"] += sum(entry["rows"]["n_events"])
-    state["bytes"] += sum(file["bytes"] for file in entry["files"].values())

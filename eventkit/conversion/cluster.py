@@ -22,7 +22,7 @@ from typing import Any
 import eventkit
 from eventkit import __version__
 from eventkit.conversion import profile
-from eventkit.conversion.engine import uninterrupted
+from eventkit.conversion.interrupts import uninterrupted
 from eventkit.errors import EventkitError, MissingExtra, OptionError, StoreError
 from eventkit.store.storage import Storage, at
 
@@ -50,8 +50,8 @@ def cluster(
     with ExitStack() as stack:
         client, wait = _client(scheduler, workers, stack)
         needs = stack.enter_context(needing(folder, source, memory))
-        for address, told in _facts_of_all(client, needs, wait).items():
-            if problem := unfit(told, memory):
+        for address, reported in _facts_of_all(client, needs, wait).items():
+            if problem := unfit(reported, memory):
                 raise OptionError(f"worker {address}: {problem}")
         if report is not None:
             _report(report, stack)
@@ -86,11 +86,11 @@ def _client(scheduler: str | None, workers: int, stack: ExitStack) -> tuple[Any,
 
     logging.getLogger("distributed").setLevel(logging.ERROR)  # what matters is raised
     path = Path(scheduler or "local")
-    asked = None
+    settings = None
     if path.suffix == ".toml":
-        asked = profile.load(path)
-        workers = asked.workers if asked.kind == "local" else workers
-    if scheduler in (None, "local") or (asked is not None and asked.kind == "local"):
+        settings = profile.load(path)
+        workers = settings.workers if settings.kind == "local" else workers
+    if scheduler in (None, "local") or (settings is not None and settings.kind == "local"):
         with uninterrupted():
             local = Client(
                 n_workers=workers,
@@ -101,19 +101,20 @@ def _client(scheduler: str | None, workers: int, stack: ExitStack) -> tuple[Any,
                 env={"NUMBA_NUM_THREADS": "1"},
             )
         return stack.enter_context(local), WAIT
-    if asked is not None:
-        jobs = stack.enter_context(asked.cluster())
-        return stack.enter_context(Client(jobs)), asked.wait
+    if settings is not None:
+        jobs = stack.enter_context(settings.cluster())
+        return stack.enter_context(Client(jobs)), settings.wait
     if path.suffix == ".json" and not path.exists():
-        raise OptionError(f"--scheduler {path}: no such scheduler file")
+        raise OptionError(f"scheduler {path}: no such scheduler file")
     where = {"scheduler_file": str(path)} if path.suffix == ".json" else {"address": scheduler}
     try:
         return stack.enter_context(Client(**where, timeout=ANSWERS)), WAIT
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OptionError(
-            f"--scheduler {scheduler}: no Dask scheduler answers there "
-            f"({str(error).splitlines()[0] if str(error) else type(error).__name__}); start one "
-            "with `dask scheduler`, or give its address, its scheduler file, a profile or local"
+            f"scheduler {scheduler}: no Dask scheduler answers there "
+            f"({str(error).splitlines()[0] if str(error) else type(error).__name__})",
+            hint="start one with `dask scheduler`, or give its address, its scheduler file, a "
+            "profile or local as {scheduler:...}",
         ) from None
 
 
@@ -124,7 +125,7 @@ def _report(path: Path, stack: ExitStack) -> None:
     try:
         import bokeh  # noqa: F401
     except ImportError:
-        raise MissingExtra("--report needs bokeh", "cluster") from None
+        raise MissingExtra("a report of Dask needs bokeh", "cluster") from None
     stack.enter_context(performance_report(filename=str(path)))
 
 
@@ -134,13 +135,13 @@ def facts(needs: Needs, dask_worker: Any = None) -> dict[str, Any]:
     from eventkit.events import Events
 
     Events.empty((1, 1)).sort()  # Numba finds a folder for its cache, or says what is wrong
-    told = {name: _version(name) for name in VERSIONS}
+    reported = {name: _version(name) for name in VERSIONS}
     found = ""
     with suppress(OSError):
         found = (at(needs.folder) / needs.token).read_bytes().decode()
     local = not at(needs.folder).is_remote
     return {
-        **told,
+        **reported,
         "folder": found == needs.token and (not local or os.access(needs.folder, os.W_OK)),
         "source": Path(needs.source).exists(),
         "memory": dask_worker.memory_manager.memory_limit or 0,
@@ -168,25 +169,22 @@ def _facts_of_all(client: Any, needs: Needs, wait: int) -> dict[str, Any]:
 
 
 def unfit(
-    told: dict[str, Any] | BaseException, memory: int, versions: dict[str, str] = VERSIONS
+    reported: dict[str, Any] | BaseException, memory: int, versions: dict[str, str] = VERSIONS
 ) -> str:
-    """Why the conversion would go wrong on the worker that told these facts; or nothing."""
-    if isinstance(told, BaseException):
-        return f"{type(told).__name__}: {told}; install eventkit {__version__} there"
+    """Why the conversion would go wrong on the worker that reported these facts; or nothing."""
+    if isinstance(reported, BaseException):
+        return f"{type(reported).__name__}: {reported}; install eventkit {__version__} there"
     for name, ours in versions.items():
-        if told[name] != ours:
+        if reported[name] != ours:
             return (
-                f"has {name} {told[name]}, here it is {ours}; install the same there, "
+                f"has {name} {reported[name]}, here it is {ours}; install the same there, "
                 "or the bytes would differ"
             )
-    for what, advice in (("folder", "--out"), ("source", "--root")):
-        if not told[what]:
-            return (
-                f"does not see what is here (the {what}); {advice} must be on a file "
-                "system that all workers share"
-            )
-    share = told["memory"] // max(told["threads"], 1)
-    if told["memory"] and share < memory:
+    for what, named in (("folder", "the store"), ("source", "the recordings")):
+        if not reported[what]:
+            return f"does not see {named}, which must be on a file system that all workers share"
+    share = reported["memory"] // max(reported["threads"], 1)
+    if reported["memory"] and share < memory:
         return (
             f"gives a task {share / 1e6:,.0f} MB, it may need {memory / 1e6:,.0f} MB; "
             "start workers with more --memory-limit or fewer --nthreads"
@@ -291,8 +289,8 @@ class DaskExecutor(Executor):
         """Retire a worker, and say whether there are others."""
         if unfit.worker not in self._retired:
             self._retired.add(unfit.worker)
-            told = f"worker {unfit.worker} was retired: {unfit.problem}"
-            warnings.warn(told, stacklevel=1)
+            reported = f"worker {unfit.worker} was retired: {unfit.problem}"
+            warnings.warn(reported, stacklevel=1)
             self._client.retire_workers(workers=[unfit.worker], close_workers=True)
         return bool(self._client.nthreads().keys() - self._retired)
 

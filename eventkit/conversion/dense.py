@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from eventkit.conversion.plan import Grid, Job
+from eventkit.conversion.functions import entry_of
+from eventkit.conversion.grids import Grid
+from eventkit.conversion.plan import Job
 from eventkit.events import Events
 from eventkit.representations import (
-    REPRESENTATIONS,
     Whole,
     accumulate,
     allocate,
@@ -19,14 +20,14 @@ from eventkit.store.shard import crc32, crc32c, pack, shard_name
 from eventkit.store.storage import at
 
 
-class _Room(threading.local):
+class _Buffers(threading.local):
     """Memory that the samples of one thread share: fresh memory costs more than the work in it."""
 
     def __init__(self) -> None:
         self.array: np.ndarray = np.empty(0)
 
 
-_room = _Room()
+_buffers = _Buffers()
 
 
 class DenseWriter:
@@ -86,13 +87,13 @@ class DenseWriter:
     def _accumulate(self, chunks: Iterable[Events], whole: Whole) -> tuple[np.ndarray, int]:
         job = self.job
         options = {key: value for key, value in job.representation.items() if key != "name"}
-        entry = REPRESENTATIONS[job.representation["name"]]
+        entry = entry_of(job.representation["name"], job.size)
         shape = entry.shape(whole, job.size, **options)
         out = None
         if self.k == 1:  # encoded before the thread's next sample is made
-            if _room.array.shape != shape or _room.array.dtype != entry.dtype_of(options):
-                _room.array = allocate(entry, whole, job.size, options)
-            out = _room.array
+            if _buffers.array.shape != shape or _buffers.array.dtype != entry.dtype_of(options):
+                _buffers.array = allocate(entry, whole, job.size, options)
+            out = _buffers.array
         return accumulate(chunks, whole, job.size, entry, options, out)
 
     def _encode(self) -> None:

@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -17,10 +16,10 @@ from concurrent.futures import (
 )
 from contextlib import contextmanager
 from itertools import islice
-from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
+from eventkit.conversion.interrupts import uninterrupted
 from eventkit.conversion.plan import Job
 from eventkit.conversion.task import produce
 from eventkit.errors import OptionError, StoreError
@@ -32,29 +31,14 @@ def _processes(workers: int) -> ProcessPoolExecutor:
     # Spawned, not forked: the parent has threads, and a worker must not inherit the store's lock.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(
-        workers, mp_context=context, initializer=_leave_with, initargs=(os.getpid(),)
+        workers, mp_context=context, initializer=_exit_with, initargs=(os.getpid(),)
     )
     with uninterrupted():
         pool.submit(os.getpid)  # starts the workers
     return pool
 
 
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Processes and threads begun here never get a Ctrl-C.
-
-    It goes to all processes of a terminal; workers keep this mask, so that it reaches the
-    coordinator alone, which lets them finish what they have begun.
-    """
-    resource_tracker.ensure_running()  # its start unblocks the signal
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _leave_with(parent: int) -> None:
+def _exit_with(parent: int) -> None:
     """In a worker: end when the coordinator has been killed, instead of waiting for ever."""
 
     def watch() -> None:
@@ -65,12 +49,14 @@ def _leave_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-Crew = tuple[Executor, Callable[[], int]]  # an executor, and how many jobs it works on at once
+ExecutorHandle = tuple[
+    Executor, Callable[[], int]
+]  # an executor, and how many jobs it works on at once
 ENGINES = ("threads", "processes", "dask")
 
 
 @contextmanager
-def crew(
+def executor(
     engine: str,
     workers: int,
     *,
@@ -79,7 +65,7 @@ def crew(
     source: Path,
     memory: int,
     report: Path | None = None,
-) -> Iterator[Crew]:
+) -> Iterator[ExecutorHandle]:
     """An executor of that kind, and how many jobs it works on at once.
 
     Threads (kernels, compression and file reads release the GIL), processes, or a Dask cluster,
@@ -88,7 +74,10 @@ def crew(
     if engine not in ENGINES:
         raise unknown("engine", engine, list(ENGINES))
     if engine != "dask" and (scheduler or report):
-        raise OptionError("--scheduler and --report go with --engine dask")
+        raise OptionError(
+            f"a scheduler or a report of Dask is given with the engine {engine}",
+            hint="{scheduler:...} and {report:...} go with {engine:dask}",
+        )
     if engine == "dask":
         from eventkit.conversion.cluster import cluster
 
@@ -151,15 +140,15 @@ def run(
         pool.shutdown(wait=True, cancel_futures=True)
     if isinstance(failure, BrokenExecutor):
         raise StoreError(
-            "a worker process was killed, out of memory perhaps; take fewer --workers and run the "
-            "same command again, it continues"
+            "a worker process was killed, possibly out of memory",
+            hint="use fewer {workers:...} and run the same conversion again; it continues",
         ) from None
     if failure is not None:
         raise failure
 
 
 def _problem(future: Future[dict[str, Any]], job: Job) -> BaseException | None:
-    """What a job failed of; a failure of the worker, not of the data, is told with its job."""
+    """Why a job failed; a failure of the worker, not of the data, is reported with its job."""
     problem = future.exception()
     if type(problem) is StoreError:
         return StoreError(f"{job.name}: {problem}")

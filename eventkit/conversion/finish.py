@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from eventkit.conversion import ragged
-from eventkit.conversion.plan import Grid, Plan, Segments
+from eventkit.conversion.grids import Grid, Segments
+from eventkit.conversion.plan import Plan
 from eventkit.errors import FormatError, StoreError
 from eventkit.store import metadata, notes
 from eventkit.store.building import Building
@@ -36,7 +37,7 @@ def finish(
 
     `failed` says why samples that are left out could not be converted, by their names.
     """
-    _complain_of_lost(building)
+    _refuse_lost(building)
     tree = Tree(building)
     numbers = {name: i for i, name in enumerate(plan.sources)}
     for split in plan.grids:
@@ -54,7 +55,7 @@ def finish(
         "command": command,
     }
     samples = {split: grid.samples for split, grid in plan.grids.items()}
-    warnings = [*plan.listing.warnings, *_notes(plan, building), *_told(failed)]
+    warnings = [*plan.listing.warnings, *_notes(plan, building), *_of_failed(failed)]
     more = {"failed": dict(sorted(failed.items()))} if failed else {}
     building.hold()
     shards = {name for entry in building.done.values() for name in entry["files"]}
@@ -62,22 +63,22 @@ def finish(
     tree.root(plan.document(), samples, about, warnings, more)
 
 
-def _complain_of_lost(building: Building) -> None:
-    """Raise StoreError where a shard is not there of which a worker has told that it wrote it."""
+def _refuse_lost(building: Building) -> None:
+    """Raise StoreError where a shard is not there that a worker has recorded as written."""
     lost = building.missing()
     if not lost:
         return
     key, name = min(lost.items())
     worker = building.done[key].get("worker")
     raise StoreError(
-        f"{building.target}: {len(lost)} of {len(building.done)} jobs are told to be done, but "
+        f"{building.target}: {len(lost)} of {len(building.done)} jobs are recorded as done, but "
         f"their files are not there, as {name}{f' of worker {worker}' if worker else ''}; all "
         "workers must write into the folder that is seen here; run the same command again, "
         "it does them again"
     )
 
 
-def _told(failed: Mapping[str, str] | None) -> list[str]:
+def _of_failed(failed: Mapping[str, str] | None) -> list[str]:
     """A sentence on the samples that failed."""
     if not failed:
         return []
@@ -178,12 +179,26 @@ def source_arrays(tree: Tree, plan: Plan, sums: dict[str, int]) -> None:
 
 def _notes(plan: Plan, building: Building) -> list[str]:
     """What the tasks found odd, and how many samples have no events."""
-    told: list[str] = []
+    found: list[str] = []
     for split, grid in plan.grids.items():
         entries = [building.done[split, number] for number in range(grid.jobs)]
-        told += [note for entry in entries for note in entry["notes"]]
+        found += [note for entry in entries for note in entry["notes"]]
         n_events = [n for entry in entries for n in entry["rows"]["n_events"]]
         gaps = [n for entry in entries for n in entry["rows"].get("empty_frames", [])]
         samples = [(sample.source, sample.start, sample.stop) for sample in plan.samples(split)]
-        told += notes.of_empty(split, samples, n_events, gaps)
-    return told
+        found += notes.of_empty(split, samples, n_events, gaps)
+        found += _outside(entries)
+    return found
+
+
+def _outside(entries: list[dict[str, Any]]) -> list[str]:
+    """A sentence on each recording of which windows lie before its events or after them."""
+    counts: dict[str, list[int]] = {}
+    for entry in entries:
+        for name, (count, *ends) in entry.get("outside", {}).items():
+            counts.setdefault(name, [0, *ends])[0] += count
+    return [
+        f"{name}: windows outside the recording, which is {first}..{last} µs: {count:,}"
+        for name, (count, first, last) in counts.items()
+        if count
+    ]

@@ -1,6 +1,7 @@
 """What a conversion will do, decided before it starts: samples, shapes, shards, a digest."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -10,55 +11,25 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from eventkit import __version__, formats, representations, transforms
+from eventkit.conversion import functions, grids
+from eventkit.conversion.functions import split_spec
+from eventkit.conversion.grids import MIB, Grid, Segments
 from eventkit.datasets import Dataset
 from eventkit.errors import FormatError, OptionError
 from eventkit.events import Events
 from eventkit.formats._packed import is_packed
 from eventkit.layouts import Listing, Sample
-from eventkit.registry import Registry, bind, format_spec, parse_spec
+from eventkit.registry import Registry, bind, format_spec
 from eventkit.representations import Whole
 from eventkit.store.metadata import SCHEMA, digest, plan_digest, split_digest
 from eventkit.store.schema import RESERVED, safe_name
 from eventkit.store.shard import CODECS, Codec
 from eventkit.store.storage import Storage
 
-MIB = 1 << 20
 # More events than this are not held at once: such a sample is read twice, in chunks.
 MAX_EVENTS = 4_000_000
 FEW = 100  # recordings that are tried for what the first should tell
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Grid:
-    """How the samples of one split are laid in chunks and shards; shapes without (C, H, W)."""
-
-    samples: int
-    chunk: tuple[int, int]  # samples, frames
-    shard: tuple[int, int]
-
-    @property
-    def per_job(self) -> int:
-        """How many samples a job makes: those of one row of shards."""
-        return self.shard[0]
-
-    @property
-    def jobs(self) -> int:
-        return -(-self.samples // self.per_job)
-
-
-@dataclass(frozen=True)
-class Segments:
-    """How the events of one split are laid: a job writes a segment, one sample after the other."""
-
-    samples: int
-    per_job: int
-    chunk: int  # events
-    shard: int
-
-    @property
-    def jobs(self) -> int:
-        return -(-self.samples // self.per_job)
 
 
 @dataclass(frozen=True)
@@ -80,19 +51,20 @@ class Job:
     grid: Grid | Segments
     codec: Codec
     tolerant: bool = False  # takes what is sound in a damaged recording
+    cut: bool = False  # the samples are windows that a user chose, see sampling.py
     threads: int = 1  # to use for one recording, where there are fewer jobs than workers
 
     def digest(self) -> str:
         """The sha256 of all that decides its files: with the same, another plan's job made them."""
-        told = {
+        deciding = {
             name: getattr(self, name)
             for name in ("split", "number", "format", "reader", "sensor", "sensor_stated", "size")
         }
-        told |= {"representation": self.representation, "transforms": self.transforms}
-        told |= {"codec": asdict(self.codec), "tolerant": self.tolerant, "version": __version__}
-        told["grid"] = {**asdict(self.grid), "samples": None}
-        told["samples"] = [(s.source, s.start, s.stop, s.recording) for s in self.samples]
-        return digest(told)
+        deciding |= {"representation": self.representation, "transforms": self.transforms}
+        deciding |= {"codec": asdict(self.codec), "tolerant": self.tolerant, "version": __version__}
+        deciding["grid"] = {**asdict(self.grid), "samples": None}
+        deciding["samples"] = [(s.source, s.start, s.stop, s.recording) for s in self.samples]
+        return digest(deciding)
 
     @property
     def name(self) -> str:
@@ -119,6 +91,7 @@ class Plan:
     codec: Codec
     tolerant: bool = False
     left_out: tuple[str, ...] = ()  # the names of samples that are not made, see `named`
+    windows: dict[str, Any] | None = None  # the options by which samples were cut (sampling.py)
 
     @property
     def array(self) -> str:
@@ -141,6 +114,7 @@ class Plan:
             "representation": self.representation,
             "transforms": list(self.transforms),
             "codec": asdict(self.codec),
+            **({"windows": self.windows} if self.windows else {}),
             **({"tolerant": True} if self.tolerant else {}),
             **({"left_out": self.left_out} if self.left_out else {}),
             **({"plugins": self.plugins} if self.plugins else {}),
@@ -214,6 +188,7 @@ class Plan:
                 grid=grid,
                 codec=self.codec,
                 tolerant=self.tolerant,
+                cut=self.windows is not None,
             )
             for number in range(grid.jobs):
                 first = number * grid.per_job
@@ -250,8 +225,11 @@ def make(
     *,
     tolerant: bool = False,
     left_out: Collection[str] = (),
+    windows: dict[str, Any] | None = None,
 ) -> Plan:
     """Decide a conversion, of all samples but those whose names (see `named`) are `left_out`.
+
+    `windows` says by which options the samples of the listing were cut, if they were.
 
     Raises OptionError for options that do not fit the data, FormatError for unreadable sources.
     """
@@ -262,42 +240,21 @@ def make(
     if not kept:
         raise OptionError(f"{listing.root}: all samples are left out, so there is nothing to make")
     listing = replace(listing, samples=kept)
-    for name in (dataset.name, *_names(listing)):
-        if (shown := name.encode(errors="replace").decode()) != name:
-            raise OptionError(
-                f"{shown}: its name is not UTF-8, as the names in a store must be; rename it"
-            )
-    for name in _names(listing):
-        if not safe_name(name) or "\n" in name:
-            raise OptionError(
-                f"{name!r}: its name has a line break or a backslash, which no name in a store can "
-                "have; rename it"
-            )
-    for split in listing.splits():
-        if not safe_name(split) or "/" in split or split in RESERVED:
-            raise OptionError(f"{split!r} cannot be the name of a split; rename its folder")
+    _check_names(dataset, listing)
     sources = {name: _bytes(listing.root / name) for name in _names(listing)}
     sensor = dataset.size or _sensor(listing, dataset.format)
-    steps = [transforms.parse(spec) for spec in transform]
-    size = transforms.transform(Events.empty(sensor), *transform).size
-    if parse_spec(representation)[0] == "events":
-        options = bind(_events, parse_spec(representation)[1], "events")
-        name, n_frames = "events", None
-        frame: tuple[int, ...] = ()
-        dtype: np.dtype = np.dtype(np.void)
-    else:
-        entry, options = representations.parse(representation)
-        length, *sides = entry.shape(Whole(1, 0, 0), size, **options)
-        name, frame, dtype = entry.name, tuple(sides), entry.dtype_of(options)
-        n_frames = length if entry.fixed(options) else None
-    grids: dict[str, Grid | Segments] = {}
+    steps = [functions.parse_transform(spec) for spec in transform]
+    size = _size_after(steps, sensor)
+    name, options, frame, n_frames, dtype = _tensor(representation, size)
+    laid: dict[str, Grid | Segments] = {}
     typical = _typical(listing, sources, dataset.format) if name == "events" else 0
+    counts = Counter(sample.split for sample in listing.samples)
     for split in listing.splits():
-        n = sum(sample.split == split for sample in listing.samples)
         if name == "events":
-            grids[split] = segments(n, typical)
+            laid[split] = grids.segments(counts[split], typical)
         else:
-            grids[split] = grid(n, n_frames, int(np.prod(frame)) * dtype.itemsize)
+            bytes_of_frame = int(np.prod(frame)) * dtype.itemsize
+            laid[split] = grids.grid(counts[split], n_frames, bytes_of_frame)
     return Plan(
         dataset=dataset,
         listing=listing,
@@ -309,11 +266,39 @@ def make(
         frame=frame,
         n_frames=n_frames,
         dtype=dtype,
-        grids=grids,
+        grids=laid,
         codec=CODECS[codec],
         tolerant=tolerant,
         left_out=tuple(sorted(left_out)),
+        windows=windows,
     )
+
+
+def _size_after(
+    steps: list[tuple[str, dict[str, Any]]], sensor: tuple[int, int]
+) -> tuple[int, int]:
+    """The size of the sensor after the transforms."""
+    events = Events.empty(sensor)
+    for step in steps:
+        events = functions.begin(*step)(events)
+    return events.size
+
+
+def _tensor(
+    representation: str, size: tuple[int, int]
+) -> tuple[str, dict[str, Any], tuple[int, ...], int | None, np.dtype]:
+    """Name and options of a representation, the shape (C, H, W), T if it is fixed, and the type."""
+    if split_spec(representation)[0] == "events":
+        options = bind(_events, split_spec(representation)[1], "events")
+        return "events", options, (), None, np.dtype(np.void)
+    if (own := functions.parse(representation)) is not None:
+        name, options = own
+        entry = functions.entry_of(name, size)
+    else:
+        entry, options = representations.parse(representation)
+    length, *sides = entry.shape(Whole(1, 0, 0), size, **options)
+    n_frames = length if entry.fixed(options) else None
+    return entry.name, options, tuple(sides), n_frames, entry.dtype_of(options)
 
 
 def without(plan: Plan, names: Collection[str]) -> Plan:
@@ -333,8 +318,27 @@ def without(plan: Plan, names: Collection[str]) -> Plan:
         codec,
         tolerant=plan.tolerant,
         left_out=names,
+        windows=plan.windows,
     )
     return replace(made, left_out=tuple(sorted({*made.left_out, *plan.left_out})))
+
+
+def _check_names(dataset: Dataset, listing: Listing) -> None:
+    """Raise OptionError for a name that no store can have."""
+    for name in (dataset.name, *_names(listing)):
+        if (shown := name.encode(errors="replace").decode()) != name:
+            raise OptionError(
+                f"{shown}: its name is not UTF-8, as the names in a store must be; rename it"
+            )
+    for name in _names(listing):
+        if not safe_name(name) or "\n" in name:
+            raise OptionError(
+                f"{name!r}: its name has a line break or a backslash, which no name in a store can "
+                "have; rename it"
+            )
+    for split in listing.splits():
+        if not safe_name(split) or "/" in split or split in RESERVED:
+            raise OptionError(f"{split!r} cannot be the name of a split; rename its folder")
 
 
 def named(sample: Sample) -> str:
@@ -349,40 +353,6 @@ def _events(*, bounds: Literal["raise", "drop"] = "raise") -> None:
     """The options of `events`: what is done with events outside the sensor."""
 
 
-def grid(samples: int, n_frames: int | None, frame_bytes: int) -> Grid:
-    """Chunks of one sample (more when tiny, part of its time when huge), shards of <= 64 MiB.
-
-    At least 16 shards where there are samples for it, so that workers share the work. With an
-    unknown number of frames, time is cut in blocks and each block is a shard of its own.
-    """
-    if n_frames is None:
-        step = max(1, min(64, MIB // frame_bytes))
-        extent = step
-    elif n_frames * frame_bytes <= 8 * MIB:
-        step = extent = n_frames
-    else:
-        step = max(1, 8 * MIB // frame_bytes)
-        extent = -(-n_frames // step) * step
-    block = step * frame_bytes
-    k = 1 if block >= 16 * 1024 else _power_up(-(-16 * 1024 // block))
-    fitting = min(64 * MIB // (k * extent * frame_bytes), samples // (16 * k))
-    per_shard = k * max(1, min(4096, _power_down(fitting)))
-    return Grid(samples, (k, step), (per_shard, extent))
-
-
-def segments(samples: int, typical: int) -> Segments:
-    """Segments of about 8 M events for samples of about `typical` events.
-
-    Every sample begins a chunk, so that a chunk holds most samples whole, but no more than a slice
-    of time should have to decode. At least 16 jobs where there are samples for it.
-    """
-    chunk = min(max(_power_up(typical + typical // 4), 1024), 65536)
-    padded = -(-max(typical, 1) // chunk) * chunk
-    per_job = max(1, min(4096, _power_down(min((1 << 23) // padded, samples // 16))))
-    # A shard's index has 16 bytes for every chunk, absent or not: so no more than are expected.
-    return Segments(samples, per_job, chunk, min(max(_power_up(per_job * padded), chunk), 1 << 23))
-
-
 def _typical(listing: Listing, sources: dict[str, int], format: str | None) -> int:
     """About how many events a sample has, from the sizes of the files."""
 
@@ -394,14 +364,6 @@ def _typical(listing: Listing, sources: dict[str, int], format: str | None) -> i
 
     density = _first(listing, density_of)
     return int(sum(sources.values()) * density / len(listing.samples))
-
-
-def _power_up(n: int) -> int:
-    return 1 << (n - 1).bit_length()
-
-
-def _power_down(n: int) -> int:
-    return 1 << (n.bit_length() - 1) if n > 0 else 0
 
 
 def _names(listing: Listing) -> list[str]:
@@ -423,12 +385,12 @@ def _sensor(listing: Listing, format: str | None) -> tuple[int, int]:
     )
 
 
-def _first(listing: Listing, told: Callable[[str], T]) -> T:
+def _first(listing: Listing, read: Callable[[str], T]) -> T:
     """What the first recording tells, or the next where one is damaged, of a few."""
     problem: FormatError | None = None
     for name in _names(listing)[:FEW]:
         try:
-            return told(name)
+            return read(name)
         except FormatError as error:
             problem = problem or error
     assert problem is not None

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from eventkit.conversion.plan import Job, Segments
+from eventkit.conversion.grids import Segments
+from eventkit.conversion.plan import Job
 from eventkit.errors import OptionError
 from eventkit.events import Events
 from eventkit.representations import refuse_outside
@@ -184,8 +185,8 @@ def documents(
     grid: Segments, codec: Codec, size: tuple[int, int], longest: int
 ) -> dict[str, dict[str, Any]]:
     """The `zarr.json` of t, x, y and p, where the fullest segment has `longest` events."""
-    told = {"t": {"unit": "us", "encoding": "time since the event before; 0 for the first"}}
-    told["p"] = {"encoding": "8 events a byte, the first in the lowest bit; 1 is ON"}
+    attributes = {"t": {"unit": "us", "encoding": "time since the event before; 0 for the first"}}
+    attributes["p"] = {"encoding": "8 events a byte, the first in the lowest bit; 1 is ON"}
     made = {}
     for name, kind in types(size).items():
         packed = 8 if name == "p" else 1
@@ -197,5 +198,5 @@ def documents(
             shard=(1, grid.shard // packed),
             codec=codecs(codec, size)[name],
         )
-        made[name]["attributes"] = told.get(name, {})
+        made[name]["attributes"] = attributes.get(name, {})
     return made

@@ -16,9 +16,12 @@ from typing import Any
 
 from eventkit import datasets, layouts
 from eventkit._platform import cpus
+from eventkit.conversion import sampling
 from eventkit.conversion.engine import run
 from eventkit.conversion.finish import source_arrays, split_arrays
-from eventkit.conversion.plan import Job, Plan, Segments, make
+from eventkit.conversion.grids import Segments
+from eventkit.conversion.plan import Job, Plan, make
+from eventkit.conversion.sampling import WindowOptions
 from eventkit.errors import FetchError, StoreError, UnknownName
 from eventkit.registry import format_spec
 from eventkit.store import Store
@@ -171,7 +174,9 @@ class _Anew:
         ]
         codec = Codec(**told["plan"]["codec"])
         names = [name for name, known in CODECS.items() if known == codec] or ["?"]
-        listing = layouts.listing(dataset, folder)
+        windows, tolerant = told["plan"].get("windows"), told["plan"].get("tolerant", False)
+        options = WindowOptions.of(**windows) if windows else None
+        listing = sampling.listing(dataset, folder, options, tolerant=tolerant)
         self._check_sizes(folder)
         made = make(
             dataset,
@@ -179,8 +184,9 @@ class _Anew:
             specs[0],
             tuple(specs[1:]),
             names[0],
-            tolerant=told["plan"].get("tolerant", False),
+            tolerant=tolerant,
             left_out=told["plan"].get("left_out", ()),
+            windows=windows,
         )
         if made.digest() != told["plan_digest"]:
             what = difference(told["plan"], made.document())

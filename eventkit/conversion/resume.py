@@ -61,12 +61,12 @@ def state(plan: Plan, building: Building) -> str:
             return "no eventkit store, which is never replaced"
         if Store(str(building.target)).attributes["plan_digest"] == plan.digest():
             return "the finished store of this plan, which is left alone"
-        return "a store of another plan, which only --overwrite replaces"
+        return "a store of another plan, which only overwriting replaces"
     if not plan_file.exists():
         return ""
     if building.continues(json.loads(plan_file.read_bytes()), document, SAMPLES):
         return "an unfinished conversion, which is continued"
-    return "an unfinished conversion of another plan, which only --overwrite drops"
+    return "an unfinished conversion of another plan, which only overwriting drops"
 
 
 def gone(plan: Plan, building: Building) -> list[str]:
@@ -79,13 +79,13 @@ def gone(plan: Plan, building: Building) -> list[str]:
     lost = [n for n in earlier if n not in plan.sources and n not in out]
     other = [n for n, size in earlier.items() if plan.sources.get(n, size) != size]
     new = [n for n in plan.sources if n not in earlier]
-    told = []
+    notes = []
     for names, what in ((lost, "not there any more"), (other, "of another size"), (new, "new")):
         if names:
             more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
             verb = "is" if len(names) == 1 else "are"
-            told.append(f"{', '.join(names[:3])}{more} {verb} {what} since the earlier run")
-    return told
+            notes.append(f"{', '.join(names[:3])}{more} {verb} {what} since the earlier run")
+    return notes
 
 
 def keep_sources(plan: Plan, building: Building) -> None:
@@ -111,7 +111,7 @@ def excluded(samples: Iterable[Sample], root: Path, files: Sequence[str | Path])
             hint = (
                 f"; did you mean {near[0]}?" if near else f"; they are named as {next(iter(names))}"
             )
-            raise OptionError(f"--exclude {file}: no recording of that name below {root}{hint}")
+            raise OptionError(f"exclude {file}: no recording of that name below {root}{hint}")
         out |= found
     return {named(sample) for sample in samples if sample.source in out}
 
@@ -146,7 +146,7 @@ class Failed:
         for name, why in failed.items():
             self.why[name] = why
             self._stats[name] = [source[name], _stat(self.root / source[name])]
-        kept = {name: [self.why[name], *told] for name, told in self._stats.items()}
+        kept = {name: [self.why[name], *notes] for name, notes in self._stats.items()}
         (self.building.folder / "failed.json").write(dumps(kept))
 
 

@@ -1,5 +1,6 @@
 """What a conversion is said to do and to have done."""
 
+import re
 import shlex
 import time
 from collections.abc import Sequence
@@ -7,20 +8,34 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from eventkit.conversion.functions import split_spec
 from eventkit.conversion.plan import Plan
+from eventkit.conversion.results import Converted
+from eventkit.conversion.sampling import WindowOptions
 from eventkit.conversion.task import convert_sample, writer
-from eventkit.registry import parse_spec
 from eventkit.store import Store
 from eventkit.store.storage import Storage, at
 
 
-def default_out(decided: Plan, represent: str, transform: tuple[str, ...], codec: str) -> Path:
+def default_out(
+    decided: Plan,
+    represent: str,
+    transform: tuple[str, ...],
+    codec: str,
+    windows: WindowOptions | None = None,
+) -> Path:
     """./NAME-<spec>.zarr, as dvsgesture-frames-16.zarr: names and values, no other characters."""
     words = [decided.dataset.name]
     for text in (represent, *transform):
-        name, options = parse_spec(text)
+        name, options = split_spec(text)
+        name = name.rpartition(":")[2]  # of a function, its own
         # A unit, as frames of 16 µs are not 16 frames.
         words += [name, *(f"{v}us" if key == "duration" else v for key, v in options.items())]
+    for key, value in (windows.given() if windows else {}).items():
+        if key in ("at", "side"):
+            words.append(re.sub(r"[^\w.]+", "-", Path(value).stem).strip("-"))
+        elif key != "at_unit":
+            words += ([key] if key != "window" else []) + [_with_unit(value).replace("/", "-")]
     words += [] if codec == "fast" else [codec]
     return Path("-".join(words) + ".zarr")
 
@@ -67,47 +82,58 @@ def command_of(
     codec: str,
     tolerant: bool = False,
     exclude: Sequence[str] = (),
+    windows: dict[str, Any] | None = None,
 ) -> str:
     """The command that makes this store, without the paths of one machine."""
     shown = Path(name).name if Path(name).suffix == ".toml" or Path(name).is_dir() else str(name)
-    kind, options = parse_spec(represent)
+    kind, options = split_spec(represent)
     if kind == "events" and not options:
-        parts = ["eventkit", "convert", shown, "--events"]
+        words = ["eventkit", "convert", shown, "--events"]
     elif kind == "frames" and "n" in options and set(options) <= {"n", "by", "like"}:
-        parts = ["eventkit", "convert", shown, "--frames", options["n"]]
-        parts += [
-            word for key in ("by", "like") if key in options for word in (f"--{key}", options[key])
+        words = ["eventkit", "convert", shown, "--frames", options["n"]]
+        words += [
+            part for key in ("by", "like") if key in options for part in (f"--{key}", options[key])
         ]
     else:
-        parts = ["eventkit", "convert", shown, "--rep", represent]
+        words = ["eventkit", "convert", shown, "--rep", represent]
+    for key, value in (windows or {}).items():
+        value = Path(value).name if key == "at" and Path(value).is_absolute() else value
+        words += [f"--{key.replace('_', '-')}", _with_unit(value)]
     for spec in transform:
-        parts += ["--transform", spec]
+        words += ["--transform", spec]
     if codec != "fast":
-        parts += ["--codec", codec]
-    parts += ["--tolerant"] if tolerant else []
+        words += ["--codec", codec]
+    words += ["--tolerant"] if tolerant else []
     for file in exclude:
-        parts += ["--exclude", Path(file).name if Path(file).is_absolute() else file]
-    return shlex.join(parts)
+        words += ["--exclude", Path(file).name if Path(file).is_absolute() else file]
+    return shlex.join(words)
 
 
-def summary(target: Storage, resumed: int, started: float, note: str = "") -> dict[str, Any]:
+def _with_unit(value: str | int) -> str:
+    """A duration of windows as one writes it: a number is µs."""
+    if isinstance(value, str):
+        return value
+    return f"{value // 1000}ms" if value % 1000 == 0 else f"{value}us"
+
+
+def summary(target: Storage, resumed: int, started: float, note: str = "") -> Converted:
     """What a finished store holds, and what making it took."""
     store = Store(str(target))
     ledger: dict[str, int] = {}
     for split in store.values():
         for name, column in split.ledger.items():
             ledger[name] = ledger.get(name, 0) + int(column.sum())
-    return {
-        "out": str(target),
-        "note": note,
-        "dataset": store.attributes["dataset"],
-        "represent": store.attributes["represent"],
-        "samples": {split: len(store[split]) for split in store},
-        "shape": None if store.kind == "events" else list(store[store.splits[0]].frames.shape[1:]),
-        "events": ledger["read"],
-        "ledger": ledger,
-        "bytes": sum(n_bytes for _, n_bytes in target.files()),
-        "resumed_shards": resumed,
-        "seconds": time.perf_counter() - started,
-        "warnings": store.attributes["warnings"],
-    }
+    return Converted(
+        out=str(target),
+        note=note,
+        dataset=store.attributes["dataset"],
+        represent=store.attributes["represent"],
+        samples={split: len(store[split]) for split in store},
+        shape=None if store.kind == "events" else list(store[store.splits[0]].frames.shape[1:]),
+        events=ledger["read"],
+        ledger=ledger,
+        bytes=sum(n_bytes for _, n_bytes in target.files()),
+        resumed_shards=resumed,
+        seconds=time.perf_counter() - started,
+        warnings=store.attributes["warnings"],
+    )

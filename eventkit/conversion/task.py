@@ -8,32 +8,36 @@ import os
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
 from eventkit import formats
 from eventkit.conversion.dense import DenseWriter
+from eventkit.conversion.functions import begin
 from eventkit.conversion.plan import MAX_EVENTS, Job, named
 from eventkit.conversion.ragged import RaggedWriter
 from eventkit.conversion.sorting import sorted_on_disk
+from eventkit.conversion.times import span
 from eventkit.errors import EventkitError, FormatError, OptionError
 from eventkit.events import Columns, Events
 from eventkit.formats import Report
 from eventkit.layouts import Sample
+from eventkit.representations import MAX_TIME
 from eventkit.store.shard import file_crc32c
 from eventkit.store.storage import at
-from eventkit.transforms import Step, begin
+from eventkit.transforms import Step
 
 
-class _Room(threading.local):
+class _Buffers(threading.local):
     """Memory that the samples of one thread share: fresh memory costs more than the work in it."""
 
     def __init__(self) -> None:
         self.columns = Columns()
 
 
-_room = _Room()
+_buffers = _Buffers()
 Writer = DenseWriter | RaggedWriter
 
 
@@ -48,7 +52,9 @@ def produce(job: Job, every_failure: bool = False) -> dict[str, Any]:
     The answer is JSON: `files` (name -> bytes and crc32), `rows` (one list per column, one entry
     per sample), `sources` (name -> crc32c of the files read whole), `stats` (name -> what tells
     whether such a file was changed since), `notes` (what was odd) and, of an events store,
-    `chunk_t`. With `every_failure`, the samples after one that is damaged are tried too, and the
+    `chunk_t`; of windows that a user chose also `outside` (source -> how many of them have no event
+    because they lie before the recording or after it, and its first and last time).
+    With `every_failure`, the samples after one that is damaged are tried too, and the
     answer is `failed` alone: the name of each such sample, and what is wrong with it.
     """
     rows: dict[str, list[int]] = {}
@@ -56,6 +62,7 @@ def produce(job: Job, every_failure: bool = False) -> dict[str, Any]:
     stats: dict[str, list[int]] = {}
     notes: list[str] = []
     failed: dict[str, str] = {}
+    outside: dict[str, list[int]] = {}
     into = writer(job)
     for sample in job.samples:
         report = Report()
@@ -74,14 +81,19 @@ def produce(job: Job, every_failure: bool = False) -> dict[str, Any]:
             continue
         for name, value in row.items():
             rows.setdefault(name, []).append(value)
-        notes += [*report.notes, *_outside(sample, report), *_damage(job, sample, report)]
+        notes += [*report.notes, *_damage(job, sample, report)]
+        if job.cut:
+            _count_outside(job, sample, row, report, outside)
+        else:
+            notes += _outside(sample, report)
     if failed:
         return {"failed": failed}
-    return {**into.finish(), "rows": rows, "sources": sources, "stats": stats, "notes": notes}
+    made = {**into.finish(), "rows": rows, "sources": sources, "stats": stats, "notes": notes}
+    return {**made, "outside": outside} if outside else made
 
 
 def stat_of(path: Path) -> list[int]:
-    """What of a recording is other when it is written anew: size, time and inode."""
+    """Size, time and inode of a recording: they differ when it is written again."""
     with _of(path):
         found = path.stat()
     return [found.st_size, found.st_mtime_ns, found.st_ino]
@@ -126,6 +138,33 @@ def _outside(sample: Sample, report: Report) -> list[str]:
     return [f"{window} reaches outside the recording, which is {first}..{last} µs"]
 
 
+def _count_outside(
+    job: Job, sample: Sample, row: dict[str, int], report: Report, outside: dict[str, list[int]]
+) -> None:
+    """Count a window without events that lies before its recording or after it.
+
+    The recording is gone through for its ends once in a job, where the reader does not know them.
+    """
+    if row["ledger/read"] or sample.start is None or sample.stop is None:
+        return
+    name = (
+        sample.source if sample.recording is None else named(replace(sample, start=None, stop=None))
+    )
+    if name not in outside:
+        ends = report.span or span(
+            Path(job.root, sample.source), job.format, {**_options(job, sample), "strict": False}
+        )
+        outside[name] = [0, *(ends or (-MAX_TIME, MAX_TIME))]  # without events there is no outside
+    count = outside[name]
+    count[0] += sample.stop <= count[1] or sample.start > count[2]
+
+
+def _options(job: Job, sample: Sample) -> dict[str, Any]:
+    """Options for the reader of a recording."""
+    which = {} if sample.recording is None else {"recording": sample.recording}
+    return {**job.reader, **which}
+
+
 def convert_sample(
     job: Job, sample: Sample, into: Writer, report: Report | None = None
 ) -> dict[str, int]:
@@ -160,7 +199,7 @@ def convert_sample(
 
 def _read(job: Job, sample: Sample, report: Report) -> Iterator[Events]:
     path = Path(job.root, sample.source)
-    which: dict[str, Any] = {} if sample.recording is None else {"recording": sample.recording}
+    which: dict[str, Any] = {}
     if sample.by == "time" and (sample.start is not None or sample.stop is not None):
         which["clock"] = sample.start, sample.stop
     with _of(path):
@@ -169,9 +208,9 @@ def _read(job: Job, sample: Sample, report: Report) -> Iterator[Events]:
             MAX_EVENTS,
             format=job.format,
             report=report,
-            into=_room.columns,
+            into=_buffers.columns,
             strict=not job.tolerant,
-            **job.reader,
+            **_options(job, sample),
             **which,
             **_guessed(job, path),
         )
@@ -223,7 +262,7 @@ def _guessed(job: Job, path: Path) -> dict[str, Any]:
     return own if fmt.threads else {key: own[key] for key in own if key != "threads"}
 
 
-class _Late(Exception):
+class _OutOfOrder(Exception):
     """Time goes back within a long sample."""
 
 
@@ -233,7 +272,7 @@ def _long(
     """A sample that is not held at once, in chunks; what the writer says of it.
 
     Its first time through fills `report` and `row`. Where time goes back, be it only once, it
-    begins anew with what is sorted on the disk.
+    starts again with events sorted on the disk.
     """
     before = into.mark()
     ledgers = iter([(report, row)])
@@ -241,10 +280,10 @@ def _long(
         return into.add(
             lambda: _in_order(job, sample, *next(ledgers, (Report(checksum=False), {})))
         )
-    except _Late:
+    except _OutOfOrder:
         into.undo(before)
-    for told in (report.counts, report.notes, row):
-        told.clear()
+    for record in (report.counts, report.notes, row):
+        record.clear()
     folder = at(job.folder)
     with sorted_on_disk(
         _read(job, sample, report), folder if isinstance(folder, Path) else None
@@ -255,7 +294,7 @@ def _long(
 
 
 def _in_order(job: Job, sample: Sample, report: Report, row: dict[str, int]) -> Iterator[Events]:
-    """The events of a long sample in chunks, transformed; _Late where time goes back."""
+    """The events of a long sample in chunks, transformed; _OutOfOrder where time goes back."""
 
     def read() -> Iterator[Events]:
         last = None
@@ -264,7 +303,7 @@ def _in_order(job: Job, sample: Sample, report: Report, row: dict[str, int]) -> 
             if not len(events):
                 continue
             if events.backward_steps or (last is not None and int(events.t[0]) < last):
-                raise _Late
+                raise _OutOfOrder
             last = int(events.t[-1])
             yield events
 
@@ -272,14 +311,14 @@ def _in_order(job: Job, sample: Sample, report: Report, row: dict[str, int]) -> 
 
 
 def _transformed(job: Job, chunks: Iterable[Events], row: dict[str, int]) -> Iterator[Events]:
-    """Chunks of one sample after its transforms, which begin anew."""
+    """Chunks of one sample after its transforms, from their initial state."""
     steps = _steps(job)
     for events in chunks:
         yield _transform(steps, events, row)
 
 
 def _steps(job: Job) -> list[tuple[str, Step]]:
-    """The transforms of a sample, begun anew."""
+    """The transforms of a sample, in their initial state."""
     steps = []
     for entry in job.transforms:
         options = {key: value for key, value in entry.items() if key != "name"}

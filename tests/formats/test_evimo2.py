@@ -29,7 +29,7 @@ def events():
 def test_columns_are_put_together(events, tmp_path):
     evimo2(tmp_path / NAME, [("", events)])
     assert read(tmp_path / NAME) == events
-    cut = read(tmp_path / NAME, start=100_000, stop=400_000)
+    cut = read(tmp_path / NAME, clock=(100_000, 400_000))
     assert cut == events[(events.t >= 100_000) & (events.t < 400_000)]
 
 

@@ -404,6 +404,23 @@ def keys(path: Path) -> np.ndarray:
         return np.array([_text(key) for key in place[:]], str)
 
 
+def frames(path: Path) -> np.ndarray:
+    """When the images of MVSEC (left DAVIS) or M3ED were taken: (n,) with the field t, int64 µs.
+
+    Other files have no images, so n is 0; those of DSEC and TUM-VIE are beside the events.
+    """
+    with _opened(path) as file:
+        for name, factor in (("davis/left/image_raw_ts", 1e6), ("ovc/ts", 1)):
+            if (place := get(path, file, name)) is not None:
+                check(path, place)
+                times = np.ravel(place[:])
+                check_numbers(path, name, times.dtype)
+                if not np.isfinite(times).all() or (np.abs(times) * factor >= 2**61).any():
+                    raise FormatError(path, None, f"{name} has times that no clock shows")
+                return np.rint(times * factor).astype(np.int64).view([("t", np.int64)])
+    return np.zeros(0, [("t", np.int64)])
+
+
 FORMATS.register(
     Format(
         name="hdf5",
@@ -415,7 +432,7 @@ FORMATS.register(
         detect=lambda head: head.startswith(MAGIC) or head[512:].startswith(MAGIC),
         bound=bound,
         header=header,
-        extras={"triggers": triggers, "labels": labels, "keys": keys},
+        extras={"triggers": triggers, "labels": labels, "keys": keys, "frames": frames},
         beside=beside,
     )
 )

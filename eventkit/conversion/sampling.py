@@ -1,0 +1,307 @@
+"""Which samples a conversion makes: those of the dataset, or windows of its recordings.
+
+A window belongs to a sample of the dataset (a recording, or a part of one), whose split, label and
+columns it keeps.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eventkit import formats, layouts
+from eventkit._platform import cpus
+from eventkit.conversion import times
+from eventkit.datasets import Dataset
+from eventkit.errors import FormatError, OptionError
+from eventkit.layouts import Listing, Sample
+from eventkit.windowing import (
+    BETWEEN,
+    SIDES,
+    Side,
+    around,
+    following,
+    overlapping,
+    parse_length,
+    parse_sliding,
+)
+
+NAMES = ("labels", "frames")  # of times that come with the recordings
+
+
+@dataclass(frozen=True)
+class WindowOptions:
+    """Where the windows of a conversion are; every field is one of the options of `convert`."""
+
+    at: str | None = None  # labels, frames or a file
+    window: int | None = None  # µs
+    side: Side = "before"
+    every: int | None = None  # µs
+    sliding: str | None = None
+    at_unit: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        at: str | Path | None = None,
+        window: int | str | None = None,
+        side: Side | None = None,
+        every: int | str | None = None,
+        sliding: str | None = None,
+        at_unit: str | None = None,
+    ) -> "WindowOptions | None":
+        """The options, checked; None where none asks for windows."""
+        places = {"at": at, "every": every, "sliding": sliding}
+        chosen = [name for name, value in places.items() if value is not None]
+        if len(chosen) > 1:
+            raise OptionError(f"{' and '.join(chosen)} exclude each other; give one of them")
+        if at is None:
+            given = {"window": window, "side": side, "at_unit": at_unit}
+            if wrong := [name for name, value in given.items() if value is not None]:
+                raise OptionError(f"{' and '.join(wrong)} belong to at; give the times with at")
+            if not chosen:
+                return None
+            if sliding is not None:
+                parse_sliding(sliding)
+            return cls(every=None if every is None else parse_length(every), sliding=sliding)
+        side = side or "before"
+        if side not in SIDES:
+            raise OptionError(f"side is {side!r}, expected one of {', '.join(SIDES)}")
+        if (window is None) != (side in BETWEEN):
+            needs = "takes no window" if side in BETWEEN else "needs window, such as 50ms"
+            raise OptionError(f"side={side} {needs}")
+        if at_unit is not None and (at_unit not in times.UNITS or str(at) in NAMES):
+            units = ", ".join(times.UNITS)
+            raise OptionError(
+                f"at_unit is {at_unit!r}, expected one of {units}, for a file of times"
+            )
+        length = None if window is None else parse_length(window)
+        return cls(at=str(at), window=length, side=side, at_unit=at_unit)
+
+    def given(self) -> dict[str, Any]:
+        """The options that matter, as JSON has them; `of` takes them again."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values["side"] = self.side if self.at is not None else None
+        return {name: value for name, value in values.items() if value is not None}
+
+    def document(self, root: Path) -> dict[str, Any]:
+        """The options for a plan, which has no path of one machine: a file is named only."""
+        given = self.given()
+        if self.at is None or self.at in NAMES:
+            return given
+        path = Path(self.at)
+        if path.is_absolute() and path.is_relative_to(root.absolute()):
+            given["at"] = path.relative_to(root.absolute()).as_posix()
+        elif path.is_absolute() or not ("{" in self.at or (root / path).is_file()):
+            given["at"] = path.name
+        return given
+
+
+def listing(
+    dataset: Dataset, folder: Path, options: WindowOptions | None, *, tolerant: bool = False
+) -> Listing:
+    """The samples of a dataset in `folder`, cut into windows where options ask for it."""
+    found = layouts.listing(dataset, folder)
+    if options is None:
+        return found
+    cutter = _Cutter(dataset, found, options, tolerant)
+    samples = [sample for part in cutter.parts() for sample in part]
+    warnings = [*found.warnings, *cutter.remarks()]
+    if not samples:
+        reason = "; ".join(cutter.remarks()) or "there are none"
+        raise OptionError(f"{folder}: no window can be cut: {reason}")
+    return replace(found, samples=samples, warnings=warnings)
+
+
+class _Cutter:
+    """Cuts the samples of one dataset, and counts what is odd."""
+
+    def __init__(
+        self, dataset: Dataset, found: Listing, options: WindowOptions, tolerant: bool
+    ) -> None:
+        self.dataset, self.root, self.options = dataset, found.root, options
+        self.samples = found.samples
+        self.reader: dict[str, Any] = {"strict": not tolerant}
+        if dataset.format is not None:
+            self.reader |= dataset.reading(formats.FORMATS[dataset.format].stream)
+        self.counts = {"overlap": 0, "outside": 0, "empty": 0, "few": 0}
+        self.first: dict[str, str] = {}  # the recording of which each was found first
+        self._times: dict[Path, np.ndarray] = {}  # of files that are not of one recording
+
+    def parts(self) -> Iterator[list[Sample]]:
+        """The windows of every recording, or of every sample of it, in order."""
+        if self.options.at is None:
+            yield from self._following()
+            return
+        grouped = groupby(self.samples, key=lambda s: (s.split, s.source, s.recording))
+        for _, group in grouped:
+            yield self._around(list(group))
+
+    def remarks(self) -> list[str]:
+        """A sentence on each thing that was odd, for all recordings together."""
+        words = {
+            "overlap": "windows that overlap the one before",
+            "outside": "times in no sample of their recording, so without a window",
+            "empty": "recordings without events, so without windows",
+            "few": "recordings with too few times, so without windows",
+        }
+        return [
+            f"{text}: {self.counts[name]:,}, first in {self.first[name]}"
+            for name, text in words.items()
+            if self.counts[name]
+        ]
+
+    def _count(self, name: str, n: int, source: str) -> None:
+        self.counts[name] += n
+        if n:
+            self.first.setdefault(name, source)
+
+    # Windows that follow each other.
+
+    def _following(self) -> Iterator[list[Sample]]:
+        options = self.options
+        if options.sliding is not None:
+            length, stride = parse_sliding(options.sliding)
+        else:
+            length = stride = options.every or 0
+        with ThreadPoolExecutor(cpus()) as pool:
+            for sample, ends in zip(self.samples, pool.map(self._ends, self.samples), strict=True):
+                if ends is None:
+                    yield [sample]  # its conversion says what is wrong with it
+                    continue
+                starts, stops = following(*ends, length, stride)
+                self._count("empty", int(not len(starts)), sample.source)
+                if sample.stop is not None:
+                    stops = np.minimum(stops, sample.stop)  # what follows has another label
+                yield [
+                    replace(sample, start=start, stop=stop)
+                    for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)
+                ]
+
+    def _ends(self, sample: Sample) -> tuple[int, int] | None:
+        """The first and last time of a sample, (0, -1) if it has none; None if it is damaged."""
+        if sample.start is not None and sample.stop is not None:
+            return sample.start, sample.stop - 1
+        options = {**self.reader, "start": sample.start, "stop": sample.stop}
+        if sample.recording is not None:
+            options["recording"] = sample.recording
+        try:
+            path = self.root / sample.source
+            return times.span(path, self.dataset.format, options) or (0, -1)
+        except (FormatError, OSError):
+            return None
+
+    # Windows at given times.
+
+    def _around(self, samples: list[Sample]) -> list[Sample]:
+        """The windows of the samples of one recording."""
+        options, source = self.options, samples[0].source
+        whole = samples[0].start is None and samples[0].stop is None
+        own = options.at == "labels" and not whole
+        if own:
+            found = np.array([sample.start or 0 for sample in samples], np.int64)
+            first, counts = np.arange(len(found)), np.ones(len(found), np.int64)
+        else:
+            found = self._of(samples[0])
+            first, counts = _runs(found)
+        if len(first) < (2 if options.side in BETWEEN else 1):
+            self._count("few", 1, source)
+            return []
+        try:
+            starts, stops = around(found[first], options.window, options.side)
+        except OptionError as error:
+            raise OptionError(f"{source}: times of {options.at}: {error}") from None
+        self._count("overlap", overlapping(starts, stops), source)
+        moved = int(self._belongs_to_end()) if options.side in BETWEEN else 0
+        rows, counts = first[moved:][: len(starts)], counts[moved:][: len(starts)]
+        owners = rows if own else self._owners(samples, found[rows])
+        self._count("outside", int((owners < 0).sum()), source)
+        named = {"label_row": rows, "label_count": counts}
+        if options.at == "frames":
+            late = first[1:] if options.side in ("front", "back") else first
+            named = {"frame_row": rows, **self._labels_at(source, found[late[: len(rows)]])}
+        columns = [dict(zip(named, map(str, row), strict=True)) for row in _transposed(named)]
+        cut = []
+        for start, stop, own_columns, owner in zip(
+            starts.tolist(), stops.tolist(), columns, owners.tolist(), strict=True
+        ):
+            if owner >= 0:
+                sample = samples[owner]
+                merged = {**sample.columns, **own_columns}
+                cut.append(replace(sample, start=start, stop=stop, columns=merged))
+        return cut
+
+    def _labels_at(self, source: str, at: np.ndarray) -> dict[str, np.ndarray]:
+        """The rows of the labels of images, where a file of labels is beside the recording.
+
+        An image without labels has the row at which they would be, and the count 0.
+        """
+        file = times.beside(self.root, source, times.LABELS)
+        if file is None:
+            return {}
+        rows = times.of_file(file)
+        if (np.diff(rows) < 0).any():
+            raise FormatError(file, None, "its times go back, expected labels in order of time")
+        low, high = (np.searchsorted(rows, at, end) for end in ("left", "right"))
+        return {"label_row": low, "label_count": high - low}
+
+    def _belongs_to_end(self) -> bool:
+        """Whether a window between two times has the row of the later one.
+
+        So says the drawing in dsec-det's docstring of labels, both for front and back; an image
+        is at the front or at the back.
+        """
+        side = self.options.side
+        return side == "front" or (side == "back" and self.options.at != "frames")
+
+    def _of(self, sample: Sample) -> np.ndarray:
+        """The times of a recording, of labels, images or a file."""
+        options = self.options
+        path = self.root / sample.source
+        if options.at == "labels":
+            return times.of_labels(self.root, sample.source)
+        if options.at == "frames":
+            return times.of_images(path, self.root, sample.source, self.dataset.format)
+        named = times.filled(options.at or "", sample.source)
+        file = self.root / named if (self.root / named).is_file() else Path(named)
+        if not file.is_file():
+            raise OptionError(
+                f"at is {options.at!r}, expected labels, frames or a file of times; there is no "
+                f"{named} in {self.root} or here"
+            )
+        if file not in self._times:
+            if "{" in (options.at or ""):
+                self._times.clear()  # each is read once
+            self._times[file] = times.of_file(file, options.at_unit)
+        return self._times[file]
+
+    def _owners(self, samples: list[Sample], at: np.ndarray) -> np.ndarray:
+        """The number of the sample in which each time lies; -1 where there is none."""
+        owners = np.full(len(at), -1, np.int64)
+        for number in range(len(samples) - 1, -1, -1):  # the first wins where parts overlap
+            low, high = samples[number].start, samples[number].stop
+            inside = np.ones(len(at), bool)
+            if low is not None:
+                inside &= at >= low
+            if high is not None:
+                inside &= at < high
+            owners[inside] = number
+        return owners
+
+
+def _transposed(named: dict[str, np.ndarray]) -> list[tuple[int, ...]]:
+    """One tuple for each window, of arrays with a number for each."""
+    return list(zip(*(column.tolist() for column in named.values()), strict=True))
+
+
+def _runs(found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where each run of equal times begins, and how long it is: an image has several boxes."""
+    if not len(found):
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    first = np.concatenate([[0], np.flatnonzero(np.diff(found)) + 1])
+    return first, np.diff(np.concatenate([first, [len(found)]]))
