@@ -37,12 +37,12 @@ class Own:
         return self.function(*args)
 
     def events(self, events: Events, *more: Any) -> Events:
-        """The events that the function returns; a structured array (t, x, y, p) will do too."""
+        """The events that the function returns, or a structured array (t, x, y, p), by time."""
         found = self.function(events, *more)
         if isinstance(found, Events):
-            return found
+            return found.sort()
         if isinstance(found, np.ndarray) and found.dtype.names:
-            return Events.from_structured(found, events.size)
+            return Events.from_structured(found, events.size).sort()
         raise OptionError(
             f"{self.argument}: {self.__name__} returned {type(found).__name__}, expected Events or "
             "a structured array with t, x, y and p"
