@@ -4,6 +4,7 @@ from eventkit.errors import MissingExtra
 
 try:
     from eventkit.loader.batches import Loader, loader
+    from eventkit.loader.chains import Chains
     from eventkit.loader.collating import Samples, TimeFirst, collate
     from eventkit.loader.dataset import EventDataset
     from eventkit.loader.sampler import ResumableSampler
@@ -14,6 +15,7 @@ except ModuleNotFoundError as error:
     raise MissingExtra("eventkit.loader needs torch", "torch") from None
 
 __all__ = [
+    "Chains",
     "EventDataset",
     "Loader",
     "ResumableSampler",
