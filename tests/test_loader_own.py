@@ -356,7 +356,7 @@ def test_wrong_functions_are_named(events, tmp_path):
     other = EventDataset(events, transform="crop:x=4", **kept)
     assert one[4][0].shape != other[4][0].shape
     frames = events.with_name("frames.zarr")
-    for options in ({"transform": odd}, {"represent": voxel}):
+    for options in ({"transform": odd}, {"represent": voxel}, {"represent": "points"}):
         with pytest.raises(OptionError, match=r"holds frames, which (transform|represent)= cannot"):
             EventDataset(frames, **options)
 

@@ -122,6 +122,9 @@ class Augment:
         steps = [Step(number, *pair) for number, pair in enumerate(pairs)]
         self._events = [step for step in steps if step.entry.on == "events"]
         self._frames = steps[len(self._events) :]
+        # Random numbers of their own, which no step of another kind before them uses up or shifts.
+        drawn = [step.number for step in self._events if step.entry.draws]
+        self._streams = {number: 2 + place for place, number in enumerate(drawn)}
         self._space = [step for step in self._frames if step.entry.on == "space"]
         self.specs = [format_spec(step.entry.name, step.options) for step in steps]
 
@@ -237,7 +240,10 @@ class Augment:
 
     def _changes(self, step: Step, draw: Draw, size: Size) -> list[Change]:
         def changes() -> list[Change]:
-            rng, extent = draw.stream(2 + step.number), Extent(size, *(draw.times or (0, 0)))
+            rng, extent = (
+                draw.stream(self._streams[step.number]),
+                Extent(size, *(draw.times or (0, 0))),
+            )
             found: list[Change] = step.entry.apply(extent, rng, **step.options)
             return found
 

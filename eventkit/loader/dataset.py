@@ -108,7 +108,7 @@ class EventDataset(Dataset[tuple[Any, Any]]):
     def _source(self, represent: Any) -> Source:
         if self.split.kind == "events":
             return FramesOfEvents(self.split, represent, self.augment, self.transform)
-        if self.transform or callable(represent):
+        if self.transform or (represent is not None and is_object(represent)):
             argument = "transform" if self.transform else "represent"
             raise OptionError(
                 f"{self.store.path} holds frames, which {argument}= cannot be applied to: convert "
