@@ -13,12 +13,14 @@ from torch.utils.data import DataLoader  # noqa: E402
 
 import eventkit as ek  # noqa: E402
 from eventkit import Events  # noqa: E402
+from eventkit.augment import AUGMENTATIONS  # noqa: E402
 from eventkit.conversion import convert  # noqa: E402
 from eventkit.errors import OptionError  # noqa: E402
 from eventkit.loader import EventDataset, collate, loader  # noqa: E402
 from eventkit.loader.mixer import apply  # noqa: E402
 
 N = 9
+BATCH = [name for name, entry in AUGMENTATIONS.items() if entry.on == "batch"]
 pytestmark = pytest.mark.filterwarnings("ignore:.*no event")
 
 
@@ -239,7 +241,7 @@ def test_what_cannot_be_sent_is_refused(events):
 
 
 @pytest.mark.parametrize("time_first", [False, True])
-@pytest.mark.parametrize("name", ["mixup", "cutmix", "event_mix"])
+@pytest.mark.parametrize("name", BATCH)
 def test_batches_are_mixed_as_drawn(events, name, time_first):
     dataset = EventDataset(events, represent="frames:n=4", time_first=time_first)
     mixed = loader(dataset, 5, seed=8, mix=[name], threads=1)
@@ -271,7 +273,7 @@ def test_batches_are_mixed_as_drawn(events, name, time_first):
 def test_one_draw_mixes_a_second_stream(events):
     dataset = EventDataset(events, represent="frames:n=4")
     frames, _ = next(iter(loader(dataset, 5)))
-    for name in ("mixup", "cutmix", "event_mix"):
+    for name in BATCH:
         mix = loader(dataset, 5, mix=[name])._mix.draw(0, np.arange(5), 34, 34)
         assert pickle.loads(pickle.dumps(mix)) == mix
         twice, _ = apply(torch.cat([frames, frames], 2), mix)
@@ -375,9 +377,18 @@ def test_a_function_changes_frames_of_a_store(events):
 
 
 def test_what_they_are_is_seen(events):
-    dataset = EventDataset(events, represent="frames:n=3", transform=odd, augment=["flip"])
+    dataset = EventDataset(
+        events, represent="frames:n=3", transform=["crop:x=0", odd], augment=["flip"]
+    )
     text = repr(dataset)
-    for part in ("events.zarr, train: 9 samples", "3 classes", "3 x 2 x 34 x 34", "odd", "flip:p"):
+    for part in (
+        "events.zarr, train: 9 samples",
+        "3 classes",
+        "3 x 2 x 34 x 34",
+        "'crop:x=0",
+        "odd",
+        "flip:p",
+    ):
         assert part in text
     text = repr(loader(dataset, 4, shuffle=True, seed=5))
     for part in ("3 batches of 4", "shuffled with seed 5", text.partition(":")[0]):

@@ -11,6 +11,7 @@ from eventkit.augment import Augment, Draw, Own
 from eventkit.errors import OptionError
 from eventkit.events import Events
 from eventkit.loader.scratch import Scratch
+from eventkit.registry import format_spec
 from eventkit.representations import Whole
 from eventkit.store import Split
 
@@ -26,7 +27,9 @@ class Transforms:
             transforms.parse(one) if isinstance(one, str) else Own(one, "transform")
             for one in listed
         ]
-        self.specs = [str(step) for step in self._steps]
+        self.specs = [
+            str(step) if isinstance(step, Own) else format_spec(*step) for step in self._steps
+        ]
         self.own = [step.__name__ for step in self._steps if isinstance(step, Own)]
 
     def __bool__(self) -> bool:
