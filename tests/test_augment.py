@@ -12,10 +12,13 @@ from eventkit.augment._warp import Move, Roll
 from eventkit.augment.geometry import IDENTITY
 from eventkit.errors import OptionError, UnknownName
 
-NEEDED = {"temporal_delete": ":keep=3"}  # options without a default
+NEEDED = {
+    "temporal_delete": ":keep=3",
+    "random_crop": ":width=20,height=15",
+}  # options without a default
 EVENTS = [name for name, entry in AUGMENTATIONS.items() if entry.on == "events"]
 SPACE = [name for name, entry in AUGMENTATIONS.items() if entry.on == "space"]
-FRAMES = [name for name, entry in AUGMENTATIONS.items() if entry.on != "events"]
+FRAMES = [name for name, entry in AUGMENTATIONS.items() if entry.on in ("space", "frames")]
 # What treats the frames of a sample differently, or each counted event.
 NOT_SHARED = {"temporal_delete", "frame_drop"}
 
@@ -42,7 +45,7 @@ def test_events_stay_events_and_the_given_ones_as_they_are(name, n):
     for sample in range(8):
         found = augment.events(events, augment.draw(0, sample))
         assert events == before
-        assert found.size == events.size
+        assert found.size == augment.size(events.size)
         assert not found.out_of_bounds
         assert not found.backward_steps
         assert set(found.p.tolist()) <= {0, 1}
@@ -78,7 +81,7 @@ def test_geometry_is_drawn_once_for_all_frames(name):
         assert (found == found[0, 0]).all()
 
 
-@pytest.mark.parametrize("name", list(AUGMENTATIONS))
+@pytest.mark.parametrize("name", [*EVENTS, *FRAMES])
 def test_draws_depend_on_seed_epoch_and_sample_only(name):
     def drawn(seed, epoch, sample):
         augment = make(name, seed)

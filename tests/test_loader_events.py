@@ -12,7 +12,7 @@ from eventkit import Events  # noqa: E402
 from eventkit.augment import Augment  # noqa: E402
 from eventkit.conversion import convert  # noqa: E402
 from eventkit.errors import OptionError  # noqa: E402
-from eventkit.loader import EventDataset, loader  # noqa: E402
+from eventkit.loader import EventDataset, Sequences, loader  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,9 @@ def test_an_overflow_names_the_sample(tmp_path):
 
 def test_a_store_says_what_it_holds(recordings, events, tmp_path):
     with pytest.raises(OptionError, match=r'holds events: .* represent="frames:n=16"'):
-        EventDataset(events)
+        EventDataset(events).shape  # noqa: B018
+    with pytest.raises(OptionError, match=r'holds events: .* represent="frames:n=16"'):
+        Sequences(EventDataset(events), lanes=1, length=1)
     convert(recordings, out=tmp_path / "frames.zarr", represent="frames:n=5")
     assert EventDataset(tmp_path / "frames.zarr", represent="frames:n=5").shape[0] == 5
     with pytest.raises(OptionError, match=r"holds frames:n=5,.*, not frames:n=6"):

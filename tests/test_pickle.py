@@ -28,6 +28,7 @@ from eventkit.conversion import convert  # noqa: E402
 from eventkit.formats import FORMATS  # noqa: E402
 from eventkit.layouts import LAYOUTS  # noqa: E402
 from eventkit.loader import (  # noqa: E402
+    Chains,
     EventDataset,
     ResumableSampler,
     Sequences,
@@ -111,6 +112,7 @@ def things(root):
     model = MODELS["csnn_tiny"]
     return [
         make_events(5), ek.windows(make_events(5), every=20),
+        Chains(EventDataset(root / "events.zarr"), 2, parts=2),
         data, data.store, data.split, data.augment, data[0], loader(data, 2),
         data.__getitems__([0, 1]), EventDataset(root / "events.zarr", represent="frames:n=3",
         time_first=True).__getitems__([0]), ResumableSampler(6, batch_size=2),

@@ -1,9 +1,13 @@
-"""What geometric augmentations do to the pixels of frames and, alike, to bounding boxes.
+"""What geometric augmentations do to frames and, alike, to events, bounding boxes and points.
 
 A warp is one change of place. `frames(frames)` changes the contiguous array (T, C, H, W) in its own
 memory, all T and C alike, to the nearest pixel. `boxes(boxes, size)` gives the boxes where their
 pixels came to lie: a structured array with x, y (the upper left corner), w and h in pixels; other
 fields come along. What leaves the sensor is cut off, a box of which nothing is left is dropped.
+`points(points, size)` does the same to a structured array with x and y, where (0, 0) is the centre
+of the first pixel; points that leave the sensor are dropped. `events(events)` gives new events.
+Frames are gathered, events are moved: an enlargement repeats pixels of frames and leaves gaps
+between events.
 """
 
 from dataclasses import dataclass
@@ -12,6 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from eventkit._jit import jit
+from eventkit.events import Events
 
 Size = tuple[int, int]  # (width, height)
 
@@ -21,9 +26,36 @@ class Warp(Protocol):
 
     def boxes(self, boxes: np.ndarray, size: Size) -> np.ndarray: ...
 
+    def points(self, points: np.ndarray, size: Size) -> np.ndarray: ...
+
+    def events(self, events: Events) -> Events: ...
+
+
+class Placed:
+    """A warp that is a map of places: events and points go where `place` says."""
+
+    def place(self, x: np.ndarray, y: np.ndarray, size: Size) -> tuple[np.ndarray, np.ndarray]:
+        """Where the places x and y (float64, pixel centres) come to lie."""
+        raise NotImplementedError
+
+    def points(self, points: np.ndarray, size: Size) -> np.ndarray:
+        x, y = self.place(points["x"].astype(float), points["y"].astype(float), size)
+        out = points.copy()
+        out["x"], out["y"] = x, y
+        inside = (x >= -0.5) & (x < size[0] - 0.5) & (y >= -0.5) & (y < size[1] - 0.5)
+        return out[inside]
+
+    def events(self, events: Events) -> Events:
+        x, y = self.place(events.x.astype(float), events.y.astype(float), events.size)
+        x, y = np.floor(x + 0.5), np.floor(y + 0.5)
+        inside = (x >= 0) & (x < events.width) & (y >= 0) & (y < events.height)
+        kept = events[inside]
+        columns = x[inside].astype(np.uint16), y[inside].astype(np.uint16)
+        return Events.trusted(kept.t, *columns, kept.p, events.size)
+
 
 @dataclass(frozen=True)
-class Move:
+class Move(Placed):
     """Pixel (row, column) gets what was at linear · ((row, column) − offset), about the centre.
 
     What comes from outside is zero.
@@ -46,9 +78,15 @@ class Move:
         moved += (centre + self.offset)[:, None]
         return _clipped(boxes, moved.min(0)[::-1], moved.max(0)[::-1], size)
 
+    def place(self, x: np.ndarray, y: np.ndarray, size: Size) -> tuple[np.ndarray, np.ndarray]:
+        centre = (np.array(size[::-1])[:, None] - 1) / 2
+        back = np.linalg.inv(np.asarray(self.linear, np.float64))
+        row, column = back @ (np.stack([y, x]) - centre) + centre
+        return column + self.offset[1], row + self.offset[0]
+
 
 @dataclass(frozen=True)
-class Mirror:
+class Mirror(Placed):
     """Left and right, or top and bottom, change places."""
 
     vertical: bool
@@ -62,9 +100,12 @@ class Mirror:
         out[place] = side - boxes[place] - boxes[extent]
         return out
 
+    def place(self, x: np.ndarray, y: np.ndarray, size: Size) -> tuple[np.ndarray, np.ndarray]:
+        return (x, size[1] - 1 - y) if self.vertical else (size[0] - 1 - x, y)
+
 
 @dataclass(frozen=True)
-class Roll:
+class Roll(Placed):
     """Everything moves; what leaves at one side comes back at the other."""
 
     down: int
@@ -88,6 +129,11 @@ class Roll:
             high.append(np.where(torn, end - side, end))
         return _clipped(boxes, np.array(low), np.array(high), size)
 
+    def place(self, x: np.ndarray, y: np.ndarray, size: Size) -> tuple[np.ndarray, np.ndarray]:
+        # Of pixels, the edges of which lie half a pixel before their centres.
+        width, height = size
+        return (x + 0.5 + self.right) % width - 0.5, (y + 0.5 + self.down) % height - 0.5
+
 
 @dataclass(frozen=True)
 class Cut:
@@ -104,6 +150,19 @@ class Cut:
         for place, extent, (a, b) in zip("xy", "wh", (self.columns, self.rows), strict=True):
             seen |= (boxes[place] < a) | (boxes[place] + boxes[extent] > b)
         return boxes[seen]
+
+    def points(self, points: np.ndarray, size: Size) -> np.ndarray:
+        hidden = self._inside(np.floor(points["x"] + 0.5), np.floor(points["y"] + 0.5))
+        seen: np.ndarray = points[~hidden]
+        return seen
+
+    def events(self, events: Events) -> Events:
+        return events[~self._inside(events.x, events.y)]
+
+    def _inside(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        (left, right), (top, bottom) = self.columns, self.rows
+        inside: np.ndarray = (x >= left) & (x < right) & (y >= top) & (y < bottom)
+        return inside
 
 
 def _clipped(boxes: np.ndarray, low: np.ndarray, high: np.ndarray, size: Size) -> np.ndarray:

@@ -114,7 +114,8 @@ def nda(
 def wide(size: Size, rng: np.random.Generator) -> list[Warp]:
     """One of: shear by ±0.3, move by ±5 pixels in x or in y, rotate by ±30°, cutout of 1..8 pixels.
 
-    What Spikformer (Zhou et al., ICLR 2023) calls SNNAugmentWide.
+    Modelled on SNNAugmentWide of Spikformer (Zhou et al., ICLR 2023), but not the same: the
+    published code also draws the identity, and other sizes of the cutout.
     """
     match int(rng.integers(5)):
         case 0:

@@ -6,7 +6,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -15,10 +15,22 @@ from torch.utils.data import Subset
 from eventkit._platform import cpus
 from eventkit.errors import OptionError
 from eventkit.loader.dataset import EventDataset
+from eventkit.loader.mixer import Mixer
 from eventkit.loader.ring import Ring, Slot
 from eventkit.loader.sampler import ResumableSampler
+from eventkit.loader.ships import EventShip, ObjectShip, moved
 
 T = TypeVar("T")
+
+
+class Waiting(Protocol):
+    """A batch in work."""
+
+    @property
+    def futures(self) -> list[Future[Any]]: ...
+
+
+P = TypeVar("P", bound=Waiting)
 
 
 def loader(
@@ -35,6 +47,9 @@ def loader(
     batches_ahead: int = 3,
     threads: int | None = None,
     device: str | torch.device | None = None,
+    lengths: bool | None = None,
+    send: Literal["frames", "events"] = "frames",
+    mix: Sequence[str] = (),
 ) -> "Loader":
     """Batches of a dataset, read by threads of this process: for training, without workers.
 
@@ -53,6 +68,12 @@ def loader(
     are pinned, copied in the type that is stored, and cast there. The threads (default: one per
     core) end with the iteration, by `break` or error too. An error while reading, such as
     StoreDamaged, is raised where its batch would come.
+
+    With send="events", of a store of events, the events are sent and represented on the device:
+    frames, voxel, time_surface and stacked_histogram, equal to those made here. `lengths=True` pads
+    tensors that a function made (`represent=`). `mix` are augmentations of batches, as
+    ["mixup", "cutmix:alpha=1"], one of which is drawn for each; labels are then float32
+    (N, classes), shares that add up to 1.
 
     >>> for frames, labels in loader(dataset, 32, shuffle=True):                # doctest: +SKIP
     ...     train(frames, labels)
@@ -81,7 +102,10 @@ def loader(
         bucket=bucket,
         plan=plan,
     )
-    return Loader(dataset, sampler, numbers, batches_ahead, threads, device)
+    return Loader(
+        dataset, sampler, numbers, batches_ahead, threads, device,
+        lengths=lengths, send=send, mix=mix,
+    )  # fmt: skip
 
 
 class Loader:
@@ -95,10 +119,23 @@ class Loader:
         batches_ahead: int = 3,
         threads: int | None = None,
         device: str | torch.device | None = None,
+        *,
+        lengths: bool | None = None,
+        send: Literal["frames", "events"] = "frames",
+        mix: Sequence[str] = (),
     ) -> None:
         self.dataset, self.sampler, self.indices = dataset, sampler, indices
         self.threads, self.batches_ahead = check_threads(threads, batches_ahead)
-        self._ship = Ship(dataset, self.batches_ahead, device)
+        self._ship: Any  # one of three that start and end a batch alike
+        if send not in ("frames", "events"):
+            raise OptionError(f"send is {send!r}, expected 'frames' or 'events'")
+        if send == "events":
+            self._ship = EventShip(dataset, device)
+        elif dataset.objects is not None:
+            self._ship = ObjectShip(dataset, device, lengths)
+        else:
+            self._ship = Ship(dataset, self.batches_ahead, device)
+        self._mix = Mixer(mix, dataset, sampler.seed) if mix else None
 
     @property
     def batch_size(self) -> int:
@@ -131,7 +168,7 @@ class Loader:
         epoch = self.sampler.epoch
         masked = self.sampler.world_size > 1 and not self.sampler.drop_last
 
-        def start(pool: ThreadPoolExecutor, numbers: np.ndarray) -> Pending:
+        def start(pool: ThreadPoolExecutor, numbers: np.ndarray) -> Any:
             wanted = self.indices[numbers]
             longest = int(self.dataset.lengths[wanted].max())
             return self._ship.start(pool, self.threads, wanted, longest, epoch)
@@ -139,23 +176,34 @@ class Loader:
         made = ahead(groups, start, threads=self.threads, batches_ahead=self.batches_ahead)
         for (pending, numbers), n in zip(made, real, strict=True):
             wanted = self.indices[numbers]
-            batch = [self._ship.finish(pending), self._moved(self.dataset.labels[wanted])]
+            data, lengths = self._ship.batch(pending, wanted)
             del pending
-            if self.dataset.ragged:
-                batch.append(self._moved(self.dataset.lengths[wanted]))
+            target = self._ship.moved(self.dataset.targets(wanted))
+            if self._mix is not None:
+                data, lengths, target = self._mix(data, lengths, target, epoch, wanted)
+            batch = [data, target]
+            if lengths is not None:
+                batch.append(lengths)
             if masked:
-                batch.append(self._moved(np.arange(len(numbers)) < n))
+                batch.append(self._ship.moved(torch.from_numpy(np.arange(len(numbers)) < n)))
             self.sampler.advance()
             yield tuple(batch)
 
-    def _moved(self, column: np.ndarray) -> torch.Tensor:
-        return self._ship.moved(torch.from_numpy(column))
+    def __repr__(self) -> str:
+        """The dataset, how its batches are made, and how many there are."""
+        s = self.sampler
+        order = f"shuffled with seed {s.seed}" if s.shuffle else "in order"
+        where = "" if self._ship.device is None else f", on {self._ship.device}"
+        return (
+            f"Loader({self.dataset!r}: {len(self):,} batches of {self.batch_size}, {order}, "
+            f"{self.threads} threads{where})"
+        )
 
 
 class Pending(NamedTuple):
-    """A batch in work."""
+    """A batch in work: its frames are filled in, or it is what the futures return."""
 
-    futures: list[Future[None]]
+    futures: list[Future[Any]]
     slot: Slot
     frames: torch.Tensor
 
@@ -197,37 +245,46 @@ class Ship:
         ]
         return Pending(futures, slot, frames)
 
+    def batch(
+        self, pending: Pending, samples: np.ndarray
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The frames of a batch, and their lengths where samples differ in them."""
+        frames, lengths = self.finish(pending), None
+        if self.dataset.ragged:
+            lengths = self.moved(torch.from_numpy(self.dataset.lengths[samples]))
+        return frames, lengths
+
     def finish(self, pending: Pending) -> torch.Tensor:
         """The frames of a batch that was read, on the device and in the dataset's type."""
         if self.device is None:
             return pending.frames
-        frames = self.moved(pending.frames)
+        frames: torch.Tensor = self.moved(pending.frames)
         if self.on_gpu:
             pending.slot.copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
             pending.slot.copied.record(torch.cuda.current_stream(self.device))
         return frames.to(self.dataset.batch_dtype)
 
-    def moved(self, part: torch.Tensor) -> torch.Tensor:
+    def moved(self, part: Any) -> Any:
         """A tensor on the device; from pinned memory while the program goes on."""
-        return part if self.device is None else part.to(self.device, non_blocking=True)
+        return moved(part, self.device)
 
 
 def ahead(
     items: Iterable[T],
-    start: Callable[[ThreadPoolExecutor, T], Pending],
+    start: Callable[[ThreadPoolExecutor, T], P],
     *,
     threads: int,
     batches_ahead: int,
-) -> Iterator[tuple[Pending, T]]:
+) -> Iterator[tuple[P, T]]:
     """What `start` makes of each item, done, while the next ones are in work.
 
     The threads live as long as the iteration. A process forked meanwhile leaves them alone.
     """
     process = os.getpid()
     pool = ThreadPoolExecutor(threads, "eventkit-loader")
-    waiting: deque[tuple[Pending, T]] = deque()
+    waiting: deque[tuple[P, T]] = deque()
 
-    def done() -> tuple[Pending, T]:
+    def done() -> tuple[P, T]:
         for future in waiting[0][0].futures:
             future.result()
         return waiting.popleft()

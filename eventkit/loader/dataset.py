@@ -1,34 +1,43 @@
 """A split of a store as a map-style torch Dataset, read a batch at a time."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch.utils.data import Dataset, default_collate
 
 from eventkit import representations
-from eventkit.augment import Augment, Draw
-from eventkit.errors import MissingExtra, OptionError
+from eventkit.augment import Augment, Draw, Own
+from eventkit.errors import OptionError
+from eventkit.events import Events
 from eventkit.loader.cache import InMemory, OnDisk
-from eventkit.loader.source import Augmented, FramesOfEvents, Scratch, Source, StoredFrames
+from eventkit.loader.collating import Sample, Samples, TimeFirst
+from eventkit.loader.objects import Objects, is_object
+from eventkit.loader.reading import Given, Reader, Transforms
+from eventkit.loader.scratch import Scratch
+from eventkit.loader.source import Augmented, FramesOfEvents, Source, StoredFrames
+from eventkit.representations import Whole
 from eventkit.store import Store
 
-try:
-    import torch
-    from torch.utils.data import Dataset
-except ImportError:
-    raise MissingExtra("eventkit.loader needs torch", "torch") from None
 
-
-class EventDataset(Dataset[tuple[torch.Tensor, int]]):
+class EventDataset(Dataset[tuple[Any, Any]]):
     """A split of a store, map-style: dataset[i] is (frames (T, C, H, W), label).
 
     Of a store of events, `represent` says what is made of them while they are read, as
-    "frames:n=16" or "voxel:bins=9"; a store of frames has them already.
+    "frames:n=16" or "voxel:bins=9"; a store of frames has them already. "points" and
+    "sparse_coo:of=[frames:n=16]" exist only here (`eventkit.loader.objects`). None leaves samples
+    `Events`, and a batch is a list of them. A function(events) returns an array, a batch of which
+    is stacked, or anything else, which a batch lists.
 
-    `augment` is a list of augmentations, as text; what they draw depends on `seed`, the epoch
-    (`set_epoch`) and the sample only. `dtype` is that of the frames, None for as stored. With
+    `transform` are transforms of the events, one or several in turn, before they are represented.
+    `augment` is a list of augmentations; what they draw depends on `seed`, the epoch (`set_epoch`)
+    and the sample only. In both a function may stand for a spec: function(events) -> Events, and
+    function(events, rng) -> Events, which of a store of frames is function(frames, rng) -> frames.
+    `target_transform` is a function of a label that returns the target. Worker processes need
+    functions that can be pickled. `dtype` is that of the frames, None for as stored. With
     `time_first`, batches are (T, N, C, H, W), what SpikingJelly's multi-step and snnTorch's nets
     take; otherwise (N, T, C, H, W).
 
@@ -46,8 +55,10 @@ class EventDataset(Dataset[tuple[torch.Tensor, int]]):
         store: str | Path | Store,
         split: str = "train",
         *,
-        represent: str | None = None,
-        augment: Sequence[str] = (),
+        represent: str | Callable[[Events], Any] | None = None,
+        transform: Given | Sequence[Given] = (),
+        augment: Sequence[str | Callable[..., Any]] = (),
+        target_transform: Callable[[int], Any] | None = None,
         seed: int = 0,
         cache: str | Path | None = None,
         dtype: str | None = "float32",
@@ -62,27 +73,47 @@ class EventDataset(Dataset[tuple[torch.Tensor, int]]):
             raise OptionError(
                 f"dtype is {dtype!r}, expected a torch type such as 'float32' or None"
             )
-        self.augment = Augment(augment, seed=seed)
+        is_events = self.split.kind == "events"
+        self.augment = Augment(augment, seed=seed, own="events" if is_events else "frames")
+        self.transform = Transforms(transform)
+        self.represent = represent
+        self.target_transform = target_transform and Own(target_transform, "target_transform")
+        # Either samples of one shape are filled in, or they are objects of their own.
+        self.objects: Objects | None = None
+        self._reader: Reader | None = None
+        if is_events and is_object(represent):
+            if cache is not None or (represent is None and time_first):
+                wrong = "time_first" if cache is None else f"cache={str(cache)!r}"
+                raise OptionError(f"{wrong} needs frames, found represent={represent!r}")
+            self.objects = Objects(self.split, represent, self.augment, self.transform)
+            self._reader = self.objects.reader
+        else:
+            self._fill_in(represent, cache)
+        self._scratch = Scratch()
+        # Shared, so that workers which outlive an epoch see the next one.
+        self._epoch = torch.zeros((), dtype=torch.int64)
+        self._epoch.share_memory_()  # type: ignore[no-untyped-call]
+
+    def _fill_in(self, represent: Any, cache: str | Path | None) -> None:
         self.source = self._source(represent)
+        if isinstance(self.source, FramesOfEvents):
+            self._reader = self.source.reader
         if cache is not None:
             self.source = self._cached(cache, represent)
         if self.augment.on_frames:
             self.source = Augmented(self.source, self.augment)
         self.stored_dtype = torch.from_numpy(np.empty(0, self.source.dtype)).dtype
         self.batch_dtype = self.dtype or self.stored_dtype
-        self._scratch = Scratch()
-        # Shared, so that workers which outlive an epoch see the next one.
-        self._epoch = torch.zeros((), dtype=torch.int64)
-        self._epoch.share_memory_()  # type: ignore[no-untyped-call]
 
-    def _source(self, represent: str | None) -> Source:
+    def _source(self, represent: Any) -> Source:
         if self.split.kind == "events":
-            if represent is None:
-                raise OptionError(
-                    f"{self.store.path} holds events: say what to make of them, as in "
-                    'represent="frames:n=16"'
-                )
-            return FramesOfEvents(self.split, represent, self.augment)
+            return FramesOfEvents(self.split, represent, self.augment, self.transform)
+        if self.transform or (represent is not None and is_object(represent)):
+            argument = "transform" if self.transform else "represent"
+            raise OptionError(
+                f"{self.store.path} holds frames, which {argument}= cannot be applied to: convert "
+                "with --events, or convert with --transform"
+            )
         stored = self.store.attributes["represent"]
         if represent is not None and representations.parse(represent) != representations.parse(
             stored
@@ -111,10 +142,16 @@ class EventDataset(Dataset[tuple[torch.Tensor, int]]):
                 f"cache={str(cache)!r}: {self.store.path} holds frames, so nothing has to be made "
                 "that could be kept; cache='ram' keeps them in memory"
             )
+        if self.transform.own:
+            raise OptionError(
+                f"cache={str(cache)!r}: {self.transform.own[0]} is a function, which may change "
+                "while its results are kept; use cache='ram', or leave the cache out"
+            )
         entry, options = representations.parse(str(represent))
         # Not the plan, which knows the recordings by name and size: the digest of all checksums.
         kept = f"{self.store.attributes['digest']} {self.split.name}"
-        return OnDisk(self.source, Path(cache), json.dumps([kept, entry.name, options]))
+        key = [kept, entry.name, options, *self.transform.specs]
+        return OnDisk(self.source, Path(cache), json.dumps(key))
 
     @property
     def classes(self) -> list[str]:
@@ -123,18 +160,31 @@ class EventDataset(Dataset[tuple[torch.Tensor, int]]):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of a sample (T, C, H, W); T of the longest where it differs."""
+        """Shape of a sample (T, C, H, W); T of the longest where it differs.
+
+        OptionError for represent=None, a function, "points" and "sparse_coo".
+        """
+        self.expect_frames()
         return self.source.shape
+
+    def expect_frames(self) -> None:
+        """OptionError unless samples are frames."""
+        if self.objects is not None:
+            found = "" if self.represent is None else f", not represent={self.represent!r}"
+            raise OptionError(
+                f"{self.store.path} holds events: say which frames to make of them, as in "
+                f'represent="frames:n=16"{found}'
+            )
 
     @property
     def lengths(self) -> np.ndarray:
-        """How many frames each sample has, int64 (N,)."""
-        return self.source.lengths
+        """How many frames each sample has, or events where there are no frames, int64 (N,)."""
+        return self.source.lengths if self.objects is None else self.objects.lengths
 
     @property
     def ragged(self) -> bool:
         """Whether samples differ in their number of frames."""
-        return bool((self.lengths != self.shape[0]).any())
+        return self.objects is None and bool((self.lengths != self.shape[0]).any())
 
     def chosen(self, indices: Sequence[int] | np.ndarray | None) -> np.ndarray:
         """Numbers of samples as int64, all by default; OptionError for what is none."""
@@ -176,11 +226,16 @@ class EventDataset(Dataset[tuple[torch.Tensor, int]]):
     def boxes(self, index: int, boxes: np.ndarray, epoch: int | None = None) -> np.ndarray:
         """Bounding boxes of a sample, moved as its frames are by the augmentations of this epoch.
 
-        `boxes` is a structured array with x, y, w and h in pixels of the frames, as
-        `eventkit.boxes` reads them; what leaves the sensor is cut off or dropped.
+        `boxes` is a structured array with x, y, w and h in pixels of the sensor, after
+        `transform`, as `eventkit.boxes` reads them, and perhaps t; what leaves the sensor is cut
+        off or dropped.
         """
-        size = (self.shape[-1], self.shape[-2])
-        return self.augment.boxes(boxes, self._draw(index, epoch), size=size)
+        if self._reader is None:
+            size, times = (self.shape[-1], self.shape[-2]), None
+        else:
+            whole, size = self._reader.whole(index), self._reader.size
+            times = (whole.t0, whole.t1) if whole.n else None
+        return self.augment.boxes(boxes, self._draw(index, epoch), size=size, times=times)
 
     def fill(
         self,
@@ -214,19 +269,53 @@ class EventDataset(Dataset[tuple[torch.Tensor, int]]):
             if n < rows.shape[1]:
                 rows[number, n:] = 0
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+    def events(self, index: int, epoch: int | None = None) -> tuple[Events, Whole]:
+        """Events of a sample, transformed and augmented, and what was known of them before."""
+        assert self._reader is not None
+        events, whole = self._reader.read(
+            index, self._draw(index, epoch) if self.augment.on_events else None
+        )
+        return events.copy(), whole
+
+    def object(self, index: int, epoch: int | None = None) -> Any:
+        """A sample that is no frames: Events, a tensor, or what a function made of them."""
+        assert self.objects is not None
+        draw = self._draw(index, epoch) if self.augment.specs else None
+        return self.objects.read(index, draw, self.dtype)
+
+    def targets(self, indices: Sequence[int] | np.ndarray) -> Any:
+        """Labels of samples, int64 (N,), or what `target_transform` makes of them.
+
+        Numbers and arrays become a tensor, anything else what torch's default_collate makes of it.
+        """
+        if self.target_transform is None:
+            return torch.from_numpy(self.labels[indices])
+        targets = [self.target_transform(label) for label in self.labels[indices].tolist()]
+        return default_collate(targets) if targets else targets
+
+    def _target(self, index: int) -> Any:
+        label = int(self.labels[index])
+        return label if self.target_transform is None else self.target_transform(label)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
         index = range(len(self))[index]  # negative indices and IndexError as a list has
+        if self.objects is not None:
+            made = Sample((self.object(index), self._target(index)))
+            made.padded, made.time_first = self.objects.padded, self.time_first
+            return made
         frames = np.empty((self.lengths[index], *self.shape[1:]), self.source.dtype)
         self.read(index, frames)
-        one = Sample((torch.from_numpy(frames).to(self.batch_dtype), int(self.labels[index])))
+        one = Sample((torch.from_numpy(frames).to(self.batch_dtype), self._target(index)))
         one.length, one.time_first = None if self.ragged else self.shape[0], self.time_first
         return one
 
-    def __getitems__(self, indices: Sequence[int]) -> "Samples | TimeFirst":
+    def __getitems__(self, indices: Sequence[int]) -> "Samples | TimeFirst | list[Any]":
         """A whole batch read into one buffer, as DataLoader asks for it.
 
         With torch's own collate function the samples are stacked once more; `collate` is free.
         """
+        if self.objects is not None:
+            return [self[index] for index in indices]
         wanted = [range(len(self))[index] for index in indices]
         lengths = self.lengths[wanted]
         n, longest = len(wanted), int(lengths.max(initial=0))
@@ -234,64 +323,27 @@ class EventDataset(Dataset[tuple[torch.Tensor, int]]):
         frames = torch.empty((*sides, *self.shape[1:]), dtype=self.batch_dtype)
         rows = frames.transpose(0, 1) if self.time_first else frames
         self.fill(wanted, rows)
-        batch = [frames, torch.from_numpy(self.labels[wanted])]
+        batch = [frames, self.targets(wanted)]
         if self.ragged:
             batch.append(torch.from_numpy(lengths))
         if self.time_first:
             return TimeFirst(tuple(batch))
         samples = [row[:n] for row, n in zip(frames, lengths.tolist(), strict=True)]
-        return Samples(zip(samples, batch[1].tolist(), strict=True), tuple(batch))
+        targets = [self._target(index) for index in wanted]
+        return Samples(zip(samples, targets, strict=True), tuple(batch))
 
-
-class Sample(tuple[torch.Tensor, int]):
-    """A sample (frames, label), which knows how `collate` is to put it into a batch."""
-
-    length: int | None = None  # of all samples of its dataset; None where they differ
-    time_first: bool = False
-
-
-class Samples(list[tuple[torch.Tensor, int]]):
-    """Samples, and the batch (frames, labels) or (frames, labels, lengths) that they view."""
-
-    def __init__(self, samples: Any, batch: tuple[torch.Tensor, ...]) -> None:
-        super().__init__(samples)
-        self.batch = batch
-
-
-class TimeFirst:
-    """A batch with time as its first axis, which torch's own collate function would mix up."""
-
-    def __init__(self, batch: tuple[torch.Tensor, ...]) -> None:
-        self.batch = batch
-
-    def __getitem__(self, index: int) -> Any:
-        raise OptionError(
-            "time_first=True needs DataLoader(..., collate_fn=eventkit.loader.collate)"
-        )
-
-
-def collate(samples: Any, *, lengths: bool | None = None) -> tuple[torch.Tensor, ...]:
-    """The `collate_fn` for EventDataset: (frames, labels), or (frames, labels, lengths) if ragged.
-
-    Samples of different T are padded with zero frames at the end; lengths (N,) says how many
-    frames are real. Samples of a ConcatDataset give what those of its datasets would. A plain list
-    of samples (frames, label) is padded too, and gives lengths. With lengths=True they are always
-    there, as where datasets of different T are concatenated: OptionError without it.
-    """
-    batch = getattr(samples, "batch", None)
-    if batch is not None:
-        full = batch[0].shape[0 if isinstance(samples, TimeFirst) else 1]
-        missing = lengths and len(batch) == 2
-        return (*batch, torch.full((len(batch[1]),), full)) if missing else tuple(batch)
-    kinds = {(getattr(s, "length", None), getattr(s, "time_first", False)) for s in samples}
-    if len(kinds) > 1 and not lengths:
-        raise OptionError(
-            "a batch has samples of datasets that differ in their number of frames or in "
-            "time_first; use collate_fn=functools.partial(collate, lengths=True)"
-        )
-    frames, labels = zip(*samples, strict=True)
-    batch_first = not all(time_first for _, time_first in kinds)
-    padded = torch.nn.utils.rnn.pad_sequence(list(frames), batch_first=batch_first)
-    if len(kinds) == 1 and next(iter(kinds))[0] is not None and not lengths:
-        return padded, torch.tensor(labels)
-    return padded, torch.tensor(labels), torch.tensor([len(part) for part in frames])
+    def __repr__(self) -> str:
+        """What it holds, what is made of it, and what a batch is."""
+        kind = type(self).__name__
+        more = {"transform": self.transform.specs, "augment": self.augment.specs}
+        parts = [f"{self.store.path}, {self.split.name}: {len(self):,} samples"]
+        parts.append(f"{len(self.classes)} classes")
+        if self.objects is not None:
+            parts.append(f"represent={self.represent!r}")
+        else:
+            made = self.represent or self.store.attributes["represent"]
+            sides = " x ".join(map(str, self.shape))
+            parts.append(f"{made} {'up to ' * self.ragged}{sides} {self.batch_dtype}")
+        parts += [f"{name}={specs}" for name, specs in more.items() if specs]
+        parts += ["time_first"] * self.time_first
+        return f"{kind}({', '.join(parts)})"

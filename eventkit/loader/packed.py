@@ -13,7 +13,7 @@ import torch
 
 from eventkit.errors import OptionError
 from eventkit.events import Events
-from eventkit.representations import MAX_BYTES, Whole, parse
+from eventkit.representations import MAX_BYTES, Representation, Whole, parse
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,16 @@ class PackedEvents:
     size: tuple[int, int]
 
     @classmethod
-    def of(cls, samples: Sequence[Events]) -> Self:
-        """Pack samples, empty ones too; OptionError if there are none or they differ in size."""
+    def of(cls, samples: Sequence[Events], wholes: Sequence[Whole] | None = None) -> Self:
+        """Pack samples, empty ones too; OptionError if there are none or they differ in size.
+
+        `wholes` are the first and last times of the samples, if not those of their events.
+        """
         sizes = {events.size for events in samples}
         if len(sizes) != 1:
             raise OptionError(f"a batch needs samples of one sensor size, found {sorted(sizes)}")
-        wholes = [Whole.of(events) for events in samples]
+        if wholes is None:
+            wholes = [Whole.of(events) for events in samples]
         times = [events.t - whole.t0 for events, whole in zip(samples, wholes, strict=True)]
         counts = torch.tensor([whole.n for whole in wholes])
         x, y, p = (
@@ -64,6 +68,12 @@ class PackedEvents:
         moved = {name: getattr(self, name).to(device, non_blocking=non_blocking) for name in names}
         return PackedEvents(**moved, size=self.size)
 
+    def pinned(self) -> "PackedEvents":
+        """The same events in pinned memory, from which a GPU copies while the program goes on."""
+        names = ("t", "x", "y", "p", "sample", "counts", "spans")
+        pinned = {name: getattr(self, name).pin_memory() for name in names}
+        return PackedEvents(**pinned, size=self.size)
+
     def __len__(self) -> int:
         """The number of samples."""
         return len(self.counts)
@@ -77,13 +87,7 @@ def represent_packed(packed: PackedEvents, spec: str) -> torch.Tensor:
     values are those of `eventkit.represent`. Events outside the sensor are refused, unless
     bounds=drop leaves them out.
     """
-    entry, options = parse(spec)
-    if entry.name not in _TWINS:
-        known = ", ".join(_TWINS)
-        raise OptionError(f"{entry.name} cannot be made from a batch of events; use {known}")
-    for key in ("like", "count", "stride"):
-        if options.get(key) is not None:
-            raise OptionError(f"{entry.name}: {key} is not available for batches of events")
+    entry, options = check_packed(spec)
     spans = packed.spans.tolist()
     shapes = [
         entry.shape(Whole(n, 0, span, True), packed.size, **options)
@@ -107,6 +111,18 @@ def represent_packed(packed: PackedEvents, spec: str) -> torch.Tensor:
         return torch.zeros(shape, dtype=kind, device=packed.t.device)
     batch = _Batch(packed, inside, lengths, (len(packed), length, channels, height, width))
     return _TWINS[entry.name](batch, **options)
+
+
+def check_packed(spec: str) -> tuple[Representation, dict[str, Any]]:
+    """The representation that a spec names, with its options; OptionError if it has no twin."""
+    entry, options = parse(spec)
+    if entry.name not in _TWINS:
+        known = ", ".join(_TWINS)
+        raise OptionError(f"{entry.name} cannot be made from a batch of events; use {known}")
+    for key in ("like", "count", "stride"):
+        if options.get(key) is not None:
+            raise OptionError(f"{entry.name}: {key} is not available for batches of events")
+    return entry, options
 
 
 @dataclass(frozen=True)

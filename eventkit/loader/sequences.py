@@ -95,6 +95,7 @@ class Sequences(Position):
                 f"lanes={lanes}, length={length}, rank={rank}, world_size={world_size}: expected "
                 "at least 1, and rank below world_size"
             )
+        dataset.expect_frames()
         if dataset.augment.on_events or dataset.augment.length(1 << 20) != 1 << 20:
             raise OptionError(
                 f"{', '.join(dataset.augment.specs)}: windows of a recording take only "
@@ -144,7 +145,7 @@ class Sequences(Position):
 
         made = ahead(steps, start, threads=self.threads, batches_ahead=self.batches_ahead)
         for pending, step in made:
-            frames = self._ship.finish(pending)
+            frames: torch.Tensor = self._ship.finish(pending)
             del pending
             self.consumed += 1
             yield self._window(frames, *step, epoch)
@@ -186,7 +187,8 @@ class Sequences(Position):
         keep_state = (first > 0) & (samples >= 0)
 
         def moved(column: np.ndarray) -> torch.Tensor:
-            return self._ship.moved(torch.from_numpy(np.ascontiguousarray(column)))
+            there: torch.Tensor = self._ship.moved(torch.from_numpy(np.ascontiguousarray(column)))
+            return there
 
         return Window(
             frames=frames,

@@ -1,9 +1,7 @@
 """Where samples come from: each is read by number into an array of its stored type."""
 
-import dataclasses
 import functools
-import threading
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -11,11 +9,10 @@ from eventkit import representations
 from eventkit.augment import Augment, Draw
 from eventkit.errors import OptionError
 from eventkit.events import Events
+from eventkit.loader.reading import Reader, Transforms
+from eventkit.loader.scratch import Scratch
 from eventkit.representations import Whole
 from eventkit.store import Split
-
-if TYPE_CHECKING:
-    from eventkit.store.ragged import EventBatch
 
 
 class Source(Protocol):
@@ -48,60 +45,53 @@ class StoredFrames:
 class FramesOfEvents:
     """Representations made of stored events while they are read, those changed before perhaps.
 
-    The sample's first and last time stay what they were, whatever the augmentation does, and so
-    does the number of frames.
+    The first and last time of the transformed sample stay what they were, whatever the augmentation
+    does, and so does the number of frames.
     """
 
-    def __init__(self, split: Split, spec: str, augment: Augment) -> None:
-        self._split, self._augment = split, augment
+    def __init__(
+        self, split: Split, spec: str, augment: Augment, transform: Transforms | None = None
+    ) -> None:
+        self._split, self._memory = split, Scratch()
         self._entry, self._options = representations.parse(spec)
-        self._columns = "txyp" if augment.on_events else self._entry.columns(self._options)
-        self._memory = Scratch()
+        columns = self._entry.columns(self._options)
+        self.reader = reader = Reader(split, transform or Transforms([]), augment, columns)
         self.dtype = self._entry.dtype_of(self._options)
         # Frames of one duration: a part of them needs only the events of its time.
         sliced = self._entry.name == "frames" and not (
             self._options["like"] or self._options["stride"]
         )
         self._slice: int | None = self._options["duration"] if sliced else None
-        # Of `ragged`, so that what workers share of it is there before they are forked.
-        counts, starts, ends = split.ragged.counts, split.column("t_start"), split.column("t_end")
-        numbers = zip(counts.tolist(), starts.tolist(), ends.tolist(), strict=True)
-        self._wholes = [Whole(n, t0, t1, ordered=True) for n, t0, t1 in numbers]
-        shape = functools.partial(self._entry.shape, size=split.size, **self._options)
-        if self._entry.fixed(self._options) and self._wholes:
-            shapes = [shape(self._wholes[0])] * len(self._wholes)
-        else:
-            shapes = [shape(whole) for whole in self._wholes]
+        shape = functools.partial(self._entry.shape, size=reader.final, **self._options)
+        n = len(reader)
+        if self._entry.fixed(self._options) and n:
+            shapes = [shape(reader.stored[0])] * n
+        else:  # of transformed events, every sample is read for its number of frames
+            shapes = [shape(reader.whole(index)) for index in range(n)]
         self.lengths = np.array([shape[0] for shape in shapes], np.int64)
         channels = shapes[0][1:] if shapes else shape(Whole(0, 0, 0))[1:]
         self.shape: tuple[int, ...] = (int(self.lengths.max(initial=0)), *channels)
 
     def read(self, index: int, out: np.ndarray, draw: Draw | None, first: int = 0) -> None:
-        n, whole = int(self.lengths[index]), self._wholes[index]
+        n = int(self.lengths[index])
         try:
             if len(out) == n:
-                self._make(self._read(index), whole, out, draw)
-            elif self._slice is not None and not self._augment.on_events:
+                self._make(*self.reader.read(index, draw), out)
+            elif self._slice is not None and self.reader.as_stored:
+                whole = self.reader.stored[index]
                 start = whole.t0 + first * self._slice
                 stop = min(start + len(out) * self._slice, whole.t1 + 1)
                 events = self._split.events(index, start=start, stop=stop)
-                self._make(events, Whole(len(events), start, stop - 1, True), out, None)
+                self._make(events, Whole(len(events), start, stop - 1, True), out)
             else:
                 frames = self._memory.array((n, *out.shape[1:]), out.dtype)
-                self._make(self._read(index), whole, frames, draw)
+                self._make(*self.reader.read(index, draw), frames)
                 out[:] = frames[first : first + len(out)]
         except OptionError as error:
             raise OptionError(f"sample {index} of {self._split.name}: {error}") from None
 
-    def _read(self, index: int) -> Events:
-        batch = self._memory.events()
-        return self._split.read_events([index], batch, columns=self._columns)[0]
-
-    def _make(self, events: Events, whole: Whole, out: np.ndarray, draw: Draw | None) -> None:
-        if draw is not None and self._augment.on_events:
-            events = self._augment.events(events, draw)
-            whole = dataclasses.replace(whole, n=len(events))
-        size = self._split.size
+    def _make(self, events: Events, whole: Whole, out: np.ndarray) -> None:
+        size = self.reader.final
         representations.accumulate([events], whole, size, self._entry, self._options, out)
 
 
@@ -127,33 +117,3 @@ class Augmented:
         frames = self._scratch.array((n, *out.shape[1:]), out.dtype)
         self._source.read(index, frames, draw)
         out[:] = self._augment.frames(frames, draw)[first : first + len(out)]
-
-
-class Scratch:
-    """Memory for one array and for the events of one sample, of each thread its own.
-
-    It is used again and again.
-    """
-
-    def __init__(self) -> None:
-        self._local = threading.local()
-
-    def array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
-        """An array with anything in it; the one before of this thread is gone."""
-        n_bytes = int(np.prod(shape)) * dtype.itemsize
-        memory: np.ndarray | None = getattr(self._local, "memory", None)
-        if memory is None or len(memory) < n_bytes:
-            memory = self._local.memory = np.empty(n_bytes, np.uint8)
-        return memory[:n_bytes].view(dtype).reshape(shape)
-
-    def events(self) -> "EventBatch":
-        """Memory to read events into; those of before of this thread are gone."""
-        batch: EventBatch | None = getattr(self._local, "events", None)
-        if batch is None:
-            from eventkit.store import ragged  # kernels: not for who reads frames
-
-            batch = self._local.events = ragged.EventBatch()
-        return batch
-
-    def __reduce__(self) -> tuple[type["Scratch"], tuple[()]]:
-        return Scratch, ()  # memory stays in its process

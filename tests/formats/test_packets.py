@@ -81,8 +81,7 @@ def test_what_numpy_itself_saves_is_read(events, tmp_path):
     np.save(tmp_path / "a.npy", array, allow_pickle=True)
     assert read(tmp_path / "a.npy") == events
     assert (
-        read(tmp_path / "a.npy", clock=(100, 900))
-        == events[(events.t >= 100) & (events.t < 900)]
+        read(tmp_path / "a.npy", clock=(100, 900)) == events[(events.t >= 100) & (events.t < 900)]
     )
 
 
