@@ -30,7 +30,11 @@ SHARE, ABOVE_0, FROM_0 = (
 
 @click.command()
 @click.argument("store", type=STORE, required=False)
-@click.option("--model", metavar="SPEC", help="As csnn_tiny:width=32.  [default: csnn_tiny]")
+@click.option(
+    "--model",
+    metavar="SPEC",
+    help="Network: csnn_tiny:width=32, or package.module:Net of yours.  [default: csnn_tiny]",
+)
 @click.option("--config", type=PATH, help="A TOML of these settings, such as RUN/run.toml.")
 @click.option("--resume", type=PATH, metavar="RUN", help="Go on with an interrupted run.")
 @click.option("--out", type=PATH, help="New folder for the run.")
@@ -160,7 +164,7 @@ def check_ahead(
     for name in ("config", "teacher"):
         if options[name]:
             options[name].stat()
-    for name in ("model", "optimizer", "schedule", "loss", "method"):
+    for name in ("optimizer", "schedule", "loss", "method"):
         if options[name]:
             parse_spec(options[name])
     if options["represent"]:

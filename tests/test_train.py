@@ -243,7 +243,7 @@ def test_a_loss_that_is_not_finite_is_told_with_the_layer(splits, tmp_path, monk
         torch.nn.init.constant_(net[3][0].weight, float("nan"))
         return net
 
-    monkeypatch.setattr("eventkit.train.job.create", broken)
+    monkeypatch.setattr("eventkit.train.nets.create", broken)
     with pytest.raises(OptionError, match=r"gradient of [34]\.\S+ is not finite in epoch 1"):
         quick({"train": Directions(32)}, tmp_path / "again")
 

@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
+from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,6 @@ from eventkit import __version__
 from eventkit.errors import EventkitError, FormatError, MissingExtra, OptionError
 from eventkit.evaluate.activity import Activity
 from eventkit.evaluate.score import Score, score
-from eventkit.models import create
 from eventkit.runs import read_json
 
 from .augmented import augmented
@@ -25,8 +25,6 @@ from .average import Average
 from .checkpoint import (
     STATE,
     WEIGHTS,
-    load,
-    load_with_facts,
     optimizer_tensors,
     read,
     restore_optimizer,
@@ -38,10 +36,11 @@ from .loop import Progress, Training
 from .losses import loss
 from .machine import device, interruptible, keep_memory, multiplies_bf16
 from .method import method
+from .nets import build, check_votes, is_object, is_own, load, load_with_facts, recipe_of
 from .report import report, tensorboard
 from .run import Run
 from .schedule import optimizer, schedule
-from .settings import Settings, recipe_of, to_toml
+from .settings import Settings, to_toml
 
 
 class Job:
@@ -49,9 +48,11 @@ class Job:
 
     def __init__(
         self, splits: dict[str, Samples], settings: Settings, data: dict[str, Any], folder: Path,
-        world: World, progress: Progress, whole: Path | None = None,
+        world: World, progress: Progress, *, whole: Path | None = None,
+        net: nn.Module | None = None,
     ) -> None:  # fmt: skip
         self.whole = whole or folder  # what a user resumes: all seeds together
+        self.net = net  # what the user gave as an object, if that is what is trained
         self.settings, self.world, self.data = settings, world, data
         self.progress: Progress = progress if world.is_main else lambda event: None
         self.parts = parts(splits, settings.validation)
@@ -76,6 +77,8 @@ class Job:
         training = self._training()
         self.run.config = self._config(training)
         self.run.create(to_toml(s))
+        if is_object(s.model):  # the weights of its beginning are known to nobody else
+            self._save(training)
         try:
             return self._finish(training)
         except EventkitError:
@@ -146,13 +149,13 @@ class Job:
     def _training(self) -> Training:
         s = self.settings
         keep_memory()
-        net = create(
-            s.model,
-            num_classes=len(self.classes),
-            in_shape=tuple(self.in_shape),
-            steps=self.training_part.dataset.shape[0],
+        shape, steps = tuple(self.in_shape), self.training_part.dataset.shape[0]
+        net = build(
+            s.model, num_classes=len(self.classes), in_shape=shape, steps=steps, given=self.net
         )
         net.to(device(s.device))
+        if is_own(s.model):
+            check_votes(net, classes=len(self.classes), in_shape=shape, steps=steps)
         self.world.same(net)
         return Training(
             net=net,
@@ -246,7 +249,8 @@ class Job:
         if self.settings.page and (self.run.folder / WEIGHTS).is_file():
             part = self.parts.get("test") or self.parts.get("validation") or self.parts["train"]
             try:
-                net = load(self.run.folder)
+                given = None if self.net is None else deepcopy(self.net)
+                net = load(self.run.folder, model=given)
                 report(self.run, net, part, result, batch=self.settings.batch)
             except MissingExtra as error:
                 self.progress({"event": "warning", "text": f"no page.html: {error}"})

@@ -21,7 +21,7 @@ from torch import nn
 
 from eventkit.runs import STARTING, check_free
 
-from .checkpoint import ABOUT, LAST, WEIGHTS, replace, write
+from .checkpoint import ABOUT, LAST, STATE, WEIGHTS, replace, write
 
 
 class Run:
@@ -52,10 +52,10 @@ class Run:
             raise
 
     def discard(self) -> None:
-        """Take the folder away if it holds nothing but what `create` wrote."""
+        """Take the folder away if it holds nothing that was learned."""
         if self.writes and self.folder.is_dir():
             found = {path.name: path for path in self.folder.iterdir()}
-            if found.keys() <= {"run.toml", *STARTING}:
+            if found.keys() <= {"run.toml", STATE, *STARTING}:
                 for name in sorted(found, reverse=True):  # run.toml first, as it came last
                     found[name].unlink()
                 self.folder.rmdir()

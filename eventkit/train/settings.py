@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from eventkit.errors import OptionError
-from eventkit.models import MODELS, Recipe
-from eventkit.registry import bind, parse_spec
+from eventkit.models import Recipe
+from eventkit.registry import bind
+
+from .nets import recipe_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,17 +97,6 @@ def _specs(augment: Any) -> tuple[str, ...]:
     if not isinstance(specs, list | tuple) or not all(isinstance(spec, str) for spec in specs):
         raise OptionError(f"train: augment is {augment!r}, expected a list of texts, as ['flip']")
     return () if list(specs) == ["none"] else tuple(specs)
-
-
-def recipe_of(model: str, kind: str = "cpu") -> Recipe:
-    """The recipe of a model: ours for two CPU cores, or that of its paper."""
-    name = parse_spec(model)[0]
-    if kind == "cpu":
-        return MODELS[name].recipe
-    paper = MODELS[name].paper
-    if paper is None:
-        raise OptionError(f"{name} has no recipe {kind!r}; leave it out for ours")
-    return paper
 
 
 def _of_recipe(recipe: Recipe) -> dict[str, Any]:
