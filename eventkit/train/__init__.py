@@ -180,7 +180,7 @@ def evaluate_run(
         raise OptionError(f"the split {split} has no samples to evaluate on")
     part = Part(samples, np.arange(len(samples.labels)))
     bf16 = config.get("precision") == "bfloat16"
-    found = evaluate(net, part.batches(batch), classes=about["classes"], bf16=bf16)
+    found = evaluate(net, part.reader(batch), classes=about["classes"], bf16=bf16)
     return {"run": str(folder), "split": split, **found}
 
 

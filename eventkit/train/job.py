@@ -3,7 +3,7 @@
 import json
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import asdict
@@ -20,7 +20,6 @@ from eventkit.evaluate.activity import Activity
 from eventkit.evaluate.score import Score, score
 from eventkit.runs import read_json
 
-from .augmented import augmented
 from .average import Average
 from .checkpoint import (
     STATE,
@@ -30,7 +29,7 @@ from .checkpoint import (
     restore_optimizer,
     write,
 )
-from .data import Batch, Part, Samples, ahead, parts, unvalidated
+from .data import Batch, Part, Samples, augmented, parts, unvalidated
 from .distributed import World
 from .loop import Progress, Training
 from .losses import loss
@@ -41,6 +40,8 @@ from .report import report, tensorboard
 from .run import Run
 from .schedule import optimizer, schedule
 from .settings import Settings, to_toml
+
+ORDER = "loader"  # what decides the order of samples: seed and epoch, as in eventkit.loader
 
 
 class Job:
@@ -115,6 +116,11 @@ class Job:
 
     def _another_machine(self, began: dict[str, Any]) -> str | None:
         """A sentence if the weights may differ from those of the undisturbed run; else None."""
+        if began.get("order") != ORDER:  # of 0.1.0
+            return (
+                f"{self.run.folder} was begun by an older eventkit: from here on, samples come in "
+                "another order than they would have had there"
+            )
         then = {"torch": began.get("versions", {}).get("torch"), "threads": began.get("threads")}
         now = {"torch": torch.__version__, "threads": torch.get_num_threads()}
         odd = [key for key in now if then[key] is not None and then[key] != now[key]]
@@ -204,6 +210,7 @@ class Job:
             "splits": {name: part.digest for name, part in self.parts.items()},
             "precision": "bfloat16" if training.bf16 else "float32",
             "threads": torch.get_num_threads(),
+            "order": ORDER,
             "processes": self.world.size,
             "versions": {"eventkit": __version__, "torch": torch.__version__},
             **self._facts(training.net),
@@ -308,13 +315,15 @@ class Job:
 
     def _score(self, training: Training, part: Part) -> Score:
         own = Part(part.dataset, part.indices[self.world.rank :: self.world.size])
-        batches = self._heedful(ahead(own.batches(self.settings.batch)))
+        batches = self._heedful(
+            own.reader(self.settings.batch, device=device(self.settings.device))
+        )
         found = score(training.net, batches, classes=training.classes, bf16=training.bf16)
         self.world.add(found.confusion)
         self.world.add(found.loss)
         return found
 
-    def _heedful(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+    def _heedful(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """The batches, until somebody asks for the end: several processes end between epochs."""
         for batch in batches:
             if self.world.size == 1 and self._stopped():

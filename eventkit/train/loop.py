@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -18,15 +18,14 @@ from torch.nn import functional
 
 from eventkit.errors import OptionError
 from eventkit.evaluate.activity import first_broken
-from eventkit.evaluate.score import mean_vote, votes
+from eventkit.evaluate.score import mean_vote, unpack, votes
 from eventkit.snn import anneal
 
 from .average import Average, Statistics
-from .data import Batch, Part, StepPlan, ahead, plan
+from .data import Batch, Mixing, Part, Steps, start_at
 from .distributed import World
 from .losses import loss
 from .method import Step, method
-from .mixing import Mixing
 from .schedule import Now, schedule
 from .settings import Settings
 
@@ -70,29 +69,27 @@ class Training:
         run, statistics = method(s.method), Statistics(self.net)
         if world.size > 1 and "update=window" in s.method:
             raise OptionError(f"{s.method} changes the weights on one process only, not on several")
-        each = partial(plan, part.indices, batch=s.batch, accumulate=s.accumulate, seed=s.seed,
-                       rank=world.rank, world=world.size)  # fmt: skip
-        per_epoch = len(each(epoch=0))
-        total = epochs * per_epoch
+        steps = Steps(len(part), s.batch, s.accumulate, world.size)
+        device = next(self.net.parameters()).device
+        reader = part.reader(s.batch, shuffle=True, seed=s.seed, world=world, device=device)
+        total = epochs * len(steps)
         limit = math.inf if s.minutes is None else 60 * s.minutes
         began = time.monotonic() - self.seconds if self.taken else math.inf
         for epoch in range(self.epoch, epochs + 1):
             self.epoch = epoch
             self.net.train()
-            part.begin(epoch)
-            steps = each(epoch=epoch)[self.step :]
-            batches = ahead(part.read(batch for step in steps for batch in step.batches))
-            for step in steps:
+            batches = start_at(reader, epoch, steps.taken(self.step))
+            for step in range(self.step, len(steps)):
                 self.seconds = max(0.0, time.monotonic() - began)
                 (done,) = world.largest(min(1.0, max(self.taken / total, self.seconds / limit)))
                 if done == 1:
                     break
-                self.factor = rate(Now(done, self.taken / per_epoch, self.validation))
+                self.factor = rate(Now(done, self.taken / len(steps), self.validation))
                 for group in self.optimizer.param_groups:
                     group["lr"] = group["full"] * self.factor
                 anneal(self.net, done)
                 statistics.follow(self.taken)
-                self._learn(step, batches, run, done)
+                self._learn(islice(batches, steps.passes(step)), steps.of(step), run, done)
                 began = min(began, time.monotonic())
                 expected = round(self.taken / done) if done else total
                 told = {"done": self.taken, "of": min(total, max(self.taken, expected))}
@@ -110,7 +107,7 @@ class Training:
             if self.seconds >= limit:  # measuring took the rest of it
                 return
 
-    def _learn(self, step: StepPlan, batches: Iterator[Batch], run: Any, done: float) -> None:
+    def _learn(self, batches: Iterator[Batch], samples: int, run: Any, done: float) -> None:
         """One step: gradients of all batches of all processes, then new weights."""
         self.whole = False
         s = self.settings
@@ -118,17 +115,22 @@ class Training:
         key = [self.settings.seed, self.taken, self.world.rank]
         torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
         started, waited, total = time.perf_counter(), 0.0, 0.0
-        for _ in step.batches:
+        device = next(self.net.parameters()).device
+        while True:
             before = time.perf_counter()
-            frames, labels, lengths = next(batches)
+            batch = next(batches, None)
             waited += time.perf_counter() - before
-            device = next(self.net.parameters()).device
-            frames, lengths = frames.to(device), lengths.to(device)
+            if batch is None:
+                break
+            frames, labels, lengths = unpack(batch, classes=self.classes)
+            if not len(labels):  # this process has no part in the last samples of the epoch
+                continue
+            frames, labels, lengths = frames.to(device), labels.to(device), lengths.to(device)
             if not _is_finite(frames):
                 raise OptionError(f"samples of epoch {self.epoch} hold values that are not finite")
-            target = targets(labels, self.classes, self.settings.smoothing).to(device)
+            target = targets(labels, self.classes, self.settings.smoothing)
             frames, lengths, target = mixing(frames, lengths, target, done)
-            share = len(labels) / step.samples
+            share = len(labels) / samples
             criterion = self._criterion(frames, target, lengths, share)
             found = run(Step(self.net, criterion, self.bf16, self.update), frames.transpose(0, 1))
             if not math.isfinite(found):

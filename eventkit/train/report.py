@@ -11,6 +11,7 @@ from torch import nn
 from eventkit.errors import MissingExtra
 from eventkit.evaluate import evaluate, mean_vote, votes
 from eventkit.evaluate.page import Sample, page
+from eventkit.evaluate.score import unpack
 
 from .data import Part
 from .run import Run
@@ -21,7 +22,7 @@ SAMPLES = 8  # shown with their answers
 def report(run: Run, net: nn.Module, part: Part, result: dict[str, Any], *, batch: int) -> None:
     """Write evaluation.json and page.html for the weights that were best on validation."""
     bf16 = run.config["precision"] == "bfloat16"
-    measured = evaluate(net, part.batches(batch), classes=run.config["classes"], bf16=bf16)
+    measured = evaluate(net, part.reader(batch), classes=run.config["classes"], bf16=bf16)
     run.write("evaluation.json", json.dumps(measured, indent=2))
     accuracy = result["accuracy"]
     facts = {
@@ -43,9 +44,10 @@ def report(run: Run, net: nn.Module, part: Part, result: dict[str, Any], *, batc
 def samples(net: nn.Module, part: Part, classes: list[str], *, bf16: bool) -> list[Sample]:
     """Some samples spread over the part, with the net's answers."""
     step = max(1, len(part) // SAMPLES)
-    chosen = part.indices[::step][:SAMPLES]
+    chosen = Part(part.dataset, part.indices[::step][:SAMPLES])
     found = []
-    for frames, labels, lengths in part.read([chosen]):
+    for batch in chosen.reader(SAMPLES):
+        frames, labels, lengths = unpack(batch, classes=len(classes))
         with torch.inference_mode():
             said = votes(net, frames.transpose(0, 1), bf16=bf16)
         answers = mean_vote(said, lengths).argmax(1)
