@@ -16,14 +16,13 @@ from torch import nn
 from eventkit.errors import EventkitError, OptionError
 from eventkit.snn import DelayedLinear
 from eventkit.train import train
-from eventkit.train.average import Average, Statistics
 from eventkit.train.checkpoint import read, write
 from eventkit.train.data import Part, hold_out
 from eventkit.train.distributed import World
 from eventkit.train.loop import Training
 from eventkit.train.machine import device
-from eventkit.train.method import Step, method
-from eventkit.train.schedule import groups
+from eventkit.train.optim import Average, Statistics, groups
+from eventkit.train.rules import Step, rule
 from eventkit.train.settings import Settings, settle
 
 
@@ -156,7 +155,7 @@ def test_learned_delays_are_not_cut_into_pieces(spec):
     net = nn.Sequential(nn.Flatten(2), DelayedLinear(4, 2))
     step = Step(net, lambda votes, first: votes.mean())
     with pytest.raises(OptionError, match=r"layer 1 .* remembers nothing between pieces"):
-        method(spec)(step, torch.rand(8, 1, 1, 2, 2))
+        rule(spec)(step, torch.rand(8, 1, 1, 2, 2))
 
 
 @pytest.mark.parametrize(

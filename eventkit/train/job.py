@@ -20,7 +20,6 @@ from eventkit.evaluate.activity import Activity
 from eventkit.evaluate.score import Score, score
 from eventkit.runs import read_json
 
-from .average import Average
 from .checkpoint import (
     STATE,
     WEIGHTS,
@@ -34,11 +33,11 @@ from .distributed import World
 from .loop import Progress, Training
 from .losses import loss
 from .machine import device, interruptible, keep_memory, multiplies_bf16
-from .method import method
 from .nets import build, check_votes, is_object, is_own, load, load_with_facts, recipe_of
+from .optim import Average, optimizer, schedule
 from .report import report, tensorboard
+from .rules import rule
 from .run import Run
-from .schedule import optimizer, schedule
 from .settings import Settings, to_toml
 
 ORDER = "loader"  # what decides the order of samples: seed and epoch, as in eventkit.loader
@@ -70,7 +69,7 @@ class Job:
     def start(self) -> dict[str, Any]:
         """Train from the beginning, in a new run folder."""
         s = self.settings
-        for check, spec in ((loss, s.loss), (method, s.method), (schedule, s.schedule)):
+        for check, spec in ((loss, s.loss), (rule, s.method), (schedule, s.schedule)):
             check(spec)  # before a folder is made that would be in the way of the next try
         random.seed(s.seed)
         np.random.seed(s.seed)  # noqa: NPY002 - for datasets that draw from it

@@ -21,12 +21,11 @@ from eventkit.evaluate.activity import first_broken
 from eventkit.evaluate.score import mean_vote, unpack, votes
 from eventkit.snn import anneal
 
-from .average import Average, Statistics
 from .data import Batch, Mixing, Part, Steps, start_at
 from .distributed import World
 from .losses import loss
-from .method import Step, method
-from .schedule import Now, schedule
+from .optim import Average, Now, Statistics, schedule
+from .rules import Step, rule
 from .settings import Settings
 
 Progress = Callable[[dict[str, Any]], None]
@@ -66,7 +65,7 @@ class Training:
         """
         s, world = self.settings, self.world
         rate = schedule(s.schedule, warmup=s.warmup)
-        run, statistics = method(s.method), Statistics(self.net)
+        run, statistics = rule(s.method), Statistics(self.net)
         if world.size > 1 and "update=window" in s.method:
             raise OptionError(f"{s.method} changes the weights on one process only, not on several")
         steps = Steps(len(part), s.batch, s.accumulate, world.size)
