@@ -53,7 +53,7 @@ def test_a_name_that_is_no_text_is_written_to_a_run_and_read_again(tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"lr": -1}, "lr is -1, expected at least"),
+        ({"lr": -1}, "lr is -1, expected above 0"),
         ({"ema": 2}, "ema is 2, expected from 0 to 1"),
         ({"epohcs": 3}, "Did you mean 'epochs'"),
         ({"batch": "many"}, "batch is 'many', expected a whole number"),

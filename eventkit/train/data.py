@@ -153,8 +153,8 @@ def hold_out(
     return np.setdiff1d(np.arange(len(labels)), held), np.sort(np.array(held, np.int64))
 
 
-def parts(splits: dict[str, Samples], share: float) -> dict[str, Part]:
-    """The parts train, validation and test, as far as there are samples for them."""
+def parts(splits: dict[str, Samples], share: float, *, test: bool = True) -> dict[str, Part]:
+    """The parts train, validation and, with `test`, test, as far as there are samples for them."""
     if "train" not in splits:
         raise OptionError(f"there is no split 'train' to train on, only {', '.join(splits)}")
     found = {name: Part(split, np.arange(len(split.labels))) for name, split in splits.items()}
@@ -164,7 +164,7 @@ def parts(splits: dict[str, Samples], share: float) -> dict[str, Part]:
         found["validation"] = Part(splits["train"], held)
     if not len(found["train"]):
         raise OptionError("there are no samples to train on")
-    names = ("train", "validation", "test")
+    names = ("train", "validation", "test") if test else ("train", "validation")
     return {name: found[name] for name in names if name in found and len(found[name])}
 
 

@@ -42,6 +42,8 @@ from .settings import Settings, to_toml
 
 ORDER = "loader"  # what decides the order of samples: seed and epoch, as in eventkit.loader
 
+ADDED = ("right", "shown")  # counts that checkpoints of 0.1.0 lack
+
 
 class Job:
     """What `train` and `resume` have in common: data, net, run folder, epochs, result."""
@@ -55,7 +57,7 @@ class Job:
         self.net = net  # what the user gave as an object, if that is what is trained
         self.settings, self.world, self.data = settings, world, data
         self.progress: Progress = progress if world.is_main else lambda event: None
-        self.parts = parts(splits, settings.validation)
+        self.parts = parts(splits, settings.validation, test=settings.test)
         of = self.parts["train"].dataset
         self.classes = list(of.classes)
         self.steps, *self.in_shape = of.shape
@@ -172,9 +174,18 @@ class Job:
             classes=len(self.classes),
             world=self.world,
             teacher=self._teacher(),
+            weights=self._weights() if s.class_weights else None,
             bf16=s.precision == "bfloat16"
             or (s.precision == "auto" and multiplies_bf16(device(s.device))),
         )
+
+    def _weights(self) -> torch.Tensor:
+        """One for each class, the inverse of its frequency; their mean over the samples is 1."""
+        part = self.parts["train"]
+        labels = torch.as_tensor(part.dataset.labels[part.indices], dtype=torch.int64)
+        counts = torch.bincount(labels, minlength=len(self.classes)).float()
+        weights = len(labels) / ((counts > 0).sum() * counts.clamp(min=1))
+        return weights.to(device(self.settings.device))
 
     def _teacher(self) -> nn.Module | None:
         if self.settings.teacher is None:
@@ -270,11 +281,12 @@ class Job:
                 row["seconds"] = round(training.seconds, 2)
                 self.run.add(row, layers, training.net)
             if self.settings.tensorboard and self.world.is_main:
-                tensorboard(self.run.folder / "tensorboard", self.run.rows)
+                tensorboard(self.run.folder / "tensorboard", self.run.rows, self.run.layers)
             training.validation.append(row.get("validation_loss", row["loss"]))
             self.progress({"event": "epoch", **row})
             after = training.epoch + 1
-            self._save(training, epoch=after, step=0, loss=0.0, waited=0.0, worked=0.0)
+            none = dict.fromkeys(("loss", "right", "shown", "waited", "worked"), 0.0)
+            self._save(training, epoch=after, step=0, **none)
             if patience and self.run.since_better >= patience:
                 text = f"no better loss for {patience} epochs: ended early"
                 self.progress({"event": "warning", "text": text})
@@ -306,6 +318,9 @@ class Job:
             row |= {f"{name}_accuracy": found.accuracy, f"{name}_loss": found.mean_loss}
             if isinstance(seen, Activity):
                 layers = seen.rows()
+                rates = [layer["rate"] for layer in layers if "rate" in layer]
+                if rates:
+                    row["rate"] = sum(rates) / len(rates)  # spikes a step, the mean of the layers
                 row["synops"] = sum(layer.get("synops", 0.0) for layer in layers)
                 for text in seen.silent():
                     text = f"epoch {training.epoch}: {text}"
@@ -373,7 +388,8 @@ class Job:
             restore_optimizer(training.optimizer, groups["optimizer"])
             for name in training.COUNTS:
                 kind = type(getattr(training, name))
-                setattr(training, name, kind(about["counts"][name]))
+                if name in about["counts"] or name not in ADDED:
+                    setattr(training, name, kind(about["counts"][name]))
             self.run.rows, self.run.layers = list(about["rows"]), list(about["layers"])
             for row in self.run.rows:
                 training.validation.append(float(row.get("validation_loss", row["loss"])))

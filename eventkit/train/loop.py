@@ -23,7 +23,7 @@ from eventkit.snn import anneal
 
 from .data import Batch, Mixing, Part, Steps, start_at
 from .distributed import World
-from .losses import loss
+from .losses import loss, weighted
 from .optim import Average, Now, Statistics, schedule
 from .rules import Step, rule
 from .settings import Settings
@@ -42,6 +42,7 @@ class Training:
     classes: int
     world: World = field(default_factory=World)
     teacher: nn.Module | None = None
+    weights: Tensor | None = None  # of the classes in the loss
     bf16: bool = False
     epoch: int = 1  # the one under way
     step: int = 0  # steps of it that are done
@@ -49,12 +50,15 @@ class Training:
     seconds: float = 0.0  # of all epochs
     factor: float = 0.0  # of the learning rate, in the last step
     loss: float = 0.0  # sum over the steps of this epoch
+    right: float = 0.0  # right answers of this epoch while training
+    shown: float = 0.0  # samples of this epoch
     waited: float = 0.0  # seconds of this epoch without data
     worked: float = 0.0  # seconds of this epoch in all
     validation: list[float] = field(default_factory=list)  # losses, one an epoch
     whole: bool = True  # false in the middle of a step
 
-    COUNTS = ("epoch", "step", "taken", "seconds", "factor", "loss", "waited", "worked")
+    COUNTS = ("epoch", "step", "taken", "seconds", "factor", "loss", "right", "shown", "waited",
+              "worked")  # fmt: skip
 
     def fit(self, part: Part, *, epochs: int, progress: Progress) -> Iterator[dict[str, Any]]:
         """Train in place; after every epoch yield its number, rate, loss and share of waiting.
@@ -99,9 +103,10 @@ class Training:
                 "epoch": epoch,
                 "lr": s.lr * self.factor,
                 "loss": self.loss / max(1, self.step),
+                "accuracy": self.right / max(1, self.shown),
                 "waiting": round(self.waited / max(1e-9, self.worked), 4),
             }
-            self.step, self.loss, self.waited, self.worked = 0, 0.0, 0.0, 0.0
+            self.begin_epoch()
             (self.seconds,) = world.largest(max(0.0, time.monotonic() - began))
             if self.seconds >= limit:  # measuring took the rest of it
                 return
@@ -113,7 +118,7 @@ class Training:
         mixing = Mixing(s.mixup, s.cutmix, s.mix_share, s.mix_until)
         key = [self.settings.seed, self.taken, self.world.rank]
         torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
-        started, waited, total = time.perf_counter(), 0.0, 0.0
+        started, waited, total, right = time.perf_counter(), 0.0, 0.0, 0.0
         device = next(self.net.parameters()).device
         while True:
             before = time.perf_counter()
@@ -130,19 +135,27 @@ class Training:
             target = targets(labels, self.classes, self.settings.smoothing)
             frames, lengths, target = mixing(frames, lengths, target, done)
             share = len(labels) / samples
-            criterion = self._criterion(frames, target, lengths, share)
+            answers = torch.zeros_like(target)  # sums of votes
+            criterion = self._criterion(frames, target, lengths, share, answers)
             found = run(Step(self.net, criterion, self.bf16, self.update), frames.transpose(0, 1))
+            right += float((answers.argmax(1) == target.argmax(1)).sum())
             if not math.isfinite(found):
                 raise OptionError(self._broken(found, frames))
             total += found
         self.update()
         worked = time.perf_counter() - started
-        sums = self.world.add(torch.tensor([total, waited, worked], dtype=torch.float64))
+        sums = self.world.add(torch.tensor([total, right, waited, worked], dtype=torch.float64))
         self.loss += float(sums[0])
         if self.taken:  # in the first step kernels may be compiled
-            self.waited += float(sums[1])
-            self.worked += float(sums[2])
+            self.waited += float(sums[2])
+            self.worked += float(sums[3])
+        self.right, self.shown = self.right + float(sums[1]), self.shown + samples
         self.step, self.taken, self.whole = self.step + 1, self.taken + 1, True
+
+    def begin_epoch(self) -> None:
+        """Nothing of an epoch is done."""
+        self.step, self.loss, self.right, self.shown = 0, 0.0, 0.0, 0.0
+        self.waited, self.worked = 0.0, 0.0
 
     def update(self) -> None:
         """New weights from the gradients that have gathered, if any have."""
@@ -163,9 +176,16 @@ class Training:
         self.optimizer.zero_grad()
         self.average.update(self.net)
 
-    def _criterion(self, frames: Tensor, target: Tensor, lengths: Tensor, share: float) -> Any:
-        """The loss of votes that begin at a step, with the teacher's, times `share`."""
+    def _criterion(
+        self, frames: Tensor, target: Tensor, lengths: Tensor, share: float, answers: Tensor
+    ) -> Any:
+        """The loss of votes that begin at a step, with the teacher's, times `share`.
+
+        The sums of the votes over time are added to `answers`.
+        """
         s, of_labels = self.settings, loss(self.settings.loss)
+        if self.weights is not None:
+            of_labels = weighted(of_labels, self.weights)
         taught = None
         if self.teacher is not None:
             with torch.no_grad():
@@ -175,6 +195,7 @@ class Training:
         def criterion(said: Tensor, first: int) -> Tensor:
             left = (lengths - first).clamp(0, len(said))
             found = of_labels(said, target, left)
+            answers.add_(mean_vote(said.detach(), left) * left[:, None])
             if taught is not None:
                 ours = (mean_vote(said, left) / s.temperature).log_softmax(1)
                 divergence = functional.kl_div(ours, taught, reduction="batchmean")

@@ -37,6 +37,20 @@ def loss(spec: str) -> Loss:
     return partial(function, **options)
 
 
+def weighted(loss: Loss, weights: Tensor) -> Loss:
+    """The mean over the samples with a weight (classes,) each, that of its largest label."""
+
+    def mean(votes: Tensor, target: Tensor, lengths: Tensor) -> Tensor:
+        label, total = target.argmax(1), votes.new_zeros(())
+        for k in label.unique().tolist():
+            own = label == k
+            share = weights[k] * own.sum() / len(label)
+            total = total + share * loss(votes[:, own], target[own], lengths[own])
+        return total
+
+    return mean
+
+
 def _real(votes: Tensor, lengths: Tensor) -> Tensor:
     """1 where a step is real, 0 on padding: (T, N, 1)."""
     steps = torch.arange(len(votes), device=votes.device)

@@ -61,8 +61,10 @@ def _percent(share: float | None) -> str:
     return "none" if share is None else f"{share:.1%}"
 
 
-def tensorboard(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write all numbers of all epochs as TensorBoard's event files in `folder`."""
+def tensorboard(
+    folder: Path, rows: Sequence[dict[str, Any]], layers: Sequence[dict[str, Any]] = ()
+) -> None:
+    """Write all numbers of all epochs and the firing rates of all layers for TensorBoard."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
@@ -74,3 +76,7 @@ def tensorboard(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
             for key, value in row.items():
                 if key != "epoch":
                     writer.add_scalar(key, value, row["epoch"])  # type: ignore[no-untyped-call]
+        for layer in layers:
+            if "rate" in layer:
+                name = f"rate/{layer['layer']}"
+                writer.add_scalar(name, layer["rate"], layer["epoch"])  # type: ignore[no-untyped-call]
