@@ -104,7 +104,7 @@ def command(
         text = f"{error}; when that is repaired, go on with: {again}"
         click.echo(f"eventkit: error: {text}", err=True)
         return 1
-    from eventkit.train.distributed import part
+    from eventkit.train.machine import part
 
     if not part():
         return None

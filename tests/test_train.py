@@ -19,7 +19,7 @@ from eventkit.loader import EventDataset, Loader
 from eventkit.models import create
 from eventkit.train import load, train
 from eventkit.train.data import Part, Steps, hold_out, start_at
-from eventkit.train.distributed import World
+from eventkit.train.machine import World
 
 
 @pytest.fixture

@@ -18,9 +18,8 @@ from eventkit.snn import DelayedLinear
 from eventkit.train import train
 from eventkit.train.checkpoint import read, write
 from eventkit.train.data import Part, hold_out
-from eventkit.train.distributed import World
 from eventkit.train.loop import Training
-from eventkit.train.machine import device
+from eventkit.train.machine import World, device
 from eventkit.train.optim import Average, Statistics, groups
 from eventkit.train.rules import Step, rule
 from eventkit.train.settings import Settings, settle

@@ -24,10 +24,9 @@ from eventkit.store.objects import at
 
 from .checkpoint import LAST
 from .data import Part, Samples
-from .distributed import World, world
 from .job import Job
 from .loop import Progress
-from .machine import keep_memory
+from .machine import World, keep_memory, world
 from .nets import is_object, load, load_with_facts, named, short
 from .run import Run
 from .settings import Settings, settle, to_toml

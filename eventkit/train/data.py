@@ -14,7 +14,7 @@ from eventkit.augment import Augment
 from eventkit.errors import OptionError
 from eventkit.loader import EventDataset, Loader, ResumableSampler, collate, loader
 
-from .distributed import World
+from .machine import World
 
 ALONE = World()
 Batch = tuple[Tensor, ...]  # what `loader` gives: see eventkit.evaluate.score.unpack

@@ -29,15 +29,13 @@ from .checkpoint import (
     write,
 )
 from .data import Batch, Part, Samples, augmented, parts, unvalidated
-from .distributed import World
 from .loop import Progress, Training
 from .losses import loss
-from .machine import device, interruptible, keep_memory, multiplies_bf16
+from .machine import World, device, interruptible, keep_memory, multiplies_bf16
 from .nets import build, check_votes, is_object, is_own, load, load_with_facts, recipe_of
 from .optim import Average, optimizer, schedule
-from .report import report, tensorboard
 from .rules import rule
-from .run import Run
+from .run import Run, report, tensorboard
 from .settings import Settings, to_toml
 
 ORDER = "loader"  # what decides the order of samples: seed and epoch, as in eventkit.loader

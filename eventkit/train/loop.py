@@ -22,10 +22,10 @@ from eventkit.evaluate.score import mean_vote, unpack, votes
 from eventkit.snn import anneal
 
 from .data import Batch, Mixing, Part, Steps, start_at
-from .distributed import World
 from .losses import loss, weighted
+from .machine import World
 from .optim import Average, Now, Statistics, schedule
-from .rules import Step, rule
+from .rules import Rule, Step, rule
 from .settings import Settings
 
 Progress = Callable[[dict[str, Any]], None]
@@ -56,6 +56,7 @@ class Training:
     worked: float = 0.0  # seconds of this epoch in all
     validation: list[float] = field(default_factory=list)  # losses, one an epoch
     whole: bool = True  # false in the middle of a step
+    _waited: float = 0.0  # seconds of this step without data
 
     COUNTS = ("epoch", "step", "taken", "seconds", "factor", "loss", "right", "shown", "waited",
               "worked")  # fmt: skip
@@ -69,7 +70,7 @@ class Training:
         """
         s, world = self.settings, self.world
         rate = schedule(s.schedule, warmup=s.warmup)
-        run, statistics = rule(s.method), Statistics(self.net)
+        learn, statistics = rule(s.method), Statistics(self.net)
         if world.size > 1 and "update=window" in s.method:
             raise OptionError(f"{s.method} changes the weights on one process only, not on several")
         steps = Steps(len(part), s.batch, s.accumulate, world.size)
@@ -92,7 +93,7 @@ class Training:
                     group["lr"] = group["full"] * self.factor
                 anneal(self.net, done)
                 statistics.follow(self.taken)
-                self._learn(islice(batches, steps.passes(step)), steps.of(step), run, done)
+                self._learn(islice(batches, steps.passes(step)), steps.of(step), learn, done)
                 began = min(began, time.monotonic())
                 expected = round(self.taken / done) if done else total
                 told = {"done": self.taken, "of": min(total, max(self.taken, expected))}
@@ -111,46 +112,57 @@ class Training:
             if self.seconds >= limit:  # measuring took the rest of it
                 return
 
-    def _learn(self, batches: Iterator[Batch], samples: int, run: Any, done: float) -> None:
-        """One step: gradients of all batches of all processes, then new weights."""
-        self.whole = False
-        s = self.settings
-        mixing = Mixing(s.mixup, s.cutmix, s.mix_share, s.mix_until)
+    def _learn(self, batches: Iterator[Batch], samples: int, learn: Rule, done: float) -> None:
+        """One step: forward, loss and backward of every batch, then new weights.
+
+        `learn` does these three; that of bptt is: votes = net(frames), then loss(votes).backward().
+        """
+        self.whole, self._waited, started = False, 0.0, time.perf_counter()
         key = [self.settings.seed, self.taken, self.world.rank]
         torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
-        started, waited, total, right = time.perf_counter(), 0.0, 0.0, 0.0
-        device = next(self.net.parameters()).device
+        total = right = 0.0
+        for batch in self._timed(batches):
+            frames, target, lengths = self._prepared(batch, done)
+            if not len(target):  # this process has no part in the last samples of the epoch
+                continue
+            answers = torch.zeros_like(target)  # the sums of the votes
+            criterion = self._criterion(frames, target, lengths, len(target) / samples, answers)
+            loss = learn(Step(self.net, criterion, self.bf16, self.update), frames.transpose(0, 1))
+            if not math.isfinite(loss):
+                raise OptionError(self._broken(loss, frames))
+            total += loss
+            right += float((answers.argmax(1) == target.argmax(1)).sum())
+        self.update()
+        numbers = [total, right, self._waited, time.perf_counter() - started]
+        total, right, waited, worked = self.world.add(torch.tensor(numbers).double()).tolist()
+        self.loss, self.right = self.loss + total, self.right + right
+        self.shown += samples
+        if self.taken:  # in the first step kernels may be compiled
+            self.waited, self.worked = self.waited + waited, self.worked + worked
+        self.step, self.taken, self.whole = self.step + 1, self.taken + 1, True
+
+    def _timed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """The batches; the time until they are there is added up."""
         while True:
             before = time.perf_counter()
             batch = next(batches, None)
-            waited += time.perf_counter() - before
+            self._waited += time.perf_counter() - before
             if batch is None:
-                break
-            frames, labels, lengths = unpack(batch, classes=self.classes)
-            if not len(labels):  # this process has no part in the last samples of the epoch
-                continue
-            frames, labels, lengths = frames.to(device), labels.to(device), lengths.to(device)
-            if not _is_finite(frames):
-                raise OptionError(f"samples of epoch {self.epoch} hold values that are not finite")
-            target = targets(labels, self.classes, self.settings.smoothing)
+                return
+            yield batch
+
+    def _prepared(self, batch: Batch, done: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Frames, targets (smoothed, mixed) and lengths of a batch, where the net is."""
+        s, device = self.settings, next(self.net.parameters()).device
+        frames, labels, lengths = unpack(batch, classes=self.classes)
+        frames, labels, lengths = frames.to(device), labels.to(device), lengths.to(device)
+        if not _is_finite(frames):
+            raise OptionError(f"samples of epoch {self.epoch} hold values that are not finite")
+        target = targets(labels, self.classes, s.smoothing)
+        if len(target):
+            mixing = Mixing(s.mixup, s.cutmix, s.mix_share, s.mix_until)
             frames, lengths, target = mixing(frames, lengths, target, done)
-            share = len(labels) / samples
-            answers = torch.zeros_like(target)  # sums of votes
-            criterion = self._criterion(frames, target, lengths, share, answers)
-            found = run(Step(self.net, criterion, self.bf16, self.update), frames.transpose(0, 1))
-            right += float((answers.argmax(1) == target.argmax(1)).sum())
-            if not math.isfinite(found):
-                raise OptionError(self._broken(found, frames))
-            total += found
-        self.update()
-        worked = time.perf_counter() - started
-        sums = self.world.add(torch.tensor([total, right, waited, worked], dtype=torch.float64))
-        self.loss += float(sums[0])
-        if self.taken:  # in the first step kernels may be compiled
-            self.waited += float(sums[2])
-            self.worked += float(sums[3])
-        self.right, self.shown = self.right + float(sums[1]), self.shown + samples
-        self.step, self.taken, self.whole = self.step + 1, self.taken + 1, True
+        return frames, target, lengths
 
     def begin_epoch(self) -> None:
         """Nothing of an epoch is done."""
