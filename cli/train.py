@@ -56,7 +56,12 @@ def _type(kind: Any, limits: Range | None) -> Any:
 @click.command()
 @click.argument("store", type=STORE, required=False)
 @click.option("--config", type=PATH, help="TOML file of these settings, such as RUN/run.toml.")
-@click.option("--resume", type=PATH, metavar="RUN", help="Continue an interrupted run.")
+@click.option(
+    "--resume",
+    type=PATH,
+    metavar="RUN",
+    help="Continue an interrupted run; with --epochs N, train any run on to N epochs in all.",
+)
 @click.option("--out", type=PATH, help="New folder for the run.")
 @settings
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -75,8 +80,8 @@ def command(
     )
     if store is None and resume is None:
         raise click.UsageError("give a STORE to train on, or --resume RUN")
-    if resume is not None and given:
-        flag = given[0].replace("_", "-")
+    if resume is not None and (odd := [name for name in given if name != "epochs"]):
+        flag = odd[0].replace("_", "-")
         raise click.UsageError(f"--resume goes on with the settings of the run: leave out --{flag}")
     with as_options():
         check_ahead(store, resume, augment, options)
@@ -87,7 +92,7 @@ def command(
         with as_options(), progress("steps", "train") as bar:
             shown = Shown(bar)
             if resume is not None:
-                result = train.resume(resume, data=store, progress=shown)
+                result = train.resume(resume, data=store, epochs=options["epochs"], progress=shown)
             else:
                 assert store is not None
                 result = train.train(store, progress=shown, augment=augment or None, **options)

@@ -62,6 +62,7 @@ def test_the_run_folder_says_what_was_done(splits, tmp_path):
         "metrics.json",
         "model.safetensors",
         "last.safetensors",
+        "state.safetensors",
         "page.html",
         "evaluation.json",
         "tensorboard",

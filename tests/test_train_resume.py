@@ -80,7 +80,6 @@ def test_a_run_killed_at_a_random_step_ends_with_the_weights_of_the_undisturbed_
     assert same(*names), f"killed after step {stop}"
     result = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert result["accuracy"] == whole["accuracy"]
-    assert not (tmp_path / "run" / "state.safetensors").exists()
 
 
 def test_ctrl_c_saves_at_the_end_of_a_step(splits, tmp_path):
@@ -96,6 +95,23 @@ def test_ctrl_c_saves_at_the_end_of_a_step(splits, tmp_path):
     assert result["epochs"] == 3
     assert same((tmp_path / "whole", "last.safetensors"), (tmp_path / "run", "last.safetensors"))
     assert resume(tmp_path / "run", data=splits) == result  # a finished run stays as it is
+
+
+def test_a_finished_run_trained_on_is_the_one_that_had_as_many_epochs(splits, tmp_path):
+    options = {**OPTIONS, "schedule": "constant", "warmup": 0.0, "page": True}
+    whole = train(splits, out=tmp_path / "whole", **options)
+    first = train(splits, out=tmp_path / "run", **{**options, "epochs": 2})
+    before = (tmp_path / "run" / "evaluation.json").read_text()
+    assert resume(tmp_path / "run", data=splits) == first
+    result = resume(tmp_path / "run", data=splits, epochs=3)
+    assert result["accuracy"] == whole["accuracy"]
+    assert result["epochs"] == 3
+    assert same((tmp_path / "whole", "last.safetensors"), (tmp_path / "run", "last.safetensors"))
+    assert (tmp_path / "run" / "evaluation.json").read_text() != before
+    assert "epochs = 3" in (tmp_path / "run" / "run.toml").read_text()
+    assert resume(tmp_path / "run", data=splits) == result
+    with pytest.raises(OptionError, match="epochs is 3, but .* has had 3 already"):
+        resume(tmp_path / "run", data=splits, epochs=3)
 
 
 def test_several_seeds_give_mean_and_spread_and_go_on_where_they_were(splits, tmp_path):

@@ -90,18 +90,22 @@ def train(
 
 def resume(
     folder: str | Path, *, data: Data | None = None, model: nn.Module | None = None,
-    progress: Progress = lambda event: None,
+    epochs: int | None = None, progress: Progress = lambda event: None,
 ) -> dict[str, Any]:  # fmt: skip
     """Go on with a training that was interrupted or killed, to the end it would have had.
 
     On the CPU the weights become those of the undisturbed run, bit for bit, unless `minutes`
     bounds it. `data` is needed where the training began with datasets instead of a store, `model`
     where it began with a network object: one of the same class and sizes, which gets the weights of
-    the checkpoint. A run that is finished is left as it is. Returns the content of metrics.json.
+    the checkpoint. A run that is finished is left as it is, unless `epochs` asks for more than it
+    has had: then it goes on with the schedule of so many epochs in all. Returns the content of
+    metrics.json.
     """
     folder, all_ = Path(folder), world()
     check_begun(folder)
     described, settings = _config(folder)["data"], settle({}, folder / "run.toml")
+    if epochs is not None:
+        settings = replace(settings, epochs=epochs)
     if is_object(settings.model) and model is None:
         raise OptionError(
             f"{folder} was trained on a network object, {settings.model.partition(':')[2]}: give "
@@ -129,8 +133,11 @@ def resume(
         )  # fmt: skip
         raise OptionError(f"{now.get('store')} is not the data of {folder}: {told}")
     if settings.seeds > 1:
-        return _several(folder, splits, data, settings, all_, progress, model)
-    return Job(splits, settings, described, folder, all_, progress, net=model).resume()
+        if epochs is not None:
+            Run(folder, {}, writes=all_.is_main).write("run.toml", to_toml(settings))
+        return _several(folder, splits, data, settings, all_, progress, model, epochs is not None)
+    job = Job(splits, settings, described, folder, all_, progress, net=model)
+    return job.resume(extends=epochs is not None)
 
 
 def evaluate_run(
@@ -224,14 +231,14 @@ def _start_several(folder: Path, data: Data, settings: Settings, all_: World) ->
 
 def _several(
     folder: Path, splits: dict[str, Samples], data: Data, settings: Settings, all_: World,
-    progress: Progress, net: nn.Module | None = None,
+    progress: Progress, net: nn.Module | None = None, extends: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """One run after the other, each in its own folder; finished ones are not done again."""
     results = []
     for seed in range(settings.seed, settings.seed + settings.seeds):
         own, one = folder / f"seed-{seed}", replace(settings, seed=seed, seeds=1)
         job = Job(splits, one, describe(data), own, all_, progress, whole=folder, net=deepcopy(net))
-        results.append(job.resume() if has_begun(own) else job.start())
+        results.append(job.resume(extends=extends) if has_begun(own) else job.start())
     run = Run(folder, {}, writes=all_.is_main)
     return run.summary(results, settings.seeds)
 

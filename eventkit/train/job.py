@@ -35,7 +35,7 @@ from .machine import World, device, interruptible, keep_memory, multiplies_bf16
 from .nets import build, check_votes, is_object, is_own, load, load_with_facts, recipe_of
 from .optim import Average, optimizer, schedule
 from .rules import rule
-from .run import Run, report, tensorboard
+from .run import EVALUATION, Run, report, tensorboard
 from .settings import Settings, to_toml
 
 ORDER = "loader"  # what decides the order of samples: seed and epoch, as in eventkit.loader
@@ -86,10 +86,12 @@ class Job:
                 self.run.discard()
             raise
 
-    def resume(self) -> dict[str, Any]:
-        """Go on from the checkpoint in the run folder."""
+    def resume(self, *, extends: bool = False) -> dict[str, Any]:
+        """Go on from the checkpoint in the run folder; with `extends`, also of a finished run."""
         folder = self.run.folder
         self.run.config = read_json(folder / "config.json")
+        if extends:
+            self._extend()
         if (folder / "metrics.json").is_file():
             result = read_json(folder / "metrics.json")
             if not result.get("interrupted", True):
@@ -106,12 +108,33 @@ class Job:
             self._restore(training, folder / STATE)
         return self._finish(training)
 
+    def _extend(self) -> None:
+        """Let the run have as many epochs as the settings say now, more than it has had."""
+        folder, epochs = self.run.folder, self.epochs
+        if not (folder / STATE).is_file():
+            raise OptionError(
+                f"{folder} has no checkpoint to go on from: older versions removed it at the end"
+            )
+        had = len(self._read(folder / STATE)[1].get("rows", []))
+        if epochs <= had:
+            raise OptionError(f"epochs is {epochs}, but {folder} has had {had} already")
+        self.run.write("run.toml", to_toml(self.settings))
+        if (folder / "metrics.json").is_file():
+            result = read_json(folder / "metrics.json")
+            self.run.write("metrics.json", json.dumps({**result, "interrupted": True}, indent=2))
+        if self.world.is_main:
+            (folder / EVALUATION).unlink(missing_ok=True)
+        self.run.config |= {"epochs": epochs, "settings": asdict(self.settings)}
+        self.run.write("config.json", json.dumps(self.run.config, indent=2))
+        self.run.config = read_json(folder / "config.json") if self.run.writes else self.run.config
+
     def _close(self, result: dict[str, Any]) -> None:
-        """Do what was left to do when a training was killed after its last step."""
-        if self.world.is_main and (self.run.folder / STATE).is_file():
-            self.run.rows = list(self._read(self.run.folder / STATE)[1].get("rows", []))
-            self._report(result)
-            (self.run.folder / STATE).unlink()
+        """Do what is left to do after the last step, also when a training was killed there."""
+        if self.world.is_main and not (self.run.folder / EVALUATION).is_file():
+            if not self.run.rows and (self.run.folder / STATE).is_file():
+                self.run.rows = list(self._read(self.run.folder / STATE)[1].get("rows", []))
+            if self.run.rows:
+                self._report(result)
 
     def _another_machine(self, began: dict[str, Any]) -> str | None:
         """A sentence if the weights may differ from those of the undisturbed run; else None."""
@@ -136,7 +159,7 @@ class Job:
         now: dict[str, Any] = json.loads(json.dumps(asdict(self.settings)))
         then = began.get("settings", {})
         for key in now.keys() & then.keys():
-            if now[key] != then[key]:
+            if now[key] != then[key] and key != "epochs":  # more of them may be asked for
                 raise OptionError(
                     f"{self.run.folder / 'run.toml'} was changed since the training began: {key} "
                     f"was {then[key]!r}, found {now[key]!r}; put it back, or begin a new run with "

@@ -9,7 +9,7 @@ RUN/
   page.html          curves, confusion matrix, samples
   model.safetensors  the weights of the epoch that was best on the validation samples
   last.safetensors   the weights at the end
-  state.safetensors  what the training needs to go on, until it is finished
+  state.safetensors  what the training needs to go on, also for more epochs
 """
 
 import csv
@@ -32,6 +32,7 @@ from eventkit.runs import STARTING, check_free
 from .checkpoint import ABOUT, LAST, STATE, WEIGHTS, replace, write
 from .data import Part
 
+EVALUATION = "evaluation.json"
 SAMPLES = 8  # shown on the page with their answers
 
 
@@ -169,7 +170,7 @@ def report(run: Run, net: nn.Module, part: Part, result: dict[str, Any], *, batc
     """Write evaluation.json and page.html for the weights that were best on validation."""
     bf16 = run.config["precision"] == "bfloat16"
     measured = evaluate(net, part.reader(batch), classes=run.config["classes"], bf16=bf16)
-    run.write("evaluation.json", json.dumps(measured, indent=2))
+    run.write(EVALUATION, json.dumps(measured, indent=2))
     accuracy = result["accuracy"]
     facts = {
         "model": run.config["model"],
