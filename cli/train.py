@@ -34,7 +34,7 @@ def settings(function: Any) -> Any:
         limits = next((mark for mark in marks if isinstance(mark, Range)), None)
         more = {"multiple": True} if field.name == "augment" else {"default": None}
         flags = told.flags or f"--{field.name.replace('_', '-')}"
-        said = {"help": told.text, "metavar": told.metavar, **more}
+        said: dict[str, Any] = {"help": told.text, "metavar": told.metavar, **more}
         function = click.option(flags, field.name, type=_type(kind, limits), **said)(function)
     return function
 
@@ -136,7 +136,7 @@ def check_ahead(
         Store(store)
     if options["out"]:
         runs.check_free(options["out"])
-    for name in ("config", "teacher"):
+    for name in ("config", "teacher", "init"):
         if options[name]:
             Path(options[name]).stat()
     for name in ("optimizer", "schedule", "loss", "method"):

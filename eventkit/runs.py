@@ -39,6 +39,10 @@ class Settings:
             "SPEC",
         ),
     ] = "csnn_tiny"
+    init: Annotated[
+        str | None,
+        Help("Trained network to start from: a run folder; its last layer may differ.", "RUN"),
+    ] = None
     recipe: Annotated[
         Literal["cpu", "paper"],
         Help("Recipe for all settings not given: cpu (ours) or paper. [default: cpu]"),

@@ -14,6 +14,7 @@ from directions import SMALL, Directions
 from torch import nn
 
 from eventkit.errors import EventkitError, OptionError
+from eventkit.runs import Settings
 from eventkit.snn import DelayedLinear
 from eventkit.train import train
 from eventkit.train.checkpoint import read, write
@@ -22,7 +23,7 @@ from eventkit.train.loop import Training
 from eventkit.train.machine import World, device
 from eventkit.train.optim import Average, Statistics, groups
 from eventkit.train.rules import Step, rule
-from eventkit.train.settings import Settings, settle
+from eventkit.train.settings import settle
 
 
 @pytest.fixture

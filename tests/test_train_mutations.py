@@ -20,6 +20,7 @@ from making import ROOT
 from torch import nn
 from torch.nn import functional
 
+from eventkit.errors import OptionError
 from eventkit.evaluate import evaluate
 from eventkit.runs import Settings
 from eventkit.snn import LIF, Dropout
@@ -219,6 +220,21 @@ def test_class_weights_make_rare_classes_count_as_much(tmp_path):
         torch.testing.assert_close(a, b - 0.1 * b.grad)
 
 
+def test_a_training_begins_with_the_weights_of_another_run_but_for_a_new_head(tmp_path):
+    fit(tmp_path, out="first", net=small(1))
+    first = load(tmp_path / "first", model=small())
+    data = Directions(24)
+    data.classes, data.labels = ["a", "b"], data.labels % 2
+    options = {"splits": {"train": data}, "lr": 1e-9, "init": str(tmp_path / "first")}
+    found, _ = fit(tmp_path, net=small(2, classes=2), **options)
+    torch.testing.assert_close(found[1].weight, first[1].weight)
+    torch.testing.assert_close(found[3].weight, small(2, classes=2)[3].weight)
+    with pytest.raises(OptionError, match=r"init is .*: 1\.bias differs, expected the same"):
+        fit(tmp_path, out="wrong", net=nn.Sequential(nn.Flatten(2), nn.Linear(288, 5),
+            nn.Tanh(), nn.Linear(5, 2)), **options)  # fmt: skip
+    assert not (tmp_path / "wrong").exists()
+
+
 def test_without_test_the_test_split_is_never_read(tmp_path):
     class Untouched(Directions):
         def __getitems__(self, indices):
@@ -277,6 +293,8 @@ MUTATIONS = [
      "MAC_PJ, AC_PJ = 46.0, 0.9", "test_energy_counts"),
     ("class weights ignored", "train/loop.py", "if self.weights is not None:", "if False:",
      "test_class_weights"),
+    ("init ignored", "train/job.py", "start_from(net, s.init)", "pass",
+     "test_a_training_begins"),
     ("test read anyway", "train/data.py", 'if test else ("train", "validation")',
      'if True else ("train", "validation")', "test_without_test"),
 ]  # fmt: skip

@@ -110,7 +110,7 @@ def test_a_finished_run_trained_on_is_the_one_that_had_as_many_epochs(splits, tm
     assert (tmp_path / "run" / "evaluation.json").read_text() != before
     assert "epochs = 3" in (tmp_path / "run" / "run.toml").read_text()
     assert resume(tmp_path / "run", data=splits) == result
-    with pytest.raises(OptionError, match="epochs is 3, but .* has had 3 already"):
+    with pytest.raises(OptionError, match=r"epochs is 3, but .* has had 3 already"):
         resume(tmp_path / "run", data=splits, epochs=3)
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from eventkit.errors import OptionError, UnknownName
-from eventkit.runs import read_json
+from eventkit.runs import Settings, read_json
 from eventkit.snn import PLIF, SURROGATES
 from eventkit.snn.surrogate import parse as surrogate
 from eventkit.train.losses import LOSSES, loss
@@ -20,7 +20,7 @@ from eventkit.train.machine import multiplies_bf16
 from eventkit.train.optim import Average, Now, groups, optimizer, schedule
 from eventkit.train.rules import RULES, rule
 from eventkit.train.run import Run
-from eventkit.train.settings import Settings, settle, to_toml
+from eventkit.train.settings import settle, to_toml
 
 
 def test_options_win_over_the_toml_and_that_over_the_recipe(tmp_path):

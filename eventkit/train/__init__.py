@@ -18,7 +18,7 @@ from eventkit.errors import EventkitError, FormatError, OptionError
 from eventkit.evaluate import evaluate
 from eventkit.loader import EventDataset
 from eventkit.registry import unknown
-from eventkit.runs import check_begun, has_begun, read_json
+from eventkit.runs import Settings, check_begun, has_begun, read_json
 from eventkit.store import Store
 from eventkit.store.objects import at
 
@@ -29,7 +29,7 @@ from .loop import Progress
 from .machine import World, keep_memory, world
 from .nets import is_object, load, load_with_facts, named, short
 from .run import Run
-from .settings import Settings, settle, to_toml
+from .settings import settle, to_toml
 
 __all__ = [
     "Settings",

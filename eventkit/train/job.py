@@ -18,7 +18,7 @@ from eventkit import __version__
 from eventkit.errors import EventkitError, FormatError, MissingExtra, OptionError
 from eventkit.evaluate.activity import Activity
 from eventkit.evaluate.score import Score, score
-from eventkit.runs import read_json
+from eventkit.runs import Settings, read_json
 
 from .checkpoint import (
     STATE,
@@ -32,11 +32,20 @@ from .data import Batch, Part, Samples, augmented, parts, unvalidated
 from .loop import Progress, Training
 from .losses import loss
 from .machine import World, device, interruptible, keep_memory, multiplies_bf16
-from .nets import build, check_votes, is_object, is_own, load, load_with_facts, recipe_of
+from .nets import (
+    build,
+    check_votes,
+    is_object,
+    is_own,
+    load,
+    load_with_facts,
+    recipe_of,
+    start_from,
+)
 from .optim import Average, optimizer, schedule
 from .rules import rule
 from .run import EVALUATION, Run, report, tensorboard
-from .settings import Settings, to_toml
+from .settings import to_toml
 
 ORDER = "loader"  # what decides the order of samples: seed and epoch, as in eventkit.loader
 
@@ -184,6 +193,8 @@ class Job:
         net.to(device(s.device))
         if is_own(s.model):
             check_votes(net, classes=len(self.classes), in_shape=shape, steps=steps)
+        if s.init is not None and not (self.run.folder / STATE).is_file():
+            start_from(net, s.init)
         self.world.same(net)
         return Training(
             net=net,

@@ -19,6 +19,7 @@ from torch.nn import functional
 from eventkit.errors import OptionError
 from eventkit.evaluate.activity import first_broken
 from eventkit.evaluate.score import mean_vote, unpack, votes
+from eventkit.runs import Settings
 from eventkit.snn import anneal
 
 from .data import Batch, Mixing, Part, Steps, start_at
@@ -26,7 +27,6 @@ from .losses import loss, weighted
 from .machine import World
 from .optim import Average, Now, Statistics, schedule
 from .rules import Rule, Step, rule
-from .settings import Settings
 
 Progress = Callable[[dict[str, Any]], None]
 

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from eventkit.errors import EventkitError, FormatError, OptionError
+from eventkit.evaluate.activity import SYNAPSES
 from eventkit.models import MODELS, Recipe, create
 from eventkit.registry import bind, parse_spec
 
@@ -258,6 +259,29 @@ def _sizes(about: Mapping[str, Any]) -> dict[str, Any]:
     if not all(type(n) is int for n in (*sizes.values(), *options["in_shape"])):
         raise TypeError("sizes are no whole numbers")
     return options
+
+
+def start_from(net: nn.Module, path: str | Path) -> list[str]:
+    """Give a net the weights of a run folder or file; the names of those that stay as they are.
+
+    These can only be of its last layer, the head, where that of the file has another shape. What
+    else differs is an OptionError.
+    """
+    path = Path(path)
+    path = path / WEIGHTS if path.is_dir() else path
+    tensors, own = read(path)[0], net.state_dict()
+    layers = [name for name, module in net.named_modules() if isinstance(module, SYNAPSES)]
+    head = layers[-1] if layers else ""
+    fits = {k: t for k, t in tensors.items() if k in own and own[k].shape == t.shape}
+    fresh = [name for name in own if name not in fits]
+    odd = [n for n in (*fresh, *(tensors.keys() - own.keys())) if n.rpartition(".")[0] != head]
+    if odd:
+        raise OptionError(
+            f"init is {path}, which does not fit the network: {sorted(odd)[0]} differs, expected "
+            f"the same layers except for the last one, {head}"
+        )
+    net.load_state_dict({**own, **fits})
+    return fresh
 
 
 @contextmanager
