@@ -198,17 +198,18 @@ def print_result(result: dict[str, Any]) -> None:
 
 
 def print_seeds(result: dict[str, Any]) -> None:
-    """Mean and spread of the test accuracies over the seeds."""
+    """Mean and spread of the test accuracies over the seeds or folds."""
     accuracy, spread = result["accuracy"], result["spread"]
     words = {
         "last": ("test, last", "after the last epoch"),
         "best_optimistic": ("test, best", "of all epochs: optimistic"),
         "at_best_validation": ("test", "at the best validation epoch: report this one"),
     }
+    of = counted(result["folds"], "fold") if result["folds"] else counted(result["seeds"], "seed")
     facts = {"run": result["run"], "time": duration(result["seconds"])}
     for key, (name, what) in words.items():
         around = "" if spread[key] is None else f"± {spread[key]:.1%} "
-        facts[name] = _percent(accuracy[key], f"{around}{what}, {result['seeds']} seeds") or ""
+        facts[name] = _percent(accuracy[key], f"{around}{what}, {of}") or ""
     print_facts(facts)
 
 

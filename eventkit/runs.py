@@ -138,6 +138,18 @@ class Settings:
             flags="--test/--no-test",
         ),
     ] = True
+    folds: Annotated[
+        int | None,
+        Range(2, 1000),
+        Help(
+            "Cross-validate: K runs, each tested on one of K parts of the train split; the test "
+            "split is never read. Reports mean ± std.",
+            "K",
+        ),
+    ] = None
+    fold: Annotated[
+        int | None, Range(0), Help("Train one of the K folds only, from 0 to K - 1.", "N")
+    ] = None
     patience: Annotated[
         FromZero, Help("Early-stopping patience in epochs; 0 disables. [default: 0]")
     ] = 0

@@ -18,6 +18,7 @@ from making import ROOT
 from eventkit.errors import FormatError, OptionError
 from eventkit.train import load, resume, train
 from eventkit.train.checkpoint import read
+from eventkit.train.data import parts
 
 OPTIONS = {
     "model": "csnn_tiny:width=8,dropout=0.3", "epochs": 3, "batch": 4, "accumulate": 2,
@@ -130,6 +131,34 @@ def test_several_seeds_give_mean_and_spread_and_go_on_where_they_were(splits, tm
     result = resume(tmp_path / "run", data=splits)
     assert result["accuracy"] == whole["accuracy"]
     assert [run["run"][-6:] for run in result["runs"]] == ["seed-5", "seed-6", "seed-7"]
+
+
+def test_folds_test_every_training_sample_once_and_go_on_where_they_were(splits, tmp_path):
+    class Untouched(Directions):
+        def __getitems__(self, indices):
+            raise AssertionError("read")
+
+    splits["test"] = Untouched(8)
+    options = {**OPTIONS, "epochs": 1, "folds": 3, "schedule": "constant"}
+    whole = train(splits, out=tmp_path / "whole", **options)
+    assert [run["samples"]["test"] for run in whole["runs"]] == [11, 11, 10]
+    found = [run["accuracy"]["last"] for run in whole["runs"]]
+    assert whole["accuracy"]["last"] == pytest.approx(np.mean(found))
+    tested = [parts(splits, 0.1, folds=3, fold=k) for k in range(3)]
+    assert sorted(i for p in tested for i in p["test"].indices) == list(range(32))
+    for each in tested:
+        used = np.concatenate([part.indices for part in each.values()])
+        assert sorted(used) == list(range(32))
+
+    def interrupt(event):
+        if event["event"] == "step" and (tmp_path / "run" / "fold-1").exists():
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(splits, out=tmp_path / "run", progress=interrupt, **options)
+    assert resume(tmp_path / "run", data=splits)["accuracy"] == whole["accuracy"]
+    one = train(splits, out=tmp_path / "one", fold=2, **options)
+    assert one["accuracy"] == whole["runs"][2]["accuracy"]
 
 
 def test_wrong_resumes_are_told(splits, tmp_path):

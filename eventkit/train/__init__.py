@@ -78,7 +78,7 @@ def train(
     net = model if isinstance(model, nn.Module) else None
     splits = dict(data) if isinstance(data, Mapping) else open_splits(data, settings.represent)
     folder = Path(all_.tell(str(_folder(out, data, settings.model))))
-    if settings.seeds > 1:
+    if len(_variants(settings)) > 1:
         run = _start_several(folder, data, settings, all_)
         try:
             return _several(folder, splits, data, settings, all_, progress, net)
@@ -132,7 +132,7 @@ def resume(
             "it was converted from other files or in another way"
         )  # fmt: skip
         raise OptionError(f"{now.get('store')} is not the data of {folder}: {told}")
-    if settings.seeds > 1:
+    if len(_variants(settings)) > 1:
         if epochs is not None:
             Run(folder, {}, writes=all_.is_main).write("run.toml", to_toml(settings))
         return _several(folder, splits, data, settings, all_, progress, model, epochs is not None)
@@ -235,12 +235,20 @@ def _several(
 ) -> dict[str, Any]:  # fmt: skip
     """One run after the other, each in its own folder; finished ones are not done again."""
     results = []
-    for seed in range(settings.seed, settings.seed + settings.seeds):
-        own, one = folder / f"seed-{seed}", replace(settings, seed=seed, seeds=1)
+    for name, one in _variants(settings).items():
+        own = folder / name
         job = Job(splits, one, describe(data), own, all_, progress, whole=folder, net=deepcopy(net))
         results.append(job.resume(extends=extends) if has_begun(own) else job.start())
     run = Run(folder, {}, writes=all_.is_main)
-    return run.summary(results, settings.seeds)
+    return run.summary(results, settings.seeds, settings.folds)
+
+
+def _variants(settings: Settings) -> dict[str, Settings]:
+    """The runs that the settings ask for, by the name of their folder."""
+    if settings.folds is not None and settings.fold is None:
+        return {f"fold-{k}": replace(settings, fold=k) for k in range(settings.folds)}
+    seeds = range(settings.seed, settings.seed + settings.seeds)
+    return {f"seed-{seed}": replace(settings, seed=seed, seeds=1) for seed in seeds}
 
 
 def _folder(out: str | Path | None, data: Data, model: str) -> Path:

@@ -142,8 +142,7 @@ def hold_out(
     Samples go by the hash of their names (without names, of their numbers), so that the same are
     held out whatever the seed of the run or the representation in the store.
     """
-    keys = list(map(str, range(len(labels)) if names is None else names))
-    ranks = np.array([hashlib.sha256(f"{seed}/{key}".encode()).hexdigest() for key in keys])
+    ranks = _ranks(len(labels), names, seed)
     held: list[int] = []
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
@@ -153,19 +152,52 @@ def hold_out(
     return np.setdiff1d(np.arange(len(labels)), held), np.sort(np.array(held, np.int64))
 
 
-def parts(splits: dict[str, Samples], share: float, *, test: bool = True) -> dict[str, Part]:
-    """The parts train, validation and, with `test`, test, as far as there are samples for them."""
+def fold_of(
+    labels: np.ndarray, folds: int, *, names: Iterable[str] | None = None
+) -> np.ndarray:  # fmt: skip
+    """The fold, from 0, of each sample: each class is spread evenly, by the hash of the names."""
+    found = np.zeros(len(labels), np.int64)
+    ranks, first = _ranks(len(labels), names, seed=0), 0
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        members = members[np.argsort(ranks[members], kind="stable")]
+        found[members] = (first + np.arange(len(members))) % folds
+        first += len(members)  # so that small classes do not all miss the same folds
+    return found
+
+
+def parts(
+    splits: dict[str, Samples], share: float, *, test: bool = True, folds: int | None = None,
+    fold: int | None = None,
+) -> dict[str, Part]:  # fmt: skip
+    """The parts train, validation and, with `test`, test, as far as there are samples for them.
+
+    Of `folds` folds of the split train, `fold` is what is tested on.
+    """
     if "train" not in splits:
         raise OptionError(f"there is no split 'train' to train on, only {', '.join(splits)}")
     found = {name: Part(split, np.arange(len(split.labels))) for name, split in splits.items()}
+    whole, names_ = splits["train"], _names(splits["train"])
+    if folds is not None and fold is not None:
+        is_tested = fold_of(whole.labels, folds, names=names_) == fold
+        found["train"] = Part(whole, np.flatnonzero(~is_tested))
+        found["test"] = Part(whole, np.flatnonzero(is_tested))
     if "validation" not in found:
-        training, held = hold_out(splits["train"].labels, share, names=_names(splits["train"]))
-        found["train"] = Part(splits["train"], training)
-        found["validation"] = Part(splits["train"], held)
+        indices = found["train"].indices
+        names_ = None if names_ is None else [names_[i] for i in indices]
+        training, held = hold_out(whole.labels[indices], share, names=names_)
+        found["train"] = Part(whole, indices[training])
+        found["validation"] = Part(whole, indices[held])
     if not len(found["train"]):
         raise OptionError("there are no samples to train on")
     names = ("train", "validation", "test") if test else ("train", "validation")
     return {name: found[name] for name in names if name in found and len(found[name])}
+
+
+def _ranks(n: int, names: Iterable[str] | None, seed: int) -> np.ndarray:
+    """What sorts samples at random, but by their names alone (without names, their numbers)."""
+    keys = map(str, range(n) if names is None else names)
+    return np.array([hashlib.sha256(f"{seed}/{key}".encode()).hexdigest() for key in keys])
 
 
 def unvalidated(parts: Mapping[str, Part], share: float) -> str | None:

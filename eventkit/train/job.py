@@ -64,7 +64,13 @@ class Job:
         self.net = net  # what the user gave as an object, if that is what is trained
         self.settings, self.world, self.data = settings, world, data
         self.progress: Progress = progress if world.is_main else lambda event: None
-        self.parts = parts(splits, settings.validation, test=settings.test)
+        self.parts = parts(
+            splits,
+            settings.validation,
+            test=settings.test,
+            folds=settings.folds,
+            fold=settings.fold,
+        )
         of = self.parts["train"].dataset
         self.classes = list(of.classes)
         self.steps, *self.in_shape = of.shape

@@ -124,8 +124,10 @@ class Run:
         self.write("metrics.json", json.dumps(result, indent=2))
         return result
 
-    def summary(self, results: list[dict[str, Any]], seeds: int) -> dict[str, Any]:
-        """Write and return metrics.json for runs of several seeds: mean, spread and each run."""
+    def summary(
+        self, results: list[dict[str, Any]], seeds: int, folds: int | None = None
+    ) -> dict[str, Any]:
+        """Write and return metrics.json for several seeds or folds: mean, spread and each run."""
         kinds = ("last", "at_best_validation", "best_optimistic")
         found = {kind: [result["accuracy"][kind] for result in results] for kind in kinds}
         summary = {
@@ -133,6 +135,7 @@ class Run:
             "spread": {kind: _spread(values) for kind, values in found.items()},
             "runs": results,
             "seeds": seeds,
+            "folds": folds,
             "run": str(self.folder),
             "seconds": sum(result["seconds"] for result in results),
         }

@@ -28,7 +28,14 @@ def settle(options: Mapping[str, Any], config: str | Path | None = None) -> Sett
     known = {field.name for field in fields(Settings)}
     chosen = {k: v for k, v in _of_recipe(recipe).items() if k in known} | given
     augment = _specs(chosen.pop("augment", ()))
-    return Settings(**bind(Settings, chosen, "train") | {"augment": augment})
+    found = Settings(**bind(Settings, chosen, "train") | {"augment": augment})
+    if found.fold is not None and (found.folds is None or found.fold >= found.folds):
+        raise OptionError(f"fold is {found.fold}, expected a number below that of the folds")
+    if found.folds is not None and found.seeds > 1:
+        raise OptionError(f"seeds is {found.seeds}, expected 1 with folds")
+    if found.folds is not None and not found.test:
+        raise OptionError("folds without a test: test is false, but each fold is tested on")
+    return found
 
 
 def _specs(augment: Any) -> tuple[str, ...]:
