@@ -47,7 +47,8 @@ def _type(kind: Any, limits: Range | None) -> Any:
     if limits is not None and kinds[0] in (int, float):
         of = click.IntRange if kinds[0] is int else click.FloatRange
         low, high = (
-            None if math.isinf(end) else kinds[0](end) for end in (limits.low, limits.high)
+            None if math.isinf(end) else int(end) if end == int(end) else end
+            for end in (limits.low, limits.high)
         )
         return of(low, high, min_open=limits.above, max_open=isinstance(limits, Below))
     return bool if kinds[0] is bool else str
