@@ -17,10 +17,15 @@ from ._text import PATH, STORE, as_options, number, print_facts, print_json, siz
     "--rep", "represent", metavar="SPEC", help="Of a store of events.  [default: the run's]"
 )
 @click.option("--weights", type=click.Choice(["best", "last"]), default="best", show_default=True)
+@click.option(
+    "--model",
+    metavar="SPEC",
+    help="Network of a run that was trained on an object: package.module:Net.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
     run: Path, store: Any, split: str, batch: int, represent: str | None, weights: str,
-    as_json: bool,
+    model: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Evaluate the network of the run folder RUN on STORE, by default the store of its training.
 
@@ -31,7 +36,13 @@ def command(
 
     with as_options():
         measured = evaluate_run(
-            run, store, split=split, batch=batch, represent=represent, weights=weights
+            run,
+            store,
+            split=split,
+            batch=batch,
+            represent=represent,
+            weights=weights,
+            model=model,
         )
     if as_json:
         print_json(measured)

@@ -1,13 +1,16 @@
 """eventkit train: a spiking network trained on a store."""
 
+import math
 import re
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import click
 
 from eventkit.errors import EventkitError
-from eventkit.registry import parse_spec
+from eventkit.registry import Below, Range, parse_spec
+from eventkit.runs import Help, Settings
 
 from ._text import (
     PATH,
@@ -21,69 +24,47 @@ from ._text import (
     progress,
 )
 
-SHARE, ABOVE_0, FROM_0 = (
-    click.FloatRange(0, 1),
-    click.FloatRange(0, min_open=True),
-    click.FloatRange(0),
-)
+
+def settings(function: Any) -> Any:
+    """Give a command an option for every setting, as `Settings` declares them."""
+    hints = get_type_hints(Settings, include_extras=True)
+    for field in reversed(fields(Settings)):
+        kind, *marks = get_args(hints[field.name])
+        told = next(mark for mark in marks if isinstance(mark, Help))
+        limits = next((mark for mark in marks if isinstance(mark, Range)), None)
+        more = {"multiple": True} if field.name == "augment" else {"default": None}
+        flags = told.flags or f"--{field.name.replace('_', '-')}"
+        said: dict[str, Any] = {"help": told.text, "metavar": told.metavar, **more}
+        function = click.option(flags, field.name, type=_type(kind, limits), **said)(function)
+    return function
+
+
+def _type(kind: Any, limits: Range | None) -> Any:
+    """The type of an option for click, which refuses what is outside of its limits."""
+    kinds = [each for each in get_args(kind) or [kind] if each is not type(None)]
+    if get_origin(kind) is Literal:
+        return click.Choice(kinds)
+    if limits is not None and kinds[0] in (int, float):
+        of: Any = click.IntRange if kinds[0] is int else click.FloatRange
+        low, high = (
+            None if math.isinf(end) else int(end) if end == int(end) else end
+            for end in (limits.low, limits.high)
+        )
+        return of(low, high, min_open=limits.above, max_open=isinstance(limits, Below))
+    return bool if kinds[0] is bool else str
 
 
 @click.command()
 @click.argument("store", type=STORE, required=False)
-@click.option("--model", metavar="SPEC", help="As csnn_tiny:width=32.  [default: csnn_tiny]")
-@click.option("--config", type=PATH, help="A TOML of these settings, such as RUN/run.toml.")
-@click.option("--resume", type=PATH, metavar="RUN", help="Go on with an interrupted run.")
+@click.option("--config", type=PATH, help="TOML file of these settings, such as RUN/run.toml.")
+@click.option(
+    "--resume",
+    type=PATH,
+    metavar="RUN",
+    help="Continue an interrupted run; with --epochs N, train any run on to N epochs in all.",
+)
 @click.option("--out", type=PATH, help="New folder for the run.")
-@click.option("--recipe", type=click.Choice(["cpu", "paper"]), help="Whose settings to begin with.")
-@click.option("--rep", "represent", metavar="SPEC", help="Of a store of events, as frames:n=16.")
-@click.option("--epochs", type=click.IntRange(1), help="At most so many.")
-@click.option("--minutes", type=ABOVE_0, help="At most so long.")
-@click.option("--batch", type=click.IntRange(1), help="Samples of a forward pass.")
-@click.option("--accumulate", type=click.IntRange(1), help="Forward passes of a step.")
-@click.option("--optimizer", metavar="SPEC", help="adamw, adam, lamb or sgd:momentum=0.9.")
-@click.option("--lr", type=ABOVE_0, help="Learning rate.")
-@click.option("--weight-decay", type=FROM_0, help="Weight decay.")
-@click.option(
-    "--decay-all/--decay-matrices",
-    default=None,
-    help="Weight decay of norms, biases and neurons too.  [default: of matrices]",
-)
-@click.option(
-    "--schedule", metavar="SPEC", help="cosine, step:epochs=64, onecycle, plateau or constant."
-)
-@click.option("--warmup", type=SHARE, help="Share of the training in which the rate rises.")
-@click.option("--clip", type=FROM_0, help="Norm of the gradient; 0: as it is.")
-@click.option("--ema", type=SHARE, help="Decay of the moving average of the weights; 0: none.")
-@click.option("--loss", metavar="SPEC", help="ce_mean, rate_mse, tet:weight=0.05, ttfs, ...")
-@click.option("--smoothing", type=SHARE, help="Of the labels.")
-@click.option(
-    "--augment", multiple=True, metavar="SPEC", help="As flip or shift:share=0.1; more; or none."
-)
-@click.option("--mixup", type=FROM_0, help="Alpha of mixup; 0: none.")
-@click.option("--cutmix", type=FROM_0, help="Alpha of cutmix; 0: none.")
-@click.option("--mix-share", type=SHARE, help="Share of the batches that are mixed.  [default: 1]")
-@click.option(
-    "--mix-until", type=SHARE, help="Share of the training with mixed batches.  [default: 1]"
-)
-@click.option("--teacher", type=PATH, metavar="RUN", help="A trained net to distil from.")
-@click.option("--distill", type=SHARE, help="Share of the teacher in the loss.")
-@click.option("--temperature", type=ABOVE_0, help="Of both nets' answers when distilling.")
-@click.option(
-    "--method", metavar="SPEC", help="bptt, checkpoint:chunks=4, tbptt:window=4, sltt or ottt."
-)
-@click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16"]))
-@click.option(
-    "--validation",
-    type=click.FloatRange(0, 1, max_open=True),
-    help="Share of each class held out of training to choose the best epoch.  [default: 0.1]",
-)
-@click.option("--patience", type=click.IntRange(0), help="End after so many epochs without gain.")
-@click.option("--seed", type=click.IntRange(0), help="[default: 0]")
-@click.option("--seeds", type=click.IntRange(1), help="So many runs; their mean and spread.")
-@click.option("--save-minutes", type=FROM_0, help="Between checkpoints.  [default: 5]")
-@click.option("--device", metavar="NAME", help="cpu, cuda, ...  [default: a GPU, else the CPU]")
-@click.option("--tensorboard", is_flag=True, default=None, help="Write curves for TensorBoard too.")
-@click.option("--page/--no-page", default=None, help="Write page.html.  [default: page]")
+@settings
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
     store: Path | None, resume: Path | None, as_json: bool, augment: tuple[str, ...], **options: Any
@@ -100,20 +81,19 @@ def command(
     )
     if store is None and resume is None:
         raise click.UsageError("give a STORE to train on, or --resume RUN")
-    if resume is not None and given:
-        flag = given[0].replace("_", "-")
+    if resume is not None and (odd := [name for name in given if name != "epochs"]):
+        flag = odd[0].replace("_", "-")
         raise click.UsageError(f"--resume goes on with the settings of the run: leave out --{flag}")
     with as_options():
         check_ahead(store, resume, augment, options)
     from eventkit import train
 
-    options["teacher"] = options["teacher"] and str(options["teacher"])
     shown = None
     try:
         with as_options(), progress("steps", "train") as bar:
             shown = Shown(bar)
             if resume is not None:
-                result = train.resume(resume, data=store, progress=shown)
+                result = train.resume(resume, data=store, epochs=options["epochs"], progress=shown)
             else:
                 assert store is not None
                 result = train.train(store, progress=shown, augment=augment or None, **options)
@@ -130,7 +110,7 @@ def command(
         text = f"{error}; when that is repaired, go on with: {again}"
         click.echo(f"eventkit: error: {text}", err=True)
         return 1
-    from eventkit.train.distributed import part
+    from eventkit.train.machine import part
 
     if not part():
         return None
@@ -157,10 +137,10 @@ def check_ahead(
         Store(store)
     if options["out"]:
         runs.check_free(options["out"])
-    for name in ("config", "teacher"):
+    for name in ("config", "teacher", "init"):
         if options[name]:
-            options[name].stat()
-    for name in ("model", "optimizer", "schedule", "loss", "method"):
+            Path(options[name]).stat()
+    for name in ("optimizer", "schedule", "loss", "method"):
         if options[name]:
             parse_spec(options[name])
     if options["represent"]:
@@ -219,17 +199,18 @@ def print_result(result: dict[str, Any]) -> None:
 
 
 def print_seeds(result: dict[str, Any]) -> None:
-    """Mean and spread of the test accuracies over the seeds."""
+    """Mean and spread of the test accuracies over the seeds or folds."""
     accuracy, spread = result["accuracy"], result["spread"]
     words = {
         "last": ("test, last", "after the last epoch"),
         "best_optimistic": ("test, best", "of all epochs: optimistic"),
         "at_best_validation": ("test", "at the best validation epoch: report this one"),
     }
+    of = counted(result["folds"], "fold") if result["folds"] else counted(result["seeds"], "seed")
     facts = {"run": result["run"], "time": duration(result["seconds"])}
     for key, (name, what) in words.items():
         around = "" if spread[key] is None else f"± {spread[key]:.1%} "
-        facts[name] = _percent(accuracy[key], f"{around}{what}, {result['seeds']} seeds") or ""
+        facts[name] = _percent(accuracy[key], f"{around}{what}, {of}") or ""
     print_facts(facts)
 
 

@@ -236,14 +236,14 @@ def losses_table() -> str:
 
 def methods_table() -> str:
     """How the trainer lets gradients go through time: name, description, options."""
-    from eventkit.train.method import METHODS
+    from eventkit.train.rules import RULES
 
-    return _functions("--method", METHODS)
+    return _functions("--method", RULES)
 
 
 def schedules_list() -> str:
     """The schedules of the learning rate by name."""
-    from eventkit.train.schedule import SCHEDULES
+    from eventkit.train.optim import SCHEDULES
 
     return ", ".join(f"`{name}`" for name in SCHEDULES)
 

@@ -47,7 +47,19 @@ class Range:
         return f"{'above' if self.above else 'at least'} {self.low:g}"
 
 
+@dataclass(frozen=True)
+class Below(Range):
+    """A Range from `low` to `high` whose higher end does not belong to it."""
+
+    def __contains__(self, value: float) -> bool:
+        return super().__contains__(value) and value < self.high
+
+    def __str__(self) -> str:
+        return f"from {self.low:g} to below {self.high:g}"
+
+
 Share = Annotated[float, Range(0, 1)]
+BelowOne = Annotated[float, Below(0, 1)]
 Positive = Annotated[float, Range(0, above=True)]
 NotNegative = Annotated[float, Range(0)]
 
@@ -62,9 +74,10 @@ def unknown(kind: str, name: str, known: Mapping[str, Any] | list[str]) -> Unkno
 class Registry(Mapping[str, T]):
     """Objects by name; the first look-up imports every module of `package` and all plug-ins.
 
-    A module joins by calling `register`, so adding an entry means adding one file. A package of
-    None is a table that its own module fills. `options` gives the callable of an entry whose
-    keyword-only parameters are the entry's options (default: the entry itself).
+    A module joins by calling `register`, so adding an entry means adding one file. A plain module,
+    or None where no module is known, is a table that its own module fills. `options` gives the
+    callable of an entry whose keyword-only parameters are the entry's options (default: the entry
+    itself).
 
     A registry and its entries are pickled by name, so they may hold what cannot be pickled.
     """
@@ -162,7 +175,8 @@ class Registry(Mapping[str, T]):
             return self._entries
         if self._package is not None:  # outside the lock: Python has one for each module
             package = importlib.import_module(self._package)
-            for module in pkgutil.walk_packages(package.__path__, f"{self._package}."):
+            path = getattr(package, "__path__", ())  # a plain module has none
+            for module in pkgutil.walk_packages(path, f"{self._package}."):
                 importlib.import_module(module.name)
         plugins.load()
         with self._lock:

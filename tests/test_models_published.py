@@ -17,7 +17,7 @@ from torch import nn
 from eventkit.augment import Augment
 from eventkit.models import MODELS, cost, create, list_models
 from eventkit.snn import DelayedLinear, DrivenAttention
-from eventkit.train.schedule import Now, schedule
+from eventkit.train.optim import Now, schedule
 from eventkit.train.settings import settle
 
 

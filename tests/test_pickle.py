@@ -41,15 +41,15 @@ from eventkit.models import MODELS  # noqa: E402
 from eventkit.representations import REPRESENTATIONS, Whole  # noqa: E402
 from eventkit.snn import NEURONS, SURROGATES  # noqa: E402
 from eventkit.train.losses import LOSSES, loss  # noqa: E402
-from eventkit.train.method import METHODS, method  # noqa: E402
-from eventkit.train.schedule import OPTIMIZERS, SCHEDULES, schedule  # noqa: E402
+from eventkit.train.optim import OPTIMIZERS, SCHEDULES, schedule  # noqa: E402
+from eventkit.train.rules import RULES, rule  # noqa: E402
 from eventkit.transforms import TRANSFORMS  # noqa: E402
 
 REGISTRIES = (
     AUGMENTATIONS, FORMATS, LAYOUTS, MODELS, NEURONS, REPRESENTATIONS, TRANSFORMS,
+    LOSSES, RULES, OPTIMIZERS, SCHEDULES, SURROGATES,
 )  # fmt: skip
-TABLES = (LOSSES, METHODS, OPTIMIZERS, SCHEDULES, SURROGATES)
-ENTRIES = [(table, name) for table in (*REGISTRIES, *TABLES) for name in table]
+ENTRIES = [(table, name) for table in REGISTRIES for name in table]
 
 
 def there_and_back(thing):
@@ -122,7 +122,7 @@ def things(root):
         evaluate.Score(torch.zeros(2, 2)), export.TARGETS["nir"], model, model.recipe,
         *(one for entry in MODELS.values() for one in entry.published),
         models.cost(models.create("csnn_tiny", num_classes=2, in_shape=(2, 8, 8)), (2, 8, 8)),
-        SURROGATES["atan"](), loss("tet:weight=0.1"), method("tbptt:window=2"), schedule("step"),
+        SURROGATES["atan"](), loss("tet:weight=0.1"), rule("tbptt:window=2"), schedule("step"),
         schedule("cosine", warmup=0.1),
     ]  # fmt: skip
 

@@ -14,10 +14,12 @@ from directions import SMALL, Directions
 from making import ROOT
 
 from eventkit.errors import FormatError, OptionError
-from eventkit.evaluate.score import mean_vote, votes
+from eventkit.evaluate.score import mean_vote, unpack, votes
+from eventkit.loader import EventDataset, Loader
 from eventkit.models import create
 from eventkit.train import load, train
-from eventkit.train.data import Part, hold_out, plan
+from eventkit.train.data import Part, Steps, hold_out, start_at
+from eventkit.train.machine import World
 
 
 @pytest.fixture
@@ -60,6 +62,7 @@ def test_the_run_folder_says_what_was_done(splits, tmp_path):
         "metrics.json",
         "model.safetensors",
         "last.safetensors",
+        "state.safetensors",
         "page.html",
         "evaluation.json",
         "tensorboard",
@@ -206,30 +209,58 @@ def test_hold_out_takes_a_share_of_every_class_by_name():
     assert sorted(order[again]) == held.tolist()  # the same samples, whatever their order
 
 
-def test_a_plan_covers_every_sample_once_over_all_processes():
-    indices = np.arange(3, 50)
-    for world in (1, 2, 3):
+def test_steps_cover_every_sample_once_over_all_processes():
+    part = Part(Directions(50), np.arange(3, 50))
+    for size in (1, 2, 3):
         for accumulate in (1, 3):
-            seen, totals = [], None
-            for rank in range(world):
-                steps = plan(indices, batch=4, accumulate=accumulate, seed=1, epoch=2, rank=rank,
-                             world=world)  # fmt: skip
-                assert totals in (None, [step.samples for step in steps])
-                totals = [step.samples for step in steps]
-                seen += [i for step in steps for batch in step.batches for i in batch]
-            assert sorted(seen) == indices.tolist()
-            assert sum(totals) == len(indices)
-    orders = [plan(indices, batch=47, seed=1, epoch=e)[0].batches[0].tolist() for e in (1, 1, 2)]
-    assert orders[0] == orders[1] != orders[2]
+            steps, seen = Steps(47, 4, accumulate, size), 0
+            streams = [
+                start_at(part.reader(4, shuffle=True, seed=1, world=World(rank, size)), 2, 0)
+                for rank in range(size)
+            ]
+            for step in range(len(steps)):
+                for _ in range(steps.passes(step)):
+                    for stream in streams:
+                        seen += len(unpack(next(stream), classes=4)[1])
+                assert seen == steps.taken(step + 1)
+            assert seen == 47
+            assert all(next(stream, None) is None for stream in streams)
 
 
-def test_batches_are_padded_frames_lengths_and_labels():
-    part = Part(Directions(20), np.arange(3, 20))
-    labels = [label for _, batch, _ in part.batches(4) for label in batch]
-    assert labels == [i % 4 for i in range(3, 20)]
-    frames, _, lengths = next(iter(part.batches(4)))
-    assert frames.shape == (4, 8, 2, 12, 12)
-    assert lengths.tolist() == [8] * 4
+def test_the_order_of_an_epoch_goes_on_where_it_was():
+    part = Part(Directions(40), np.arange(3, 40))
+
+    def labels(epoch, taken=0):
+        stream = start_at(part.reader(4, shuffle=True, seed=1), epoch, taken)
+        return [int(label) for batch in stream for label in batch[1]]
+
+    assert labels(1) == labels(1)
+    assert labels(1) != labels(2)
+    assert labels(2, taken=12) == labels(2)[12:]
+    assert labels(2, taken=37) == []
+
+
+def test_a_store_and_its_samples_in_memory_are_read_in_the_same_order(tmp_path):
+    from making import make_gestures
+
+    from eventkit.conversion import convert
+
+    out = tmp_path / "g.zarr"
+    convert("dvsgesture", root=make_gestures(tmp_path / "raw", events=300), out=out,
+            represent="frames:n=4")  # fmt: skip
+    dataset = EventDataset(out)
+
+    class Plain:
+        labels, classes, shape = dataset.labels, dataset.classes, dataset.shape
+
+        def __getitems__(self, indices):
+            return [dataset[i] for i in indices]
+
+    indices = np.arange(1, len(dataset))
+    readers = [Part(d, indices).reader(2, shuffle=True, seed=3) for d in (dataset, Plain())]
+    assert isinstance(readers[0], Loader)
+    for one, other in zip(*(start_at(reader, 5, 2) for reader in readers), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 def test_a_loss_that_is_not_finite_is_told_with_the_layer(splits, tmp_path, monkeypatch):
@@ -243,7 +274,7 @@ def test_a_loss_that_is_not_finite_is_told_with_the_layer(splits, tmp_path, monk
         torch.nn.init.constant_(net[3][0].weight, float("nan"))
         return net
 
-    monkeypatch.setattr("eventkit.train.job.create", broken)
+    monkeypatch.setattr("eventkit.train.nets.create", broken)
     with pytest.raises(OptionError, match=r"gradient of [34]\.\S+ is not finite in epoch 1"):
         quick({"train": Directions(32)}, tmp_path / "again")
 

@@ -14,17 +14,16 @@ from directions import SMALL, Directions
 from torch import nn
 
 from eventkit.errors import EventkitError, OptionError
+from eventkit.runs import Settings
 from eventkit.snn import DelayedLinear
 from eventkit.train import train
-from eventkit.train.average import Average, Statistics
 from eventkit.train.checkpoint import read, write
-from eventkit.train.data import hold_out
-from eventkit.train.distributed import World
+from eventkit.train.data import Part, hold_out
 from eventkit.train.loop import Training
-from eventkit.train.machine import device
-from eventkit.train.method import Step, method
-from eventkit.train.schedule import groups
-from eventkit.train.settings import Settings, settle
+from eventkit.train.machine import World, device
+from eventkit.train.optim import Average, Statistics, groups
+from eventkit.train.rules import Step, rule
+from eventkit.train.settings import settle
 
 
 @pytest.fixture
@@ -40,9 +39,7 @@ def test_a_net_that_has_seen_few_steps_is_no_silent_one(splits, tmp_path):
     """With their usual momentum batch norms would still be where they began: all votes zero."""
     warnings = []
     splits["train"].frames *= 30  # counts, far from the variance of 1 at which norms begin
-    quick(
-        splits, tmp_path / "run", epochs=1, lr=1e-6, progress=lambda event: warnings.append(event)
-    )
+    quick(splits, tmp_path / "run", epochs=1, lr=1e-6, seed=1, progress=warnings.append)
     said = [event["text"] for event in warnings if event["event"] == "warning"]
     assert not [text for text in said if "is dead" in text]
 
@@ -123,7 +120,7 @@ def test_weights_changed_after_windows_are_refused_on_several_processes():
     settings = Settings(method="sltt:update=window")
     training = Training(net, torch.optim.SGD(net.parameters()), Average(net, 0), settings, 2,
                         World(0, 2))  # fmt: skip
-    part = SimpleNamespace(indices=np.arange(4), begin=lambda epoch: None)
+    part = Part(Directions(4), np.arange(4))
     with pytest.raises(OptionError, match="on one process only"):
         next(training.fit(part, epochs=1, progress=lambda event: None))
 
@@ -158,7 +155,7 @@ def test_learned_delays_are_not_cut_into_pieces(spec):
     net = nn.Sequential(nn.Flatten(2), DelayedLinear(4, 2))
     step = Step(net, lambda votes, first: votes.mean())
     with pytest.raises(OptionError, match=r"layer 1 .* remembers nothing between pieces"):
-        method(spec)(step, torch.rand(8, 1, 1, 2, 2))
+        rule(spec)(step, torch.rand(8, 1, 1, 2, 2))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from torch import nn
 
 from eventkit.errors import OptionError, UnknownName
 from eventkit.snn import LIF, Dropout, Fold
-from eventkit.train.method import Step, method
+from eventkit.train.rules import Step, rule
 
 
 def net(norm=False, dropout=0.0):
@@ -23,7 +23,7 @@ def gradients(spec, made, frames, criterion=None, steps=1):
     criterion = criterion or (lambda votes, first: votes.square().mean())
     made.zero_grad()
     torch.manual_seed(5)
-    value = method(spec)(Step(made, criterion), frames)
+    value = rule(spec)(Step(made, criterion), frames)
     return value, {name: p.grad for name, p in made.named_parameters()}
 
 
@@ -59,7 +59,7 @@ def test_checkpointing_keeps_a_part_of_the_memory():
 
         criterion_reached = torch.zeros(1, requires_grad=True)
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            method(spec)(
+            rule(spec)(
                 Step(net(), lambda votes, first, r=criterion_reached: (votes.mean() + r).sum()),
                 frames,
             )
@@ -121,7 +121,7 @@ def test_ottt_learns_from_the_traces_of_inputs():
     )
     with torch.no_grad():
         votes = made(x)
-    assert method("ottt")(Step(made, criterion), x) == pytest.approx(
+    assert rule("ottt")(Step(made, criterion), x) == pytest.approx(
         float((votes * weights).sum() / 5), rel=1e-5
     )  # the forward pass is that of the net
 
@@ -134,12 +134,12 @@ def test_an_update_after_every_window_changes_the_weights_in_between(frames):
         made.zero_grad()
 
     step = Step(made, lambda votes, first: votes.mean(), update=update)
-    method("tbptt:window=3,update=window")(step, frames)
+    rule("tbptt:window=3,update=window")(step, frames)
     assert count == [3]
 
 
 def test_wrong_methods_are_told():
     with pytest.raises(UnknownName, match="Did you mean 'tbptt'"):
-        method("tbtt")
+        rule("tbtt")
     with pytest.raises(OptionError, match="tbptt: window is 0"):
-        method("tbptt:window=0")
+        rule("tbptt:window=0")

@@ -9,7 +9,7 @@ from directions import Directions
 
 from eventkit.errors import OptionError
 from eventkit.train import load, train
-from eventkit.train.mixing import Mixing
+from eventkit.train.data import Mixing
 from eventkit.train.settings import settle
 
 N, T, SIDE = 64, 3, 20

@@ -18,6 +18,7 @@ from making import ROOT
 from eventkit.errors import FormatError, OptionError
 from eventkit.train import load, resume, train
 from eventkit.train.checkpoint import read
+from eventkit.train.data import parts
 
 OPTIONS = {
     "model": "csnn_tiny:width=8,dropout=0.3", "epochs": 3, "batch": 4, "accumulate": 2,
@@ -80,7 +81,6 @@ def test_a_run_killed_at_a_random_step_ends_with_the_weights_of_the_undisturbed_
     assert same(*names), f"killed after step {stop}"
     result = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert result["accuracy"] == whole["accuracy"]
-    assert not (tmp_path / "run" / "state.safetensors").exists()
 
 
 def test_ctrl_c_saves_at_the_end_of_a_step(splits, tmp_path):
@@ -96,6 +96,23 @@ def test_ctrl_c_saves_at_the_end_of_a_step(splits, tmp_path):
     assert result["epochs"] == 3
     assert same((tmp_path / "whole", "last.safetensors"), (tmp_path / "run", "last.safetensors"))
     assert resume(tmp_path / "run", data=splits) == result  # a finished run stays as it is
+
+
+def test_a_finished_run_trained_on_is_the_one_that_had_as_many_epochs(splits, tmp_path):
+    options = {**OPTIONS, "schedule": "constant", "warmup": 0.0, "page": True}
+    whole = train(splits, out=tmp_path / "whole", **options)
+    first = train(splits, out=tmp_path / "run", **{**options, "epochs": 2})
+    before = (tmp_path / "run" / "evaluation.json").read_text()
+    assert resume(tmp_path / "run", data=splits) == first
+    result = resume(tmp_path / "run", data=splits, epochs=3)
+    assert result["accuracy"] == whole["accuracy"]
+    assert result["epochs"] == 3
+    assert same((tmp_path / "whole", "last.safetensors"), (tmp_path / "run", "last.safetensors"))
+    assert (tmp_path / "run" / "evaluation.json").read_text() != before
+    assert "epochs = 3" in (tmp_path / "run" / "run.toml").read_text()
+    assert resume(tmp_path / "run", data=splits) == result
+    with pytest.raises(OptionError, match=r"epochs is 3, but .* has had 3 already"):
+        resume(tmp_path / "run", data=splits, epochs=3)
 
 
 def test_several_seeds_give_mean_and_spread_and_go_on_where_they_were(splits, tmp_path):
@@ -114,6 +131,34 @@ def test_several_seeds_give_mean_and_spread_and_go_on_where_they_were(splits, tm
     result = resume(tmp_path / "run", data=splits)
     assert result["accuracy"] == whole["accuracy"]
     assert [run["run"][-6:] for run in result["runs"]] == ["seed-5", "seed-6", "seed-7"]
+
+
+def test_folds_test_every_training_sample_once_and_go_on_where_they_were(splits, tmp_path):
+    class Untouched(Directions):
+        def __getitems__(self, indices):
+            raise AssertionError("read")
+
+    splits["test"] = Untouched(8)
+    options = {**OPTIONS, "epochs": 1, "folds": 3, "schedule": "constant"}
+    whole = train(splits, out=tmp_path / "whole", **options)
+    assert [run["samples"]["test"] for run in whole["runs"]] == [11, 11, 10]
+    found = [run["accuracy"]["last"] for run in whole["runs"]]
+    assert whole["accuracy"]["last"] == pytest.approx(np.mean(found))
+    tested = [parts(splits, 0.1, folds=3, fold=k) for k in range(3)]
+    assert sorted(i for p in tested for i in p["test"].indices) == list(range(32))
+    for each in tested:
+        used = np.concatenate([part.indices for part in each.values()])
+        assert sorted(used) == list(range(32))
+
+    def interrupt(event):
+        if event["event"] == "step" and (tmp_path / "run" / "fold-1").exists():
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(splits, out=tmp_path / "run", progress=interrupt, **options)
+    assert resume(tmp_path / "run", data=splits)["accuracy"] == whole["accuracy"]
+    one = train(splits, out=tmp_path / "one", fold=2, **options)
+    assert one["accuracy"] == whole["runs"][2]["accuracy"]
 
 
 def test_wrong_resumes_are_told(splits, tmp_path):

@@ -12,16 +12,15 @@ import torch
 from torch import nn
 
 from eventkit.errors import OptionError, UnknownName
-from eventkit.runs import read_json
+from eventkit.runs import Settings, read_json
 from eventkit.snn import PLIF, SURROGATES
 from eventkit.snn.surrogate import parse as surrogate
-from eventkit.train.average import Average
 from eventkit.train.losses import LOSSES, loss
 from eventkit.train.machine import multiplies_bf16
-from eventkit.train.method import METHODS, method
+from eventkit.train.optim import Average, Now, groups, optimizer, schedule
+from eventkit.train.rules import RULES, rule
 from eventkit.train.run import Run
-from eventkit.train.schedule import Now, groups, optimizer, schedule
-from eventkit.train.settings import Settings, settle, to_toml
+from eventkit.train.settings import settle, to_toml
 
 
 def test_options_win_over_the_toml_and_that_over_the_recipe(tmp_path):
@@ -54,7 +53,7 @@ def test_a_name_that_is_no_text_is_written_to_a_run_and_read_again(tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"lr": -1}, "lr is -1, expected at least"),
+        ({"lr": -1}, "lr is -1, expected above 0"),
         ({"ema": 2}, "ema is 2, expected from 0 to 1"),
         ({"epohcs": 3}, "Did you mean 'epochs'"),
         ({"batch": "many"}, "batch is 'many', expected a whole number"),
@@ -155,12 +154,12 @@ def test_auto_precision_asks_the_device_that_trains(monkeypatch):
 @pytest.mark.parametrize(
     ("parse", "spec", "message"),
     [
-        (method, "ottt:decay=2", "ottt: decay is 2, expected from 0 to 1"),
-        (method, "ottt:decay=-0.1", "ottt: decay is -0.1, expected from 0 to 1"),
-        (method, "ottt:decay=nan", "ottt: decay is 'nan', expected a number"),
-        (method, "tbptt:window=0", "tbptt: window is 0, expected at least 1"),
-        (method, "checkpoint:chunks=0", "checkpoint: chunks is 0, expected at least 1"),
-        (method, "sltt:steps=-1", "sltt: steps is -1, expected at least 0"),
+        (rule, "ottt:decay=2", "ottt: decay is 2, expected from 0 to 1"),
+        (rule, "ottt:decay=-0.1", "ottt: decay is -0.1, expected from 0 to 1"),
+        (rule, "ottt:decay=nan", "ottt: decay is 'nan', expected a number"),
+        (rule, "tbptt:window=0", "tbptt: window is 0, expected at least 1"),
+        (rule, "checkpoint:chunks=0", "checkpoint: chunks is 0, expected at least 1"),
+        (rule, "sltt:steps=-1", "sltt: steps is -1, expected at least 0"),
         (loss, "kernel:tau=0", "kernel: tau is 0, expected at least 1"),
         (loss, "kernel:tau=inf", "kernel: tau is inf, expected at least 1"),
         (loss, "kernel:desired=-1", "kernel: desired is -1, expected at least 0"),
@@ -180,7 +179,7 @@ def test_options_outside_of_their_range_are_told(parse, spec, message):
 
 def test_every_number_that_is_an_option_here_has_a_range():
     bare = []
-    for table in (LOSSES, METHODS, SURROGATES):
+    for table in (LOSSES, RULES, SURROGATES):
         for name, function in table.items():
             for key, kind in typing.get_type_hints(function, include_extras=True).items():
                 if key not in ("return", "votes", "target", "lengths") and kind in (int, float):

@@ -164,6 +164,31 @@ def test_a_run_finds_its_store_from_anywhere_and_tells_where_it_was(
         store.with_name("away.zarr").rename(store)
 
 
+def test_the_command_trains_evaluates_and_exports_a_network_of_the_user(
+    store, run, tmp_path, monkeypatch
+):
+    (tmp_path / "mynets.py").write_text(
+        "from torch import nn\n"
+        "from eventkit.snn import LIF\n"
+        "def net(num_classes, in_shape, *, width: int = 8) -> nn.Sequential:\n"
+        "    inputs = in_shape[0] * in_shape[1] * in_shape[2]\n"
+        "    return nn.Sequential(nn.Flatten(2), nn.Linear(inputs, width), LIF(v_reset=0.0),\n"
+        "                         nn.Linear(width, num_classes))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    options = ("--epochs", "1", "--no-page", "--no-test", "--out", "own")
+    code, _, err = run("train", store, "--model", "mynets:net:width=5", *options)
+    assert code == 0, err
+    assert "test" not in json.loads((tmp_path / "own/config.json").read_text())["samples"]
+    assert run("train", "--resume", "own", "--epochs", "2")[0] == 0
+    assert json.loads((tmp_path / "own/metrics.json").read_text())["epochs"] == 2
+    assert run("evaluate", "own")[0] == 0
+    code, _, err = run("export", "own", "--to", "nir", "--check")
+    assert code in (0, 1), err
+    code, _, err = run("train", store, "--model", "mynets:nett", *options[:-1], "other")
+    assert (code, "no model 'mynets:nett'" in err) == (1, True)
+
+
 @pytest.mark.slow
 def test_the_command_under_torchrun_reports_once_and_ends_well(store, tmp_path):
     torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node=2"]

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from eventkit.registry import Positive, bind, parse_spec, unknown
+from eventkit.registry import Positive, Registry
 
 # Each is 1 at z = 0; z = steepness * |x| is never negative.
 SHAPES: dict[str, Callable[[Tensor], Tensor]] = {
@@ -43,76 +43,79 @@ class Surrogate:
         return self.height * SHAPES[self.shape](self.steepness * x.abs())
 
 
+SURROGATES: Registry[Callable[..., Surrogate]] = Registry("surrogate", __name__)
+
+
+@SURROGATES.register
 def atan(*, alpha: Positive = 2.0) -> Surrogate:
     """(alpha/2) / (1 + (pi alpha x / 2)^2): the default, as in the PLIF, SEW and PSN papers."""
     return Surrogate("lorentz", alpha / 2, math.pi * alpha / 2)
 
 
+@SURROGATES.register
 def sigmoid(*, alpha: Positive = 4.0) -> Surrogate:
     """alpha s (1 - s) with s = 1 / (1 + exp(-alpha x))."""
     return Surrogate("logistic", alpha / 4, alpha)
 
 
+@SURROGATES.register
 def piecewise_quadratic(*, alpha: Positive = 1.0) -> Surrogate:
     """max(0, alpha - alpha^2 |x|)."""
     return Surrogate("triangle", alpha, alpha)
 
 
+@SURROGATES.register
 def triangle(*, gamma: Positive = 1.0) -> Surrogate:
     """max(0, gamma - |x|) / gamma^2, as in TET."""
     return Surrogate("triangle", 1 / gamma, 1 / gamma)
 
 
+@SURROGATES.register
 def piecewise_exp(*, alpha: Positive = 1.0) -> Surrogate:
     """(alpha/2) exp(-alpha |x|)."""
     return Surrogate("laplace", alpha / 2, alpha)
 
 
+@SURROGATES.register
 def slayer(*, alpha: Positive = 5.0, scale: Positive = 0.4) -> Surrogate:
     """scale (alpha/2) exp(-alpha |x|), as in SLAYER; the defaults are those of SE-adLIF."""
     return Surrogate("laplace", scale * alpha / 2, alpha)
 
 
+@SURROGATES.register
 def soft_sign(*, alpha: Positive = 2.0) -> Surrogate:
     """1 / (2 alpha (1/alpha + |x|)^2)."""
     return Surrogate("hyperbola", alpha / 2, alpha)
 
 
+@SURROGATES.register
 def super_spike(*, alpha: Positive = 1.0) -> Surrogate:
     """alpha / (1 + |x|)^2."""
     return Surrogate("hyperbola", alpha, 1.0)
 
 
+@SURROGATES.register
 def erf(*, alpha: Positive = 2.0) -> Surrogate:
     """(alpha / sqrt(pi)) exp(-alpha^2 x^2)."""
     return Surrogate("gauss", alpha / math.sqrt(math.pi), alpha)
 
 
+@SURROGATES.register
 def boxcar(*, width: Positive = 1.0, height: Positive = 0.5) -> Surrogate:
     """`height` where |x| <= width/2, else 0."""
     return Surrogate("box", height, 2 / width)
 
 
+@SURROGATES.register
 def rectangle(*, width: Positive = 1.0) -> Surrogate:
     """1/width where |x| <= width/2, else 0, as in STBP and NDA."""
     return Surrogate("box", 1 / width, 2 / width)
 
 
-SURROGATES: dict[str, Callable[..., Surrogate]] = {
-    function.__name__: function
-    for function in (
-        atan, sigmoid, piecewise_quadratic, triangle, piecewise_exp,
-        slayer, soft_sign, super_spike, erf, boxcar, rectangle,
-    )
-}  # fmt: skip
-
-
 def parse(spec: str) -> Surrogate:
     """The surrogate for a spec such as `sigmoid:alpha=4`; raises UnknownName or OptionError."""
-    name, options = parse_spec(spec)
-    if name not in SURROGATES:
-        raise unknown("surrogate", name, SURROGATES)
-    return SURROGATES[name](**bind(SURROGATES[name], options, name))
+    made: Surrogate = SURROGATES.make(spec)
+    return made
 
 
 class _Spike(torch.autograd.Function):

@@ -6,28 +6,30 @@ Three accuracies are reported. `last` is the test accuracy after the last epoch,
 """
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from torch import nn
 
 from eventkit.errors import EventkitError, FormatError, OptionError
 from eventkit.evaluate import evaluate
 from eventkit.loader import EventDataset
-from eventkit.registry import parse_spec, unknown
-from eventkit.runs import check_begun, has_begun, read_json
+from eventkit.registry import unknown
+from eventkit.runs import Settings, check_begun, has_begun, read_json
 from eventkit.store import Store
 from eventkit.store.storage import at
 
-from .checkpoint import LAST, load, load_with_facts
+from .checkpoint import LAST
 from .data import Part, Samples
-from .distributed import World, world
 from .job import Job
 from .loop import Progress
-from .machine import keep_memory
+from .machine import World, keep_memory, world
+from .nets import is_object, load, load_with_facts, named, short
 from .run import Run
-from .settings import Settings, settle, to_toml
+from .settings import settle, to_toml
 
 __all__ = [
     "Settings",
@@ -46,6 +48,7 @@ Data = str | Path | Mapping[str, Samples]
 def train(
     data: Data,
     *,
+    model: str | nn.Module | None = None,
     out: str | Path | None = None,
     config: str | Path | None = None,
     progress: Progress = lambda event: None,
@@ -53,7 +56,12 @@ def train(
 ) -> dict[str, Any]:
     """Train a model on the split `train` of a store, test it on `test`, write a run folder.
 
-    `data` is a store, or datasets by the name of their split. `config` is a TOML of settings;
+    `data` is a store, or datasets by the name of their split. `model` is the spec of a model of
+    eventkit (default: csnn_tiny), `package.module:Net:key=value` for a class of yours, or any
+    nn.Module, which is trained in place; with several seeds, copies of it are. Your own takes
+    float (T, N, C, H, W), gives (T, N, classes) and remembers nothing from one call to the next; a
+    class is called with those of num_classes, in_shape and steps that it takes. An object must be
+    given again to `resume` and `evaluate_run`. `config` is a TOML of settings;
     `options` are settings too and win over it: see `eventkit.train.settings.Settings`. Those that
     nobody gives come from the model's recipe. The run folder `out` must be new or empty, and is
     made under runs/ if not given. `progress` gets a dictionary at the start, after every step and
@@ -65,31 +73,46 @@ def train(
     Returns the content of metrics.json. A KeyboardInterrupt leaves the run folder complete as far
     as the training came, for `resume`, and is raised again.
     """
-    settings, all_ = settle(options, config), world()
+    name = None if model is None else named(model)
+    settings, all_ = settle({**options, "model": name}, config), world()
+    net = model if isinstance(model, nn.Module) else None
     splits = dict(data) if isinstance(data, Mapping) else open_splits(data, settings.represent)
     folder = Path(all_.tell(str(_folder(out, data, settings.model))))
-    if settings.seeds > 1:
+    if len(_variants(settings)) > 1:
         run = _start_several(folder, data, settings, all_)
         try:
-            return _several(folder, splits, data, settings, all_, progress)
+            return _several(folder, splits, data, settings, all_, progress, net)
         except EventkitError:
             run.discard()
             raise
-    return Job(splits, settings, describe(data), folder, all_, progress).start()
+    return Job(splits, settings, describe(data), folder, all_, progress, net=net).start()
 
 
 def resume(
-    folder: str | Path, *, data: Data | None = None, progress: Progress = lambda event: None
-) -> dict[str, Any]:
+    folder: str | Path, *, data: Data | None = None, model: nn.Module | None = None,
+    epochs: int | None = None, progress: Progress = lambda event: None,
+) -> dict[str, Any]:  # fmt: skip
     """Go on with a training that was interrupted or killed, to the end it would have had.
 
     On the CPU the weights become those of the undisturbed run, bit for bit, unless `minutes`
-    bounds it. `data` is needed where the training began with datasets instead of a store. A run
-    that is finished is left as it is. Returns the content of metrics.json.
+    bounds it. `data` is needed where the training began with datasets instead of a store, `model`
+    where it began with a network object: one of the same class and sizes, which gets the weights of
+    the checkpoint. A run that is finished is left as it is, unless `epochs` asks for more than it
+    has had: then it goes on with the schedule of so many epochs in all. Returns the content of
+    metrics.json.
     """
     folder, all_ = Path(folder), world()
     check_begun(folder)
     described, settings = _config(folder)["data"], settle({}, folder / "run.toml")
+    if epochs is not None:
+        settings = replace(settings, epochs=epochs)
+    if is_object(settings.model) and model is None:
+        raise OptionError(
+            f"{folder} was trained on a network object, {settings.model.partition(':')[2]}: give "
+            "it again, eventkit.train.resume(..., model=net)"
+        )
+    if model is not None and named(model) != settings.model:
+        raise OptionError(f"{folder} trains {settings.model}, found {named(model)} as model")
     if data is None:
         if "store" not in described:
             raise OptionError(
@@ -109,24 +132,30 @@ def resume(
             "it was converted from other files or in another way"
         )  # fmt: skip
         raise OptionError(f"{now.get('store')} is not the data of {folder}: {told}")
-    if settings.seeds > 1:
-        return _several(folder, splits, data, settings, all_, progress)
-    return Job(splits, settings, described, folder, all_, progress).resume()
+    if len(_variants(settings)) > 1:
+        if epochs is not None:
+            Run(folder, {}, writes=all_.is_main).write("run.toml", to_toml(settings))
+        return _several(folder, splits, data, settings, all_, progress, model, epochs is not None)
+    job = Job(splits, settings, described, folder, all_, progress, net=model)
+    return job.resume(extends=epochs is not None)
 
 
 def evaluate_run(
     run: str | Path, data: Data | None = None, *, split: str = "test", batch: int = 16,
     represent: str | None = None, weights: Literal["best", "last"] | str = "best",
+    model: nn.Module | str | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """What `eventkit.evaluate.evaluate` says of the net of a run folder on a split.
 
-    `data` is a store, or datasets by name, by default the store of the training.
+    `data` is a store, or datasets by name, by default the store of the training. A run that was
+    trained on a network object needs one of the same class and sizes as `model`, which gets the
+    weights; `package.module:Net` builds it.
     """
     folder = Path(run)
     if not (folder / "config.json").is_file():
         raise OptionError(f"{folder} is no run folder; eventkit train makes one")
     config = _config(folder)
-    net, about = load_with_facts(folder / LAST if weights == "last" else folder)
+    net, about = load_with_facts(folder / LAST if weights == "last" else folder, model=model)
     if data is None:
         data = config["data"].get("store")
         if data is None:
@@ -157,7 +186,7 @@ def evaluate_run(
         raise OptionError(f"the split {split} has no samples to evaluate on")
     part = Part(samples, np.arange(len(samples.labels)))
     bf16 = config.get("precision") == "bfloat16"
-    found = evaluate(net, part.batches(batch), classes=about["classes"], bf16=bf16)
+    found = evaluate(net, part.reader(batch), classes=about["classes"], bf16=bf16)
     return {"run": str(folder), "split": split, **found}
 
 
@@ -202,16 +231,24 @@ def _start_several(folder: Path, data: Data, settings: Settings, all_: World) ->
 
 def _several(
     folder: Path, splits: dict[str, Samples], data: Data, settings: Settings, all_: World,
-    progress: Progress,
+    progress: Progress, net: nn.Module | None = None, extends: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """One run after the other, each in its own folder; finished ones are not done again."""
     results = []
-    for seed in range(settings.seed, settings.seed + settings.seeds):
-        own, one = folder / f"seed-{seed}", replace(settings, seed=seed, seeds=1)
-        job = Job(splits, one, describe(data), own, all_, progress, folder)
-        results.append(job.resume() if has_begun(own) else job.start())
+    for name, one in _variants(settings).items():
+        own = folder / name
+        job = Job(splits, one, describe(data), own, all_, progress, whole=folder, net=deepcopy(net))
+        results.append(job.resume(extends=extends) if has_begun(own) else job.start())
     run = Run(folder, {}, writes=all_.is_main)
-    return run.summary(results, settings.seeds)
+    return run.summary(results, settings.seeds, settings.folds)
+
+
+def _variants(settings: Settings) -> dict[str, Settings]:
+    """The runs that the settings ask for, by the name of their folder."""
+    if settings.folds is not None and settings.fold is None:
+        return {f"fold-{k}": replace(settings, fold=k) for k in range(settings.folds)}
+    seeds = range(settings.seed, settings.seed + settings.seeds)
+    return {f"seed-{seed}": replace(settings, seed=seed, seeds=1) for seed in seeds}
 
 
 def _folder(out: str | Path | None, data: Data, model: str) -> Path:
@@ -219,7 +256,7 @@ def _folder(out: str | Path | None, data: Data, model: str) -> Path:
     if out is not None:
         return Path(out)
     store = "data" if isinstance(data, Mapping) else Path(data).stem
-    stem = f"{store}-{parse_spec(model)[0]}"
+    stem = f"{store}-{short(model)}"
     number = 1
     while (folder := Path("runs") / (stem if number == 1 else f"{stem}-{number}")).exists():
         number += 1

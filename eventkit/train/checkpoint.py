@@ -5,22 +5,18 @@ that is none of ours, is damaged, or does not fit the net that it names, is refu
 is built at full size.
 """
 
-import errno
 import json
 import os
 import re
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch import Tensor
 
-from eventkit.errors import EventkitError, FormatError, MissingExtra, OptionError
-from eventkit.models import create
+from eventkit.errors import FormatError, MissingExtra
 from eventkit.store.building import sync_folder
 
 WEIGHTS = "model.safetensors"  # the epoch that was best on the validation samples
@@ -110,77 +106,6 @@ def _is_whole(data: bytes, place: tuple[int, int]) -> bool:
     start, end = place
     crc = zlib.crc32(_ZEROS, zlib.crc32(memoryview(data)[:start]))
     return data[start:end] == b"%08x" % zlib.crc32(memoryview(data)[end:], crc)
-
-
-def load(path: str | Path) -> nn.Module:
-    """The net of a run folder (its model.safetensors) or of a file of weights, in eval mode.
-
-    A file of weights can hold no code. FormatError when it is none of eventkit's.
-    """
-    return load_with_facts(path)[0]
-
-
-def load_with_facts(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The net as `load` gives it, and model, num_classes, in_shape, steps, classes and epoch."""
-    path = Path(path)
-    if path.is_dir() and not (path / WEIGHTS).is_file():
-        run = (path / "config.json").is_file()
-        raise OptionError(
-            f"{path} has no weights yet; eventkit train --resume {path} goes on with it"
-            if run
-            else f"{path} is no run folder; eventkit train makes one"
-        )
-    path = path / WEIGHTS if path.is_dir() else path
-    if not path.exists():
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
-    tensors, about = read(path)
-    try:
-        sizes = {key: about[key] for key in ("num_classes", "steps")}
-        options = {**sizes, "in_shape": tuple(about["in_shape"])}
-        if not all(type(n) is int for n in (*sizes.values(), *options["in_shape"])):
-            raise TypeError("sizes are no whole numbers")
-        # Layers on meta cost no memory, however large they claim to be, but a net may claim many.
-        with torch.device("meta"), _at_most(10 * len(tensors) + 1000):
-            wanted = create(about["model"], **options).state_dict()
-        _check(tensors, wanted)
-        net = create(about["model"], **options)
-        net.load_state_dict(tensors)
-    except (EventkitError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise FormatError(path, None, f"no weights of an eventkit net ({_first(error)})") from error
-    return net.eval(), about
-
-
-@contextmanager
-def _at_most(most: int) -> Iterator[None]:
-    """Inside, a ValueError ends the building of a net with more parameters than a file can hold."""
-    made = [0]
-
-    def count(module: nn.Module, name: str, parameter: Any) -> None:
-        made[0] += 1
-        if made[0] > most:
-            raise ValueError("the net has many more layers than the file has tensors")
-
-    hook = register_module_parameter_registration_hook(count)
-    try:
-        yield
-    finally:
-        hook.remove()
-
-
-def _first(error: Exception) -> str:
-    text = f"{error} is missing" if type(error) is KeyError else str(error)
-    return text.splitlines()[0][:200] if text else type(error).__name__
-
-
-def _check(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
-    """ValueError unless the tensors are those of the net by name and shape."""
-    if odd := sorted(tensors.keys() ^ wanted.keys()):
-        where = "in the file alone" if odd[0] in tensors else "not in the file"
-        raise ValueError(f"the tensor {odd[0]} is {where}")
-    for name, tensor in tensors.items():
-        if tensor.shape != wanted[name].shape:
-            found, expected = tuple(tensor.shape), tuple(wanted[name].shape)
-            raise ValueError(f"the tensor {name} has the shape {found}, expected {expected}")
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

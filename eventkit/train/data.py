@@ -1,9 +1,8 @@
-"""Samples for training: parts of datasets, what is held out, and the order of an epoch."""
+"""Samples for training: what is held out, and how they are read, augmented and mixed."""
 
 import hashlib
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,10 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from eventkit.augment import Augment
 from eventkit.errors import OptionError
-from eventkit.loader import collate
+from eventkit.loader import EventDataset, Loader, ResumableSampler, collate, loader
 
-Batch = tuple[Tensor, Tensor, Tensor]  # frames (N, T, C, H, W), labels (N,), lengths (N,)
+from .machine import World
+
+ALONE = World()
+Batch = tuple[Tensor, ...]  # what `loader` gives: see eventkit.evaluate.score.unpack
 
 
 class Samples(Protocol):
@@ -46,57 +49,89 @@ class Part:
         """A short hash of which samples these are, for telling that two runs had the same."""
         return hashlib.sha256(np.asarray(self.indices, np.int64).tobytes()).hexdigest()[:16]
 
-    def begin(self, epoch: int) -> None:
-        """Let augmentations draw what they draw in this epoch."""
+    def reader(
+        self, batch: int, *, shuffle: bool = False, seed: int = 0, world: World = ALONE,
+        device: torch.device | None = None,
+    ) -> "Loader | Reader":  # fmt: skip
+        """Batches of `eventkit.loader.loader`; of a dataset that is no EventDataset, the same."""
+        if isinstance(self.dataset, EventDataset):
+            on = device if device is not None and device.type == "cuda" else None
+            return loader(
+                self.dataset,
+                batch,
+                indices=self.indices,
+                shuffle=shuffle,
+                seed=seed,
+                rank=world.rank,
+                world_size=world.size,
+                device=on,
+            )
+        sampler = ResumableSampler(
+            len(self),
+            batch_size=batch,
+            shuffle=shuffle,
+            seed=seed,
+            rank=world.rank,
+            world_size=world.size,
+            plan=self.digest,
+        )
+        return Reader(self.dataset, sampler, self.indices)
+
+
+class Reader:
+    """What `loader` does, for any dataset: the same batches in the same order, when asked for."""
+
+    def __init__(self, dataset: Samples, sampler: ResumableSampler, indices: np.ndarray) -> None:
+        self.dataset, self.sampler, self.indices = dataset, sampler, indices
+
+    def __iter__(self) -> Iterator[Batch]:
+        groups, real = self.sampler.begin()
         if hasattr(self.dataset, "set_epoch"):
-            self.dataset.set_epoch(epoch)
-
-    def batches(self, size: int) -> Iterator[Batch]:
-        """All samples in order, `size` at a time."""
-        whole = range(0, len(self.indices), size)
-        return self.read(self.indices[first : first + size] for first in whole)
-
-    def read(self, batches: Iterable[np.ndarray]) -> Iterator[Batch]:
-        """Frames float32 (N, T, C, H, W), labels int64 (N,), lengths in frames int64 (N,)."""
-        for indices in batches:
-            frames, labels, *lengths = collate(self.dataset.__getitems__(indices.tolist()))
-            full = torch.full(labels.shape, frames.shape[1])
-            yield frames.float(), labels.long(), lengths[0] if lengths else full
-
-
-def ahead(batches: Iterator[Batch], depth: int = 2) -> Iterator[Batch]:
-    """The same batches, the next ones being read by a thread in the meantime."""
-    with ThreadPoolExecutor(1) as reader:
-        waiting = deque(reader.submit(next, batches, None) for _ in range(depth))
-        while (batch := waiting.popleft().result()) is not None:
-            waiting.append(reader.submit(next, batches, None))
-            yield batch
+            self.dataset.set_epoch(self.sampler.epoch)
+        for numbers, n in zip(groups, real, strict=True):
+            frames, *rest = collate(self.dataset.__getitems__(self.indices[numbers].tolist()))
+            if self.sampler.world_size > 1:
+                rest.append(torch.arange(len(numbers)) < n)
+            self.sampler.advance()
+            yield frames.float(), *rest
 
 
 @dataclass(frozen=True)
-class StepPlan:
-    """One step of an epoch: the batches of this process, and how many samples all have."""
+class Steps:
+    """The steps of an epoch: how many samples each has, over all processes and passes."""
 
-    batches: list[np.ndarray]
     samples: int
+    batch: int
+    accumulate: int = 1
+    processes: int = 1
+
+    @property
+    def together(self) -> int:
+        """Samples of one forward pass on all processes."""
+        return self.batch * self.processes
+
+    def __len__(self) -> int:
+        return math.ceil(self.samples / (self.together * self.accumulate))
+
+    def taken(self, step: int) -> int:
+        """Samples of the steps before this one."""
+        return min(self.samples, step * self.together * self.accumulate)
+
+    def of(self, step: int) -> int:
+        """Samples of a step; the last one has what is left."""
+        return self.taken(step + 1) - self.taken(step)
+
+    def passes(self, step: int) -> int:
+        """Forward passes of a step."""
+        return math.ceil(self.of(step) / self.together)
 
 
-def plan(
-    indices: np.ndarray, *, batch: int, accumulate: int = 1, seed: int, epoch: int,
-    rank: int = 0, world: int = 1,
-) -> list[StepPlan]:  # fmt: skip
-    """The steps of an epoch, in an order that `seed` and `epoch` alone decide.
-
-    A step has batch * accumulate * world samples, whoever computes them, the last one what is left.
-    """
-    order = np.random.default_rng([seed, epoch]).permutation(indices)
-    size = batch * accumulate * world
-    steps = []
-    for first in range(0, len(order), size):
-        whole = order[first : first + size]
-        parts = [whole[i : i + batch] for i in range(0, len(whole), batch)]
-        steps.append(StepPlan(parts[rank::world], len(whole)))
-    return steps
+def start_at(reader: "Loader | Reader", epoch: int, samples: int) -> Iterator[Batch]:
+    """The batches of an epoch after so many samples were taken."""
+    sampler = reader.sampler
+    sampler.load_state_dict({**sampler.state_dict(), "epoch": epoch, "consumed": samples})
+    sampler.set_epoch(epoch)
+    return iter(reader)
 
 
 def hold_out(
@@ -107,8 +142,7 @@ def hold_out(
     Samples go by the hash of their names (without names, of their numbers), so that the same are
     held out whatever the seed of the run or the representation in the store.
     """
-    keys = list(map(str, range(len(labels)) if names is None else names))
-    ranks = np.array([hashlib.sha256(f"{seed}/{key}".encode()).hexdigest() for key in keys])
+    ranks = _ranks(len(labels), names, seed)
     held: list[int] = []
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
@@ -118,19 +152,52 @@ def hold_out(
     return np.setdiff1d(np.arange(len(labels)), held), np.sort(np.array(held, np.int64))
 
 
-def parts(splits: dict[str, Samples], share: float) -> dict[str, Part]:
-    """The parts train, validation and test, as far as there are samples for them."""
+def fold_of(
+    labels: np.ndarray, folds: int, *, names: Iterable[str] | None = None
+) -> np.ndarray:  # fmt: skip
+    """The fold, from 0, of each sample: each class is spread evenly, by the hash of the names."""
+    found = np.zeros(len(labels), np.int64)
+    ranks, first = _ranks(len(labels), names, seed=0), 0
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        members = members[np.argsort(ranks[members], kind="stable")]
+        found[members] = (first + np.arange(len(members))) % folds
+        first += len(members)  # so that small classes do not all miss the same folds
+    return found
+
+
+def parts(
+    splits: dict[str, Samples], share: float, *, test: bool = True, folds: int | None = None,
+    fold: int | None = None,
+) -> dict[str, Part]:  # fmt: skip
+    """The parts train, validation and, with `test`, test, as far as there are samples for them.
+
+    Of `folds` folds of the split train, `fold` is what is tested on.
+    """
     if "train" not in splits:
         raise OptionError(f"there is no split 'train' to train on, only {', '.join(splits)}")
     found = {name: Part(split, np.arange(len(split.labels))) for name, split in splits.items()}
+    whole, names_ = splits["train"], _names(splits["train"])
+    if folds is not None and fold is not None:
+        is_tested = fold_of(whole.labels, folds, names=names_) == fold
+        found["train"] = Part(whole, np.flatnonzero(~is_tested))
+        found["test"] = Part(whole, np.flatnonzero(is_tested))
     if "validation" not in found:
-        training, held = hold_out(splits["train"].labels, share, names=_names(splits["train"]))
-        found["train"] = Part(splits["train"], training)
-        found["validation"] = Part(splits["train"], held)
+        indices = found["train"].indices
+        names_ = None if names_ is None else [names_[i] for i in indices]
+        training, held = hold_out(whole.labels[indices], share, names=names_)
+        found["train"] = Part(whole, indices[training])
+        found["validation"] = Part(whole, indices[held])
     if not len(found["train"]):
         raise OptionError("there are no samples to train on")
-    names = ("train", "validation", "test")
+    names = ("train", "validation", "test") if test else ("train", "validation")
     return {name: found[name] for name in names if name in found and len(found[name])}
+
+
+def _ranks(n: int, names: Iterable[str] | None, seed: int) -> np.ndarray:
+    """What sorts samples at random, but by their names alone (without names, their numbers)."""
+    keys = map(str, range(n) if names is None else names)
+    return np.array([hashlib.sha256(f"{seed}/{key}".encode()).hexdigest() for key in keys])
 
 
 def unvalidated(parts: Mapping[str, Part], share: float) -> str | None:
@@ -161,3 +228,100 @@ def _names(samples: Samples) -> list[str] | None:
     sources, starts = split.column("source"), split.column("t_start")
     names = [f"{source}@{start}" for source, start in zip(sources, starts, strict=True)]
     return names if len(set(names)) == len(names) else None
+
+
+class Augmented:
+    """A dataset whose samples are changed at random by (seed, epoch, sample)."""
+
+    def __init__(self, dataset: Samples, specs: Sequence[str], *, seed: int) -> None:
+        self.dataset, self.labels = dataset, dataset.labels
+        self._augment, self._epoch = Augment(specs, seed=seed), 0
+        if self._augment.on_events:
+            raise OptionError(f"{self._augment.specs[0]} needs a store of events, not frames")
+
+    @property
+    def classes(self) -> list[str]:
+        return self.dataset.classes
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        first, *rest = self.dataset.shape
+        return self._augment.length(first), *rest
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the changes of this epoch from now on."""
+        self._epoch = epoch
+
+    def __getitems__(self, indices: list[int]) -> Any:
+        frames, labels, *lengths = collate(self.dataset.__getitems__(indices))
+        ends = lengths[0].tolist() if lengths else [frames.shape[1]] * len(frames)
+        samples = []
+        for index, whole, label, end in zip(indices, frames, labels.tolist(), ends, strict=True):
+            own = np.array(whole[:end].numpy(), np.float32, order="C")
+            changed = self._augment.frames(own, self._augment.draw(self._epoch, index))
+            samples.append((torch.from_numpy(changed), label))
+        return samples
+
+
+def augmented(
+    dataset: Samples, specs: Sequence[str], *, seed: int, represent: str | None = None
+) -> Samples:
+    """The dataset with augmentations; one of a store applies them itself, in its own threads."""
+    if not specs:
+        return dataset
+    if isinstance(dataset, EventDataset):
+        return EventDataset(
+            dataset.store, dataset.split.name, represent=represent, augment=specs, seed=seed
+        )
+    return Augmented(dataset, specs, seed=seed)
+
+
+Mixed = tuple[Tensor, Tensor, Tensor]  # frames (N, T, C, H, W), lengths (N,), target (N, classes)
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """How batches are mixed: each sample with another one of its batch, one share for all.
+
+    `mixup` and `cutmix` are the alphas of the Beta distributions that shares come from, 0 for none;
+    with both, one of them is drawn for each batch. `mix_share` of the batches are mixed, until the
+    share `mix_until` of the training is done.
+    """
+
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    mix_share: float = 1.0
+    mix_until: float = 1.0
+
+    def __call__(self, frames: Tensor, lengths: Tensor, target: Tensor, done: float) -> Mixed:
+        """The batch mixed, as long as the longer of each two samples, or as it is."""
+        is_over = done >= self.mix_until < 1
+        if not (self.mixup or self.cutmix) or is_over or float(torch.rand(())) >= self.mix_share:
+            return frames, lengths, target
+        cuts = not self.mixup or (self.cutmix > 0 and bool(torch.rand(()) < 0.5))
+        alpha = self.cutmix if cuts else self.mixup
+        share = float(torch.distributions.Beta(alpha, alpha).sample())
+        other = torch.randperm(len(target)).to(target.device)
+        if cuts:
+            frames, share = _cut(frames, frames[other], share)
+        else:
+            frames = share * frames + (1 - share) * frames[other]
+        target = share * target + (1 - share) * target[other]
+        return frames, torch.maximum(lengths, lengths[other]), target
+
+
+def _cut(frames: Tensor, others: Tensor, share: float) -> tuple[Tensor, float]:
+    """Frames with a box of the others, about 1 - share of the area, and the share that is left.
+
+    The box has the proportions of the frames and its centre anywhere on them; what lies outside is
+    cut off. Yun et al., CutMix, ICCV 2019.
+    """
+    part = math.sqrt(1 - share)
+    box = []
+    for side in frames.shape[-2:]:
+        half, middle = part * side / 2, float(torch.rand(())) * side
+        box.append(slice(max(0, round(middle - half)), min(side, round(middle + half))))
+    frames = frames.clone()
+    frames[..., box[0], box[1]] = others[..., box[0], box[1]]
+    area = (box[0].stop - box[0].start) * (box[1].stop - box[1].start)
+    return frames, 1 - area / (frames.shape[-2] * frames.shape[-1])

@@ -3,8 +3,9 @@
 import json
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
+from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,31 +18,38 @@ from eventkit import __version__
 from eventkit.errors import EventkitError, FormatError, MissingExtra, OptionError
 from eventkit.evaluate.activity import Activity
 from eventkit.evaluate.score import Score, score
-from eventkit.models import create
-from eventkit.runs import read_json
+from eventkit.runs import Settings, read_json
 
-from .augmented import augmented
-from .average import Average
 from .checkpoint import (
     STATE,
     WEIGHTS,
-    load,
-    load_with_facts,
     optimizer_tensors,
     read,
     restore_optimizer,
     write,
 )
-from .data import Batch, Part, Samples, ahead, parts, unvalidated
-from .distributed import World
+from .data import Batch, Part, Samples, augmented, parts, unvalidated
 from .loop import Progress, Training
 from .losses import loss
-from .machine import device, interruptible, keep_memory, multiplies_bf16
-from .method import method
-from .report import report, tensorboard
-from .run import Run
-from .schedule import optimizer, schedule
-from .settings import Settings, recipe_of, to_toml
+from .machine import World, device, interruptible, keep_memory, multiplies_bf16
+from .nets import (
+    build,
+    check_votes,
+    is_object,
+    is_own,
+    load,
+    load_with_facts,
+    recipe_of,
+    start_from,
+)
+from .optim import Average, optimizer, schedule
+from .rules import rule
+from .run import EVALUATION, Run, report, tensorboard
+from .settings import to_toml
+
+ORDER = "loader"  # what decides the order of samples: seed and epoch, as in eventkit.loader
+
+ADDED = ("right", "shown")  # counts that checkpoints of 0.1.0 lack
 
 
 class Job:
@@ -49,12 +57,20 @@ class Job:
 
     def __init__(
         self, splits: dict[str, Samples], settings: Settings, data: dict[str, Any], folder: Path,
-        world: World, progress: Progress, whole: Path | None = None,
+        world: World, progress: Progress, *, whole: Path | None = None,
+        net: nn.Module | None = None,
     ) -> None:  # fmt: skip
         self.whole = whole or folder  # what a user resumes: all seeds together
+        self.net = net  # what the user gave as an object, if that is what is trained
         self.settings, self.world, self.data = settings, world, data
         self.progress: Progress = progress if world.is_main else lambda event: None
-        self.parts = parts(splits, settings.validation)
+        self.parts = parts(
+            splits,
+            settings.validation,
+            test=settings.test,
+            folds=settings.folds,
+            fold=settings.fold,
+        )
         of = self.parts["train"].dataset
         self.classes = list(of.classes)
         self.steps, *self.in_shape = of.shape
@@ -68,7 +84,7 @@ class Job:
     def start(self) -> dict[str, Any]:
         """Train from the beginning, in a new run folder."""
         s = self.settings
-        for check, spec in ((loss, s.loss), (method, s.method), (schedule, s.schedule)):
+        for check, spec in ((loss, s.loss), (rule, s.method), (schedule, s.schedule)):
             check(spec)  # before a folder is made that would be in the way of the next try
         random.seed(s.seed)
         np.random.seed(s.seed)  # noqa: NPY002 - for datasets that draw from it
@@ -76,6 +92,8 @@ class Job:
         training = self._training()
         self.run.config = self._config(training)
         self.run.create(to_toml(s))
+        if is_object(s.model):  # the weights of its beginning are known to nobody else
+            self._save(training)
         try:
             return self._finish(training)
         except EventkitError:
@@ -83,10 +101,12 @@ class Job:
                 self.run.discard()
             raise
 
-    def resume(self) -> dict[str, Any]:
-        """Go on from the checkpoint in the run folder."""
+    def resume(self, *, extends: bool = False) -> dict[str, Any]:
+        """Go on from the checkpoint in the run folder; with `extends`, also of a finished run."""
         folder = self.run.folder
         self.run.config = read_json(folder / "config.json")
+        if extends:
+            self._extend()
         if (folder / "metrics.json").is_file():
             result = read_json(folder / "metrics.json")
             if not result.get("interrupted", True):
@@ -103,15 +123,41 @@ class Job:
             self._restore(training, folder / STATE)
         return self._finish(training)
 
+    def _extend(self) -> None:
+        """Let the run have as many epochs as the settings say now, more than it has had."""
+        folder, epochs = self.run.folder, self.epochs
+        if not (folder / STATE).is_file():
+            raise OptionError(
+                f"{folder} has no checkpoint to go on from: older versions removed it at the end"
+            )
+        had = len(self._read(folder / STATE)[1].get("rows", []))
+        if epochs <= had:
+            raise OptionError(f"epochs is {epochs}, but {folder} has had {had} already")
+        self.run.write("run.toml", to_toml(self.settings))
+        if (folder / "metrics.json").is_file():
+            result = read_json(folder / "metrics.json")
+            self.run.write("metrics.json", json.dumps({**result, "interrupted": True}, indent=2))
+        if self.world.is_main:
+            (folder / EVALUATION).unlink(missing_ok=True)
+        self.run.config |= {"epochs": epochs, "settings": asdict(self.settings)}
+        self.run.write("config.json", json.dumps(self.run.config, indent=2))
+        self.run.config = read_json(folder / "config.json") if self.run.writes else self.run.config
+
     def _close(self, result: dict[str, Any]) -> None:
-        """Do what was left to do when a training was killed after its last step."""
-        if self.world.is_main and (self.run.folder / STATE).is_file():
-            self.run.rows = list(self._read(self.run.folder / STATE)[1].get("rows", []))
-            self._report(result)
-            (self.run.folder / STATE).unlink()
+        """Do what is left to do after the last step, also when a training was killed there."""
+        if self.world.is_main and not (self.run.folder / EVALUATION).is_file():
+            if not self.run.rows and (self.run.folder / STATE).is_file():
+                self.run.rows = list(self._read(self.run.folder / STATE)[1].get("rows", []))
+            if self.run.rows:
+                self._report(result)
 
     def _another_machine(self, began: dict[str, Any]) -> str | None:
         """A sentence if the weights may differ from those of the undisturbed run; else None."""
+        if began.get("order") != ORDER:  # of 0.1.0
+            return (
+                f"{self.run.folder} was begun by an older eventkit: from here on, samples come in "
+                "another order than they would have had there"
+            )
         then = {"torch": began.get("versions", {}).get("torch"), "threads": began.get("threads")}
         now = {"torch": torch.__version__, "threads": torch.get_num_threads()}
         odd = [key for key in now if then[key] is not None and then[key] != now[key]]
@@ -128,7 +174,7 @@ class Job:
         now: dict[str, Any] = json.loads(json.dumps(asdict(self.settings)))
         then = began.get("settings", {})
         for key in now.keys() & then.keys():
-            if now[key] != then[key]:
+            if now[key] != then[key] and key != "epochs":  # more of them may be asked for
                 raise OptionError(
                     f"{self.run.folder / 'run.toml'} was changed since the training began: {key} "
                     f"was {then[key]!r}, found {now[key]!r}; put it back, or begin a new run with "
@@ -146,13 +192,15 @@ class Job:
     def _training(self) -> Training:
         s = self.settings
         keep_memory()
-        net = create(
-            s.model,
-            num_classes=len(self.classes),
-            in_shape=tuple(self.in_shape),
-            steps=self.training_part.dataset.shape[0],
+        shape, steps = tuple(self.in_shape), self.training_part.dataset.shape[0]
+        net = build(
+            s.model, num_classes=len(self.classes), in_shape=shape, steps=steps, given=self.net
         )
         net.to(device(s.device))
+        if is_own(s.model):
+            check_votes(net, classes=len(self.classes), in_shape=shape, steps=steps)
+        if s.init is not None and not (self.run.folder / STATE).is_file():
+            start_from(net, s.init)
         self.world.same(net)
         return Training(
             net=net,
@@ -164,9 +212,18 @@ class Job:
             classes=len(self.classes),
             world=self.world,
             teacher=self._teacher(),
+            weights=self._weights() if s.class_weights else None,
             bf16=s.precision == "bfloat16"
             or (s.precision == "auto" and multiplies_bf16(device(s.device))),
         )
+
+    def _weights(self) -> torch.Tensor:
+        """One for each class, the inverse of its frequency; their mean over the samples is 1."""
+        part = self.parts["train"]
+        labels = torch.as_tensor(part.dataset.labels[part.indices], dtype=torch.int64)
+        counts = torch.bincount(labels, minlength=len(self.classes)).float()
+        weights = len(labels) / ((counts > 0).sum() * counts.clamp(min=1))
+        return weights.to(device(self.settings.device))
 
     def _teacher(self) -> nn.Module | None:
         if self.settings.teacher is None:
@@ -201,6 +258,7 @@ class Job:
             "splits": {name: part.digest for name, part in self.parts.items()},
             "precision": "bfloat16" if training.bf16 else "float32",
             "threads": torch.get_num_threads(),
+            "order": ORDER,
             "processes": self.world.size,
             "versions": {"eventkit": __version__, "torch": torch.__version__},
             **self._facts(training.net),
@@ -246,7 +304,8 @@ class Job:
         if self.settings.page and (self.run.folder / WEIGHTS).is_file():
             part = self.parts.get("test") or self.parts.get("validation") or self.parts["train"]
             try:
-                net = load(self.run.folder)
+                given = None if self.net is None else deepcopy(self.net)
+                net = load(self.run.folder, model=given)
                 report(self.run, net, part, result, batch=self.settings.batch)
             except MissingExtra as error:
                 self.progress({"event": "warning", "text": f"no page.html: {error}"})
@@ -260,11 +319,12 @@ class Job:
                 row["seconds"] = round(training.seconds, 2)
                 self.run.add(row, layers, training.net)
             if self.settings.tensorboard and self.world.is_main:
-                tensorboard(self.run.folder / "tensorboard", self.run.rows)
+                tensorboard(self.run.folder / "tensorboard", self.run.rows, self.run.layers)
             training.validation.append(row.get("validation_loss", row["loss"]))
             self.progress({"event": "epoch", **row})
             after = training.epoch + 1
-            self._save(training, epoch=after, step=0, loss=0.0, waited=0.0, worked=0.0)
+            none = dict.fromkeys(("loss", "right", "shown", "waited", "worked"), 0.0)
+            self._save(training, epoch=after, step=0, **none)
             if patience and self.run.since_better >= patience:
                 text = f"no better loss for {patience} epochs: ended early"
                 self.progress({"event": "warning", "text": text})
@@ -296,6 +356,9 @@ class Job:
             row |= {f"{name}_accuracy": found.accuracy, f"{name}_loss": found.mean_loss}
             if isinstance(seen, Activity):
                 layers = seen.rows()
+                rates = [layer["rate"] for layer in layers if "rate" in layer]
+                if rates:
+                    row["rate"] = sum(rates) / len(rates)  # spikes a step, the mean of the layers
                 row["synops"] = sum(layer.get("synops", 0.0) for layer in layers)
                 for text in seen.silent():
                     text = f"epoch {training.epoch}: {text}"
@@ -304,13 +367,15 @@ class Job:
 
     def _score(self, training: Training, part: Part) -> Score:
         own = Part(part.dataset, part.indices[self.world.rank :: self.world.size])
-        batches = self._heedful(ahead(own.batches(self.settings.batch)))
+        batches = self._heedful(
+            own.reader(self.settings.batch, device=device(self.settings.device))
+        )
         found = score(training.net, batches, classes=training.classes, bf16=training.bf16)
         self.world.add(found.confusion)
         self.world.add(found.loss)
         return found
 
-    def _heedful(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+    def _heedful(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """The batches, until somebody asks for the end: several processes end between epochs."""
         for batch in batches:
             if self.world.size == 1 and self._stopped():
@@ -361,7 +426,8 @@ class Job:
             restore_optimizer(training.optimizer, groups["optimizer"])
             for name in training.COUNTS:
                 kind = type(getattr(training, name))
-                setattr(training, name, kind(about["counts"][name]))
+                if name in about["counts"] or name not in ADDED:
+                    setattr(training, name, kind(about["counts"][name]))
             self.run.rows, self.run.layers = list(about["rows"]), list(about["layers"])
             for row in self.run.rows:
                 training.validation.append(float(row.get("validation_loss", row["loss"])))

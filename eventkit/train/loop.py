@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -18,17 +18,15 @@ from torch.nn import functional
 
 from eventkit.errors import OptionError
 from eventkit.evaluate.activity import first_broken
-from eventkit.evaluate.score import mean_vote, votes
+from eventkit.evaluate.score import mean_vote, unpack, votes
+from eventkit.runs import Settings
 from eventkit.snn import anneal
 
-from .average import Average, Statistics
-from .data import Batch, Part, StepPlan, ahead, plan
-from .distributed import World
-from .losses import loss
-from .method import Step, method
-from .mixing import Mixing
-from .schedule import Now, schedule
-from .settings import Settings
+from .data import Batch, Mixing, Part, Steps, start_at
+from .losses import loss, weighted
+from .machine import World
+from .optim import Average, Now, Statistics, schedule
+from .rules import Rule, Step, rule
 
 Progress = Callable[[dict[str, Any]], None]
 
@@ -44,6 +42,7 @@ class Training:
     classes: int
     world: World = field(default_factory=World)
     teacher: nn.Module | None = None
+    weights: Tensor | None = None  # of the classes in the loss
     bf16: bool = False
     epoch: int = 1  # the one under way
     step: int = 0  # steps of it that are done
@@ -51,12 +50,16 @@ class Training:
     seconds: float = 0.0  # of all epochs
     factor: float = 0.0  # of the learning rate, in the last step
     loss: float = 0.0  # sum over the steps of this epoch
+    right: float = 0.0  # right answers of this epoch while training
+    shown: float = 0.0  # samples of this epoch
     waited: float = 0.0  # seconds of this epoch without data
     worked: float = 0.0  # seconds of this epoch in all
     validation: list[float] = field(default_factory=list)  # losses, one an epoch
     whole: bool = True  # false in the middle of a step
+    _waited: float = 0.0  # seconds of this step without data
 
-    COUNTS = ("epoch", "step", "taken", "seconds", "factor", "loss", "waited", "worked")
+    COUNTS = ("epoch", "step", "taken", "seconds", "factor", "loss", "right", "shown", "waited",
+              "worked")  # fmt: skip
 
     def fit(self, part: Part, *, epochs: int, progress: Progress) -> Iterator[dict[str, Any]]:
         """Train in place; after every epoch yield its number, rate, loss and share of waiting.
@@ -67,32 +70,30 @@ class Training:
         """
         s, world = self.settings, self.world
         rate = schedule(s.schedule, warmup=s.warmup)
-        run, statistics = method(s.method), Statistics(self.net)
+        learn, statistics = rule(s.method), Statistics(self.net)
         if world.size > 1 and "update=window" in s.method:
             raise OptionError(f"{s.method} changes the weights on one process only, not on several")
-        each = partial(plan, part.indices, batch=s.batch, accumulate=s.accumulate, seed=s.seed,
-                       rank=world.rank, world=world.size)  # fmt: skip
-        per_epoch = len(each(epoch=0))
-        total = epochs * per_epoch
+        steps = Steps(len(part), s.batch, s.accumulate, world.size)
+        device = next(self.net.parameters()).device
+        reader = part.reader(s.batch, shuffle=True, seed=s.seed, world=world, device=device)
+        total = epochs * len(steps)
         limit = math.inf if s.minutes is None else 60 * s.minutes
         began = time.monotonic() - self.seconds if self.taken else math.inf
         for epoch in range(self.epoch, epochs + 1):
             self.epoch = epoch
             self.net.train()
-            part.begin(epoch)
-            steps = each(epoch=epoch)[self.step :]
-            batches = ahead(part.read(batch for step in steps for batch in step.batches))
-            for step in steps:
+            batches = start_at(reader, epoch, steps.taken(self.step))
+            for step in range(self.step, len(steps)):
                 self.seconds = max(0.0, time.monotonic() - began)
                 (done,) = world.largest(min(1.0, max(self.taken / total, self.seconds / limit)))
                 if done == 1:
                     break
-                self.factor = rate(Now(done, self.taken / per_epoch, self.validation))
+                self.factor = rate(Now(done, self.taken / len(steps), self.validation))
                 for group in self.optimizer.param_groups:
                     group["lr"] = group["full"] * self.factor
                 anneal(self.net, done)
                 statistics.follow(self.taken)
-                self._learn(step, batches, run, done)
+                self._learn(islice(batches, steps.passes(step)), steps.of(step), learn, done)
                 began = min(began, time.monotonic())
                 expected = round(self.taken / done) if done else total
                 told = {"done": self.taken, "of": min(total, max(self.taken, expected))}
@@ -103,45 +104,70 @@ class Training:
                 "epoch": epoch,
                 "lr": s.lr * self.factor,
                 "loss": self.loss / max(1, self.step),
+                "accuracy": self.right / max(1, self.shown),
                 "waiting": round(self.waited / max(1e-9, self.worked), 4),
             }
-            self.step, self.loss, self.waited, self.worked = 0, 0.0, 0.0, 0.0
+            self.begin_epoch()
             (self.seconds,) = world.largest(max(0.0, time.monotonic() - began))
             if self.seconds >= limit:  # measuring took the rest of it
                 return
 
-    def _learn(self, step: StepPlan, batches: Iterator[Batch], run: Any, done: float) -> None:
-        """One step: gradients of all batches of all processes, then new weights."""
-        self.whole = False
-        s = self.settings
-        mixing = Mixing(s.mixup, s.cutmix, s.mix_share, s.mix_until)
+    def _learn(self, batches: Iterator[Batch], samples: int, learn: Rule, done: float) -> None:
+        """One step: forward, loss and backward of every batch, then new weights.
+
+        `learn` does these three; that of bptt is: votes = net(frames), then loss(votes).backward().
+        """
+        self.whole, self._waited, started = False, 0.0, time.perf_counter()
         key = [self.settings.seed, self.taken, self.world.rank]
         torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
-        started, waited, total = time.perf_counter(), 0.0, 0.0
-        for _ in step.batches:
-            before = time.perf_counter()
-            frames, labels, lengths = next(batches)
-            waited += time.perf_counter() - before
-            device = next(self.net.parameters()).device
-            frames, lengths = frames.to(device), lengths.to(device)
-            if not _is_finite(frames):
-                raise OptionError(f"samples of epoch {self.epoch} hold values that are not finite")
-            target = targets(labels, self.classes, self.settings.smoothing).to(device)
-            frames, lengths, target = mixing(frames, lengths, target, done)
-            share = len(labels) / step.samples
-            criterion = self._criterion(frames, target, lengths, share)
-            found = run(Step(self.net, criterion, self.bf16, self.update), frames.transpose(0, 1))
-            if not math.isfinite(found):
-                raise OptionError(self._broken(found, frames))
-            total += found
+        total = right = 0.0
+        for batch in self._timed(batches):
+            frames, target, lengths = self._prepared(batch, done)
+            if not len(target):  # this process has no part in the last samples of the epoch
+                continue
+            answers = torch.zeros_like(target)  # the sums of the votes
+            criterion = self._criterion(frames, target, lengths, len(target) / samples, answers)
+            loss = learn(Step(self.net, criterion, self.bf16, self.update), frames.transpose(0, 1))
+            if not math.isfinite(loss):
+                raise OptionError(self._broken(loss, frames))
+            total += loss
+            right += float((answers.argmax(1) == target.argmax(1)).sum())
         self.update()
-        worked = time.perf_counter() - started
-        sums = self.world.add(torch.tensor([total, waited, worked], dtype=torch.float64))
-        self.loss += float(sums[0])
+        numbers = [total, right, self._waited, time.perf_counter() - started]
+        total, right, waited, worked = self.world.add(torch.tensor(numbers).double()).tolist()
+        self.loss, self.right = self.loss + total, self.right + right
+        self.shown += samples
         if self.taken:  # in the first step kernels may be compiled
-            self.waited += float(sums[1])
-            self.worked += float(sums[2])
+            self.waited, self.worked = self.waited + waited, self.worked + worked
         self.step, self.taken, self.whole = self.step + 1, self.taken + 1, True
+
+    def _timed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """The batches; the time until they are there is added up."""
+        while True:
+            before = time.perf_counter()
+            batch = next(batches, None)
+            self._waited += time.perf_counter() - before
+            if batch is None:
+                return
+            yield batch
+
+    def _prepared(self, batch: Batch, done: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Frames, targets (smoothed, mixed) and lengths of a batch, where the net is."""
+        s, device = self.settings, next(self.net.parameters()).device
+        frames, labels, lengths = unpack(batch, classes=self.classes)
+        frames, labels, lengths = frames.to(device), labels.to(device), lengths.to(device)
+        if not _is_finite(frames):
+            raise OptionError(f"samples of epoch {self.epoch} hold values that are not finite")
+        target = targets(labels, self.classes, s.smoothing)
+        if len(target):
+            mixing = Mixing(s.mixup, s.cutmix, s.mix_share, s.mix_until)
+            frames, lengths, target = mixing(frames, lengths, target, done)
+        return frames, target, lengths
+
+    def begin_epoch(self) -> None:
+        """Nothing of an epoch is done."""
+        self.step, self.loss, self.right, self.shown = 0, 0.0, 0.0, 0.0
+        self.waited, self.worked = 0.0, 0.0
 
     def update(self) -> None:
         """New weights from the gradients that have gathered, if any have."""
@@ -162,9 +188,16 @@ class Training:
         self.optimizer.zero_grad()
         self.average.update(self.net)
 
-    def _criterion(self, frames: Tensor, target: Tensor, lengths: Tensor, share: float) -> Any:
-        """The loss of votes that begin at a step, with the teacher's, times `share`."""
+    def _criterion(
+        self, frames: Tensor, target: Tensor, lengths: Tensor, share: float, answers: Tensor
+    ) -> Any:
+        """The loss of votes that begin at a step, with the teacher's, times `share`.
+
+        The sums of the votes over time are added to `answers`.
+        """
         s, of_labels = self.settings, loss(self.settings.loss)
+        if self.weights is not None:
+            of_labels = weighted(of_labels, self.weights)
         taught = None
         if self.teacher is not None:
             with torch.no_grad():
@@ -174,6 +207,7 @@ class Training:
         def criterion(said: Tensor, first: int) -> Tensor:
             left = (lengths - first).clamp(0, len(said))
             found = of_labels(said, target, left)
+            answers.add_(mean_vote(said.detach(), left) * left[:, None])
             if taught is not None:
                 ours = (mean_vote(said, left) / s.temperature).log_softmax(1)
                 divergence = functional.kl_div(ours, taught, reduction="batchmean")

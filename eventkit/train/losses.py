@@ -21,27 +21,34 @@ from torch import Tensor
 from torch.nn import functional
 
 from eventkit.errors import OptionError
-from eventkit.registry import NotNegative, Range, Share, bind, parse_spec, unknown
+from eventkit.registry import NotNegative, Range, Registry, Share
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 Gradient = Literal["spikes", "times"]
 Count = Annotated[int, Range(0)]
 Finite = Annotated[float, Range()]
 
-LOSSES: dict[str, Callable[..., Tensor]] = {}
+LOSSES: Registry[Callable[..., Tensor]] = Registry("loss", __name__)
 
 
 def loss(spec: str) -> Loss:
     """The loss of a spec such as `tet:weight=0.05`; UnknownName or OptionError if wrong."""
-    name, options = parse_spec(spec)
-    if name not in LOSSES:
-        raise unknown("loss", name, LOSSES)
-    return partial(LOSSES[name], **bind(LOSSES[name], options, name))
+    function, options = LOSSES.parse(spec)
+    return partial(function, **options)
 
 
-def _register(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    LOSSES[function.__name__] = function
-    return function
+def weighted(loss: Loss, weights: Tensor) -> Loss:
+    """The mean over the samples with a weight (classes,) each, that of its largest label."""
+
+    def mean(votes: Tensor, target: Tensor, lengths: Tensor) -> Tensor:
+        label, total = target.argmax(1), votes.new_zeros(())
+        for k in sorted(set(label.tolist())):
+            own = label == k
+            share = weights[k] * own.sum() / len(label)
+            total = total + share * loss(votes[:, own], target[own], lengths[own])
+        return total
+
+    return mean
 
 
 def _real(votes: Tensor, lengths: Tensor) -> Tensor:
@@ -59,19 +66,19 @@ def _mean(votes: Tensor, lengths: Tensor) -> Tensor:
     return (votes * _real(votes, lengths)).sum(0) / _steps(votes, lengths)
 
 
-@_register
+@LOSSES.register
 def ce_mean(votes: Tensor, target: Tensor, lengths: Tensor) -> Tensor:
     """Cross-entropy of the mean over time, as SEW ResNet."""
     return functional.cross_entropy(_mean(votes, lengths), target)
 
 
-@_register
+@LOSSES.register
 def rate_mse(votes: Tensor, target: Tensor, lengths: Tensor) -> Tensor:
     """Mean squared error of the rate, the mean over time, against the labels, as PLIF."""
     return functional.mse_loss(_mean(votes, lengths), target)
 
 
-@_register
+@LOSSES.register
 def tet(
     votes: Tensor, target: Tensor, lengths: Tensor, *, weight: Share = 1e-3, level: Finite = 1.0
 ) -> Tensor:
@@ -83,7 +90,7 @@ def tet(
     return _mean(((1 - weight) * steps + weight * spread)[..., None], lengths).mean()
 
 
-@_register
+@LOSSES.register
 def softmax_sum(votes: Tensor, target: Tensor, lengths: Tensor, *, log: bool = True) -> Tensor:
     """Cross-entropy of the sum over time of softmax(votes_t), as nets for SHD use it.
 
@@ -95,7 +102,7 @@ def softmax_sum(votes: Tensor, target: Tensor, lengths: Tensor, *, log: bool = T
     return -(target * (sums / _steps(votes, lengths)).clamp(min=1e-12).log()).sum(1).mean()
 
 
-@_register
+@LOSSES.register
 def max_over_time(votes: Tensor, target: Tensor, lengths: Tensor) -> Tensor:
     """Cross-entropy of the largest vote over time, as Cramer et al. for SHD."""
     hidden = votes.masked_fill(_real(votes, lengths) == 0, -torch.inf)
@@ -142,7 +149,7 @@ def _wanted(votes: Tensor, target: Tensor, desired: float, undesired: float) -> 
     return undesired + (desired - undesired) * _is_label(target).to(votes.dtype)
 
 
-@_register
+@LOSSES.register
 def count(
     votes: Tensor, target: Tensor, lengths: Tensor, *,
     desired: NotNegative = 10.0, undesired: NotNegative = 1.0, gradient: Gradient = "spikes",
@@ -170,7 +177,7 @@ def _delta(spikes: Tensor, target: Tensor, desired: float, undesired: float) -> 
     return torch.where(_is_label(target), too_many.clamp(max=0), too_many.clamp(min=0))
 
 
-@_register
+@LOSSES.register
 def count_plus(
     votes: Tensor, target: Tensor, lengths: Tensor, *,
     desired: NotNegative = 10.0, undesired: NotNegative = 1.0, zero_sum: bool = False,
@@ -194,7 +201,7 @@ def count_plus(
     return _give(votes, lengths, _half(steps, delta), each, gradient)
 
 
-@_register
+@LOSSES.register
 def ce_plus(
     votes: Tensor, target: Tensor, lengths: Tensor, *, gradient: Gradient = "spikes"
 ) -> Tensor:
@@ -212,7 +219,7 @@ def ce_plus(
     return _give(votes, lengths, value, each, gradient)
 
 
-@_register
+@LOSSES.register
 def kernel(
     votes: Tensor, target: Tensor, lengths: Tensor, *,
     desired: NotNegative = 10.0, undesired: NotNegative = 1.0,
@@ -243,7 +250,7 @@ def _train(wanted: Tensor, votes: Tensor, lengths: Tensor) -> Tensor:
     return ((t * share + 1e-4).floor() - ((t - 1) * share + 1e-4).floor()) * real
 
 
-@_register
+@LOSSES.register
 def timing(
     votes: Tensor, target: Tensor, lengths: Tensor, *,
     desired: Count = 10, undesired: Count = 1, gradient: Gradient = "spikes",
@@ -281,7 +288,7 @@ def _is_label(target: Tensor) -> Tensor:
     return functional.one_hot(target.argmax(1), target.shape[1]).bool()
 
 
-@_register
+@LOSSES.register
 def ttfs(
     votes: Tensor, target: Tensor, lengths: Tensor, *,
     silent: Annotated[float, Range(high=0)] = -3.0, gradient: Gradient = "spikes",

@@ -9,19 +9,31 @@ RUN/
   page.html          curves, confusion matrix, samples
   model.safetensors  the weights of the epoch that was best on the validation samples
   last.safetensors   the weights at the end
-  state.safetensors  what the training needs to go on, until it is finished
+  state.safetensors  what the training needs to go on, also for more epochs
 """
 
+import csv
+import io
 import json
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
+from eventkit.errors import MissingExtra
+from eventkit.evaluate import evaluate, mean_vote, votes
+from eventkit.evaluate.page import Sample, page
+from eventkit.evaluate.score import unpack
 from eventkit.runs import STARTING, check_free
 
-from .checkpoint import ABOUT, LAST, WEIGHTS, replace, write
+from .checkpoint import ABOUT, LAST, STATE, WEIGHTS, replace, write
+from .data import Part
+
+EVALUATION = "evaluation.json"
+SAMPLES = 8  # shown on the page with their answers
 
 
 class Run:
@@ -52,10 +64,10 @@ class Run:
             raise
 
     def discard(self) -> None:
-        """Take the folder away if it holds nothing but what `create` wrote."""
+        """Take the folder away if it holds nothing that was learned."""
         if self.writes and self.folder.is_dir():
             found = {path.name: path for path in self.folder.iterdir()}
-            if found.keys() <= {"run.toml", *STARTING}:
+            if found.keys() <= {"run.toml", STATE, *STARTING}:
                 for name in sorted(found, reverse=True):  # run.toml first, as it came last
                     found[name].unlink()
                 self.folder.rmdir()
@@ -77,8 +89,8 @@ class Run:
         """Keep the numbers of an epoch, and its weights if it is the best."""
         self.rows.append(row)
         self.layers += [{"epoch": row["epoch"], **layer} for layer in layers]
-        self.write("metrics.csv", csv(self.rows))
-        self.write("layers.csv", csv(self.layers))
+        self.write("metrics.csv", table(self.rows))
+        self.write("layers.csv", table(self.layers))
         if self.best is row:
             self.save(WEIGHTS, net)
 
@@ -112,8 +124,10 @@ class Run:
         self.write("metrics.json", json.dumps(result, indent=2))
         return result
 
-    def summary(self, results: list[dict[str, Any]], seeds: int) -> dict[str, Any]:
-        """Write and return metrics.json for runs of several seeds: mean, spread and each run."""
+    def summary(
+        self, results: list[dict[str, Any]], seeds: int, folds: int | None = None
+    ) -> dict[str, Any]:
+        """Write and return metrics.json for several seeds or folds: mean, spread and each run."""
         kinds = ("last", "at_best_validation", "best_optimistic")
         found = {kind: [result["accuracy"][kind] for result in results] for kind in kinds}
         summary = {
@@ -121,6 +135,7 @@ class Run:
             "spread": {kind: _spread(values) for kind, values in found.items()},
             "runs": results,
             "seeds": seeds,
+            "folds": folds,
             "run": str(self.folder),
             "seconds": sum(result["seconds"] for result in results),
         }
@@ -144,8 +159,74 @@ def _spread(values: list[float | None]) -> float | None:
     return statistics.stdev(known) if len(known) > 1 else None
 
 
-def csv(rows: list[dict[str, Any]]) -> str:
+def table(rows: list[dict[str, Any]]) -> str:
     """The rows as CSV, with every key of any of them as a column."""
     names = list(dict.fromkeys(key for row in rows for key in row))
-    lines = [",".join(names), *(",".join(str(row.get(n, "")) for n in names) for row in rows)]
-    return "".join(line + "\n" for line in lines)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def report(run: Run, net: nn.Module, part: Part, result: dict[str, Any], *, batch: int) -> None:
+    """Write evaluation.json and page.html for the weights that were best on validation."""
+    bf16 = run.config["precision"] == "bfloat16"
+    measured = evaluate(net, part.reader(batch), classes=run.config["classes"], bf16=bf16)
+    run.write(EVALUATION, json.dumps(measured, indent=2))
+    accuracy = result["accuracy"]
+    facts = {
+        "model": run.config["model"],
+        "data": run.config["data"].get("store", "in memory"),
+        "samples": ", ".join(f"{n:,} {name}" for name, n in result["samples"].items()),
+        "test, at the best validation epoch": _percent(accuracy["at_best_validation"]),
+        "test, after the last epoch": _percent(accuracy["last"]),
+        "test, best epoch (optimistic)": _percent(accuracy["best_optimistic"]),
+        "training": f"{result['epochs']} epochs, {result['seconds']:.0f} s, "
+        f"{result['waiting']:.1%} of it waiting for data",
+    }
+    title = f"{run.config['model']} on {run.config['data'].get('dataset', 'data')}"
+    shown = samples(net, part, run.config["classes"], bf16=bf16)
+    page(run.folder / "page.html", title=title, facts=facts, rows=run.rows, measured=measured,
+         samples=shown)  # fmt: skip
+
+
+def samples(net: nn.Module, part: Part, classes: list[str], *, bf16: bool) -> list[Sample]:
+    """Some samples spread over the part, with the net's answers."""
+    step = max(1, len(part) // SAMPLES)
+    chosen = Part(part.dataset, part.indices[::step][:SAMPLES])
+    found = []
+    for batch in chosen.reader(SAMPLES):
+        frames, labels, lengths = unpack(batch, classes=len(classes))
+        with torch.inference_mode():
+            said = votes(net, frames.transpose(0, 1), bf16=bf16)
+        answers = mean_vote(said, lengths).argmax(1)
+        for own, end, label, answer in zip(frames, lengths, labels, answers, strict=True):
+            names = classes[int(label)], classes[int(answer)]
+            found.append(Sample(own[: int(end)].numpy(), *names))
+    return found
+
+
+def _percent(share: float | None) -> str:
+    return "none" if share is None else f"{share:.1%}"
+
+
+def tensorboard(
+    folder: Path, rows: Sequence[dict[str, Any]], layers: Sequence[dict[str, Any]] = ()
+) -> None:
+    """Write all numbers of all epochs and the firing rates of all layers for TensorBoard."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise MissingExtra("curves need tensorboard", "torch") from None
+    for old in folder.glob("events.out.tfevents.*"):
+        old.unlink()
+    with SummaryWriter(str(folder)) as writer:  # type: ignore[no-untyped-call]
+        for row in rows:
+            for key, value in row.items():
+                if key != "epoch":
+                    writer.add_scalar(key, value, row["epoch"])  # type: ignore[no-untyped-call]
+        for layer in layers:
+            if "rate" in layer:
+                name = f"rate/{layer['layer']}"
+                writer.add_scalar(name, layer["rate"], layer["epoch"])  # type: ignore[no-untyped-call]

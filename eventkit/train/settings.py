@@ -1,4 +1,4 @@
-"""All settings of a training in one place: defaults, the model's recipe, a TOML, and options.
+"""Where the settings of a training come from: defaults, the model's recipe, a TOML, and options.
 
 What comes later wins. Every value is plain JSON, so a run folder repeats them as `run.toml`, which
 is itself a `--config` that repeats the run.
@@ -7,74 +7,16 @@ is itself a `--config` that repeats the run.
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from eventkit.errors import OptionError
-from eventkit.models import MODELS, Recipe
-from eventkit.registry import bind, parse_spec
+from eventkit.models import Recipe
+from eventkit.registry import bind
+from eventkit.runs import Settings
 
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How to train. `loss`, `optimizer`, `schedule`, `method`, `augment` are specs."""
-
-    model: str = "csnn_tiny"
-    recipe: Literal["cpu", "paper"] = "cpu"  # where settings come from that nobody gives
-    represent: str | None = None  # of a store of events, made while loading
-    epochs: int | None = None  # None: as many as show the net the recipe's number of samples
-    minutes: float | None = None  # at most; the schedule follows the time
-    batch: int = 16  # samples of one forward pass, on one process
-    accumulate: int = 1  # forward passes of one step
-    optimizer: str = "adamw"
-    lr: float = 3e-3
-    weight_decay: float = 0.05  # of matrices only
-    decay_all: bool = False  # of norms, biases and neurons too
-    schedule: str = "cosine"
-    warmup: float = 0.05  # share of the training
-    clip: float = 1.0  # norm of the gradient, 0: as it is
-    ema: float = 0.0  # decay of the moving average of the weights, 0: none
-    loss: str = "ce_mean"
-    smoothing: float = 0.0  # of labels
-    augment: tuple[str, ...] = ()
-    mixup: float = 0.0  # alpha of the Beta distribution, 0: none
-    cutmix: float = 0.0  # the same; with both, each batch is mixed by one of them
-    mix_share: float = 1.0  # share of the batches that are mixed
-    mix_until: float = 1.0  # share of the training with mixed batches
-    teacher: str | None = None  # run folder or weights of a net to distil from
-    distill: float = 0.5  # share of the teacher in the loss
-    temperature: float = 2.0
-    method: str = "bptt"  # how gradients go through time
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    validation: float = 0.1  # share of every class, unless there is a split `validation`
-    patience: int = 0  # epochs without a better validation loss until the end, 0: never
-    seed: int = 0
-    seeds: int = 1  # so many runs, from `seed` on
-    save_minutes: float = 5.0  # between checkpoints within an epoch
-    device: str = "auto"
-    tensorboard: bool = False
-    page: bool = True
-
-    def __post_init__(self) -> None:
-        for name, low, high in _RANGES:
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                above = f"at least {low:g}" if high == _MANY else f"from {low:g} to {high:g}"
-                raise OptionError(f"{name} is {value:g}, expected {above}")
-        if self.validation == 1:
-            raise OptionError("validation is 1, expected a share from 0 to below 1")
-
-
-_MANY, _TINY = 1e12, 1e-12
-_RANGES = [
-    ("epochs", 1, _MANY), ("minutes", _TINY, _MANY), ("batch", 1, _MANY), ("accumulate", 1, _MANY),
-    ("lr", _TINY, _MANY), ("weight_decay", 0, _MANY), ("warmup", 0, 1), ("clip", 0, _MANY),
-    ("ema", 0, 1), ("smoothing", 0, 1), ("mixup", 0, _MANY), ("cutmix", 0, _MANY),
-    ("mix_share", 0, 1), ("mix_until", 0, 1), ("distill", 0, 1),
-    ("temperature", _TINY, _MANY), ("validation", 0, 1), ("patience", 0, _MANY),
-    ("seed", 0, 2**32), ("seeds", 1, 1000), ("save_minutes", 0, _MANY),
-]  # fmt: skip
+from .nets import recipe_of
 
 
 def settle(options: Mapping[str, Any], config: str | Path | None = None) -> Settings:
@@ -86,7 +28,14 @@ def settle(options: Mapping[str, Any], config: str | Path | None = None) -> Sett
     known = {field.name for field in fields(Settings)}
     chosen = {k: v for k, v in _of_recipe(recipe).items() if k in known} | given
     augment = _specs(chosen.pop("augment", ()))
-    return Settings(**bind(Settings, chosen, "train") | {"augment": augment})
+    found = Settings(**bind(Settings, chosen, "train") | {"augment": augment})
+    if found.fold is not None and (found.folds is None or found.fold >= found.folds):
+        raise OptionError(f"fold is {found.fold}, expected a number below that of the folds")
+    if found.folds is not None and found.seeds > 1:
+        raise OptionError(f"seeds is {found.seeds}, expected 1 with folds")
+    if found.folds is not None and not found.test:
+        raise OptionError("folds without a test: test is false, but each fold is tested on")
+    return found
 
 
 def _specs(augment: Any) -> tuple[str, ...]:
@@ -95,17 +44,6 @@ def _specs(augment: Any) -> tuple[str, ...]:
     if not isinstance(specs, list | tuple) or not all(isinstance(spec, str) for spec in specs):
         raise OptionError(f"train: augment is {augment!r}, expected a list of texts, as ['flip']")
     return () if list(specs) == ["none"] else tuple(specs)
-
-
-def recipe_of(model: str, kind: str = "cpu") -> Recipe:
-    """The recipe of a model: ours for two CPU cores, or that of its paper."""
-    name = parse_spec(model)[0]
-    if kind == "cpu":
-        return MODELS[name].recipe
-    paper = MODELS[name].paper
-    if paper is None:
-        raise OptionError(f"{name} has no recipe {kind!r}; leave it out for ours")
-    return paper
 
 
 def _of_recipe(recipe: Recipe) -> dict[str, Any]:
