@@ -214,7 +214,7 @@ def test_targets(events):
         {"represent": "stacked_histogram:bins=3", "transform": ["resize:width=17", odd]},
         {"represent": "time_surface:n=2", "augment": ["time_skew"]},
     ],
-    ids=str,
+    ids=lambda options: options["represent"],
 )
 def test_events_sent_to_the_device_give_the_same(events, options):
     dataset = EventDataset(events, **options)
