@@ -101,9 +101,10 @@ def spec(
 @click.option("--window", type=FRAME_LENGTH, help="With --at: duration of each window, as 50ms.")
 @click.option(
     "--side",
+    metavar="SIDE",
     type=click.Choice(SIDES),
-    help="With --at: where the window lies [before]. between: from one time to the next; front, "
-    "back: as dsec-det, with the image at the end or at the start.",
+    help="With --at: position of the window: before (default), after, centre, between (from one "
+    "time to the next), front or back (dsec-det: the image at the end or at the start).",
 )
 @click.option(
     "--at-unit", type=click.Choice(["ns", "us", "ms", "s"]), help="Unit of the times in FILE [us]."

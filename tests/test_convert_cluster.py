@@ -493,8 +493,8 @@ def test_one_recording_is_decoded_by_several_threads(represent, tmp_path, monkey
     events = make_events(150_000, (128, 128))
     ek.write(tmp_path / "raw/one/a.aedat", events, "aedat3")
     used = []
-    inner = task._threads
-    monkeypatch.setattr(task, "_threads", lambda *a: used.append(inner(*a)) or used[-1])
+    inner = task._guessed
+    monkeypatch.setattr(task, "_guessed", lambda *a: used.append(inner(*a)) or used[-1])
     for workers in (1, 3):
         out = tmp_path / f"{workers}.zarr"
         convert(tmp_path / "raw", represent=represent, out=out, workers=workers)

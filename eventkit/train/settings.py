@@ -68,6 +68,7 @@ def to_toml(settings: Settings) -> str:
 
     >>> print(to_toml(Settings()).partition("epochs")[0], end="")
     model = "csnn_tiny"
+    init = "none"
     recipe = "cpu"
     represent = "none"
     """
