@@ -246,14 +246,17 @@ def partly(as_json: bool, word: str = "failed") -> Iterator[list[str]]:
 
 @contextmanager
 def advised() -> Iterator[None]:
-    """Say of a recording that stops a conversion how to go on without it."""
+    """Add to the error about a recording how to convert the others without it."""
     from eventkit.errors import FormatError
 
     try:
         yield
     except FormatError as error:
-        advice = "--keep-going and --exclude FILE go on without it"
-        raise FormatError(error.path, error.offset, f"{error.reason}; {advice}") from None
+        if not Path(error.path).is_file():
+            raise  # about a folder: there is nothing to leave out
+        advice = "--keep-going and --exclude FILE convert the others without it"
+        hint = f"{error.hint}; {advice}" if error.hint else advice
+        raise FormatError(error.path, error.offset, error.reason, hint) from None
 
 
 @contextmanager
