@@ -65,7 +65,7 @@ def _facts(
 def about(
     registry: Registry[Any], name: str, options_of: Callable[[Any], Callable[..., Any]]
 ) -> str:
-    """The first sentence of an entry's documentation, without its full stop."""
+    """The first paragraph of an entry's documentation, without its full stop."""
     text = inspect.cleandoc(_documented(options_of(registry[name]), name).__doc__ or "")
     return " ".join(text.partition("\n\n")[0].split()).rstrip(".")
 
@@ -78,6 +78,8 @@ def _documented(function: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 def _type(hint: Any) -> str:
     """A type hint as text for the options table: "int", "time | none", "on | off"."""
+    if typing.get_origin(hint) is typing.Annotated and hint != Microseconds:
+        hint = typing.get_args(hint)[0]  # a limit of numbers is not part of the type
     kinds = typing.get_args(hint) if typing.get_origin(hint) in UNIONS else (hint,)
     words = []
     for kind in kinds:

@@ -54,7 +54,11 @@ class Asked:
 @click.argument("path", type=STORE)
 @click.option("--out", type=PATH, help="NAME.png (a sheet) or NAME.gif.")
 @click.option("--frames", "n", type=click.IntRange(1), help="Cut into N frames.  [default: 16]")
-@click.option("--by", type=click.Choice(["number", "time"]), help="Equal parts of what.")
+@click.option(
+    "--by",
+    type=click.Choice(["number", "time"]),
+    help="Split by event count or by time.  [default: number]",
+)
 @click.option(
     "--duration", "length", type=FRAME_LENGTH, help="Cut into frames of this length: 50ms."
 )
@@ -73,8 +77,14 @@ class Asked:
     type=click.IntRange(16, 2000),
     help="Pixels of a frame's longer side, about.  [default: 200, GIF 400]",
 )
-@click.option("--fps", type=click.FloatRange(0.1, 50), default=10, show_default=True)
-@click.option("--light", is_flag=True, help="A white ground.")
+@click.option(
+    "--fps",
+    type=click.FloatRange(0.1, 50),
+    default=10,
+    show_default=True,
+    help="GIF frames per second.",
+)
+@click.option("--light", is_flag=True, help="White background.")
 @click.option("--overwrite", is_flag=True, help="Replace the picture if it exists.")
 def command(
     path: Any,
@@ -235,7 +245,8 @@ def _survey(chunks: Iterable[Events]) -> tuple[Whole, tuple[int, int], int]:
             whole = part
         else:
             t0, t1 = min(whole.t0, part.t0), max(whole.t1, part.t1)
-            whole = Whole(whole.n + part.n, t0, t1)
+            ordered = whole.ordered and part.ordered and part.t0 >= whole.t1
+            whole = Whole(whole.n + part.n, t0, t1, ordered)
     return whole or Whole(0, 0, 0), size, outside
 
 

@@ -2,7 +2,7 @@
 
 python docs/gallery.py [NAME ...]   all entries, or only those named
 
-Each picture is made by the command that stands below it, which this script runs.
+This script runs the command that stands below each picture, with smaller pictures (--side 128).
 """
 
 import argparse
@@ -57,7 +57,8 @@ HEAD = """# Gallery
 
 Every representation and every transform on the same 300 ms of a simulated recording: two hands that
 clap. Blue is OFF, orange is ON. `python docs/gallery.py` draws this page again with your version;
-the recording is made by `eventkit simulate dvsgesture --root raw --subjects 2`.
+the recording is made by `eventkit simulate dvsgesture --root raw --subjects 2`. `map.npy` turns the
+picture by some degrees, and `pixels.txt` lists the pixels of both diagonals.
 """
 
 
@@ -98,6 +99,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help="entries to draw [all]")
     wanted = parser.parse_args().names
+    if odd := set(wanted) - {name for _, _, name, _ in commands()}:
+        raise SystemExit(f"no representation or transform is called {', '.join(sorted(odd))}")
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)

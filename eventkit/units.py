@@ -4,6 +4,7 @@ import re
 from fractions import Fraction
 from typing import Annotated
 
+LIMIT = 1 << 61  # µs, so that no sum or difference of two times exceeds int64
 UNITS = {"us": 1, "µs": 1, "μs": 1, "ms": 1_000, "s": 1_000_000, "min": 60_000_000, "": 1}
 
 
@@ -19,6 +20,8 @@ def microseconds(value: int | float | str) -> int:
     time = Fraction(match[1]) * UNITS[match[2]]
     if time.denominator != 1:
         raise ValueError(f"{value!r}, which is not a whole number of µs")
+    if abs(time) >= LIMIT:
+        raise ValueError(f"{value!r}, which is more than 73,000 years")
     return int(time)
 
 

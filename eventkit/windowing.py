@@ -9,14 +9,14 @@ import numpy as np
 
 from eventkit.errors import OptionError
 from eventkit.events import Events
-from eventkit.units import microseconds
+from eventkit.units import LIMIT, microseconds
 
 Side = Literal["before", "after", "centre", "between", "front", "back"]
 SIDES: tuple[str, ...] = get_args(Side)
 BETWEEN = ("between", "front", "back")  # the sides whose windows reach from one time to the next
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Windows(Sequence[Events]):
     """The events of each window, as views of the recording; windows are half-open.
 
@@ -101,7 +101,10 @@ def windows(
     elif duration is not None or side != "before":
         raise OptionError("windows: duration and side belong to at; leave them out")
     else:
-        length, stride = parse_sliding(str(every if sliding is None else sliding))
+        if sliding is None:
+            length = stride = parse_length(every if every is not None else 0, "every")
+        else:
+            length, stride = parse_sliding(sliding)
         first, last = (int(events.t[0]), int(events.t[-1])) if len(events) else (0, -1)
         starts, stops = following(first, last, length, stride)
     borders = np.searchsorted(events.t, np.stack([starts, stops], axis=-1))
@@ -114,13 +117,15 @@ def windows(
 def around(at: Any, duration: int | None, side: Side) -> tuple[np.ndarray, np.ndarray]:
     """The starts and stops of windows at given times: int64 (n,) each."""
     times = np.asarray(at)
+    if times.shape == (0,):
+        times = times.astype(np.int64)  # an empty list has no type of its own
     if times.ndim != 1 or times.dtype.kind not in "iu":
         raise OptionError(
             f"windows: at is {times.dtype} {times.shape}, expected a list of whole numbers of µs"
         )
-    times = times.astype(np.int64)
-    if len(times) and max(-int(times.min()), int(times.max())) >= 1 << 61:
+    if len(times) and max(-int(times.min()), int(times.max())) >= LIMIT:
         raise OptionError("windows: at has times beyond 73,000 years, expected µs")
+    times = times.astype(np.int64)
     if side not in SIDES:
         raise OptionError(f"windows: side is {side!r}, expected one of {', '.join(SIDES)}")
     if side in BETWEEN:
@@ -153,7 +158,10 @@ def following(first: int, last: int, length: int, stride: int) -> tuple[np.ndarr
 def parse_sliding(text: str) -> tuple[int, int]:
     """Length and stride in µs of text such as "50ms/25ms"; "50ms" is its own stride."""
     length, slash, stride = text.partition("/")
-    pair = parse_length(length), parse_length(stride if slash else length)
+    pair = (
+        parse_length(length, "sliding"),
+        parse_length(stride if slash else length, "sliding"),
+    )
     if pair[1] > pair[0]:
         raise OptionError(f"windows: a stride of {stride} would leave out events between windows")
     return pair
@@ -189,12 +197,12 @@ def overlapping(starts: np.ndarray, stops: np.ndarray) -> int:
     return int((starts[1:] < stops[:-1]).sum())
 
 
-def parse_length(value: int | str) -> int:
-    """A length of time in µs; OptionError for text that is not one, and for less than 1 µs."""
+def parse_length(value: int | str, name: str = "duration") -> int:
+    """The option `name`, a length of time in µs; OptionError for what is not one or below 1 µs."""
     try:
         length = microseconds(value)
     except ValueError as error:
-        raise OptionError(f"windows: duration is {error}") from None
-    if not 1 <= length < 1 << 60:
-        raise OptionError(f"windows: duration is {value}, expected at least 1 µs")
+        raise OptionError(f"windows: {name} is {error}") from None
+    if length < 1:
+        raise OptionError(f"windows: {name} is {value}, expected at least 1 µs")
     return length

@@ -132,10 +132,10 @@ def test_far_times_do_not_overflow(offsets, origin, n):
     assert np.array_equal(ek.frames(events, n=n, by="time"), twin(events, index, n))
 
 
-def test_duration_longer_than_any_integer_is_one_frame():
-    assert per_frame(at_times(1 - 2**61, 2**61 - 1), duration=2**100) == [2]
+def test_duration_longer_than_the_recording_is_one_frame():
+    assert per_frame(at_times(-(2**59), 2**59), duration=2**61 - 1) == [2]
     for like in ("spikingjelly", "tonic"):
-        assert per_frame(at_times(0, 2**50), duration=2**100, like=like) == [2]
+        assert per_frame(at_times(0, 2**50), duration=2**60, like=like) == [2]
 
 
 @pytest.mark.parametrize("wrong", [2**61, -(2**61), 2**63 - 1, -(2**63)])

@@ -384,7 +384,8 @@ def test_many_events_of_one_pixel():
     zero = np.zeros(n, int)
     same = Events(np.arange(n), zero, zero, zero + 1, (1, 1))
     assert ek.represent(same, "stacked_histogram", bins=1).max() == 255
-    with pytest.warns(UserWarning, match="hold no event"):  # 65,536 wrap to 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # 65,536 wrap to 0, which does not mean that there is none
         assert ek.represent(same, "stacked_histogram", bins=1, like="rvt").max() == 0
     assert ek.represent(same, "mixed_density", bins=1).max() == 127
     assert ek.represent(same, "frames", n=1, value="binary").max() == 1
@@ -439,3 +440,34 @@ def test_unordered_chunks_of_hats_are_refused(recording):
     with pytest.raises(OptionError, match="not in order of time; sort them first"):
         accumulate(chunks(backward, 7), Whole.of(backward), backward.size, entry, options)
     assert np.array_equal(ek.represent(backward, "hats"), ek.represent(backward.sort(), "hats"))
+
+
+def test_overflow_names_what_is_in_the_frame():
+    zero = np.zeros(80_000, int)
+    both = Events(np.arange(80_000), zero, zero, np.arange(80_000) % 2, (2, 1))
+    with pytest.raises(OptionError, match="would count 80,000 events in the pixel x=0"):
+        ek.represent(both, "frames", n=1, polarity="merged")
+    on = Events.concat(
+        [
+            Events(np.arange(70_000), zero[:70_000], zero[:70_000], zero[:70_000] + 1, (2, 1)),
+            Events(np.arange(80_000), zero + 1, zero, zero, (2, 1)),
+        ]
+    )
+    with pytest.raises(OptionError, match="would count 70,000 ON events in the pixel x=0"):
+        ek.represent(on, "frames", n=1, polarity="on")
+
+
+def test_zeros_are_called_empty_only_where_events_are_counted():
+    events = Events([0, 1], [0, 0], [0, 0], [0, 1], (1, 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not ek.represent(events, "frames", n=1, value="signed", polarity="merged").any()
+        assert not ek.represent(events[:1], "est").any()
+    with pytest.warns(UserWarning, match="1 of 2 bins hold no event"):
+        ek.represent(events[:1], "frames", n=2)
+
+
+@pytest.mark.parametrize("spec", ["spikes:duration=100000000000000s", "tore:cap=99999999999999s"])
+def test_times_of_many_thousand_years_are_refused(spec, recording):
+    with pytest.raises(OptionError, match="73,000 years"):
+        ek.represent(recording, spec)

@@ -154,3 +154,14 @@ def test_frames_of_each_window(recording):
     stack = np.stack([ek.frames(part, n=2) for part in ek.windows(make_events(), every="5ms")])
     assert stack.shape[1:] == (2, 2, 34, 34)
     assert stack.sum() == 1000
+
+
+def test_no_times_give_no_windows_and_errors_name_the_option():
+    with pytest.warns(UserWarning, match="there are none"):
+        assert len(ek.windows(EVENTS, at=[], duration=5)) == 0
+    with pytest.raises(OptionError, match="every is 'abc', expected a time"):
+        ek.windows(EVENTS, every="abc")
+    with pytest.raises(OptionError, match="every is '4us/2us'"):
+        ek.windows(EVENTS, every="4us/2us")
+    with pytest.raises(OptionError, match="73,000 years"):
+        ek.windows(EVENTS, at=np.array([2**64 - 5], np.uint64), duration=5)

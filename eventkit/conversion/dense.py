@@ -40,6 +40,9 @@ class DenseWriter:
         self.blocks: dict[int, dict[int, bytes]] = {}  # time block -> chunk -> encoded
         self.group: list[np.ndarray] = []  # the samples of the chunk that grows
         self.groups = 0
+        options = {key: value for key, value in job.representation.items() if key != "name"}
+        entry = entry_of(job.representation["name"], job.size)
+        self.counts = entry.counts(options)
 
     def add(self, chunks: Callable[[], Iterable[Events]]) -> dict[str, int]:
         """One sample, of which `chunks` gives the events, in order, as often as it is asked.
@@ -65,7 +68,8 @@ class DenseWriter:
             "ledger/binned": placed,
             "frames_crc": crc32c(array),
             "n_frames": len(array),
-            "empty_frames": int(empty_bins(array).sum()),
+            # Zeros say that there was no event only where events are counted.
+            "empty_frames": int(empty_bins(array).sum()) if self.counts else 0,
         }
         self.group.append(array)
         if len(self.group) == self.k:

@@ -40,8 +40,8 @@ def score_filters(
 ) -> list[FilterScore]:
     """The score of each filter of `specs` (all) on events with a label each.
 
-    OptionError if there are as many labels as events, or if a spec changes events instead of
-    keeping or dropping them.
+    OptionError unless there is one label (bool) for each event and at least one event, or if a
+    spec changes events instead of keeping or dropping them.
     """
     is_noise = np.asarray(is_noise)
     if is_noise.dtype != np.bool_ or is_noise.shape != (len(events),):
@@ -49,6 +49,8 @@ def score_filters(
             f"labels are {is_noise.dtype} {is_noise.shape}, expected bool ({len(events)},), "
             "one for each event"
         )
+    if not len(events):
+        raise OptionError("there are no events to score filters on")
     return [_score(events, is_noise, spec, repeats) for spec in specs or filters()]
 
 

@@ -3,10 +3,12 @@
 import os
 import struct
 import zipfile
+from itertools import pairwise
 from typing import IO
 
 END = b"PK\x05\x06"
 END_64 = b"PK\x06\x06"
+HEADER = 30  # bytes before the name and the data of a file, at least
 LONGEST_END = 22 + 65_535  # bytes, with a comment
 
 
@@ -32,14 +34,20 @@ def end(file: IO[bytes]) -> tuple[int, int, int]:
 
 
 def check_directory(archive: zipfile.ZipFile) -> None:
-    """BadZipFile unless the directory lists as many files as the end of the zip announces.
+    """BadZipFile unless the directory lists as many files as the end says, none within another.
 
-    The directory has no checksum: one flipped bit in a length hides the files that follow.
+    The directory has no checksum: one flipped bit in a length hides the files that follow, one in
+    a size lets a file reach into the next (of which zipfile only warns, since Python 3.12).
     """
     assert archive.fp is not None  # for types: it is open
     files, listed = end(archive.fp)[0], len(archive.infolist())
     if files != listed:
         raise zipfile.BadZipFile(f"its directory lists {listed:,} files, its end says {files:,}")
+    entries = sorted(archive.infolist(), key=lambda entry: entry.header_offset)
+    for entry, following in pairwise(entries):
+        end_of_data = entry.header_offset + HEADER + len(entry.orig_filename) + entry.compress_size
+        if end_of_data > following.header_offset:
+            raise zipfile.BadZipFile(f"{entry.filename} reaches into {following.filename}")
 
 
 def skip(file: IO[bytes], length: int) -> None:

@@ -62,6 +62,7 @@ class Representation:
     columns(options) names the columns that `add` looks at, if `whole.ordered`.
     panels(array, size, **options) is the array as pictures (N, 1 or 2, H, W), where it is not one
     of one or two channels: two are OFF and ON, one may have both signs.
+    counts(options) says whether a bin (T) of zeros only is one without events.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Representation:
     fixed: Callable[[dict[str, Any]], bool] = lambda options: True
     columns: Callable[[dict[str, Any]], str] = lambda options: "txyp"
     panels: Callable[..., np.ndarray] | None = None
+    counts: Callable[[dict[str, Any]], bool] = lambda options: False
 
     def dtype_of(self, options: Mapping[str, Any]) -> np.dtype:
         """The type of the array made with these options."""
@@ -105,13 +107,13 @@ def represent(events: Events, spec: str, **options: Any) -> np.ndarray:
 
 
 def build(entry: Representation, events: Events, options: Mapping[str, Any]) -> np.ndarray:
-    """The array of events held in memory; warns of bins that hold none, as they are legal zeros."""
+    """The array of events held in memory; warns of bins without events, which are legal zeros."""
     bound = bind(entry.shape, options, entry.name)
     events = expect(events)
     out, _ = accumulate([events], Whole.of(events), events.size, entry, bound)
     if not len(events):
-        warnings.warn(f"{entry.name}: there are no events; all is zero", stacklevel=3)
-    elif n_empty := int(empty_bins(out).sum()):
+        warnings.warn(f"{entry.name}: there are no events", stacklevel=3)
+    elif entry.counts(bound) and (n_empty := int(empty_bins(out).sum())):
         text = f"{entry.name}: {n_empty} of {len(out)} bins hold no event; they are zero"
         warnings.warn(text, stacklevel=3)
     return out

@@ -229,7 +229,7 @@ def _add(
             out, events.x, events.y, events.p, starts, stops, channels, steps, value == "binary"
         )
     if seen > limit:
-        _refuse_overflow(out, events, starts, stops, value, like)
+        _refuse_overflow(out, events, starts, stops, value, polarity, like)
     start, stop = int(starts[0]), int(stops[-1])
     if outside and (like or bounds == "raise"):
         refuse_outside(events[start:stop], outside, out.shape[2:], _ADVICE[like])
@@ -322,6 +322,7 @@ def _refuse_overflow(
     starts: np.ndarray,
     stops: np.ndarray,
     value: Value,
+    polarity: Polarity,
     like: Like | None,
 ) -> None:
     """Raise the OptionError for counters that have wrapped; names the fullest one."""
@@ -329,20 +330,23 @@ def _refuse_overflow(
     number = np.concatenate([np.arange(*ends) for ends in zip(starts, stops, strict=True)])
     x, y, p = (column[number].astype(np.int64) for column in (events.x, events.y, events.p))
     inside = (x < out.shape[3]) & (y < out.shape[2])
-    shape = (len(out), 2, *out.shape[2:])
+    if polarity in ("on", "off"):
+        inside &= (p != 0) == (polarity == "on")
+    channel = (p != 0) if polarity == "split" else np.zeros_like(p)
     cells, added = np.unique(
-        np.ravel_multi_index([column[inside] for column in (frame, p != 0, y, x)], shape),
+        np.ravel_multi_index([column[inside] for column in (frame, channel, y, x)], out.shape),
         return_counts=True,
     )
-    if value == "count" and shape == out.shape:
+    if value == "count":
         # A counter that wrapped holds the right number modulo 65,536, and so does the difference.
         added = added + (out.reshape(-1)[cells] - added.astype(out.dtype))
     worst = int(added.argmax())
-    k, channel, row, column = (int(i) for i in np.unravel_index(cells[worst], shape))
+    k, channel_number, row, column = (int(i) for i in np.unravel_index(cells[worst], out.shape))
+    kind = {"split": ("OFF ", "ON ")[channel_number], "on": "ON ", "off": "OFF "}.get(polarity, "")
     holder = "a Tonic frame, int16," if like == "tonic" else f"a frame, {out.dtype},"
     limit = np.iinfo(out.dtype).max if like is None else _LIMIT[like]
     raise OptionError(
-        f"frame {k} would count {added[worst]:,} {('OFF', 'ON')[channel]} events in the pixel "
+        f"frame {k} would count {added[worst]:,} {kind}events in the pixel "
         f"x={column}, y={row}, {holder} holds {limit:,}; "
         "make more or shorter frames, or remove that pixel's events"
     )
@@ -406,6 +410,9 @@ FRAMES = REPRESENTATIONS.register(
         add=_add,
         finish=_finish,
         fixed=lambda options: options["duration"] is None and options["count"] is None,
+        counts=lambda options: (
+            options["value"] != "signed" and options["polarity"] in ("split", "merged")
+        ),
         columns=lambda options: (
             "xyp" if options["by"] == "number" and options["duration"] is None else "txyp"
         ),

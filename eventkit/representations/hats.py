@@ -43,7 +43,8 @@ def hats(
     the earlier events of the same polarity and cell there that are at most `window` µs old
     (decay="linear": of max(0, 1 − Δt / (3·tau))). A cell's mean is over its events of a polarity.
 
-    Events must be in order of time. OptionError: a surface that is even or larger than the cell.
+    Events that are not in order of time are sorted; in chunks, they are refused.
+    OptionError: a surface that is even or larger than the cell.
 
     >>> events = Events(t=[0, 10], x=[1, 2], y=[0, 0], p=[1, 1], size=(4, 3))
     >>> hats(events, cell=4, surface=3, tau=10)[0, 1].round(3).tolist()

@@ -120,5 +120,6 @@ SPIKES = REPRESENTATIONS.register(
         shape=_shape,
         add=_add,
         fixed=lambda options: options["n"] is not None,
+        counts=lambda options: True,
     )
 )

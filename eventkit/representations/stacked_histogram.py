@@ -204,5 +204,6 @@ STACKED_HISTOGRAM = REPRESENTATIONS.register(
         finish=_finish,
         fixed=lambda options: options["window"] is None,
         panels=_panels,
+        counts=lambda options: options["like"] is None,
     )
 )

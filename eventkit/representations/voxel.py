@@ -226,5 +226,12 @@ def _normalize(values: np.ndarray) -> None:
 
 
 VOXEL = REPRESENTATIONS.register(
-    Representation(name="voxel", dtype=np.float32, shape=_shape, add=_add, finish=_finish)
+    Representation(
+        name="voxel",
+        dtype=np.float32,
+        shape=_shape,
+        add=_add,
+        finish=_finish,
+        counts=lambda options: _split(options["polarity"], options["like"]),
+    )
 )

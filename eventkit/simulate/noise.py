@@ -13,7 +13,7 @@ class Noise:
 
     Each pixel of a sensor (width, height) sends `rate_hz` events per second at random times, ON
     and OFF alike (shot noise); a share `hot_pixels` of the pixels sends `hot_hz` ON events per
-    second in addition. `seed`, or a generator that draws it, decides everything that is random.
+    second in addition. `seed`, an int or a NumPy Generator, decides everything that is random.
     """
 
     def __init__(

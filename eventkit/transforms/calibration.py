@@ -1,6 +1,7 @@
 """Transforms that need facts about the camera: its lens, a rectification map, a list of pixels."""
 
 import functools
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -153,8 +154,8 @@ def _read_pixels(file: str, changed: int) -> np.ndarray:
         if not words:
             continue
         try:
-            x, y = (int(word) for word in words)
-        except ValueError:
+            x, y = np.array(words, np.int64)
+        except (ValueError, OverflowError):
             shown = line.strip()[:60]
             raise FormatError(file, None, f"line {number}: {shown!r}, expected 'x y'") from None
         pixels.append((x, y))
@@ -171,7 +172,7 @@ def _load(path: Path) -> np.ndarray:
                 raise FormatError(path, None, f"holds {len(found.files)} arrays, expected one")
             array: np.ndarray = found[found.files[0]]
             return array
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise FormatError(path, None, f"cannot be read as a NumPy array: {error}") from None
 
 

@@ -115,7 +115,8 @@ def centre_crop(
     Where the margins are odd, the left or upper one is smaller by a pixel. One side alone is kept
     whole. OptionError for a window larger than the sensor.
     """
-    width, height = width or size[0], height or size[1]
+    width = size[0] if width is None else width
+    height = size[1] if height is None else height
     if not (1 <= width <= size[0] and 1 <= height <= size[1]):
         raise OptionError(
             f"centre_crop: {width}x{height} does not fit into the sensor of {size[0]}x{size[1]}"
@@ -204,7 +205,7 @@ def mask(
         raise OptionError("mask: needs a region, as in mask:x=10,y=20,width=30,height=40")
     right = events.width if width is None else x + width
     lower = events.height if height is None else y + height
-    if right <= x or lower <= y:
+    if (width is not None and width < 1) or (height is not None and height < 1):
         raise OptionError(f"mask: width={width}, height={height}, expected at least 1")
     inside = np.zeros((events.height, events.width), bool)
     inside[max(y, 0) : max(lower, 0), max(x, 0) : max(right, 0)] = True

@@ -143,7 +143,7 @@ class HotPixels(_Filter):
     """Drop a pixel's events once it fired more than `rate` times per second over a `duration`.
 
     The count of each pixel starts again every `duration`; a pixel that exceeds its share is hot
-    and stays silent to the end of the sample. For pixels known beforehand, use `mask`.
+    and stays silent to the end of the sample. For pixels known beforehand, use `drop_pixels`.
     """
 
     name: ClassVar[str] = "hot_pixels"
@@ -152,7 +152,7 @@ class HotPixels(_Filter):
         super().__init__(self.name, duration)
         if not 0 < rate <= 1e9:
             raise OptionError(f"hot_pixels: rate is {rate}, expected more than 0 events per second")
-        self.most = int(rate * duration / 1e6)
+        self.most = min(int(rate * duration / 1e6), 1 << 62)
         if self.most < 1:
             raise OptionError(
                 f"hot_pixels: rate {rate:g} over {duration} µs is less than one event; "
