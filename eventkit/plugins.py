@@ -64,6 +64,6 @@ def origin(module: str) -> str:
 def _import(module: str) -> None:
     try:
         importlib.import_module(module)
-    except Exception as error:  # whatever another package does, the command goes on
+    except (Exception, SystemExit) as error:  # whatever a plug-in does, the command continues
         text = f"plug-in {module!r} failed and is left out: {type(error).__name__}: {error}"
         warnings.warn(text, stacklevel=4)

@@ -7,7 +7,7 @@ import pytest
 from making import make_events, tree_hash
 
 import eventkit as ek
-from eventkit import Events, FormatError, OptionError
+from eventkit import EventkitError, Events, FormatError, OptionError
 from eventkit.boxes import BOX, write_boxes
 from eventkit.conversion import convert, finalize, times
 from eventkit.conversion.repair import repair
@@ -373,3 +373,17 @@ def test_an_empty_window_within_the_recording_is_not_outside(tmp_path):
     told = "\n".join(store.attributes["warnings"])
     assert "all: 2 samples have no events" in told
     assert " µs: 1" in told
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "unit", "message"),
+    [
+        ("t.csv", "timestamp [furlong]\n1\n", None, "has an unknown unit; expected one of ns"),
+        ("t.csv", "timestamp [s]\n1\n", "ms", "the unit of its times is s, but ms was given"),
+    ],
+)
+def test_times_that_could_mean_something_else_are_refused(name, content, unit, message, tmp_path):
+    path = tmp_path / name
+    path.write_text(content) if isinstance(content, str) else np.save(path, content)
+    with pytest.raises(EventkitError, match=message):
+        times.of_file(path, unit)

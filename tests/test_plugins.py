@@ -11,9 +11,10 @@ import pytest
 from making import ROOT, make_events
 
 import eventkit as ek
-from eventkit import datasets
+from eventkit import Events, datasets
 from eventkit.errors import OptionError
 from eventkit.registry import Registry
+from eventkit.transforms import TRANSFORMS
 
 PACKAGE = '''
 """One representation, one transform, one format and one model of a user's own."""
@@ -199,3 +200,29 @@ def test_folders_of_datasets_are_added_by_the_environment(tmp_path, monkeypatch)
     monkeypatch.setenv("EVENTKIT_DATASETS", str(tmp_path / "absent"))
     with pytest.raises(OptionError, match=r"EVENTKIT_DATASETS: .*absent is not a folder"):
         datasets.names()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda events: None, "odd returned NoneType, expected Events"),
+        (
+            lambda events: Events.concat([events, events]),
+            "odd returned 10 events for 5; .* adds none",
+        ),
+    ],
+)
+def test_a_transform_of_a_plugin_must_keep_change_or_drop_events(change, message, monkeypatch):
+    def odd(events):
+        return change(events)
+
+    monkeypatch.setitem(TRANSFORMS._load(), "odd", odd)
+    with pytest.raises(OptionError, match=message):
+        ek.transform(make_events(5), "odd")
+
+
+def test_a_plugin_that_exits_is_left_out(installed):
+    (installed / "exits.py").write_text("raise SystemExit('bye')\n")
+    done = command(installed, "representations", plugins="exits")
+    assert done.returncode == 0
+    assert "plug-in 'exits' failed and is left out: SystemExit: bye" in done.stderr

@@ -26,6 +26,7 @@ _TIME = re.compile(
     r"(?:.*[_ ])?(?:t|ts|times?|timestamps?)(?:[_ ]+(ns|us|µs|ms|s)| *[\[(](ns|us|µs|ms|s)[\])])?",
     re.I,
 )
+_BRACKETS = re.compile(r"(?:t|ts|times?|timestamps?) *[\[(]([^\])]*)[\])]", re.I)
 # Where data sets keep times beside a recording: {folder} and {stem} are those of the recording.
 LABELS = {
     "Gen1, 1 Mpx": "{folder}/{sequence}_bbox.npy",
@@ -120,8 +121,8 @@ def _of_npy(path: Path, unit: str | None) -> np.ndarray:
     except (ValueError, EOFError, SyntaxError, MemoryError) as error:
         raise FormatError(path, None, f"is not a .npy file of times: {error}") from None
     if isinstance(found, np.ndarray) and found.dtype.names is not None:
-        column, named = _column(found.dtype.names)
-        found, unit = found[found.dtype.names[column]], named or unit
+        column, named = _column(path, found.dtype.names)
+        found, unit = found[found.dtype.names[column]], _agreed(path, named, unit)
     elif isinstance(found, np.ndarray) and found.ndim == 2 and found.shape[1]:
         found = found[:, 0]
     if not isinstance(found, np.ndarray) or found.ndim != 1 or found.dtype.kind not in "iuf":
@@ -137,9 +138,9 @@ def _of_text(path: Path, unit: str | None) -> np.ndarray:
     try:
         with path.open(encoding="utf-8-sig") as file:
             for number, cells in _rows(file):
-                if not times and (named := _header(cells)) is not None:
+                if not times and (named := _header(path, cells)) is not None:
                     column, stated = named
-                    factor = UNITS[stated or unit or "us"]
+                    factor = UNITS[_agreed(path, stated, unit) or "us"]
                     continue
                 if cells[0].startswith("#"):
                     continue
@@ -159,19 +160,33 @@ def _rows(lines: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
             yield number, [cell.strip() for cell in cells]
 
 
-def _header(cells: Sequence[str]) -> tuple[int, str | None] | None:
+def _agreed(path: Path, stated: str | None, asked: str | None) -> str | None:
+    """The unit that a file states or the user gives; OptionError if they differ."""
+    if stated is not None and asked is not None and UNITS[stated] != UNITS[asked]:
+        raise OptionError(f"{path}: the unit of its times is {stated}, but {asked} was given")
+    return stated or asked
+
+
+def _header(path: Path, cells: Sequence[str]) -> tuple[int, str | None] | None:
     """The column of times and its unit, where a line has names instead of numbers."""
     text = re.sub(r"^#\s*", "", "\t".join(cells))
     names = re.sub(r"\t(?=[\[(])", " ", text).split("\t")  # a unit in brackets is not a column
     if any(map(_is_number, names)):
         return None
-    if any(_TIME.fullmatch(name) for name in names):
-        return _column(names)
+    if any(_TIME.fullmatch(name) or _BRACKETS.fullmatch(name) for name in names):
+        return _column(path, names)
     return None if cells[0].startswith("#") else (0, None)
 
 
-def _column(names: Sequence[str]) -> tuple[int, str | None]:
+def _column(path: Path, names: Sequence[str]) -> tuple[int, str | None]:
     """The first column whose name is that of a time, and the unit in the name."""
+    for name in names:
+        brackets = _BRACKETS.fullmatch(name.strip())
+        if brackets is not None and brackets[1].lower() not in UNITS:
+            known = ", ".join(UNITS)
+            raise OptionError(
+                f"{path}: {name.strip()!r} has an unknown unit; expected one of {known}"
+            )
     for number, name in enumerate(names):
         if match := _TIME.fullmatch(name.strip()):
             unit = match[1] or match[2]

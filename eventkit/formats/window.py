@@ -38,6 +38,8 @@ class Window:
         """What the arguments of `read` select; OptionError if they are no times or contradict."""
         if clock is None:
             ends = _time("start", start), _time("stop", stop)
+            if ends[0] is not None and ends[1] is not None and ends[1] <= ends[0]:
+                raise OptionError(f"stop={stop} is not after start={start}")
             return cls(*ends, counted=ends != (None, None))
         if start is not None or stop is not None:
             raise OptionError(
@@ -121,6 +123,8 @@ def _all(fmt: Format, path: Path, options: Mapping[str, Any], **others: Any) -> 
 
 
 def _time(name: str, value: Time | None) -> int | None:
+    if isinstance(value, int):
+        return value  # beyond all times too: it is cut to them later
     try:
         return None if value is None else microseconds(value)
     except ValueError as error:

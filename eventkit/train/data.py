@@ -178,6 +178,10 @@ def parts(
         raise OptionError(f"there is no split 'train' to train on, only {', '.join(splits)}")
     found = {name: Part(split, np.arange(len(split.labels))) for name, split in splits.items()}
     whole, names_ = splits["train"], _names(splits["train"])
+    if folds is not None and folds > len(whole.labels):
+        raise OptionError(
+            f"folds is {folds}, expected at most {len(whole.labels):,}, the samples of split train"
+        )
     if folds is not None and fold is not None:
         is_tested = fold_of(whole.labels, folds, names=names_) == fold
         found["train"] = Part(whole, np.flatnonzero(~is_tested))

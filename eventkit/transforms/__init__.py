@@ -27,7 +27,25 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
 def begin(name: str, options: Mapping[str, Any]) -> Step:
     """A transform for one sample: call it with the sample's chunks in order, then begin anew."""
     entry = TRANSFORMS[name]
-    return entry(**options) if isinstance(entry, type) else partial(entry, **options)
+    step: Step = entry(**options) if isinstance(entry, type) else partial(entry, **options)
+    return step if TRANSFORMS.plugin(name) is None else _checked(name, step)
+
+
+def _checked(name: str, step: Step) -> Step:
+    """A transform of a plug-in that returns events, and no more than it was given."""
+
+    def apply(events: Events) -> Events:
+        found = step(events)
+        if not isinstance(found, Events):
+            raise OptionError(f"{name} returned {type(found).__name__}, expected Events")
+        if len(found) > len(events):
+            raise OptionError(
+                f"{name} returned {len(found):,} events for {len(events):,}; a transform keeps, "
+                "changes or drops events and adds none"
+            )
+        return found
+
+    return apply
 
 
 def transform(events: Events, *specs: str, **options: Any) -> Events:

@@ -246,6 +246,8 @@ def test_a_time_of_the_cameras_clock_is_not_taken_for_one_from_the_first_event(t
         with pytest.raises(OptionError, match=r"clock=\(t0, t1\) selects on the camera's clock"):
             read(path, size="9x9", **wrong)
     assert info(path, start="0ms", stop="20us", size="9x9")["events"] == 2
+    with pytest.raises(OptionError, match="stop=1s is not after start=2s"):
+        read(path, start="2s", stop="1s", size="9x9")
 
 
 def test_a_size_is_a_pair_or_text(tmp_path):
