@@ -22,8 +22,14 @@ os.sync = lambda: None
 # A job that a script starts with & ignores Ctrl-C, and so would the commands that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# How long an example takes, on a machine that others use too, decides nothing.
-settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# How long an example takes, on a machine that others use too, decides nothing. CI draws the same
+# examples each time, so that a change is judged by what it changes; every other run draws new ones.
+settings.register_profile(
+    "busy",
+    deadline=None,
+    derandomize=bool(os.environ.get("CI")),
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("busy")
 
 

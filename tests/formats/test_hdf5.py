@@ -624,3 +624,14 @@ def test_known_layouts_may_hold_signed_polarities(new, layout):
     assert np.array_equal(found.p, P[p != 0])
     start = int(found.t[100])
     assert read(file.filename, size="640x480", clock=(start, None)) == found.between(start)
+
+
+@pytest.mark.parametrize("layout", ["dsec", "metavision"])
+def test_the_default_compression_gives_the_same_bytes_each_time(layout, tmp_path):
+    """LZF did not, about once in ten thousand files: HDF5 never clears its table of matches."""
+    path = tmp_path / "a.h5"
+    write(path, Events([1], [2], [3], [1], (346, 260)), layout=layout)
+    with h5py.File(path) as file:
+        columns = file["events"] if layout == "dsec" else file["CD"]
+        filters = {column.compression for column in columns.values()}
+    assert filters == {"gzip"}

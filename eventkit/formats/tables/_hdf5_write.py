@@ -38,13 +38,13 @@ def write(
     chunks: Iterable[Events],
     *,
     layout: Literal["dsec", "metavision"] | None = None,
-    compression: Literal["lzf", "gzip", "none", "ecf"] = "lzf",
+    compression: Literal["gzip", "lzf", "none", "ecf"] = "gzip",
 ) -> None:
     """DSEC's layout, or Metavision's; compression=ecf is that of Metavision itself.
 
     DSEC needs times that do not go back and span less than 2^32 µs; ECF such that span less than
     2^36 µs, and coordinates below 2,048. The sensor's size is in attributes: geometry of the file,
-    or width and height of DSEC's events.
+    or width and height of DSEC's events. The same events give the same bytes, except with lzf.
     """
     import h5py
 
@@ -56,6 +56,8 @@ def write(
         return
     layout = layout or "dsec"
     settings = {"maxshape": (None,), "shuffle": compression != "none"}
+    # HDF5's LZF starts each chunk with a hash table of whatever the stack held (INIT_HTAB is 0 in
+    # h5py's copy): its files decompress to the same events, but their bytes differ between runs.
     settings["compression"] = None if compression == "none" else compression
     with h5py.File(file.name, "w") as out:  # h5py reads back what it writes, which `file` cannot
         (_write_dsec if layout == "dsec" else _write_metavision)(
@@ -160,12 +162,12 @@ def _check_ecf(part: Events, first: int, last: int) -> None:
     if first < 0 or int(part.t[-1]) - first >= LONGEST:
         raise OptionError(
             f"ECF holds times from 0 on that span less than 2^36 µs, found {first} to "
-            f"{part.t[-1]}: compression=lzf has more"
+            f"{part.t[-1]}: compression=gzip has more"
         )
     x, y = int(part.x.max()), int(part.y.max())
     if max(x, y) >= LARGEST:
         raise OptionError(
-            f"ECF holds coordinates below 2,048, found x {x}, y {y}: compression=lzf has more"
+            f"ECF holds coordinates below 2,048, found x {x}, y {y}: compression=gzip has more"
         )
 
 
