@@ -1,5 +1,6 @@
 """eventkit view: a picture of a recording, or of a sample of a store."""
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ import numpy as np
 
 from eventkit import formats, representations, transforms, viz
 from eventkit._write import check_target
+from eventkit.augment import AUGMENTATIONS, Augment
+from eventkit.augment.mixing import Batch, parse_mix
 from eventkit.errors import OptionError
 from eventkit.events import Events
 from eventkit.formats import Report
@@ -46,6 +49,8 @@ class Asked:
 
     represent: str
     transform: tuple[str, ...]
+    augment: tuple[str, ...]
+    seed: int
     start: int | None
     stop: int | None
 
@@ -66,6 +71,13 @@ class Asked:
 @click.option(
     "--transform", metavar="SPEC", multiple=True, help="Change the events first; repeatable."
 )
+@click.option(
+    "--augment",
+    metavar="SPEC",
+    multiple=True,
+    help="Change the sample at random, as in training; repeatable.",
+)
+@click.option("--seed", type=click.IntRange(0), help="Seed of --augment.  [default: 0]")
 @click.option("--start", type=DURATION, help="Begin this long after the first event.")
 @click.option("--stop", type=DURATION, help="End this long after the first event.")
 @click.option("--from", "spec", metavar="SPEC", help=FROM_HELP)
@@ -149,7 +161,12 @@ def _of_store(
         options = _asked(**cut)
         if sample >= len(part):
             raise OptionError(f"{path}: {name} has {len(part):,} samples, found no {sample:,}")
-        frames, whole, _, captions = _cut(lambda **cut: [_of_sample(part, sample, **cut)], options)
+        partner = (sample + 1) % len(part)
+        frames, whole, _, captions = _cut(
+            lambda **cut: [_of_sample(part, sample, **cut)],
+            options,
+            lambda **cut: [_of_sample(part, partner, **cut)],
+        )
         length = f", {whole.n:,} events in {duration((whole.t1 - whole.t0) / 1e6)}"
     else:
         _refuse(cut, "a store's frames are as they were converted; it takes no")
@@ -190,6 +207,8 @@ def _asked(
     length: int | None,
     rep: str | None,
     transform: tuple[str, ...],
+    augment: tuple[str, ...],
+    seed: int | None,
     start: int | None,
     stop: int | None,
 ) -> Asked:
@@ -200,36 +219,79 @@ def _asked(
         raise click.UsageError("--duration goes without --frames and --by")
     in_order(start, stop)
     cut = {"duration": length} if length is not None else {"n": n or 16, "by": by or "number"}
-    return Asked(rep or format_spec("frames", cut), transform, start, stop)
+    if seed is not None and not augment:
+        raise click.UsageError("--seed goes with --augment")
+    return Asked(rep or format_spec("frames", cut), transform, augment, seed or 0, start, stop)
 
 
-def _cut(read: Callable[..., Iterable[Events]], how: Asked) -> tuple[Any, Whole, int, Any]:
+def _cut(
+    read: Callable[..., Iterable[Events]],
+    how: Asked,
+    read_partner: Callable[..., Iterable[Events]] | None = None,
+) -> tuple[Any, Whole, int, Any]:
     """Pictures of the events that `read` streams, all of them, how many are drawn, and captions.
 
-    `read` takes start and stop (µs after the first event), and is called again for each pass.
+    `read` takes start and stop (µs after the first event), and is called again for each pass;
+    `read_partner` reads the sample that augmentations of batches mix with this one.
     """
     entry, options = representations.parse(how.represent)
     if options.get("bounds") == "raise":
         options["bounds"] = "drop"
     limits = {"start": how.start, "stop": how.stop}
     part = {name: limit for name, limit in limits.items() if limit is not None}
+    mixes = [spec for spec in how.augment if AUGMENTATIONS.parse(spec)[0].on == "batch"]
+    if mixes and read_partner is None:
+        raise click.UsageError(f"{mixes[0]} mixes two samples: view a store of events")
+    augment = Augment([spec for spec in how.augment if spec not in mixes], seed=how.seed)
 
-    def changed() -> Iterator[Events]:
-        steps = [transforms.begin(*transforms.parse(spec)) for spec in how.transform]
-        for events in read(**part):
-            for step in steps:
-                events = step(events)
-            yield events
+    def pictured(read: Callable[..., Iterable[Events]], number: int) -> tuple[Any, ...]:
+        draw = augment.draw(0, number)
 
-    whole, size, outside = _survey(changed())
-    array, placed = representations.accumulate(changed(), whole, size, entry, options)
+        def changed() -> Iterator[Events]:
+            steps = [transforms.begin(*transforms.parse(spec)) for spec in how.transform]
+            for events in read(**part):
+                for step in steps:
+                    events = step(events)
+                yield events
+
+        chunks: Callable[[], Iterable[Events]] = changed
+        if augment.on_events:  # draws depend on the sample's first and last time
+            copies = [events.copy() for events in changed()]
+            found = [augment.events(Events.concat(copies), draw)] if copies else []
+            chunks = functools.partial(iter, found)
+        whole, size, outside = _survey(chunks())
+        array, placed = representations.accumulate(chunks(), whole, size, entry, options)
+        if augment.on_frames:
+            array = augment.frames(np.ascontiguousarray(array), draw)
+        return array, whole, size, placed, outside
+
+    array, whole, size, placed, outside = pictured(read, 0)
+    if read_partner is not None and mixes:
+        array = _mixed(array, pictured(read_partner, 1)[0], mixes, how.seed)
     lost = [f"{outside:,} events outside {size[0]}x{size[1]} are not drawn"] if outside else []
     lost += [NOTHING] if part and not whole.n else []
     for note in lost:
         click.echo(f"eventkit: warning: {note}", err=True)
     pictures = representations.panels(entry, array, size, options)
-    same = entry.name == "frames" and len(pictures) == len(array)
+    same = entry.name == "frames" and len(pictures) == len(array) and not how.augment
     return pictures, whole, placed, _times(len(array), whole, options) if same else None
+
+
+def _mixed(own: np.ndarray, other: np.ndarray, specs: list[str], seed: int) -> np.ndarray:
+    """Frames (T, C, H, W) mixed with those of another sample, as long as the longer one."""
+    if own.shape[1:] != other.shape[1:]:
+        raise OptionError(f"samples of {own.shape[1:]} and {other.shape[1:]} cannot be mixed")
+    length = max(len(own), len(other))
+    own, other = (
+        np.concatenate([frames, np.zeros((length - len(frames), *frames.shape[1:]), frames.dtype)])
+        for frames in (own, other)
+    )
+    rng = np.random.default_rng(seed)
+    for spec in specs:
+        mix = parse_mix(spec)(Batch(2, *own.shape[2:]), rng)
+        share = mix.own((length, *own.shape[2:]))[:, None]
+        own = share * own + (1 - share.astype(np.float32)) * other
+    return own
 
 
 def _survey(chunks: Iterable[Events]) -> tuple[Whole, tuple[int, int], int]:

@@ -1,4 +1,4 @@
-"""docs/gallery.md shows every representation and transform; views draw them all."""
+"""docs/gallery.md shows every representation, transform and augmentation; views draw them all."""
 
 import importlib.util
 
@@ -8,6 +8,7 @@ from eventkit.cli import main
 from making import ROOT, make_events
 
 import eventkit as ek
+from eventkit.augment import AUGMENTATIONS
 from eventkit.representations import REPRESENTATIONS, panels, parse
 from eventkit.transforms import TRANSFORMS
 
@@ -21,12 +22,17 @@ def gallery():
     return module
 
 
-def test_every_entry_is_in_the_gallery_with_its_picture():
+def test_every_entry_is_in_the_gallery_with_its_pictures():
+    module = gallery()
     text = (ROOT / "docs/gallery.md").read_text(encoding="utf-8")
-    for name in (*REPRESENTATIONS, *TRANSFORMS):
-        assert f"### {name}\n" in text, "run python docs/gallery.py"
-        assert f"![{name}](gallery/{name}.png)" in text
-        assert (ROOT / f"docs/gallery/{name}.png").is_file(), "run python docs/gallery.py"
+    assert text == module.page(), "run python docs/gallery.py"
+    shown = [(entry.registry, entry.name) for entry in module.entries()]
+    registries = (REPRESENTATIONS, TRANSFORMS, AUGMENTATIONS)
+    assert shown == [(registry, name) for registry in registries for name in registry]
+    pictures = {entry.file for entry in module.entries()} | module.BEFORE.keys()
+    assert pictures == {path.stem for path in (ROOT / "docs/gallery").glob("*.png")}, (
+        "run python docs/gallery.py"
+    )
 
 
 @pytest.mark.parametrize("name", REPRESENTATIONS)
@@ -64,6 +70,65 @@ def test_view_refuses_a_representation_beside_frames(tmp_path, capsys):
 
 def test_specs_of_the_gallery_name_entries():
     module = gallery()
-    for name, spec in module.SHOWN.items():
-        assert name in REPRESENTATIONS or name in TRANSFORMS
-        assert spec.startswith(f"{name}:")
+    for known, shown in (
+        ({*REPRESENTATIONS, *TRANSFORMS}, module.SHOWN),
+        ({*AUGMENTATIONS}, module.AUGMENTED),
+    ):
+        for name, spec in shown.items():
+            assert name in known
+            assert spec.startswith(f"{name}:")
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """A store of two samples of events, and the frames of both by time."""
+    folder = tmp_path_factory.mktemp("two")
+    samples = [make_events(500, seed=seed) for seed in (1, 2)]
+    for name, events in zip("ab", samples, strict=True):
+        (folder / "raw/train" / name).mkdir(parents=True)
+        ek.write(folder / f"raw/train/{name}/0.npz", events)
+    assert main(["convert", str(folder / "raw"), "--events", "--out", str(folder / "s.zarr")]) == 0
+    return folder / "s.zarr", [ek.frames(events, n=2, by="time") for events in samples]
+
+
+def drawn(monkeypatch, *line):
+    """The frames that `view` draws."""
+    found = []
+    monkeypatch.setattr("eventkit.viz.sheet", lambda frames, *_, **__: found.append(frames))
+    assert main(["view", *map(str, line), "--frames", "2", "--by", "time"]) == 0
+    return found[0]
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_view_draws_every_augmentation(name, two, monkeypatch, tmp_path):
+    spec = {
+        "temporal_delete": "temporal_delete:keep=1",
+        "random_crop": "random_crop:width=20,height=20",
+    }
+    line = (two[0], "--out", tmp_path / "a.png", "--augment", spec.get(name, name))
+    first, again = (drawn(monkeypatch, *line) for _ in range(2))
+    assert np.array_equal(first, again)
+    assert first.any()
+
+
+def test_view_changes_a_sample_as_training_does(two, monkeypatch, tmp_path):
+    store, (own, other) = two
+    out = ("--out", tmp_path / "a.png")
+    mirrored = drawn(monkeypatch, store, *out, "--augment", "flip:p=1")
+    assert np.array_equal(mirrored, own[..., ::-1])
+    turned = drawn(monkeypatch, store, *out, "--augment", "flip_polarity:p=1")
+    assert np.array_equal(turned, own[:, ::-1])
+    mixed = [
+        drawn(monkeypatch, store, *out, "--augment", "cutmix", "--seed", seed) for seed in (0, 1)
+    ]
+    assert not np.array_equal(*mixed)
+    for frames in mixed:
+        assert ((frames == own) | (frames == other)).all()
+
+
+def test_view_needs_a_second_sample_to_mix(tmp_path, capsys):
+    ek.write(tmp_path / "a.npz", make_events())
+    assert main(["view", str(tmp_path / "a.npz"), "--augment", "mixup"]) == 2
+    assert "mixup mixes two samples: view a store of events" in capsys.readouterr().err
+    assert main(["view", str(tmp_path / "a.npz"), "--seed", "1"]) == 2
+    assert "--seed goes with --augment" in capsys.readouterr().err

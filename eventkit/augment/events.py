@@ -8,6 +8,7 @@ from eventkit._jit import jit
 from eventkit.augment import at_least, check_share, on_events
 from eventkit.augment._draw import seed_of, uniform
 from eventkit.events import Events
+from eventkit.units import Microseconds
 
 Drop = Literal["any", "time", "area", "random"]
 
@@ -40,7 +41,7 @@ def event_drop(
 
 
 @on_events
-def time_jitter(events: Events, rng: np.random.Generator, *, std: float = 1000.0) -> Events:
+def time_jitter(events: Events, rng: np.random.Generator, *, std: Microseconds = 1000) -> Events:
     """Normal noise on the times, `std` in µs; within the first and last time, and in order again.
 
     Events of one time stay in their order.
