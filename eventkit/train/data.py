@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eventkit.augment import Augment
+from eventkit.augment import Augment, mixing
 from eventkit.errors import OptionError
-from eventkit.loader import EventDataset, Loader, ResumableSampler, collate, loader
+from eventkit.loader import EventDataset, Loader, ResumableSampler, collate, loader, mixer
 
 from .machine import World
 
@@ -303,29 +303,13 @@ class Mixing:
         if not (self.mixup or self.cutmix) or is_over or float(torch.rand(())) >= self.mix_share:
             return frames, lengths, target
         cuts = not self.mixup or (self.cutmix > 0 and bool(torch.rand(()) < 0.5))
-        alpha = self.cutmix if cuts else self.mixup
-        share = float(torch.distributions.Beta(alpha, alpha).sample())
-        other = torch.randperm(len(target)).to(target.device)
+        batch = mixing.Batch(len(target), *frames.shape[-2:])
+        rng = np.random.default_rng(int(torch.randint(2**62, ())))  # so torch's seed decides
         if cuts:
-            frames, share = _cut(frames, frames[other], share)
+            mix = mixing.cutmix(batch, rng, alpha=self.cutmix)
         else:
-            frames = share * frames + (1 - share) * frames[other]
+            mix = mixing.mixup(batch, rng, alpha=self.mixup)
+        frames, share = mixer.apply(frames, mix)
+        share, other = share.to(target)[:, None], torch.tensor(mix.partners, device=target.device)
         target = share * target + (1 - share) * target[other]
         return frames, torch.maximum(lengths, lengths[other]), target
-
-
-def _cut(frames: Tensor, others: Tensor, share: float) -> tuple[Tensor, float]:
-    """Frames with a box of the others, about 1 - share of the area, and the share that is left.
-
-    The box has the proportions of the frames and its centre anywhere on them; what lies outside is
-    cut off. Yun et al., CutMix, ICCV 2019.
-    """
-    part = math.sqrt(1 - share)
-    box = []
-    for side in frames.shape[-2:]:
-        half, middle = part * side / 2, float(torch.rand(())) * side
-        box.append(slice(max(0, round(middle - half)), min(side, round(middle + half))))
-    frames = frames.clone()
-    frames[..., box[0], box[1]] = others[..., box[0], box[1]]
-    area = (box[0].stop - box[0].start) * (box[1].stop - box[1].start)
-    return frames, 1 - area / (frames.shape[-2] * frames.shape[-1])
