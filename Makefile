@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test matrix slow attack fuzz lint format bench clean
+.PHONY: demo test matrix slow attack fuzz lint format docs bench clean
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -38,6 +38,11 @@ lint: $(STAMP)          ## formatting, style, types
 format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(STAMP)          ## run the code of the pages, build the site
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	$(BIN)/python docs/pages.py --check
+	$(BIN)/python docs/build_site.py
 
 bench: $(STAMP)         ## the numbers of the README; PEERS=path of an environment with the peers
 	$(BIN)/python benchmarks/run.py $(if $(PEERS),--peers $(PEERS))

@@ -23,8 +23,8 @@ OLDEST = tuple(map(int, re.findall(r"\d+", PROJECT["requires-python"])))
 TESTED = [
     tuple(map(int, v)) for v in re.findall(r":: (3)\.(\d+)", "\n".join(PROJECT["classifiers"]))
 ]
-LEARNING = {"torch", "export", "triton"}  # extras that are, or need, torch
-EXTRAS = sorted(PROJECT["optional-dependencies"].keys() - LEARNING - {"all"})
+OTHER = {"torch", "export", "triton", "docs"}  # extras that need torch, or that no test needs
+EXTRAS = sorted(PROJECT["optional-dependencies"].keys() - OTHER - {"all"})
 ASK = """import sys, venv, ensurepip
 print(*sys.version_info[:3], sys.version_info.releaselevel, sys.executable)"""
 Version = tuple[int, int]

@@ -1,5 +1,7 @@
 """Writing a file: whole or not at all, and only where a regular file is or nothing."""
 
+import errno
+import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,9 +32,12 @@ def check_target(path: Path, overwrite: bool, source: Path | None = None) -> Non
 def whole(path: Path) -> Iterator[Path]:
     """A name beside `path` to write to, which becomes `path` when all is written, else goes.
 
-    Raises OptionError as `check_target` does with `overwrite`.
+    Raises OptionError as `check_target` does with `overwrite`, and FileNotFoundError with the name
+    of the folder where there is none.
     """
     check_target(path, overwrite=True)
+    if not path.parent.exists():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         yield temporary

@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT / "docs"))
 
 import readme
 
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 STALE = "run python docs/readme.py"
 
 

@@ -97,3 +97,9 @@ def test_a_file_that_could_not_be_written_leaves_the_one_before(tmp_path):
         raise KeyboardInterrupt
     assert out.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [out]
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError) as found, whole(tmp_path / "none" / "a.npz"):
+        pass
+    assert found.value.filename == str(tmp_path / "none")
