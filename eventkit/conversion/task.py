@@ -6,7 +6,7 @@ twice writes the same bytes twice.
 
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from inspect import signature
@@ -19,6 +19,7 @@ from eventkit.conversion.functions import begin
 from eventkit.conversion.plan import MAX_EVENTS, Job, named
 from eventkit.conversion.ragged import RaggedWriter
 from eventkit.conversion.sorting import sorted_on_disk
+from eventkit.conversion.targets import Passed, TargetFiles, TargetWriter
 from eventkit.conversion.times import span
 from eventkit.errors import EventkitError, FormatError, OptionError
 from eventkit.events import Columns, Events
@@ -53,7 +54,8 @@ def produce(job: Job, every_failure: bool = False) -> dict[str, Any]:
     per sample), `sources` (name -> crc32c of the files read whole), `stats` (name -> what tells
     whether such a file was changed since), `notes` (what was odd) and, of an events store,
     `chunk_t`; of windows that a user chose also `outside` (source -> how many of them have no event
-    because they lie before the recording or after it, and its first and last time).
+    because they lie before the recording or after it, and its first and last time), and
+    of samples with boxes or the like `targets`.
     With `every_failure`, the samples after one that is damaged are tried too, and the
     answer is `failed` alone: the name of each such sample, and what is wrong with it.
     """
@@ -63,17 +65,22 @@ def produce(job: Job, every_failure: bool = False) -> dict[str, Any]:
     notes: list[str] = []
     failed: dict[str, str] = {}
     outside: dict[str, list[int]] = {}
-    into = writer(job)
+    into, targets = writer(job), target_writer(job)
     for sample in job.samples:
         report = Report()
         try:
             path = Path(job.root, sample.source)
-            found = stat_of(path)
-            row = convert_sample(job, sample, into, report)
+            found = {name: stat_of(Path(job.root, name)) for name in _files(job, sample)}
+            row = convert_sample(job, sample, into, report, targets)
             if sample.source not in sources:
                 sources[sample.source] = _sum(path) if report.crc32c is None else report.crc32c
-            if not found == stats.setdefault(sample.source, found) == stat_of(path):
-                raise FormatError(path, None, "changed while it was being converted")
+            for name, stat in found.items():
+                if not stat == stats.setdefault(name, stat) == stat_of(Path(job.root, name)):
+                    raise FormatError(
+                        Path(job.root, name), None, "changed while it was being converted"
+                    )
+                if name not in sources:
+                    sources[name] = _sum(Path(job.root, name))
         except (FormatError, OptionError) as error:
             if not every_failure:
                 raise
@@ -89,7 +96,26 @@ def produce(job: Job, every_failure: bool = False) -> dict[str, Any]:
     if failed:
         return {"failed": failed}
     made = {**into.finish(), "rows": rows, "sources": sources, "stats": stats, "notes": notes}
+    if targets is not None:
+        made["targets"] = targets.finish()
     return {**made, "outside": outside} if outside else made
+
+
+def target_writer(job: Job) -> TargetWriter | None:
+    """What takes the targets of the samples of a job, if it has any."""
+    if job.targets is None:
+        return None
+    reader = {"format": job.format, **job.reader, "strict": not job.tolerant}
+    files = TargetFiles(job.targets, Path(job.root), reader, job.sensor)
+    return TargetWriter(job.targets, files, job.sensor)
+
+
+def _files(job: Job, sample: Sample) -> list[str]:
+    """The files that a sample is made of: its recording, and those of its targets."""
+    if job.targets is None:
+        return [sample.source]
+    named = job.targets.names(Path(job.root), [sample.source])
+    return [sample.source, *(name for names in named.values() for name in names)]
 
 
 def stat_of(path: Path) -> list[int]:
@@ -166,9 +192,15 @@ def _options(job: Job, sample: Sample) -> dict[str, Any]:
 
 
 def convert_sample(
-    job: Job, sample: Sample, into: Writer, report: Report | None = None
+    job: Job,
+    sample: Sample,
+    into: Writer,
+    report: Report | None = None,
+    targets: TargetWriter | None = None,
 ) -> dict[str, int]:
     """One sample from its recording to the writer; its row, and in `report` what was met.
+
+    Its boxes and the like go to `targets`.
 
     The usual sample is in memory once. One with more than MAX_EVENTS events comes in chunks, as
     often as the writer must go through it.
@@ -176,18 +208,24 @@ def convert_sample(
     report = report if report is not None else Report()
     path = Path(job.root, sample.source)
     row = {"ledger/read": 0, "ledger/backward_steps": 0}
+    passed = Passed()
     try:
         parts = _read(job, sample, report)
         events = next(parts)
         if next(parts, None) is None:
             row = {"ledger/read": len(events), "ledger/backward_steps": events.backward_steps}
-            events = _transform(_steps(job), events.sort(), row)
+            events = events.sort()
+            passed.begin(_steps(job))
+            passed.see(events.t)
+            events = _transform(passed.steps, events, row)
             made = into.add(lambda: [events])
         else:
             del events, parts  # a hundred megabytes
             report.counts.clear()
             report.notes.clear()
-            made = _long(job, sample, into, report, row)
+            made = _long(job, sample, into, report, row, passed)
+        if targets is not None:
+            made |= targets.add(sample, passed)
     except OptionError as error:
         window = "" if sample.start is None else f", {sample.start} <= t < {sample.stop}"
         raise OptionError(f"{path}{window}: {error}") from None
@@ -267,7 +305,12 @@ class _OutOfOrder(Exception):
 
 
 def _long(
-    job: Job, sample: Sample, into: Writer, report: Report, row: dict[str, int]
+    job: Job,
+    sample: Sample,
+    into: Writer,
+    report: Report,
+    row: dict[str, int],
+    passed: Passed,
 ) -> dict[str, int]:
     """A sample that is not held at once, in chunks; what the writer says of it.
 
@@ -278,7 +321,7 @@ def _long(
     ledgers = iter([(report, row)])
     try:
         return into.add(
-            lambda: _in_order(job, sample, *next(ledgers, (Report(checksum=False), {})))
+            lambda: _in_order(job, sample, passed, *next(ledgers, (Report(checksum=False), {})))
         )
     except _OutOfOrder:
         into.undo(before)
@@ -290,10 +333,14 @@ def _long(
     ) as events:
         row |= {"ledger/read": events.n, "ledger/backward_steps": events.backward_steps}
         rows = iter([row])
-        return into.add(lambda: _transformed(job, events.chunks(MAX_EVENTS), next(rows, {})))
+        return into.add(
+            lambda: _transformed(job, events.chunks(MAX_EVENTS), next(rows, {}), passed)
+        )
 
 
-def _in_order(job: Job, sample: Sample, report: Report, row: dict[str, int]) -> Iterator[Events]:
+def _in_order(
+    job: Job, sample: Sample, passed: Passed, report: Report, row: dict[str, int]
+) -> Iterator[Events]:
     """The events of a long sample in chunks, transformed; _OutOfOrder where time goes back."""
 
     def read() -> Iterator[Events]:
@@ -307,13 +354,17 @@ def _in_order(job: Job, sample: Sample, report: Report, row: dict[str, int]) -> 
             last = int(events.t[-1])
             yield events
 
-    return _transformed(job, read(), row)
+    return _transformed(job, read(), row, passed)
 
 
-def _transformed(job: Job, chunks: Iterable[Events], row: dict[str, int]) -> Iterator[Events]:
+def _transformed(
+    job: Job, chunks: Iterable[Events], row: dict[str, int], passed: Passed
+) -> Iterator[Events]:
     """Chunks of one sample after its transforms, from their initial state."""
     steps = _steps(job)
+    passed.begin(steps)
     for events in chunks:
+        passed.see(events.t)
         yield _transform(steps, events, row)
 
 
@@ -326,7 +377,7 @@ def _steps(job: Job) -> list[tuple[str, Step]]:
     return steps
 
 
-def _transform(steps: list[tuple[str, Step]], events: Events, row: dict[str, int]) -> Events:
+def _transform(steps: Sequence[tuple[str, Step]], events: Events, row: dict[str, int]) -> Events:
     for name, step in steps:
         before = len(events)
         events = step(events)
