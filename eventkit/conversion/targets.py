@@ -62,6 +62,11 @@ class TargetPlan:
     def rule(self) -> LabelRules | None:
         return None if self.rules is None else RULES[self.rules]
 
+    @property
+    def raised(self) -> bool:
+        """Whether times of events that go back are raised to the latest before them."""
+        return self.rule is not None and self.rule.raised
+
     def document(self) -> dict[str, Any]:
         """What decides the targets, as JSON has it."""
         return {
