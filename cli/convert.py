@@ -111,6 +111,11 @@ def spec(
 )
 @click.option("--every", type=FRAME_LENGTH, help="Samples of this duration, one after the other.")
 @click.option("--sliding", metavar="LENGTH/STRIDE", help="Overlapping samples, as 50ms/25ms.")
+@click.option(
+    "--label-rules",
+    metavar="NAME",
+    help="Published rules of which boxes count: rvt (Gen1, 1 Mpx) or dsec_det.",
+)
 @click.option("--root", type=PATH, help="Where the raw data is [$EVENTKIT_DATA/NAME or data/NAME].")
 @click.option("--out", type=STORE, help="The store to make [NAME-<spec>.zarr].")
 @click.option(
@@ -161,6 +166,7 @@ def command(
     at_unit: str | None,
     every: int | None,
     sliding: str | None,
+    label_rules: str | None,
     root: str | None,
     out: str | None,
     transforms: tuple[str, ...],
@@ -197,6 +203,7 @@ def command(
             at_unit=at_unit,
             every=every,
             sliding=sliding,
+            label_rules=label_rules,
             transform=transforms,
             codec=codec,
             engine=engine,

@@ -81,6 +81,7 @@ class Dataset:
     `reader` has options for the format's reader, and `note` is information for users. A dataset
     without a layout is known but cannot be converted: `missing` says what is not known of it.
 
+    `targets` says where boxes, points, intervals and text of a recording are (`targets.files`).
     `terms` are conditions that a person must accept before the files are downloaded. `about` is
     one sentence, `task` one of TASKS, `sensor` the camera, `labels` the kinds of labels that are
     published with the events. `defects` are known faults of the data, printed whenever it is
@@ -112,6 +113,7 @@ class Dataset:
     defects: tuple[str, ...] = ()
     unverified: tuple[str, ...] = ()
     missing: str = ""
+    targets: dict[str, Any] = field(default_factory=dict)
     example: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -256,6 +258,7 @@ KINDS: dict[str, Any] = {
     "splits": dict,
     "files": list,
     "layout": dict,
+    "targets": dict,
     "example": dict,
     **dict.fromkeys(LISTS, list),
 }

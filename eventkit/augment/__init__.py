@@ -25,7 +25,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
-from eventkit.augment._change import Change, Extent
+from eventkit.augment._change import Change, Extent, retimed
 from eventkit.augment._drawn import Draw as Draw
 from eventkit.augment._drawn import of_json, to_json
 from eventkit.augment._own import Own as Own
@@ -211,6 +211,20 @@ class Augment:
     ) -> np.ndarray:
         """The same for points, a structured array with x and y: (0, 0) is a pixel's centre."""
         return self._placed("points", points, draw, size, times)
+
+    def intervals(
+        self, rows: np.ndarray, draw: Draw, *, size: Size, times: tuple[int, int] | None = None
+    ) -> np.ndarray:
+        """What has a time and no place, a structured array with t and maybe stop (t <= time < stop).
+
+        Only what moves times changes it; intervals are cut at the sample's ends.
+        """
+        draw.times = draw.times or times
+        for step in self._events:
+            if step.entry.draws:
+                for change in self._changes(step, draw, size):
+                    rows, size = retimed(change, rows), change.size(size)
+        return rows
 
     def _placed(
         self, kind: str, things: np.ndarray, draw: Draw, size: Size, times: tuple[int, int] | None

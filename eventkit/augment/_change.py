@@ -60,6 +60,20 @@ class _Timed:
         return size
 
 
+def retimed(change: Change, rows: np.ndarray) -> np.ndarray:
+    """Times t, or intervals t <= time < stop, after a change; those that leave it are dropped."""
+    if not isinstance(change, _Timed):
+        return rows
+    out, ends = rows.copy(), [change.moved(rows["t"])]
+    if "stop" in (rows.dtype.names or ()):
+        ends.append(change.moved(rows["stop"] - 1))  # the last time that belongs to it
+        out["stop"] = np.maximum(*ends).clip(None, change.t1) + 1
+    low, high = np.minimum(ends[0], ends[-1]), np.maximum(ends[0], ends[-1])
+    out["t"] = low.clip(change.t0, None)
+    kept: np.ndarray = out[(high >= change.t0) & (low <= change.t1)]
+    return kept
+
+
 @dataclass(frozen=True)
 class Reverse(_Timed):
     """Time t becomes t0 + t1 - t; ON and OFF change places with `swap`."""

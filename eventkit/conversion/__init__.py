@@ -46,6 +46,7 @@ def prepare(
     exclude: Sequence[str | Path] = (),
     left_out: Collection[str] = (),
     windows: dict[str, Any] | None = None,
+    label_rules: str | None = None,
     command: str = "",
 ) -> Plan:
     """Find the data of a dataset and decide its conversion.
@@ -64,7 +65,9 @@ def prepare(
             f"{root}: no data of {dataset.name} there", hint="give its folder with {root:...}"
         )
     options = WindowOptions.of(**windows) if windows else None
-    listing = sampling.listing(dataset, folder, options, tolerant=tolerant)
+    listing = sampling.listing(
+        dataset, folder, options, tolerant=tolerant, label_rules=label_rules
+    )
     left_out = {*left_out, *resume.excluded(listing.samples, folder, exclude)}
     return plan.make(
         dataset,
@@ -75,6 +78,7 @@ def prepare(
         tolerant=tolerant,
         left_out=left_out,
         windows=options.document(folder) if options else None,
+        label_rules=label_rules,
     )
 
 
@@ -95,6 +99,7 @@ def convert(
     every: int | str | None = None,
     sliding: str | None = None,
     at_unit: str | None = None,
+    label_rules: str | None = None,
     transform: Spec | Sequence[Spec] = (),
     codec: str = "fast",
     engine: str = "threads",
@@ -151,6 +156,10 @@ def convert(
     docstring draws them; its code (81e381d) takes those at the start for both. For images, the
     label columns are there too where a file of labels is beside the recording.
 
+    Boxes, points, intervals and text that the description of the dataset declares come along, cut
+    by the windows and moved by the transforms. `label_rules` are published rules of which of them
+    count: rvt (with `every`, also where its windows lie) or dsec_det; see targets/rules.
+
     Of a damaged recording `tolerant` takes what is sound. Recordings in `exclude`, named as below
     the root or by their paths, are left out. With `keep_going` the store is made without the
     samples that fail; then PartlyDone names them, and the root of the store too.
@@ -174,10 +183,13 @@ def convert(
         at=at, window=window, side=side, every=every, sliding=sliding, at_unit=at_unit
     )
     asked["windows"] = options.given() if options else None
+    asked["label_rules"] = label_rules
     command = command_of(name, **asked)
     decided = prepare(name, root=root, command=command, **asked)
     target = storage.at(
-        out if out is not None else default_out(decided, represent, transform, codec, options)
+        out
+        if out is not None
+        else default_out(decided, represent, transform, codec, options, label_rules)
     )
     building = building_at(target, part)
     if dry_run:

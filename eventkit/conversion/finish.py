@@ -9,8 +9,10 @@ import numpy as np
 from eventkit.conversion import ragged
 from eventkit.conversion.grids import Grid, Segments
 from eventkit.conversion.plan import Plan
+from eventkit.conversion.targets import joined
 from eventkit.errors import FormatError, StoreError
 from eventkit.store import metadata, notes
+from eventkit.store import targets as stored
 from eventkit.store.building import Building
 from eventkit.store.tree import Tree
 
@@ -55,7 +57,7 @@ def finish(
         "command": command,
     }
     samples = {split: grid.samples for split, grid in plan.grids.items()}
-    warnings = [*plan.listing.warnings, *_notes(plan, building), *_of_failed(failed)]
+    warnings = [*plan.listing.warnings, *plan.remarks, *_notes(plan, building), *_of_failed(failed)]
     more = {"failed": dict(sorted(failed.items()))} if failed else {}
     building.hold()
     shards = {name for entry in building.done.values() for name in entry["files"]}
@@ -109,6 +111,11 @@ def split_arrays(tree: Tree, plan: Plan, split: str, sources: dict[str, int]) ->
         _events(tree, plan, split, grid, entries)
     else:
         _dense(tree, plan, split, grid, entries, max(rows["n_frames"], default=0))
+    for kind in plan.targets.files if plan.targets else ():
+        found, texts = joined(kind, [entry["targets"][kind] for entry in entries])
+        counts = np.array(rows.pop(f"targets/{kind}/count"), np.int64)
+        names = texts if kind == "text" else plan.targets and plan.targets.classes(kind)
+        stored.write(tree, split, kind, counts, found, list(names or ()))
     for name, values in rows.items():
         dtype = COLUMNS.get(name, np.int64)
         tree.column(f"{split}/{name}", np.array(values, dtype), "sample")

@@ -3,7 +3,8 @@
 Only functions that can be imported by that name are accepted, because workers in other processes
 and on other machines import them. A plan keeps the name and a digest of the function's source.
 
-    transform       function(events) -> Events; a sample above MAX_EVENTS events comes in chunks
+    transform       function(events) -> Events; a sample above MAX_EVENTS events comes in chunks;
+                    if it moves boxes and points, it has an attribute targets(placed) -> Placed
     representation  function(events) -> array (T, C, H, W) of one shape and type for all samples
 """
 
@@ -103,7 +104,12 @@ def parse_transform(spec: str) -> tuple[str, dict[str, Any]]:
 
 def begin(name: str, options: Mapping[str, Any]) -> Step:
     """A transform for one sample, which may be a function."""
-    return partial(_transformed, name) if ":" in name else transforms.begin(name, options)
+    if ":" not in name:
+        return transforms.begin(name, options)
+    step = partial(_transformed, name)
+    if move := getattr(load(name), "targets", None):
+        step.targets = move  # type: ignore[attr-defined]
+    return step
 
 
 def _transformed(name: str, events: Events) -> Events:

@@ -14,6 +14,7 @@ from eventkit import __version__, formats, representations, transforms
 from eventkit.conversion import functions, grids
 from eventkit.conversion.functions import split_spec
 from eventkit.conversion.grids import MIB, Grid, Segments
+from eventkit.conversion.targets import TargetPlan, missing, scaled
 from eventkit.datasets import Dataset
 from eventkit.errors import FormatError, OptionError
 from eventkit.events import Events
@@ -52,6 +53,7 @@ class Job:
     codec: Codec
     tolerant: bool = False  # takes what is sound in a damaged recording
     cut: bool = False  # the samples are windows that a user chose, see sampling.py
+    targets: TargetPlan | None = None
     threads: int = 1  # to use for one recording, where there are fewer jobs than workers
 
     def digest(self) -> str:
@@ -64,6 +66,9 @@ class Job:
         deciding |= {"codec": asdict(self.codec), "tolerant": self.tolerant, "version": __version__}
         deciding["grid"] = {**asdict(self.grid), "samples": None}
         deciding["samples"] = [(s.source, s.start, s.stop, s.recording) for s in self.samples]
+        if self.targets is not None:
+            deciding["targets"] = self.targets.document()
+            deciding["rows"] = [s.rows for s in self.samples]
         return digest(deciding)
 
     @property
@@ -92,6 +97,8 @@ class Plan:
     tolerant: bool = False
     left_out: tuple[str, ...] = ()  # the names of samples that are not made, see `named`
     windows: dict[str, Any] | None = None  # the options by which samples were cut (sampling.py)
+    targets: TargetPlan | None = None
+    remarks: tuple[str, ...] = ()  # what is odd about its targets
 
     @property
     def array(self) -> str:
@@ -115,6 +122,7 @@ class Plan:
             "transforms": list(self.transforms),
             "codec": asdict(self.codec),
             **({"windows": self.windows} if self.windows else {}),
+            **({"targets": self.targets.document()} if self.targets else {}),
             **({"tolerant": True} if self.tolerant else {}),
             **({"left_out": self.left_out} if self.left_out else {}),
             **({"plugins": self.plugins} if self.plugins else {}),
@@ -189,6 +197,7 @@ class Plan:
                 codec=self.codec,
                 tolerant=self.tolerant,
                 cut=self.windows is not None,
+                targets=self.targets,
             )
             for number in range(grid.jobs):
                 first = number * grid.per_job
@@ -226,10 +235,12 @@ def make(
     tolerant: bool = False,
     left_out: Collection[str] = (),
     windows: dict[str, Any] | None = None,
+    label_rules: str | None = None,
 ) -> Plan:
     """Decide a conversion, of all samples but those whose names (see `named`) are `left_out`.
 
-    `windows` says by which options the samples of the listing were cut, if they were.
+    `windows` says by which options the samples of the listing were cut, if they were, and
+    `label_rules` by which rules targets are chosen.
 
     Raises OptionError for options that do not fit the data, FormatError for unreadable sources.
     """
@@ -241,7 +252,8 @@ def make(
         raise OptionError(f"{listing.root}: all samples are left out, so there is nothing to make")
     listing = replace(listing, samples=kept)
     _check_names(dataset, listing)
-    sources = {name: _bytes(listing.root / name) for name in _names(listing)}
+    targets, labels, told = _targets(dataset, listing, label_rules)
+    sources = {name: _bytes(listing.root / name) for name in (*_names(listing), *labels)}
     sensor = dataset.size or _sensor(listing, dataset.format)
     steps = [functions.parse_transform(spec) for spec in transform]
     size = _size_after(steps, sensor)
@@ -271,7 +283,29 @@ def make(
         tolerant=tolerant,
         left_out=tuple(sorted(left_out)),
         windows=windows,
+        targets=scaled(targets, options),
+        remarks=tuple(told),
     )
+
+
+def _targets(
+    dataset: Dataset, listing: Listing, rules: str | None
+) -> tuple[TargetPlan | None, list[str], list[str]]:
+    """The plan for targets, the files that they are in, and what is odd about these."""
+    plan = TargetPlan.of(dataset, rules)
+    if plan is None:
+        return None, [], []
+    recordings = _names(listing)
+    found = plan.names(listing.root, recordings)
+    plan = replace(plan, files={kind: plan.files[kind] for kind, names in found.items() if names})
+    files = list(dict.fromkeys(name for names in found.values() for name in names))
+    if rules is not None and not found["boxes"]:
+        raise OptionError(f"{listing.root}: no recording has a file of boxes, for {rules}")
+    if not files:
+        return None, [], []
+    recorded = set(recordings)
+    labels = [name for name in files if name not in recorded]
+    return plan, labels, missing(plan, listing.root, recordings)
 
 
 def _size_after(
@@ -319,6 +353,7 @@ def without(plan: Plan, names: Collection[str]) -> Plan:
         tolerant=plan.tolerant,
         left_out=names,
         windows=plan.windows,
+        label_rules=plan.targets.rules if plan.targets else None,
     )
     return replace(made, left_out=tuple(sorted({*made.left_out, *plan.left_out})))
 

@@ -22,6 +22,7 @@ from eventkit.conversion.finish import source_arrays, split_arrays
 from eventkit.conversion.grids import Segments
 from eventkit.conversion.plan import Job, Plan, make
 from eventkit.conversion.sampling import WindowOptions
+from eventkit.conversion.targets import packed
 from eventkit.errors import FetchError, StoreError, UnknownName
 from eventkit.registry import format_spec
 from eventkit.store import Store
@@ -32,6 +33,7 @@ from eventkit.store.provenance import check_source, sources
 from eventkit.store.restore import restore_root, restore_small
 from eventkit.store.shard import CODECS, Codec, file_crc32c
 from eventkit.store.storage import is_remote
+from eventkit.store.targets import is_start
 from eventkit.store.tree import Tree, versions
 from eventkit.store.verify import examine
 
@@ -176,7 +178,10 @@ class _Anew:
         names = [name for name, known in CODECS.items() if known == codec] or ["?"]
         windows, tolerant = told["plan"].get("windows"), told["plan"].get("tolerant", False)
         options = WindowOptions.of(**windows) if windows else None
-        listing = sampling.listing(dataset, folder, options, tolerant=tolerant)
+        label_rules = told["plan"].get("targets", {}).get("rules")
+        listing = sampling.listing(
+            dataset, folder, options, tolerant=tolerant, label_rules=label_rules
+        )
         self._check_sizes(folder)
         made = make(
             dataset,
@@ -187,6 +192,7 @@ class _Anew:
             tolerant=tolerant,
             left_out=told["plan"].get("left_out", ()),
             windows=windows,
+            label_rules=label_rules,
         )
         if made.digest() != told["plan_digest"]:
             what = difference(told["plan"], made.document())
@@ -268,6 +274,9 @@ class _Anew:
         if any(name.startswith("sources/") for name in self.bad):
             return
         wanted = {sample.source for job in jobs for sample in job.samples}
+        if self.plan.targets is not None:
+            found = self.plan.targets.names(self.plan.listing.root, wanted)
+            wanted |= {name for names in found.values() for name in names}
         for source in sources(self.store):
             if source["name"] in wanted:
                 check_source(self.store, self.plan.listing.root, source)
@@ -306,6 +315,7 @@ class _Anew:
         part, grid = self.store[split], self.plan.grids[split]
         rows = slice(number * grid.per_job, (number + 1) * grid.per_job)
         given = {*FROM_PLAN, *(n for sample in self.plan.samples(split) for n in sample.columns)}
+        given |= {name for name in part.columns if is_start(name)}
         columns = [name for name in part.columns if name not in given]
         entry: dict[str, Any] = {
             "rows": {name: part.column(name)[rows].tolist() for name in columns},
@@ -313,6 +323,10 @@ class _Anew:
             "sources": {},
             "notes": [],
         }
+        if self.plan.targets is not None:
+            entry["targets"] = {}
+            for kind in self.plan.targets.files:
+                entry["targets"][kind] = packed(*part.targets.rows(kind, rows))
         for array in part.arrays:
             mine = set(array.files(number))
             for name, size, crc in array.listed():

@@ -16,6 +16,7 @@ import numpy as np
 from eventkit import formats, layouts
 from eventkit._platform import cpus
 from eventkit.conversion import times
+from eventkit.conversion.targets import TargetFiles, TargetPlan
 from eventkit.datasets import Dataset
 from eventkit.errors import FormatError, OptionError
 from eventkit.layouts import Listing, Sample
@@ -103,13 +104,18 @@ class WindowOptions:
 
 
 def listing(
-    dataset: Dataset, folder: Path, options: WindowOptions | None, *, tolerant: bool = False
+    dataset: Dataset,
+    folder: Path,
+    options: WindowOptions | None,
+    *,
+    tolerant: bool = False,
+    label_rules: str | None = None,
 ) -> Listing:
     """The samples of a dataset in `folder`, cut into windows where options ask for it."""
     found = layouts.listing(dataset, folder)
     if options is None:
         return found
-    cutter = _Cutter(dataset, found, options, tolerant)
+    cutter = _Cutter(dataset, found, options, tolerant, TargetPlan.of(dataset, label_rules))
     samples = [sample for part in cutter.parts() for sample in part]
     warnings = [*found.warnings, *cutter.remarks()]
     if not samples:
@@ -122,25 +128,40 @@ class _Cutter:
     """Cuts the samples of one dataset, and counts what is odd."""
 
     def __init__(
-        self, dataset: Dataset, found: Listing, options: WindowOptions, tolerant: bool
+        self,
+        dataset: Dataset,
+        found: Listing,
+        options: WindowOptions,
+        tolerant: bool,
+        targets: TargetPlan | None,
     ) -> None:
         self.dataset, self.root, self.options = dataset, found.root, options
         self.samples = found.samples
         self.reader: dict[str, Any] = {"strict": not tolerant}
         if dataset.format is not None:
             self.reader |= dataset.reading(formats.FORMATS[dataset.format].stream)
+        self.rule = targets.rule if targets else None
+        reader = {"format": dataset.format, **self.reader}
+        self.targets = targets and TargetFiles(targets, found.root, reader, dataset.size)
+        if self.rule is not None and self.rule.own_windows and options.sliding is not None:
+            raise OptionError(
+                f"the label rules {self.rule.name} have windows of their own, at the labels; give "
+                "every or at, not sliding"
+            )
         self.counts = {"overlap": 0, "outside": 0, "empty": 0, "few": 0}
         self.first: dict[str, str] = {}  # the recording of which each was found first
         self._times: dict[Path, np.ndarray] = {}  # of files that are not of one recording
 
     def parts(self) -> Iterator[list[Sample]]:
         """The windows of every recording, or of every sample of it, in order."""
-        if self.options.at is None:
+        ruled = self.rule is not None and self.rule.own_windows
+        if self.options.at is None and not ruled:
             yield from self._following()
             return
+        cut = self._around if self.options.at is not None else self._ruled
         grouped = groupby(self.samples, key=lambda s: (s.split, s.source, s.recording))
         for _, group in grouped:
-            yield self._around(list(group))
+            yield cut(list(group))
 
     def remarks(self) -> list[str]:
         """A sentence on each thing that was odd, for all recordings together."""
@@ -196,6 +217,50 @@ class _Cutter:
         except (FormatError, OSError):
             return None
 
+    # Windows that label rules choose.
+
+    def _ruled(self, samples: list[Sample]) -> list[Sample]:
+        """The windows of one recording, each with the labels that are at its end."""
+        assert self.rule is not None
+        assert self.targets is not None
+        split, source = samples[0].split, samples[0].source
+        classes = self.targets.plan.files["boxes"].classes
+        boxes = self.targets.sized(source, split)
+        starts, stops = self.rule.windows(boxes, classes, self.options.every or 0)
+        if not len(starts):
+            self._count("few", 1, source)
+            return []
+        low, n = self._rows_at(source, split, stops - 1)
+        named = {"label_row": low, "label_count": n}
+        owners = self._owners(samples, stops - 1)
+        return self._cut(samples, starts, stops, owners, named)
+
+    def _cut(
+        self,
+        samples: list[Sample],
+        starts: np.ndarray,
+        stops: np.ndarray,
+        owners: np.ndarray,
+        named: dict[str, np.ndarray],
+        *,
+        own: bool = False,
+    ) -> list[Sample]:
+        """Windows of the samples that own them, with columns; `own` if labels are these samples."""
+        columns = [dict(zip(named, map(str, row), strict=True)) for row in _transposed(named)]
+        labelled = not own and "label_row" in named and self.options.at in (None, *NAMES)
+        cut = []
+        for start, stop, own_columns, owner in zip(
+            starts.tolist(), stops.tolist(), columns, owners.tolist(), strict=True
+        ):
+            if owner >= 0:
+                sample = samples[owner]
+                merged = {**sample.columns, **own_columns}
+                rows = None
+                if labelled:
+                    rows = int(own_columns["label_row"]), int(own_columns["label_count"])
+                cut.append(replace(sample, start=start, stop=stop, columns=merged, rows=rows))
+        return cut
+
     # Windows at given times.
 
     def _around(self, samples: list[Sample]) -> list[Sample]:
@@ -209,6 +274,10 @@ class _Cutter:
         else:
             found = self._of(samples[0])
             first, counts = _runs(found)
+            if options.at == "labels":
+                counting = self._labels(source, samples[0].split)[1]
+                kept = np.logical_or.reduceat(counting, first) if len(first) else counting
+                first, counts = first[kept], counts[kept]
         if len(first) < (2 if options.side in BETWEEN else 1):
             self._count("few", 1, source)
             return []
@@ -223,32 +292,47 @@ class _Cutter:
         self._count("outside", int((owners < 0).sum()), source)
         named = {"label_row": rows, "label_count": counts}
         if options.at == "frames":
-            late = first[1:] if options.side in ("front", "back") else first
-            named = {"frame_row": rows, **self._labels_at(source, found[late[: len(rows)]])}
-        columns = [dict(zip(named, map(str, row), strict=True)) for row in _transposed(named)]
-        cut = []
-        for start, stop, own_columns, owner in zip(
-            starts.tolist(), stops.tolist(), columns, owners.tolist(), strict=True
-        ):
-            if owner >= 0:
-                sample = samples[owner]
-                merged = {**sample.columns, **own_columns}
-                cut.append(replace(sample, start=start, stop=stop, columns=merged))
-        return cut
+            ends = options.side in ("front", "back") and not self._at_start
+            late = first[1:] if ends else first
+            named = {"frame_row": rows}
+            if self._label_file(source) is not None:
+                low, n = self._rows_at(source, samples[0].split, found[late[: len(rows)]])
+                named |= {"label_row": low, "label_count": n}
+        return self._cut(samples, starts, stops, owners, named, own=own)
 
-    def _labels_at(self, source: str, at: np.ndarray) -> dict[str, np.ndarray]:
-        """The rows of the labels of images, where a file of labels is beside the recording.
+    def _rows_at(self, source: str, split: str, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The first row and the number of the labels of given times, in their file.
 
-        An image without labels has the row at which they would be, and the count 0.
+        A time without labels has the row at which they would be, and the number 0.
         """
-        file = times.beside(self.root, source, times.LABELS)
-        if file is None:
-            return {}
-        rows = times.of_file(file)
+        rows, _ = self._labels(source, split)
         if (np.diff(rows) < 0).any():
+            file = self.root / str(self._label_file(source))
             raise FormatError(file, None, "its times go back, expected labels in order of time")
         low, high = (np.searchsorted(rows, at, end) for end in ("left", "right"))
-        return {"label_row": low, "label_count": high - low}
+        return low, high - low
+
+    def _label_file(self, source: str) -> str | None:
+        """The file of labels of a recording, below the root; None where there is none."""
+        named = self.targets and self.targets.plan.label_file(self.root, source)
+        if named:
+            return named
+        found = times.beside(self.root, source, times.LABELS)
+        return None if found is None else str(found.relative_to(self.root))
+
+    def _labels(self, source: str, split: str) -> tuple[np.ndarray, np.ndarray]:
+        """The times of the labels in their file, in its order, and which of them count."""
+        plan = self.targets and self.targets.plan
+        if self.targets and plan and (name := plan.label_file(self.root, source)):
+            kind = next(kind for kind in plan.files if plan.name(kind, source) == name)
+            rows, counts, _ = self.targets.rows(kind, source, split)
+            return rows["t"].copy(), counts
+        found = times.of_labels(self.root, source)
+        return found, np.ones(len(found), bool)
+
+    @property
+    def _at_start(self) -> bool:
+        return self.rule is not None and self.rule.at_start
 
     def _belongs_to_end(self) -> bool:
         """Whether a window between two times has the row of the later one.
@@ -257,6 +341,8 @@ class _Cutter:
         is at the front or at the back.
         """
         side = self.options.side
+        if self.options.at != "frames" and self._at_start:
+            return False
         return side == "front" or (side == "back" and self.options.at != "frames")
 
     def _of(self, sample: Sample) -> np.ndarray:
@@ -264,7 +350,7 @@ class _Cutter:
         options = self.options
         path = self.root / sample.source
         if options.at == "labels":
-            return times.of_labels(self.root, sample.source)
+            return self._labels(sample.source, sample.split)[0]
         if options.at == "frames":
             return times.of_images(path, self.root, sample.source, self.dataset.format)
         named = times.filled(options.at or "", sample.source)

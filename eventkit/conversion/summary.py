@@ -23,6 +23,7 @@ def default_out(
     transform: tuple[str, ...],
     codec: str,
     windows: WindowOptions | None = None,
+    label_rules: str | None = None,
 ) -> Path:
     """./NAME-<spec>.zarr, as dvsgesture-frames-16.zarr: names and values, no other characters."""
     words = [decided.dataset.name]
@@ -36,6 +37,7 @@ def default_out(
             words.append(re.sub(r"[^\w.]+", "-", Path(value).stem).strip("-"))
         elif key != "at_unit":
             words += ([key] if key != "window" else []) + [_with_unit(value).replace("/", "-")]
+    words += [label_rules] if label_rules else []
     words += [] if codec == "fast" else [codec]
     return Path("-".join(words) + ".zarr")
 
@@ -54,7 +56,7 @@ def describe(decided: Plan, workers: int) -> dict[str, Any]:
         "shards": {split: grid.jobs for split, grid in decided.grids.items()},
         "memory_bytes": decided.memory(workers),
         "workers": workers,
-        "warnings": decided.listing.warnings,
+        "warnings": [*decided.listing.warnings, *decided.remarks],
     }
 
 
@@ -83,6 +85,7 @@ def command_of(
     tolerant: bool = False,
     exclude: Sequence[str] = (),
     windows: dict[str, Any] | None = None,
+    label_rules: str | None = None,
 ) -> str:
     """The command that makes this store, without the paths of one machine."""
     shown = Path(name).name if Path(name).suffix == ".toml" or Path(name).is_dir() else str(name)
@@ -99,6 +102,7 @@ def command_of(
     for key, value in (windows or {}).items():
         value = Path(value).name if key == "at" and Path(value).is_absolute() else value
         words += [f"--{key.replace('_', '-')}", _with_unit(value)]
+    words += ["--label-rules", label_rules] if label_rules else []
     for spec in transform:
         words += ["--transform", spec]
     if codec != "fast":

@@ -6,12 +6,14 @@ twice writes the same bytes twice.
 
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from inspect import signature
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from eventkit import formats
 from eventkit.conversion.dense import DenseWriter
@@ -19,6 +21,7 @@ from eventkit.conversion.functions import begin
 from eventkit.conversion.plan import MAX_EVENTS, Job, named
 from eventkit.conversion.ragged import RaggedWriter
 from eventkit.conversion.sorting import sorted_on_disk
+from eventkit.conversion.targets import Passed, TargetFiles, TargetWriter
 from eventkit.conversion.times import span
 from eventkit.errors import EventkitError, FormatError, OptionError
 from eventkit.events import Columns, Events
@@ -35,6 +38,7 @@ class _Buffers(threading.local):
 
     def __init__(self) -> None:
         self.columns = Columns()
+        self.raised: tuple[Any, _RaisedTimes] | None = None  # the recording that is open
 
 
 _buffers = _Buffers()
@@ -53,7 +57,8 @@ def produce(job: Job, every_failure: bool = False) -> dict[str, Any]:
     per sample), `sources` (name -> crc32c of the files read whole), `stats` (name -> what tells
     whether such a file was changed since), `notes` (what was odd) and, of an events store,
     `chunk_t`; of windows that a user chose also `outside` (source -> how many of them have no event
-    because they lie before the recording or after it, and its first and last time).
+    because they lie before the recording or after it, and its first and last time), and
+    of samples with boxes or the like `targets`.
     With `every_failure`, the samples after one that is damaged are tried too, and the
     answer is `failed` alone: the name of each such sample, and what is wrong with it.
     """
@@ -63,17 +68,22 @@ def produce(job: Job, every_failure: bool = False) -> dict[str, Any]:
     notes: list[str] = []
     failed: dict[str, str] = {}
     outside: dict[str, list[int]] = {}
-    into = writer(job)
+    into, targets = writer(job), target_writer(job)
     for sample in job.samples:
         report = Report()
         try:
             path = Path(job.root, sample.source)
-            found = stat_of(path)
-            row = convert_sample(job, sample, into, report)
+            found = {name: stat_of(Path(job.root, name)) for name in _files(job, sample)}
+            row = convert_sample(job, sample, into, report, targets)
             if sample.source not in sources:
                 sources[sample.source] = _sum(path) if report.crc32c is None else report.crc32c
-            if not found == stats.setdefault(sample.source, found) == stat_of(path):
-                raise FormatError(path, None, "changed while it was being converted")
+            for name, stat in found.items():
+                if not stat == stats.setdefault(name, stat) == stat_of(Path(job.root, name)):
+                    raise FormatError(
+                        Path(job.root, name), None, "changed while it was being converted"
+                    )
+                if name not in sources:
+                    sources[name] = _sum(Path(job.root, name))
         except (FormatError, OptionError) as error:
             if not every_failure:
                 raise
@@ -89,7 +99,26 @@ def produce(job: Job, every_failure: bool = False) -> dict[str, Any]:
     if failed:
         return {"failed": failed}
     made = {**into.finish(), "rows": rows, "sources": sources, "stats": stats, "notes": notes}
+    if targets is not None:
+        made["targets"] = targets.finish()
     return {**made, "outside": outside} if outside else made
+
+
+def target_writer(job: Job) -> TargetWriter | None:
+    """What takes the targets of the samples of a job, if it has any."""
+    if job.targets is None:
+        return None
+    reader = {"format": job.format, **job.reader, "strict": not job.tolerant}
+    files = TargetFiles(job.targets, Path(job.root), reader, job.sensor)
+    return TargetWriter(job.targets, files, job.sensor)
+
+
+def _files(job: Job, sample: Sample) -> list[str]:
+    """The files that a sample is made of: its recording, and those of its targets."""
+    if job.targets is None:
+        return [sample.source]
+    named = job.targets.names(Path(job.root), [sample.source])
+    return [sample.source, *(name for names in named.values() for name in names)]
 
 
 def stat_of(path: Path) -> list[int]:
@@ -166,9 +195,15 @@ def _options(job: Job, sample: Sample) -> dict[str, Any]:
 
 
 def convert_sample(
-    job: Job, sample: Sample, into: Writer, report: Report | None = None
+    job: Job,
+    sample: Sample,
+    into: Writer,
+    report: Report | None = None,
+    targets: TargetWriter | None = None,
 ) -> dict[str, int]:
     """One sample from its recording to the writer; its row, and in `report` what was met.
+
+    Its boxes and the like go to `targets`.
 
     The usual sample is in memory once. One with more than MAX_EVENTS events comes in chunks, as
     often as the writer must go through it.
@@ -176,18 +211,24 @@ def convert_sample(
     report = report if report is not None else Report()
     path = Path(job.root, sample.source)
     row = {"ledger/read": 0, "ledger/backward_steps": 0}
+    passed = Passed()
     try:
         parts = _read(job, sample, report)
         events = next(parts)
         if next(parts, None) is None:
             row = {"ledger/read": len(events), "ledger/backward_steps": events.backward_steps}
-            events = _transform(_steps(job), events.sort(), row)
+            events = events.sort()
+            passed.begin(_steps(job))
+            passed.see(events.t)
+            events = _transform(passed.steps, events, row)
             made = into.add(lambda: [events])
         else:
             del events, parts  # a hundred megabytes
             report.counts.clear()
             report.notes.clear()
-            made = _long(job, sample, into, report, row)
+            made = _long(job, sample, into, report, row, passed)
+        if targets is not None:
+            made |= targets.add(sample, passed)
     except OptionError as error:
         window = "" if sample.start is None else f", {sample.start} <= t < {sample.stop}"
         raise OptionError(f"{path}{window}: {error}") from None
@@ -200,20 +241,24 @@ def convert_sample(
 def _read(job: Job, sample: Sample, report: Report) -> Iterator[Events]:
     path = Path(job.root, sample.source)
     which: dict[str, Any] = {}
+    raised = sample.by == "time" and job.targets is not None and job.targets.raised
     if sample.by == "time" and (sample.start is not None or sample.stop is not None):
         which["clock"] = sample.start, sample.stop
     with _of(path):
-        read = formats.stream(
-            path,
-            MAX_EVENTS,
-            format=job.format,
-            report=report,
-            into=_buffers.columns,
-            strict=not job.tolerant,
-            **_options(job, sample),
-            **which,
-            **_guessed(job, path),
-        )
+        if raised:
+            read = iter([_raised(job, sample, path)])
+        else:
+            read = formats.stream(
+                path,
+                MAX_EVENTS,
+                format=job.format,
+                report=report,
+                into=_buffers.columns,
+                strict=not job.tolerant,
+                **_options(job, sample),
+                **which,
+                **_guessed(job, path),
+            )
         for events in read if sample.by == "time" else _numbered(path, read, sample):
             if events.size == job.sensor:
                 yield events
@@ -250,6 +295,52 @@ def _numbered(path: Path, chunks: Iterator[Events], sample: Sample) -> Iterator[
         yield events[:0]
 
 
+class _RaisedTimes:
+    """A recording in which times that go back are raised to the latest before them.
+
+    Whether an event is in a window depends on all before it, so it is read from its first event on:
+    once for windows that follow each other.
+    """
+
+    def __init__(self, chunks: Iterator[Events], size: tuple[int, int]) -> None:
+        self._chunks, self._latest, self._size = chunks, -MAX_TIME, size
+        self._held: list[Events] = []
+        self._start = -MAX_TIME
+
+    def reaches(self, start: int) -> bool:
+        """Whether no event from `start` on was let go."""
+        return start >= self._start
+
+    def window(self, start: int, stop: int) -> Events:
+        """The events of start <= t < stop."""
+        self._start = start
+        while self._latest < stop and (events := next(self._chunks, None)) is not None:
+            if len(events):
+                t = np.maximum(np.maximum.accumulate(events.t), self._latest)
+                self._latest = int(t[-1])
+                columns = events.x.copy(), events.y.copy(), events.p.copy()  # memory used again
+                self._held.append(Events.trusted(t, *columns, events.size))
+                self._size = events.size
+        self._held = [events for events in self._held if int(events.t[-1]) >= start]
+        parts = [events[slice(*np.searchsorted(events.t, (start, stop)))] for events in self._held]
+        return Events.concat(parts) if parts else Events.empty(self._size)
+
+
+def _raised(job: Job, sample: Sample, path: Path) -> Events:
+    """The events of a window of such a recording, which the thread keeps open for the next."""
+    start = -MAX_TIME if sample.start is None else sample.start
+    stop = MAX_TIME if sample.stop is None else sample.stop
+    options = {**_options(job, sample), "strict": not job.tolerant, **_guessed(job, path)}
+    key = (path, stat_of(path), job.format, sorted(options.items()))
+    known = _buffers.raised
+    if known is None or known[0] != key or not known[1].reaches(start):
+        report = Report(checksum=False)
+        chunks = formats.stream(path, 1 << 18, format=job.format, report=report, **options)
+        known = key, _RaisedTimes(iter(chunks), job.sensor)
+    _buffers.raised = known
+    return known[1].window(start, stop)
+
+
 def _guessed(job: Job, path: Path) -> dict[str, Any]:
     """What the reader of a file can be told: the threads to spare, the sensor that is stated."""
     told: dict[str, Any] = {"threads": job.threads} if job.threads > 1 else {}
@@ -267,7 +358,12 @@ class _OutOfOrder(Exception):
 
 
 def _long(
-    job: Job, sample: Sample, into: Writer, report: Report, row: dict[str, int]
+    job: Job,
+    sample: Sample,
+    into: Writer,
+    report: Report,
+    row: dict[str, int],
+    passed: Passed,
 ) -> dict[str, int]:
     """A sample that is not held at once, in chunks; what the writer says of it.
 
@@ -278,7 +374,7 @@ def _long(
     ledgers = iter([(report, row)])
     try:
         return into.add(
-            lambda: _in_order(job, sample, *next(ledgers, (Report(checksum=False), {})))
+            lambda: _in_order(job, sample, passed, *next(ledgers, (Report(checksum=False), {})))
         )
     except _OutOfOrder:
         into.undo(before)
@@ -290,10 +386,14 @@ def _long(
     ) as events:
         row |= {"ledger/read": events.n, "ledger/backward_steps": events.backward_steps}
         rows = iter([row])
-        return into.add(lambda: _transformed(job, events.chunks(MAX_EVENTS), next(rows, {})))
+        return into.add(
+            lambda: _transformed(job, events.chunks(MAX_EVENTS), next(rows, {}), passed)
+        )
 
 
-def _in_order(job: Job, sample: Sample, report: Report, row: dict[str, int]) -> Iterator[Events]:
+def _in_order(
+    job: Job, sample: Sample, passed: Passed, report: Report, row: dict[str, int]
+) -> Iterator[Events]:
     """The events of a long sample in chunks, transformed; _OutOfOrder where time goes back."""
 
     def read() -> Iterator[Events]:
@@ -307,13 +407,17 @@ def _in_order(job: Job, sample: Sample, report: Report, row: dict[str, int]) -> 
             last = int(events.t[-1])
             yield events
 
-    return _transformed(job, read(), row)
+    return _transformed(job, read(), row, passed)
 
 
-def _transformed(job: Job, chunks: Iterable[Events], row: dict[str, int]) -> Iterator[Events]:
+def _transformed(
+    job: Job, chunks: Iterable[Events], row: dict[str, int], passed: Passed
+) -> Iterator[Events]:
     """Chunks of one sample after its transforms, from their initial state."""
     steps = _steps(job)
+    passed.begin(steps)
     for events in chunks:
+        passed.see(events.t)
         yield _transform(steps, events, row)
 
 
@@ -326,7 +430,7 @@ def _steps(job: Job) -> list[tuple[str, Step]]:
     return steps
 
 
-def _transform(steps: list[tuple[str, Step]], events: Events, row: dict[str, int]) -> Events:
+def _transform(steps: Sequence[tuple[str, Step]], events: Events, row: dict[str, int]) -> Events:
     for name, step in steps:
         before = len(events)
         events = step(events)

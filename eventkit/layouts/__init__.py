@@ -24,6 +24,7 @@ class Sample:
 
     `recording` is its number in a file of many; `label` is -1 where the dataset has no classes.
     Where `by` is events, start and stop are numbers of events in the order of the file, from 0.
+    `rows` are the first row and the number of its labels in the file of labels of its recording.
     """
 
     split: str
@@ -34,6 +35,7 @@ class Sample:
     columns: dict[str, str] = field(default_factory=dict)
     recording: int | None = None
     by: Literal["time", "events"] = "time"
+    rows: tuple[int, int] | None = None
 
 
 @dataclass

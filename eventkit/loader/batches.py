@@ -54,7 +54,8 @@ def loader(
     """Batches of a dataset, read by threads of this process: for training, without workers.
 
     Each iteration is an epoch of (frames, labels), with lengths (N,) as third where samples differ
-    in their number of frames (shorter ones end in zeros): what `collate` gives. The order is that
+    in their number of frames (shorter ones end in zeros), and the list of targets of a dataset with
+    targets=True after that: what `collate` gives. The order is that
     of `ResumableSampler(seed=seed, ...)`: the same whatever the number of threads, and
     `state_dict` and `load_state_dict` go on from any batch, in a run of another size too. `indices`
     are the samples to use, all by default; `bucket` keeps so many of similar length together.
@@ -135,6 +136,10 @@ class Loader:
             self._ship = ObjectShip(dataset, device, lengths)
         else:
             self._ship = Ship(dataset, self.batches_ahead, device)
+        if mix and dataset.targets is not None:
+            raise OptionError(
+                f"mix={list(mix)} mixes labels, but not targets; leave one of them out"
+            )
         self._mix = Mixer(mix, dataset, sampler.seed) if mix else None
 
     @property
@@ -178,12 +183,15 @@ class Loader:
             wanted = self.indices[numbers]
             data, lengths = self._ship.batch(pending, wanted)
             del pending
-            target = self._ship.moved(self.dataset.targets(wanted))
+            target = self._ship.moved(self.dataset.labels_of(wanted))
             if self._mix is not None:
                 data, lengths, target = self._mix(data, lengths, target, epoch, wanted)
             batch = [data, target]
             if lengths is not None:
                 batch.append(lengths)
+            if self.dataset.targets is not None:
+                found = [self.dataset.targets_of(index, epoch) for index in wanted.tolist()]
+                batch.append(self._ship.moved(found))
             if masked:
                 batch.append(self._ship.moved(torch.from_numpy(np.arange(len(numbers)) < n)))
             self.sampler.advance()

@@ -19,11 +19,12 @@ from eventkit.loader.objects import Objects, is_object
 from eventkit.loader.reading import Given, Reader, Transforms
 from eventkit.loader.scratch import Scratch
 from eventkit.loader.source import Augmented, FramesOfEvents, Source, StoredFrames
+from eventkit.loader.targets import TargetReader
 from eventkit.representations import Whole
 from eventkit.store import Store
 
 
-class EventDataset(Dataset[tuple[Any, Any]]):
+class EventDataset(Dataset[tuple[Any, ...]]):
     """A split of a store, map-style: dataset[i] is (frames (T, C, H, W), label).
 
     Of a store of events, `represent` says what is made of them while they are read, as
@@ -40,6 +41,18 @@ class EventDataset(Dataset[tuple[Any, Any]]):
     functions that can be pickled. `dtype` is that of the frames, None for as stored. With
     `time_first`, batches are (T, N, C, H, W), what SpikingJelly's multi-step and snnTorch's nets
     take; otherwise (N, T, C, H, W).
+
+    With `targets`, a sample is (frames, label, targets), and batches end with a list of these
+    dictionaries, in pixels of the frames and µs since the sample's begin, in order of time:
+
+        boxes            float32 (n, 4), XYXY; tv_tensors.BoundingBoxes where there is torchvision
+        labels, t, tracks    int64 (n,) of the boxes
+        points           float32 (n, 2), and point_labels, point_t int64 (n,)
+        intervals        int64 (n, 2), the first time and the one after the last; interval_labels
+        text             a list of n texts, and text_t int64 (n,)
+
+    Those of the kinds that the store has (`store[split].targets`). `transform` and `augment` move
+    them as they move the events.
 
     `cache="ram"` keeps all samples decoded in memory, if they fit. `cache=FOLDER` keeps there what
     is made of events. What augmentations change afterwards is not kept.
@@ -59,6 +72,7 @@ class EventDataset(Dataset[tuple[Any, Any]]):
         transform: Given | Sequence[Given] = (),
         augment: Sequence[str | Callable[..., Any]] = (),
         target_transform: Callable[[int], Any] | None = None,
+        targets: bool = False,
         seed: int = 0,
         cache: str | Path | None = None,
         dtype: str | None = "float32",
@@ -89,6 +103,9 @@ class EventDataset(Dataset[tuple[Any, Any]]):
             self._reader = self.objects.reader
         else:
             self._fill_in(represent, cache)
+        self.targets: TargetReader | None = None
+        if targets:
+            self.targets = self._target_reader()
         self._scratch = Scratch()
         # Shared, so that workers which outlive an epoch see the next one.
         self._epoch = torch.zeros((), dtype=torch.int64)
@@ -104,6 +121,14 @@ class EventDataset(Dataset[tuple[Any, Any]]):
             self.source = Augmented(self.source, self.augment)
         self.stored_dtype = torch.from_numpy(np.empty(0, self.source.dtype)).dtype
         self.batch_dtype = self.dtype or self.stored_dtype
+
+    def _target_reader(self) -> TargetReader:
+        if self.objects is None:
+            size = self.shape[-1], self.shape[-2]
+        else:
+            assert self._reader is not None
+            size = self._reader.final
+        return TargetReader(self.split, self.transform, self.augment, self._reader, size)
 
     def _source(self, represent: Any) -> Source:
         if self.split.kind == "events":
@@ -283,7 +308,17 @@ class EventDataset(Dataset[tuple[Any, Any]]):
         draw = self._draw(index, epoch) if self.augment.specs else None
         return self.objects.read(index, draw, self.dtype)
 
-    def targets(self, indices: Sequence[int] | np.ndarray) -> Any:
+    def targets_of(self, index: int, epoch: int | None = None) -> dict[str, Any]:
+        """The targets of a sample (see the class), moved by the augmentations of this epoch.
+
+        OptionError unless the dataset was made with targets=True.
+        """
+        if self.targets is None:
+            raise OptionError("make the dataset with targets=True to have targets")
+        draw = self._draw(index, epoch) if self.augment.specs else None
+        return self.targets(index, draw)
+
+    def labels_of(self, indices: Sequence[int] | np.ndarray) -> Any:
         """Labels of samples, int64 (N,), or what `target_transform` makes of them.
 
         Numbers and arrays become a tensor, anything else what torch's default_collate makes of it.
@@ -297,15 +332,20 @@ class EventDataset(Dataset[tuple[Any, Any]]):
         label = int(self.labels[index])
         return label if self.target_transform is None else self.target_transform(label)
 
-    def __getitem__(self, index: int) -> tuple[Any, Any]:
+    def _more(self, index: int) -> tuple[dict[str, Any], ...]:
+        """The targets of a sample, if there are to be any."""
+        return () if self.targets is None else (self.targets_of(index),)
+
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
         index = range(len(self))[index]  # negative indices and IndexError as a list has
         if self.objects is not None:
-            made = Sample((self.object(index), self._target(index)))
+            made = Sample((self.object(index), self._target(index), *self._more(index)))
             made.padded, made.time_first = self.objects.padded, self.time_first
             return made
         frames = np.empty((self.lengths[index], *self.shape[1:]), self.source.dtype)
         self.read(index, frames)
-        one = Sample((torch.from_numpy(frames).to(self.batch_dtype), self._target(index)))
+        tensor = torch.from_numpy(frames).to(self.batch_dtype)
+        one = Sample((tensor, self._target(index), *self._more(index)))
         one.length, one.time_first = None if self.ragged else self.shape[0], self.time_first
         return one
 
@@ -323,14 +363,16 @@ class EventDataset(Dataset[tuple[Any, Any]]):
         frames = torch.empty((*sides, *self.shape[1:]), dtype=self.batch_dtype)
         rows = frames.transpose(0, 1) if self.time_first else frames
         self.fill(wanted, rows)
-        batch = [frames, self.targets(wanted)]
+        batch = [frames, self.labels_of(wanted)]
         if self.ragged:
             batch.append(torch.from_numpy(lengths))
+        more = None if self.targets is None else [self.targets_of(index) for index in wanted]
         if self.time_first:
-            return TimeFirst(tuple(batch))
+            return TimeFirst(tuple(batch), more)
         samples = [row[:n] for row, n in zip(frames, lengths.tolist(), strict=True)]
-        targets = [self._target(index) for index in wanted]
-        return Samples(zip(samples, targets, strict=True), tuple(batch))
+        labels = [self._target(index) for index in wanted]
+        parts = [samples, labels] if more is None else [samples, labels, more]
+        return Samples(zip(*parts, strict=True), tuple(batch), more)
 
     def __repr__(self) -> str:
         """What it holds, what is made of it, and what a batch is."""

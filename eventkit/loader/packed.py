@@ -122,6 +122,8 @@ def check_packed(spec: str) -> tuple[Representation, dict[str, Any]]:
     for key in ("like", "count", "stride"):
         if options.get(key) is not None:
             raise OptionError(f"{entry.name}: {key} is not available for batches of events")
+    if options.get("downsample", 1) != 1:
+        raise OptionError(f"{entry.name}: downsample is not available for batches of events")
     return entry, options
 
 

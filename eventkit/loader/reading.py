@@ -14,6 +14,7 @@ from eventkit.loader.scratch import Scratch
 from eventkit.registry import format_spec
 from eventkit.representations import Whole
 from eventkit.store import Split
+from eventkit.targets import Placed
 
 Given = str | Callable[[Events], Any]
 
@@ -31,6 +32,11 @@ class Transforms:
             str(step) if isinstance(step, Own) else format_spec(*step) for step in self._steps
         ]
         self.own = [step.__name__ for step in self._steps if isinstance(step, Own)]
+        # Whether targets can be moved only by who has seen the events.
+        self._looks = any(
+            isinstance(step, Own) or isinstance(transforms.TRANSFORMS[step[0]], type)
+            for step in self._steps
+        )
 
     def __bool__(self) -> bool:
         return bool(self._steps)
@@ -43,6 +49,28 @@ class Transforms:
             else:
                 events = transforms.begin(*step)(events)
         return events
+
+    def move(self, placed: Placed, events: Callable[[], Events]) -> Placed:
+        """The targets of a sample moved as its events are, which `events` gives where needed."""
+        if not self._steps:
+            return placed
+        passing = events() if self._looks else Events.empty(placed.size)
+        for step in self._steps:
+            if isinstance(step, Own):
+                passing, before = step.events(passing), passing.size
+                if (move := getattr(step.function, "targets", None)) is not None:
+                    placed = move(placed)
+                elif passing.size != before:
+                    raise OptionError(
+                        f"transform: {step.__name__} changes the size of the sensor and does not "
+                        "say how targets move; give it an attribute targets, a function(placed) -> "
+                        "Placed"
+                    )
+            else:
+                begun = transforms.begin(*step)
+                passing = begun(passing)
+                placed = transforms.move_targets(begun, placed)
+        return placed
 
 
 class Reader:
@@ -91,8 +119,12 @@ class Reader:
             self._check(events, whole)
         return events, whole
 
+    def stored_events(self, index: int) -> Events:
+        """The events of a sample as they are stored."""
+        return self._split.read_events([index], self._memory.events(), columns=self._columns)[0]
+
     def _transformed(self, index: int) -> Events:
-        events = self._split.read_events([index], self._memory.events(), columns=self._columns)[0]
+        events = self.stored_events(index)
         if not self._transform:
             return events
         found = self._transform(events)

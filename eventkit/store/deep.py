@@ -28,11 +28,13 @@ def examine_contents(
     for split in store:
         parts = {f"{split}/{name}/{file}" for name in store[split].columns for file in _SMALL}
         parts |= {f"{split}/events/chunk_t/{file}" for file in _SMALL}
+        targets = store[split].arrays_below("targets/")
+        parts |= {f"{split}/{name}/{file}" for name in targets for file in _SMALL}
         if parts & damaged:
             yield 0, []  # said before; without its columns nothing can be compared
             continue
         try:
-            yield 0, list(_columns(store, split))
+            yield 0, [*_columns(store, split), *store[split].targets.check()]
             units += _units(store, split, damaged)
         except (StoreError, KeyError) as error:
             yield 0, [Problem(split, str(error))]

@@ -17,7 +17,7 @@ import numpy as np
 
 from eventkit import __version__
 from eventkit.errors import OptionError, StoreError
-from eventkit.store import Store, metadata, notes
+from eventkit.store import Store, metadata, notes, targets
 from eventkit.store.building import Building, difference
 from eventkit.store.copying import Copier, Row
 from eventkit.store.provenance import sources, split_rows
@@ -262,7 +262,7 @@ class _Work:
         tree.column(f"{split}/source", np.concatenate(numbers).astype(np.int32), "sample")
         everywhere = set.intersection(*(set(p.store[p.split].columns) for p in parts))
         for name in dict.fromkeys(n for p in parts for n in p.store[p.split].columns):
-            if name in _MADE:
+            if name in _MADE or (name.startswith("targets/") and name != "targets/t0"):
                 continue
             nodes = [p.store.nodes.get(f"{p.split}/{name}") for p in parts]
             windows = name in ("window_start", "window_stop") or name.startswith("ledger/")
@@ -284,6 +284,8 @@ class _Work:
                 self.dropped.append(
                     f"{split}/{name} is left out: it is a name here, a number there"
                 )
+
+        self.dropped += targets.join(tree, split, targets.parts_of(parts))
 
     def _renumbered(self, pick: Pick) -> np.ndarray:
         """The sources of some samples by their new numbers."""

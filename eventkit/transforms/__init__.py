@@ -4,6 +4,10 @@ A transform without memory is a function `name(events, *, options) -> Events`. O
 earlier events is a class of that `name`, made with the options for each sample and then called with
 its chunks in order. Both give the same events for a sample in chunks as for one that is whole, and
 neither changes the arrays it is given. What is dropped is the difference of the lengths.
+
+One that changes places or times also has `targets(placed) -> Placed`, a method or, of a function,
+an attribute that takes its options too: it does the same to boxes, points, intervals and text,
+after all events of the sample have passed. Without it, targets stay as they are.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,6 +17,7 @@ from typing import Any
 from eventkit.errors import OptionError
 from eventkit.events import Events, expect
 from eventkit.registry import Registry, parse_spec
+from eventkit.targets import Placed
 
 Step = Callable[[Events], Events]
 
@@ -31,6 +36,26 @@ def begin(name: str, options: Mapping[str, Any]) -> Step:
     return step if TRANSFORMS.plugin(name) is None else _checked(name, step)
 
 
+def move_targets(step: Step, placed: Placed) -> Placed:
+    """The targets of a sample whose events have all passed a step of `begin`, moved by it alike.
+
+    OptionError for a function or plug-in that changes the size and has no `targets`.
+    """
+    move = getattr(step, "targets", None)
+    if move is not None:
+        found: Placed = move(placed)
+        return found
+    if isinstance(step, partial) and (move := getattr(step.func, "targets", None)) is not None:
+        found = move(placed, **step.keywords)
+        return found
+    if step(Events.empty(placed.size)).size != placed.size:
+        raise OptionError(
+            "a transform changes the size of the sensor and does not say how targets move; give it "
+            "an attribute targets, a function(placed) -> Placed"
+        )
+    return placed
+
+
 def _checked(name: str, step: Step) -> Step:
     """A transform of a plug-in that returns events, and no more than it was given."""
 
@@ -45,6 +70,10 @@ def _checked(name: str, step: Step) -> Step:
             )
         return found
 
+    if isinstance(step, partial) and hasattr(step.func, "targets"):
+        apply.targets = partial(step.func.targets, **step.keywords)  # type: ignore[attr-defined]
+    elif hasattr(step, "targets"):
+        apply.targets = step.targets  # type: ignore[attr-defined]
     return apply
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from eventkit._jit import jit
 from eventkit.errors import FormatError, OptionError
 from eventkit.events import Events
+from eventkit.targets import Placed
 from eventkit.transforms import TRANSFORMS
 from eventkit.transforms.geometry import masked
 
@@ -41,6 +42,14 @@ def undistort(
     return _moved(events, places)
 
 
+def _undistort_targets(placed: Placed, **lens: float) -> Placed:
+    """Boxes and points where the same camera would see them."""
+    return _by_map(placed, _undistorted(*placed.size, **lens))
+
+
+undistort.targets = _undistort_targets  # type: ignore[attr-defined]
+
+
 @TRANSFORMS.register
 def rectify(events: Events, *, file: str) -> Events:
     """The events where a map puts them, to the nearest pixel: the rectification maps of DSEC.
@@ -48,14 +57,15 @@ def rectify(events: Events, *, file: str) -> Events:
     `file` is .npy, .npz or .h5 with one array (H, W, 2) that holds the new (x, y) of each pixel, in
     .h5 as `rectify_map`. The sensor keeps its size; events that leave it are dropped.
     """
-    places = _read_map(file, Path(file).stat().st_mtime_ns)
-    height, width = places.shape[:2]
-    if (width, height) != events.size:
-        raise OptionError(
-            f"{file}: the map is for a sensor of {width}x{height}, "
-            f"the events are of one of {events.width}x{events.height}"
-        )
-    return _moved(events, places)
+    return _moved(events, _map_for(file, events.size))
+
+
+def _rectify_targets(placed: Placed, *, file: str) -> Placed:
+    """Boxes and points where the same map puts them."""
+    return _by_map(placed, _map_for(file, placed.size))
+
+
+rectify.targets = _rectify_targets  # type: ignore[attr-defined]
 
 
 @TRANSFORMS.register
@@ -77,6 +87,38 @@ def drop_pixels(events: Events, *, file: str) -> Events:
     inside = (x >= 0) & (x < events.width) & (y >= 0) & (y < events.height)
     wanted[y[inside], x[inside]] = False
     return masked(events, wanted)
+
+
+def _map_for(file: str, size: tuple[int, int]) -> np.ndarray:
+    """The map in a file; OptionError if it is for a sensor of another size."""
+    places = _read_map(file, Path(file).stat().st_mtime_ns)
+    height, width = places.shape[:2]
+    if (width, height) != size:
+        raise OptionError(
+            f"{file}: the map is for a sensor of {width}x{height}, "
+            f"the events are of one of {size[0]}x{size[1]}"
+        )
+    return places
+
+
+def _by_map(placed: Placed, places: np.ndarray) -> Placed:
+    """Targets moved by the places (H, W, 2) of pixels, bilinear between their centres."""
+    height, width = places.shape[:2]
+
+    def move(xy: np.ndarray) -> np.ndarray:
+        x, y = (xy[..., 0] - 0.5).clip(0, width - 1), (xy[..., 1] - 0.5).clip(0, height - 1)
+        column = np.floor(x).astype(int).clip(0, max(width - 2, 0))
+        row = np.floor(y).astype(int).clip(0, max(height - 2, 0))
+        right, below = (column + 1).clip(max=width - 1), (row + 1).clip(max=height - 1)
+        u, v = (x - column)[..., None], (y - row)[..., None]
+        top = places[row, column] * (1 - u) + places[row, right] * u
+        lower = places[below, column] * (1 - u) + places[below, right] * u
+        # What lies beyond the centres of the outermost pixels keeps its distance from them.
+        beyond = xy - 0.5 - np.stack([x, y], -1)
+        found: np.ndarray = top * (1 - v) + lower * v + beyond + 0.5
+        return found
+
+    return placed.moved(placed.size, move)
 
 
 @functools.lru_cache(maxsize=8)

@@ -14,6 +14,7 @@ import numpy as np
 from eventkit._jit import jit
 from eventkit.errors import OptionError
 from eventkit.events import Events
+from eventkit.targets import Placed
 from eventkit.transforms import TRANSFORMS
 
 
@@ -68,7 +69,12 @@ def geometric(function: Callable[..., PixelMap]) -> Callable[..., Events]:
     def transform(events: Events, **options: Any) -> Events:
         return function(events.size, **options).events(events)
 
+    def targets(placed: Placed, **options: Any) -> Placed:
+        pixels = function(placed.size, **options)
+        return placed.moved(pixels.size, pixels.points)
+
     transform.pixel_map = function  # type: ignore[attr-defined]
+    transform.targets = targets  # type: ignore[attr-defined]
     return TRANSFORMS.register(transform)
 
 
@@ -201,15 +207,32 @@ def mask(
     The region reaches from pixel (x, y) to the right and lower edge, or over `width` and `height`;
     parts of it beyond the sensor are allowed. Events outside the sensor are dropped.
     """
+    left, top, right, lower = _region(events.size, x, y, width, height)
+    inside = np.zeros((events.height, events.width), bool)
+    inside[top:lower, left:right] = True
+    return masked(events, inside if keep else ~inside)
+
+
+def _region(
+    size: tuple[int, int], x: int, y: int, width: int | None, height: int | None
+) -> tuple[int, int, int, int]:
+    """Left, top, right and lower border of the region of `mask`, none of them negative."""
     if not (x or y or width or height):
         raise OptionError("mask: needs a region, as in mask:x=10,y=20,width=30,height=40")
-    right = events.width if width is None else x + width
-    lower = events.height if height is None else y + height
+    right = size[0] if width is None else x + width
+    lower = size[1] if height is None else y + height
     if (width is not None and width < 1) or (height is not None and height < 1):
         raise OptionError(f"mask: width={width}, height={height}, expected at least 1")
-    inside = np.zeros((events.height, events.width), bool)
-    inside[max(y, 0) : max(lower, 0), max(x, 0) : max(right, 0)] = True
-    return masked(events, inside if keep else ~inside)
+    return max(x, 0), max(y, 0), max(right, 0), max(lower, 0)
+
+
+def _mask_targets(placed: Placed, *, keep: bool, **region: Any) -> Placed:
+    """Without the boxes and points that are wholly hidden."""
+    borders = _region(placed.size, **region)
+    return placed.within(*borders) if keep else placed.without(*borders)
+
+
+mask.targets = _mask_targets  # type: ignore[attr-defined]
 
 
 def masked(events: Events, wanted: np.ndarray) -> Events:

@@ -12,6 +12,7 @@ import numpy as np
 from eventkit._jit import jit
 from eventkit.errors import OptionError
 from eventkit.events import Events
+from eventkit.targets import Placed
 from eventkit.transforms import TRANSFORMS
 from eventkit.units import Microseconds
 
@@ -224,6 +225,11 @@ class Downsample:
         columns = events.t, events.x, events.y, events.p
         fewer = _integrate(*columns, self._counts, self.factor, self.per, *events.size)
         return Events.trusted(*fewer, size=(width, height))
+
+    def targets(self, placed: Placed) -> Placed:
+        """Those on the smaller sensor."""
+        width, height = (-(-side // self.factor) for side in placed.size)
+        return placed.moved((width, height), lambda xy: xy / self.factor)
 
 
 # The states of the filters below have a border of a pixel all around, so that no neighbour needs

@@ -7,6 +7,7 @@ import numpy as np
 from eventkit._jit import jit
 from eventkit.errors import OptionError
 from eventkit.events import Events
+from eventkit.targets import Placed
 from eventkit.transforms import TRANSFORMS
 from eventkit.units import Microseconds
 
@@ -22,6 +23,10 @@ class _FromFirst:
         if self._origin is None and len(events):
             self._origin = int(events.t[0])
         return self._origin or 0
+
+    def first(self, placed: Placed) -> int:
+        """The time of the first event; of a sample without events, that at which it begins."""
+        return placed.start if self._origin is None else self._origin
 
 
 @TRANSFORMS.register
@@ -48,6 +53,12 @@ class CropTime(_FromFirst):
         stop = None if self.stop is None else origin + self.stop
         return events.between(start, stop) if len(events) else events
 
+    def targets(self, placed: Placed) -> Placed:
+        """Those of the same times."""
+        origin = self.first(placed)
+        start = None if self.start is None else origin + self.start
+        return placed.between(start, None if self.stop is None else origin + self.stop)
+
 
 @TRANSFORMS.register
 class CropCount:
@@ -60,11 +71,22 @@ class CropCount:
             raise OptionError(f"crop_count: start={start}, stop={stop}, expected 0 <= start < stop")
         self.start, self.stop = start, stop
         self._seen = 0
+        self._times: dict[int, int] = {}  # of the first event that is kept and the one after all
 
     def __call__(self, events: Events) -> Events:
         first, self._seen = self._seen, self._seen + len(events)
+        for border in (self.start, self.stop):
+            if border is not None and first <= border < self._seen:
+                self._times[border] = int(events.t[border - first])
         stop = len(events) if self.stop is None else max(self.stop - first, 0)
         return events[max(self.start - first, 0) : stop]
+
+    def targets(self, placed: Placed) -> Placed:
+        """Those from the first event that is kept until the first one after all that are."""
+        if self.start >= self._seen and self._seen:
+            return placed.between(0, 0)
+        low = self._times.get(self.start) if self.start else None
+        return placed.between(low, None if self.stop is None else self._times.get(self.stop))
 
 
 @TRANSFORMS.register
@@ -80,11 +102,23 @@ class AlignTime(_FromFirst):
     def __call__(self, events: Events) -> Events:
         return _at(events, events.t + (self.t0 - self.origin(events)))
 
+    def targets(self, placed: Placed) -> Placed:
+        """Those as much earlier or later as the events."""
+        by = self.t0 - self.first(placed)
+        return placed.retimed(lambda t: t + by)
+
 
 @TRANSFORMS.register
 def shift_time(events: Events, *, by: Microseconds = 0) -> Events:
     """The events `by` µs later, or earlier if that is negative."""
     return _at(events, events.t + by)
+
+
+def _shift_targets(placed: Placed, *, by: int) -> Placed:
+    return placed.retimed(lambda t: t + by)
+
+
+shift_time.targets = _shift_targets  # type: ignore[attr-defined]
 
 
 @TRANSFORMS.register
@@ -107,6 +141,15 @@ class ScaleTime(_FromFirst):
         if len(elapsed) and np.abs(elapsed).max() >= 2.0**61:
             raise OptionError(f"scale_time: factor {self.factor} makes times exceed 73,000 years")
         return _at(events, origin + elapsed.astype(np.int64))
+
+    def targets(self, placed: Placed) -> Placed:
+        """Those at times that are multiplied alike."""
+        if self.factor == 1:
+            return placed
+        origin = self.first(placed)
+        return placed.retimed(
+            lambda t: origin + np.floor((t - origin) * self.factor).astype(np.int64)
+        )
 
 
 @TRANSFORMS.register

@@ -11,7 +11,9 @@ from eventkit.errors import StoreError
 from eventkit.registry import unknown
 from eventkit.store.array import ShardedArray
 from eventkit.store.dense import Dense
+from eventkit.store.metadata import is_sharded, of_samples
 from eventkit.store.reader import Problem, Reader
+from eventkit.store.targets import StoredTargets
 
 if TYPE_CHECKING:
     from eventkit.events import Events
@@ -107,8 +109,17 @@ class Split(ABC):
         return [
             key
             for key, node in self._nodes.items()
-            if len(node["shape"]) == 1 and not key.startswith("events/")
+            if of_samples(node) and not is_sharded(node) and len(node["shape"]) == 1
         ]
+
+    @cached_property
+    def targets(self) -> StoredTargets:
+        """Boxes, points, intervals and text: targets[i] are those of sample i, by kind."""
+        return StoredTargets(self)
+
+    def arrays_below(self, prefix: str) -> dict[str, dict[str, Any]]:
+        """The documents of the arrays of this split whose names begin so."""
+        return {name: node for name, node in self._nodes.items() if name.startswith(prefix)}
 
     def column(self, name: str) -> np.ndarray:
         """One of `columns` as a numpy array."""
