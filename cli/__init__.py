@@ -67,6 +67,7 @@ SECTIONS = {
         "models": "List the models, or show one in detail.",
         "train": "Train a spiking network on a store.",
         "evaluate": "Measure a trained network: accuracy, operations, energy, latency.",
+        "spiking": "Convert a network trained without spikes, and measure it.",
         "export": "Export a trained network to NIR, ONNX or Speck.",
     },
 }

@@ -13,7 +13,7 @@ from torch import nn
 from eventkit.augment import Augment
 from eventkit.errors import OptionError, UnknownName
 from eventkit.models import MODELS, create, list_models
-from eventkit.snn import PLIF
+from eventkit.snn import PLIF, Neuron
 
 STEPS = 4
 SMALL = {  # where four channels are too narrow
@@ -121,11 +121,13 @@ def test_every_net_looks_at_each_sample_alone_and_remembers_nothing(name):
 
 
 @pytest.mark.parametrize("name", DEFINITIONS)
-def test_every_net_uses_the_order_of_frames(name):
+def test_every_net_that_spikes_uses_the_order_of_frames(name):
     x = noise(6, 2, 2, 16, 16)
     net = settled(name, x)
+    spikes = any(isinstance(module, Neuron) and module.spiking for module in net.modules())
+    assert spikes or name.startswith("qcfs")
     with torch.no_grad():
-        assert not torch.allclose(net(x).mean(0), net(x.flip(0)).mean(0))
+        assert torch.allclose(net(x).mean(0), net(x.flip(0)).mean(0), atol=1e-6) != spikes
 
 
 @pytest.mark.parametrize("name", DEFINITIONS)

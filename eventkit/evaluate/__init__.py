@@ -15,15 +15,11 @@ from torch import nn
 from eventkit.snn import Neuron
 
 from .activity import SYNAPSES, Activity
+from .energy import energy, operations
 from .score import Batch, Score, mean_vote, score, unpack, votes
 
 __all__ = ["Activity", "Score", "evaluate", "mean_vote", "score", "votes"]
 
-MAC_PJ, AC_PJ = 4.6, 0.9
-ENERGY = (
-    "45 nm, float32 (Horowitz, ISSCC 2014): 4.6 pJ a MAC, 0.9 pJ an AC; dense MACs of layers with "
-    "analog input and effective ACs of layers with spikes; no memory, no neurons, no idle power"
-)
 Whole = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # what `unpack` gives
 RUNS = 10  # samples of which the latency is the median
 
@@ -47,7 +43,7 @@ def evaluate(
         found = score(net, _keeping(each, kept), classes=len(classes), bf16=bf16)
     return {
         **_neurobench(net, seen, found),
-        "energy": _energy(seen),
+        "energy": energy(seen),
         "causal": _is_causal(net, kept, bf16=bf16),
         "anytime": found.anytime,
         "decision_step": found.decided / max(1, found.samples),
@@ -105,8 +101,6 @@ def _neurobench(net: nn.Module, seen: Activity, found: Score) -> dict[str, Any]:
     n_weights = sum(w.numel() for w in weights)
     zeros = sum(int((w == 0).sum()) for w in weights)
     tensors = [*net.parameters(), *net.buffers()]
-    synapses = [layer for layer in seen.layers.values() if layer.kind == "synapse"]
-    n = max(1, seen.samples)
     return {
         "ClassificationAccuracy": found.accuracy,
         "Footprint": sum(t.numel() * t.element_size() for t in tensors),
@@ -116,25 +110,7 @@ def _neurobench(net: nn.Module, seen: Activity, found: Score) -> dict[str, Any]:
         "ActivationSparsityByLayer": {
             name: 1 - layer.active / max(1, layer.outputs) for name, layer in neurons.items()
         },
-        "SynapticOperations": {
-            "Effective_MACs": sum(s.effective for s in synapses if not s.binary) / n,
-            "Effective_ACs": sum(s.effective for s in synapses if s.binary) / n,
-            "Dense": sum(s.dense for s in synapses) / n,
-        },
-    }
-
-
-def _energy(seen: Activity) -> dict[str, Any]:
-    """An estimate for one sample, and for the same net without spikes: all operations MACs."""
-    synapses = [layer for layer in seen.layers.values() if layer.kind == "synapse"]
-    n = max(1, seen.samples)
-    macs = sum(layer.dense for layer in synapses if not layer.binary) / n
-    acs = sum(layer.effective for layer in synapses if layer.binary) / n
-    dense = sum(layer.dense for layer in synapses) / n
-    return {
-        "model": ENERGY,
-        "microjoules": (MAC_PJ * macs + AC_PJ * acs) / 1e6,
-        "microjoules_if_dense": MAC_PJ * dense / 1e6,
+        "SynapticOperations": operations(seen),
     }
 
 

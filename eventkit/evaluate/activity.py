@@ -23,11 +23,12 @@ class Layer:
 
     kind: str  # "neuron" or "synapse"
     outputs: int = 0
-    spikes: float = 0.0  # sum of outputs: graded spikes count as many
+    spikes: float = 0.0  # sum of outputs over that of one spike: graded spikes count as many
     active: float = 0.0  # outputs that are not zero
     effective: float = 0.0  # operations with an input and a weight that are not zero
     dense: float = 0.0  # operations if nothing were zero
-    binary: bool = True  # all inputs were -1, 0 or 1: the operations are additions
+    binary: bool = True  # all inputs were 0 or of one size: the operations are additions
+    size: float = 0.0  # that size, a factor that weights can take in
     fans: dict[tuple[int, ...], tuple[Tensor, float]] = field(default_factory=dict, repr=False)
 
     @property
@@ -116,15 +117,15 @@ class Activity:
         )
 
 
-def _neuron(layer: Layer, module: nn.Module, x: Tensor, out: Tensor) -> None:
+def _neuron(layer: Layer, module: Neuron, x: Tensor, out: Tensor) -> None:
     layer.outputs += out.numel()
-    layer.spikes += float(out.detach().sum(dtype=torch.float32))
+    layer.spikes += float(out.detach().sum(dtype=torch.float32)) / module.unit
     layer.active += float(torch.count_nonzero(out.detach()))
 
 
 def _synapse(layer: Layer, module: nn.Module, x: Tensor, out: Tensor) -> None:
     x = x.detach()
-    layer.binary = layer.binary and torch.equal(x, x.sign())
+    layer.binary = layer.binary and _is_binary(layer, x)
     spatial = 1 if isinstance(module, nn.Linear) else x.ndim - 1 if x.ndim < 5 else 4
     inputs = x.reshape(-1, *x.shape[-spatial:])
     shape = tuple(inputs.shape[1:])
@@ -133,6 +134,12 @@ def _synapse(layer: Layer, module: nn.Module, x: Tensor, out: Tensor) -> None:
     fan, dense = layer.fans[shape]
     layer.effective += float(((inputs != 0).sum(0) * fan).sum())
     layer.dense += dense * len(inputs)
+
+
+def _is_binary(layer: Layer, x: Tensor) -> bool:
+    size = float(x.abs().amax()) if x.numel() else 0.0
+    layer.size = layer.size or size
+    return size in (0.0, layer.size) and torch.equal(x.abs(), size * x.sign().abs())
 
 
 def fan_out(module: Any, shape: tuple[int, ...]) -> tuple[Tensor, float]:

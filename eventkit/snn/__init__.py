@@ -1,9 +1,11 @@
 """Spiking neurons and the layers around them, over sequences (T, N, ...)."""
 
 from .attention import DrivenAttention, Patches, SelfAttention, TokenAttention
+from .conversion import Repeated, average_pooling, balance, to_spiking
 from .delays import DelayedLinear, final_delays
 from .layers import Dropout, Fold, Halve, SumPool2d, Voting, anneal, conv_norm
 from .neurons import NEURONS, Neuron, carry, carry_over, neuron, run
+from .neurons.activation import QCFS, ReLU
 from .neurons.adaptive import AdLIF, CSiLIF, SEAdLIF, SiLIF
 from .neurons.gated import GLIF, KLIF
 from .neurons.group import GroupNeuron
@@ -24,6 +26,7 @@ __all__ = [
     "NEURONS",
     "PLIF",
     "PSN",
+    "QCFS",
     "SEW",
     "SURROGATES",
     "AdLIF",
@@ -40,7 +43,9 @@ __all__ = [
     "MaskedPSN",
     "Neuron",
     "Patches",
+    "ReLU",
     "Recurrent",
+    "Repeated",
     "SEAdLIF",
     "SelfAttention",
     "SiLIF",
@@ -52,6 +57,8 @@ __all__ = [
     "TokenAttention",
     "Voting",
     "anneal",
+    "average_pooling",
+    "balance",
     "carry",
     "carry_over",
     "checkpointed",
@@ -63,4 +70,5 @@ __all__ = [
     "run",
     "spike",
     "start_as_identity",
+    "to_spiking",
 ]

@@ -5,7 +5,7 @@ Three accuracies are reported. `last` is the test accuracy after the last epoch,
 `best_optimistic` the best of all epochs: it is chosen on the test set, so it flatters.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +16,12 @@ from torch import nn
 
 from eventkit.errors import EventkitError, FormatError, OptionError
 from eventkit.evaluate import evaluate
+from eventkit.evaluate.spiking import against_steps
 from eventkit.loader import EventDataset
 from eventkit.registry import unknown
 from eventkit.runs import Settings, check_begun, has_begun, read_json
+from eventkit.snn.conversion import balance
+from eventkit.snn.neurons.activation import ReLU
 from eventkit.store import Store
 from eventkit.store.storage import at
 
@@ -39,6 +42,7 @@ __all__ = [
     "load_with_facts",
     "open_splits",
     "resume",
+    "spiking_run",
     "train",
 ]
 
@@ -151,43 +155,94 @@ def evaluate_run(
     trained on a network object needs one of the same class and sizes as `model`, which gets the
     weights; `package.module:Net` builds it.
     """
-    folder = Path(run)
-    if not (folder / "config.json").is_file():
-        raise OptionError(f"{folder} is no run folder; eventkit train makes one")
-    config = _config(folder)
-    net, about = load_with_facts(folder / LAST if weights == "last" else folder, model=model)
-    if data is None:
-        data = config["data"].get("store")
+    opened = _Trained(run, data, split=split, represent=represent, weights=weights, model=model)
+    bf16 = opened.config.get("precision") == "bfloat16"
+    batches = opened.part(split).reader(batch)
+    found = evaluate(opened.net, batches, classes=opened.classes, bf16=bf16)
+    return {"run": str(opened.folder), "split": split, **found}
+
+
+def spiking_run(
+    run: str | Path, data: Data | None = None, *, steps: Sequence[int] = (1, 2, 4, 8),
+    members: Sequence[int] = (1,), percentile: float = 99.9, split: str = "test", batch: int = 16,
+    represent: str | None = None, weights: Literal["best", "last"] | str = "best",
+    model: nn.Module | str | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """The network of a run converted to spikes: its accuracy against steps and members.
+
+    The network must have `qcfs` or `relu` neurons and no max pooling; see
+    `eventkit.snn.conversion`. The thresholds of ReLU layers are the `percentile` of their outputs
+    for at most 1,000 samples of the split `train`. Other arguments are those of `evaluate_run`.
+    Returns `rows` as `eventkit.evaluate.spiking.against_steps` gives them.
+    """
+    opened = _Trained(run, data, split=split, represent=represent, weights=weights, model=model)
+    thresholds = None
+    if any(isinstance(module, ReLU) for module in opened.net.modules()):
+        seen = (frames.transpose(0, 1) for frames, *_ in opened.part("train", 1000).reader(batch))
+        thresholds = balance(opened.net, seen, percentile=percentile)
+    part = opened.part(split)
+    rows = against_steps(
+        opened.net, lambda: part.reader(batch), classes=len(opened.classes), steps=steps,
+        members=members, thresholds=thresholds,
+    )  # fmt: skip
+    return {"run": str(opened.folder), "split": split, "samples": len(part), "rows": rows}
+
+
+class _Trained:
+    """The network and the data of a run folder."""
+
+    def __init__(
+        self, run: str | Path, data: Data | None, *, split: str, represent: str | None,
+        weights: str, model: nn.Module | str | None,
+    ) -> None:  # fmt: skip
+        self.folder = folder = Path(run)
+        if not (folder / "config.json").is_file():
+            raise OptionError(f"{folder} is no run folder; eventkit train makes one")
+        self.config = config = _config(folder)
+        path = folder / LAST if weights == "last" else folder
+        self.net, self.about = load_with_facts(path, model=model)
         if data is None:
-            raise OptionError(f"{folder} was trained on datasets in memory; name a store")
-        if not _is_there(str(data)):
+            data = config["data"].get("store")
+            if data is None:
+                raise OptionError(f"{folder} was trained on datasets in memory; name a store")
+            if not _is_there(str(data)):
+                raise OptionError(
+                    f"{data}, the store that {folder} was trained on, is not there; name one: "
+                    f"eventkit evaluate {folder} STORE"
+                )
+        represent = represent or config["settings"].get("represent")
+        self._splits = dict(data) if isinstance(data, Mapping) else open_splits(data, represent)
+        self.part(split)
+
+    @property
+    def classes(self) -> list[str]:
+        return list(self.about["classes"])
+
+    def part(self, split: str, most: int | None = None) -> Part:
+        """The samples of a split or `most` evenly spaced ones; OptionError if they do not fit."""
+        if split not in self._splits:
+            raise unknown("split", split, list(self._splits))
+        samples, about = self._splits[split], self.about
+        if len(samples.classes) == len(about["classes"]):
+            pairs = zip(samples.classes, about["classes"], strict=True)
+            if odd := [pair for pair in pairs if pair[0] != pair[1]]:
+                raise OptionError(
+                    f"{self.folder} was trained on other classes: found {odd[0][0]!r} where it "
+                    f"knows {odd[0][1]!r}"
+                )
+        if (
+            list(samples.classes) != about["classes"]
+            or list(samples.shape[1:]) != about["in_shape"]
+        ):
             raise OptionError(
-                f"{data}, the store that {folder} was trained on, is not there; name one: "
-                f"eventkit evaluate {folder} STORE"
+                f"{self.folder} was trained on {len(about['classes'])} classes of "
+                f"{about['in_shape']}, found {len(samples.classes)} classes of "
+                f"{list(samples.shape[1:])}"
             )
-    represent = represent or config["settings"].get("represent")
-    splits = dict(data) if isinstance(data, Mapping) else open_splits(data, represent)
-    if split not in splits:
-        raise unknown("split", split, list(splits))
-    samples = splits[split]
-    if len(samples.classes) == len(about["classes"]):
-        pairs = zip(samples.classes, about["classes"], strict=True)
-        if odd := [pair for pair in pairs if pair[0] != pair[1]]:
-            raise OptionError(
-                f"{folder} was trained on other classes: found {odd[0][0]!r} where it knows "
-                f"{odd[0][1]!r}"
-            )
-    if list(samples.classes) != about["classes"] or list(samples.shape[1:]) != about["in_shape"]:
-        raise OptionError(
-            f"{folder} was trained on {len(about['classes'])} classes of {about['in_shape']}, "
-            f"found {len(samples.classes)} classes of {list(samples.shape[1:])}"
-        )
-    if not len(samples.labels):
-        raise OptionError(f"the split {split} has no samples to evaluate on")
-    part = Part(samples, np.arange(len(samples.labels)))
-    bf16 = config.get("precision") == "bfloat16"
-    found = evaluate(net, part.reader(batch), classes=about["classes"], bf16=bf16)
-    return {"run": str(folder), "split": split, **found}
+        if not len(samples.labels):
+            raise OptionError(f"the split {split} has no samples to evaluate on")
+        indices = np.arange(len(samples.labels))
+        return Part(samples, indices if most is None else indices[:: -(-len(indices) // most)])
 
 
 def _config(folder: Path) -> dict[str, Any]:

@@ -5,7 +5,8 @@ Every call starts from rest, so states need not be reset between batches. To kee
 inside which all neurons of a net keep their states.
 
 Each module here is a family; its docstring has the equations: `leaky` IF, LIF, PLIF, CUBA;
-`parallel` the PSNs; `adaptive` adLIF and SiLIF; `gated` KLIF and GLIF; `group` for conversion.
+`parallel` the PSNs; `adaptive` adLIF and SiLIF; `gated` KLIF and GLIF; `group` and `activation`
+for conversion.
 """
 
 import inspect
@@ -43,6 +44,11 @@ class Neuron(nn.Module):
         part before, gives the same result as processing it at once.
         """
         raise NotImplementedError
+
+    @property
+    def unit(self) -> float:
+        """The output for one spike."""
+        return 1.0
 
     @property
     def rest(self) -> State:

@@ -54,18 +54,21 @@ class GroupNeuron(Neuron):
         self.v_threshold = v_threshold
 
     @property
+    def unit(self) -> float:
+        return self.v_threshold / self.m
+
+    @property
     def rest(self) -> State:
-        return self.v_threshold / self.m / 2
+        return self.unit / 2
 
     def run(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
         check_input(x)
         x_dtype, x = x.dtype, x.to(state_dtype(x))
-        step = self.v_threshold / self.m
         v = torch.full_like(x[0], self.rest) if state is None else state
         fired = []
         for xt in x:
             v = v + xt
-            s = step * _Count.apply(v / step, self.m)  # type: ignore[no-untyped-call]
+            s = self.unit * _Count.apply(v / self.unit, self.m)  # type: ignore[no-untyped-call]
             v = v - s
             fired.append(s)
         return torch.stack(fired).to(x_dtype), v
