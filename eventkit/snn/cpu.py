@@ -4,18 +4,27 @@ A tensor may have its neurons in any memory order (e.g. channels_last), as long 
 Outputs have the order of x; states and coefficients are converted to it.
 """
 
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from . import kernels
-from .memory import as_row, as_rows, empty_like, like, split, state_dtype
+from .kernels import cells, integrate
+from .kernels import windows as kernels
+from .kernels.steps import SCRATCH
+from .memory import as_row, as_rows, empty, empty_like, like, split, state_dtype
 from .surrogate import SHAPES, Surrogate
 
+FORWARD, BACKWARD = 4096, 2048  # neurons per block, whose working rows stay in the cache
+POOLS = {None: 0.0, "max": 0.0, "avg": 0.25, "sum": 1.0}  # factor of a sum of four; 0: maximum
 _SHAPES = list(SHAPES)
 _CELLS = {
-    "adapt": (kernels.adapt_forward, kernels.adapt_backward),
-    "resonate": (kernels.resonate_forward, kernels.resonate_backward),
+    "adapt": (cells.adapt_forward, cells.adapt_backward),
+    "resonate": (cells.resonate_forward, cells.resonate_backward),
 }
 
 
@@ -24,60 +33,190 @@ def _one(x: Tensor, scalar: type) -> object:
     return np.uint16(0x3F80) if x.dtype == torch.bfloat16 else scalar(1)
 
 
+@dataclass(frozen=True)
+class Blocks:
+    """How a tensor (T, neurons) with channels is divided into blocks of neurons."""
+
+    line: int  # neurons per row of a map if they are pooled, else all
+    piece: int  # neurons of a line that a block has
+    runs: int  # lines of a block: 2 to pool, else 1
+    inner: int  # adjacent neurons of one channel: 1 for channels_last
+    channels: int
+    number: int  # of blocks
+
+    def split(self, part: Callable[[int, int], Any], steps: int) -> list[Any]:
+        """The results of part(start, stop) for ranges of blocks."""
+        unit = self.runs * self.piece
+        return split(lambda a, b: part(a // unit, b // unit), self.number * unit, steps, unit)
+
+    @property
+    def place(self) -> tuple[int, int, int, int, int]:
+        """The arguments of the kernels."""
+        return self.line, self.piece, self.runs, self.inner, self.channels
+
+
+def blocks(x: Tensor, size: int, *, normed: bool = False, pool: bool = False) -> Blocks:
+    """Blocks of about `size` neurons of a dense x: (T, N, C, ...) if it is normed or pooled."""
+    neurons = x.numel() // max(len(x), 1)
+    channels = x.shape[2] if normed or pool else 1
+    inner = 1 if not (normed or pool) or x.stride(2) == 1 else math.prod(x.shape[3:])
+    line, piece, runs = max(neurons, 1), min(size, max(neurons, 1)), 1
+    if pool:
+        line = channels * x.shape[-1]
+        piece, runs = 2 * channels * max(1, min(x.shape[-1] // 2, size // (4 * channels))), 2
+    number = neurons // (runs * line) * -(-line // piece)
+    return Blocks(line, piece, runs, inner, channels, number)
+
+
+@dataclass(frozen=True)
+class Norm:
+    """A batch norm y = scale x + shift: one number per channel each, in the state's dtype."""
+
+    scale: Tensor
+    shift: Tensor
+    mean: Tensor
+
+
+def moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean and the biased variance of each channel of a dense x (T, N, C, ...), in float64."""
+    xr, parts = as_rows(x, len(x)), blocks(x, FORWARD, normed=True)
+    dtype = np.float64 if x.dtype == torch.float64 else np.float32
+
+    def part(a: int, b: int) -> np.ndarray:
+        sums = np.zeros((2, parts.channels))
+        row = np.empty(parts.piece, dtype)
+        integrate.moments(xr, sums, a, b, parts.piece, parts.inner, row)
+        return sums
+
+    sums = sum(parts.split(part, len(x)), np.zeros((2, parts.channels)))
+    mean, square = torch.from_numpy(sums) / max(x.numel() // parts.channels, 1)
+    return mean, (square - mean * mean).clamp_(min=0)
+
+
+def fused_forward(
+    x: Tensor, norm: Norm | None, v0: Tensor | None, i0: Tensor | None, q: float, threshold: float,
+    reset: int, rest: float, decay_input: bool, synapse: float, pool: str | None, ends: bool,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """The (pooled) spikes in x's dtype, and the final v and i, empty unless `ends`.
+
+    x (T, N, C, ...) is dense, and channels_last to pool. `pool` is how, a key of POOLS.
+    """
+    steps, state = len(x), x.new_empty(0, dtype=state_dtype(x))
+    parts = blocks(x, FORWARD, normed=norm is not None, pool=pool is not None)
+    s = empty(*pooled_layout(x), x.dtype) if pool else empty_like(x, x.dtype)
+    v_end = torch.empty_like(x[0], dtype=state.dtype) if ends else state
+    i_end = torch.empty_like(v_end) if synapse else state
+    xr, sr, v0r, i0r = as_rows(x, steps), as_rows(s, steps), _row(v0, x), _row(i0, x)
+    vr, ir = as_rows(v_end, 1)[0], as_rows(i_end, 1)[0]
+    scalar = v0r.dtype.type
+    scale, shift, _ = _channels(norm, state)
+    numbers = [scalar(n) for n in (q, threshold, rest, synapse)]
+
+    def part(a: int, b: int) -> None:
+        integrate.integrate_forward(
+            xr, scale, shift, v0r, i0r, sr, vr, ir, a, b, *parts.place, *numbers, _one(x, scalar),
+            scalar(POOLS[pool]), reset, decay_input,
+        )  # fmt: skip
+
+    parts.split(part, steps)
+    return s, v_end, i_end
+
+
+def fused_backward(
+    gs: Tensor, gv: Tensor | None, gi: Tensor | None, x: Tensor, norm: Norm | None,
+    v0: Tensor | None, i0: Tensor | None, q: float, threshold: float, reset: int, rest: float,
+    decay_input: bool, synapse: float, pool: str | None, detach: bool, surrogate: Surrogate,
+    need_q: bool, need_threshold: bool,
+) -> tuple[Tensor, Tensor, Tensor, float, float, Tensor]:  # fmt: skip
+    """The gradients of the neurons' input, v0, i0 (empty if not given), q and threshold.
+
+    Also the sums of the first one, and of its products with x - mean, for each channel of a norm.
+    """
+    steps, state = len(x), x.new_empty(0, dtype=state_dtype(x))
+    size = max(64, min(BACKWARD, SCRATCH // steps))
+    parts = blocks(x, size, normed=norm is not None, pool=pool is not None)
+    gx = empty_like(x, x.dtype)
+    gv0, gi0 = (
+        state if v is None else torch.empty_like(x[0], dtype=state.dtype) for v in (v0, i0)
+    )
+    shape, stride = pooled_layout(x) if pool else (x.shape, x.stride())
+    if gs.stride() != stride or gs.dtype != x.dtype:
+        gs = torch.empty_strided(shape, stride, dtype=x.dtype).copy_(gs)
+    gsr, xr, gxr = as_rows(gs, steps), as_rows(x, steps), as_rows(gx, steps)
+    gvr, gir, v0r, i0r = _row(gv, x), _row(gi, x), _row(v0, x), _row(i0, x)
+    gv0r, gi0r = as_rows(gv0, 1)[0], as_rows(gi0, 1)[0]
+    scalar = v0r.dtype.type
+    numbers = [scalar(n) for n in (q, threshold, rest, synapse)]
+    slope = _SHAPES.index(surrogate.shape), scalar(surrogate.height), scalar(surrogate.steepness)
+
+    def part(a: int, b: int) -> tuple[float, float, np.ndarray]:
+        sums = np.zeros((2, parts.channels))
+        found = integrate.integrate_backward(
+            gsr, gvr, gir, xr, *_channels(norm, state), v0r, i0r, gxr, gv0r, gi0r, sums, a, b,
+            *parts.place, *numbers, scalar(POOLS[pool]), *slope, reset, decay_input, detach,
+            need_q, need_threshold,
+        )  # fmt: skip
+        return *found, sums
+
+    found = parts.split(part, steps)
+    gq, gthreshold = (sum(each[i] for each in found) for i in (0, 1))
+    sums = sum((each[2] for each in found), np.zeros((2, parts.channels)))
+    return gx, gv0, gi0, gq, gthreshold, torch.from_numpy(sums)
+
+
+def norm_backward(x: Tensor, gx: Tensor, k: Tensor) -> None:
+    """Replace dL/dy in gx by k[0] dL/dy + k[1] x + k[2] with k (3, channels)."""
+    xr, gxr, parts = as_rows(x, len(x)), as_rows(gx, len(x)), blocks(x, FORWARD, normed=True)
+    rows = k.to(state_dtype(x)).numpy()
+    parts.split(
+        lambda a, b: integrate.norm_backward(xr, gxr, rows, a, b, parts.piece, parts.inner),
+        len(x),
+    )
+
+
+def pooled_layout(x: Tensor) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Shape and strides of the pooled maps of x (T, N, C, H, W), which are channels_last."""
+    steps, n, c, h, w = x.shape
+    h, w = h // 2, w // 2
+    return (steps, n, c, h, w), (n * h * w * c, h * w * c, 1, w * c, c)
+
+
+def _row(state: Tensor | None, x: Tensor) -> np.ndarray:
+    """The state, in the memory order of one step of x."""
+    if state is None:
+        return as_rows(x.new_empty(0, dtype=state_dtype(x)), 1)[0]
+    return as_row(state, torch.empty_like(x[0], dtype=state_dtype(x)))
+
+
+def _channels(norm: Norm | None, state: Tensor) -> tuple[np.ndarray, ...]:
+    if norm is None:
+        return (state.numpy(),) * 3
+    return tuple(n.to(state.dtype).numpy() for n in (norm.scale, norm.shift, norm.mean))
+
+
 def integrate_forward(
     x: Tensor, v0: Tensor | None, i0: Tensor | None, q: Tensor, threshold: Tensor, reset: int,
     rest: float, decay_input: bool, synapse: float, keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """The spikes in x's dtype, h in the state's dtype (empty unless `keep`), the final v and i."""
-    steps, bf16 = x.shape[0], x.dtype == torch.bfloat16
-    s, v_end = empty_like(x, x.dtype), torch.empty_like(x[0], dtype=state_dtype(x))
-    i_end = torch.empty_like(v_end) if synapse else v_end.new_empty(0)
-    h = empty_like(x, v_end.dtype) if keep else v_end.new_empty((0, 0))
-    xr, sr, hr = as_rows(x, steps), as_rows(s, steps), as_rows(h, h.shape[0])
-    v0r, i0r = as_row(v0, v_end), as_row(i0, v_end)
-    vr, ir = as_row(v_end, v_end), as_row(i_end, i_end)
-    scalar = vr.dtype.type
-    one = _one(x, scalar)
-
-    def part(a: int, b: int) -> None:
-        kernels.integrate_forward(
-            xr, v0r, i0r, sr, hr, vr, ir, a, b, scalar(q.item()), scalar(threshold.item()),
-            scalar(rest), scalar(synapse), one, reset, decay_input, bf16, keep,
-        )  # fmt: skip
-
-    split(part, xr.shape[1], steps)
-    return s, h, v_end, i_end
+    """The spikes in x's dtype, h (empty: recomputed from x here), the final v and i."""
+    s, v, i = fused_forward(
+        x, None, v0, i0, q.item(), threshold.item(), reset, rest, decay_input, synapse, None, True
+    )
+    return s, v.new_empty((0, 0)), v, i
 
 
 def integrate_backward(
-    gs: Tensor, gv: Tensor | None, gi: Tensor | None, h: Tensor, v0: Tensor | None,
+    gs: Tensor, gv: Tensor | None, gi: Tensor | None, x: Tensor, v0: Tensor | None,
     i0: Tensor | None, q: Tensor, threshold: Tensor, reset: int, rest: float, decay_input: bool,
     synapse: float, detach: bool, shape: str, height: float, steepness: float, need_q: bool,
     need_threshold: bool, reuse: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """The gradients of x, v0 and i0 (empty if not given), q and threshold.
-
-    With `reuse`, the gradient of x is written to the memory of h.
-    """
-    steps, bf16 = h.shape[0], gs.dtype == torch.bfloat16
-    gx = h if reuse and gs.dtype == h.dtype else empty_like(h, gs.dtype)
-    gv0, gi0 = (h.new_empty(0) if v is None else torch.empty_like(h[0]) for v in (v0, i0))
-    gsr, gxr, hr = as_rows(like(gs, gx), steps), as_rows(gx, steps), as_rows(h, steps)
-    gvr, v0r = as_row(gv, h[0]), as_row(v0, h[0])
-    gir = as_row(gi if synapse else None, h[0])
-    gv0r, gi0r = as_rows(gv0, 1)[0], as_rows(gi0, 1)[0]
-    scalar = hr.dtype.type
-    slope = (_SHAPES.index(shape), scalar(height), scalar(steepness))
-
-    def part(a: int, b: int) -> tuple[float, float]:
-        return kernels.integrate_backward(
-            gsr, gvr, gir, hr, v0r, gxr, gv0r, gi0r, a, b, scalar(q.item()),
-            scalar(threshold.item()), scalar(rest), scalar(synapse), slope[0], slope[1], slope[2],
-            reset, decay_input, detach, bf16, need_q, need_threshold,
-        )  # fmt: skip
-
-    sums = split(part, hr.shape[1], steps)
-    gq, gthreshold = sum(a for a, _ in sums), sum(b for _, b in sums)
+    """The gradients of x, v0 and i0 (empty if not given), q and threshold."""
+    gx, gv0, gi0, gq, gthreshold, _ = fused_backward(
+        gs, gv, gi if synapse else None, x, None, v0, i0, q.item(), threshold.item(), reset, rest,
+        decay_input, synapse, None, detach, Surrogate(shape, height, steepness), need_q,
+        need_threshold,
+    )  # fmt: skip
     return gx, gv0, gi0, q.new_tensor(gq), q.new_tensor(gthreshold)
 
 
@@ -94,7 +233,7 @@ def cell_forward(
 
     k (coefficients, N, ...) contains the coefficients of the kernel `kind`, in the state's dtype.
     """
-    steps, bf16 = x.shape[0], x.dtype == torch.bfloat16
+    steps = x.shape[0]
     s = empty_like(x, x.dtype)
     v_end, w_end = (torch.empty_like(x[0], dtype=state_dtype(x)) for _ in range(2))
     xr, sr, vr, wr = (
@@ -107,7 +246,7 @@ def cell_forward(
     one = _one(x, kr.dtype.type)
 
     def part(a: int, b: int) -> None:
-        _CELLS[kind][0](xr, v0r, w0r, kr, sr, vr, wr, a, b, one, reset, adapt_after_reset, bf16)
+        _CELLS[kind][0](xr, v0r, w0r, kr, sr, vr, wr, a, b, one, reset, adapt_after_reset)
 
     split(part, xr.shape[1], steps)
     return s, v_end, w_end
@@ -119,7 +258,7 @@ def cell_backward(
     height: float, steepness: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """The gradients of x, v0 and w0 (empty if not given), and k."""
-    steps, bf16 = x.shape[0], x.dtype == torch.bfloat16
+    steps = x.shape[0]
     gx, row = empty_like(x, x.dtype), torch.empty_like(x[0], dtype=state_dtype(x))
     gv0, gw0 = (row.new_empty(0) if v is None else torch.empty_like(row) for v in (v0, w0))
     gk = torch.stack([row] * len(k))
@@ -133,7 +272,7 @@ def cell_backward(
     def part(a: int, b: int) -> None:
         _CELLS[kind][1](
             gsr, gvr, gwr, xr, v0r, w0r, kr, gxr, gv0r, gw0r, gkr, a, b, *slope, reset,
-            adapt_after_reset, detach, bf16,
+            adapt_after_reset, detach,
         )  # fmt: skip
 
     split(part, xr.shape[1], steps)
@@ -150,11 +289,11 @@ def _coefficients(k: Tensor, row: Tensor) -> np.ndarray:
 
 def window_forward(x: Tensor, weight: Tensor, bias: Tensor, steps: int) -> Tensor:
     """The spikes (steps, ...) in x's dtype; weight is (rows, width), bias (steps,) or (1,)."""
-    s, bf16 = empty_like(x[len(x) - steps :], x.dtype), x.dtype == torch.bfloat16
+    s = empty_like(x[len(x) - steps :], x.dtype)
     xr, sr, w, b = as_rows(x, len(x)), as_rows(s, steps), weight.numpy(), bias.numpy()
     one = _one(x, w.dtype.type)
     split(
-        lambda start, stop: kernels.window_forward(xr, w, b, sr, start, stop, one, bf16),
+        lambda start, stop: kernels.window_forward(xr, w, b, sr, start, stop, one),
         xr.shape[1],
         steps,
     )
@@ -166,7 +305,7 @@ def window_backward(
     need_weight: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """The gradients of x (empty unless needed), weight and bias."""
-    bf16, w, b = x.dtype == torch.bfloat16, weight.numpy(), bias.numpy()
+    w, b = weight.numpy(), bias.numpy()
     gx = empty_like(x, x.dtype) if need_x else x.new_empty((0, 0))
     gsr = as_rows(like(gs, x[len(x) - len(gs) :]), len(gs))
     xr, gxr = as_rows(x, len(x)), as_rows(gx, len(gx))
@@ -175,7 +314,7 @@ def window_backward(
 
     def part(start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         gw, gb = np.zeros(w.shape), np.zeros(b.shape)
-        kernels.window_backward(gsr, xr, w, b, gxr, gw, gb, start, stop, *slope, need_weight, bf16)
+        kernels.window_backward(gsr, xr, w, b, gxr, gw, gb, start, stop, *slope, need_weight)
         return gw, gb
 
     sums = split(part, xr.shape[1], len(gs))

@@ -58,13 +58,15 @@ def _(*arguments: Any) -> Any:
 def _(x: Tensor, v0: Any, i0: Any, q: Any, threshold: Any, reset: int, rest: float,
       decay_input: bool, synapse: float, keep: bool) -> Any:  # fmt: skip
     v = torch.empty_like(x[0], dtype=state_dtype(x))
+    keep = keep and x.device.type == "cuda"
     h = torch.empty_like(x, dtype=v.dtype) if keep else v.new_empty((0, 0))
     return torch.empty_like(x), h, v, torch.empty_like(v) if synapse else v.new_empty(0)
 
 
 @_backward_op.register_fake
 def _(gs: Tensor, gv: Any, gi: Any, h: Tensor, v0: Any, i0: Any, q: Tensor, *rest: Any) -> Any:
-    states = (h.new_empty(0) if v is None else torch.empty_like(h[0]) for v in (v0, i0))
+    row = torch.empty_like(h[0], dtype=state_dtype(h))
+    states = (row.new_empty(0) if v is None else torch.empty_like(row) for v in (v0, i0))
     return torch.empty_like(h, dtype=gs.dtype), *states, q.new_empty(()), q.new_empty(())
 
 
@@ -100,7 +102,8 @@ class _Integrate(torch.autograd.Function):
         compiling = torch.compiler.is_compiling()
         forward = _forward_op if compiling else _device(x).integrate_forward
         s, h, v, i = forward(x, v0, i0, q, threshold, *rules, True)
-        ctx.save_for_backward(h, v0, i0, q, threshold)
+        kept = h if h.numel() else x  # the CPU recomputes h from x, the GPU reads it
+        ctx.save_for_backward(kept, v0, i0, q, threshold)
         ctx.options = (rules, detach, surrogate)
         ctx.set_materialize_grads(False)
         return s, v, i

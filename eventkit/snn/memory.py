@@ -1,5 +1,6 @@
 """Memory and threads for the CPU kernels, which see a tensor (T, N, ...) as rows of neurons."""
 
+import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -35,10 +36,13 @@ def _pool(process: int, threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="eventkit-snn")
 
 
-def split(part: Callable[[int, int], Any], neurons: int, steps: int) -> list[Any]:
-    """The results of part(start, stop) over all neurons, using as many threads as torch does."""
+def split(part: Callable[[int, int], Any], neurons: int, steps: int, unit: int = 16) -> list[Any]:
+    """The results of part(start, stop) over all neurons, using as many threads as torch does.
+
+    Every start is a multiple of `unit`; 16 neurons are a cache line.
+    """
     threads = max(1, min(torch.get_num_threads(), neurons * steps // GRAIN))
-    width = -(-neurons // (threads * 16)) * 16  # whole cache lines
+    width = -(-neurons // (threads * unit)) * unit
     spans = [(a, min(a + width, neurons)) for a in range(0, neurons, width or 1)]
     if len(spans) < 2:
         return [part(*span) for span in spans]
@@ -65,12 +69,17 @@ def empty_like(x: Tensor, dtype: torch.dtype) -> Tensor:
     Large allocations are always fresh memory, and the first access to its pages costs more than the
     arithmetic, unless they are huge pages, which NumPy requests from the system.
     """
-    n_bytes = x.numel() * dtype.itemsize
+    return empty(x.shape, x.stride(), dtype)
+
+
+def empty(shape: tuple[int, ...], stride: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """`empty_like` for a dense layout given by its shape and strides."""
+    n_bytes = math.prod(shape) * dtype.itemsize
     if n_bytes < HUGE:
-        return torch.empty_like(x, dtype=dtype)
+        return torch.empty_strided(shape, stride, dtype=dtype)
     memory = np.empty(n_bytes + PAGE, np.uint8)
     memory = memory[-memory.ctypes.data % PAGE :][:n_bytes]
-    return torch.from_numpy(memory).view(dtype).as_strided(x.shape, x.stride())
+    return torch.from_numpy(memory).view(dtype).as_strided(shape, stride)
 
 
 def like(x: Tensor, layout: Tensor) -> Tensor:
