@@ -47,6 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "conversion": DATA | {"datasets", "layouts", "store", "windowing"},
     "doctor": DATA | {"augment", "conversion", "store"},
     "viz": {"events"},
+    "pages": DATA | {"boxes", "store", "viz"},
     "simulate": {"datasets", "events", "formats"},
     "snn": set(),
     "models": {"snn"},
@@ -67,6 +68,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "layouts",
         "loader",
         "models",
+        "pages",
         "simulate",
         "snn",
     }
