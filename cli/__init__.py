@@ -37,7 +37,7 @@ SECTIONS = {
     },
     "Recordings": {
         "info": "Show format, sensor size, event count and duration of recordings.",
-        "view": "Draw a recording or a sample of a store as PNG or GIF.",
+        "view": "Play a recording or a store in a browser, or draw it as PNG or GIF.",
         "doctor": "Check a recording for damage and noise; write a cleaned copy.",
         "translate": "Convert a recording to another file format.",
     },

@@ -1,4 +1,4 @@
-"""eventkit view: a picture of a recording, or of a sample of a store."""
+"""eventkit view: a picture, or a page to play, of a recording or of samples of a store."""
 
 import functools
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +19,7 @@ from eventkit.formats import Report
 from eventkit.registry import format_spec
 from eventkit.representations import Whole
 
+from . import _viewer
 from ._text import (
     DURATION,
     FRAME_LENGTH,
@@ -58,6 +59,7 @@ class Asked:
 @click.command("view")
 @click.argument("path", type=STORE)
 @click.option("--out", type=PATH, help="NAME.png (a sheet) or NAME.gif.")
+@_viewer.options
 @click.option("--frames", "n", type=click.IntRange(1), help="Cut into N frames.  [default: 16]")
 @click.option(
     "--by",
@@ -97,7 +99,7 @@ class Asked:
     help="GIF frames per second.",
 )
 @click.option("--light", is_flag=True, help="White background.")
-@click.option("--overwrite", is_flag=True, help="Replace the picture if it exists.")
+@click.option("--overwrite", is_flag=True, help="Replace the picture or page if it exists.")
 def command(
     path: Any,
     out: Path | None,
@@ -107,13 +109,26 @@ def command(
     fps: float,
     light: bool,
     overwrite: bool,
+    html: Path | None,
+    samples: int | None,
+    max_events: int | None,
+    labels: Path | None,
     **cut: Any,
 ) -> None:
     """Draw PATH, a recording or a sample of a store, as a PNG sheet of all frames or as a GIF.
 
     Recordings and stores of events are cut into frames as the options say; a store of frames has
     its own. OFF is blue and ON is orange. Without --out, a PNG is written in the current folder.
+
+    With --html, write one page that needs no network: play the events, scrub, turn the cloud of
+    x, y and time. Of a store it holds some samples of all classes.
     """
+    if html is not None:
+        _refuse({"out": out}, "--html takes no")
+        check_target(html, overwrite)
+        click.echo(_page(path, html, split, sample, samples, max_events, labels, **cut))
+        return
+    _refuse({"samples": samples, "max-events": max_events, "labels": labels}, "only --html takes")
     if out is not None and out.suffix.lower() not in (".png", ".gif"):
         raise click.BadParameter(f"{out} must end in .png or .gif", param_hint="--out")
     if is_store(path):
@@ -139,6 +154,56 @@ def command(
         )
     n, _, height, width = view.frames.shape
     click.echo(f"{out}: {n} frames of {width}x{height}, {view.title}")
+
+
+def _page(
+    path: Any,
+    html: Path,
+    split: str | None,
+    sample: int | None,
+    samples: int | None,
+    limit: int | None,
+    labels: Path | None,
+    *,
+    spec: str | None,
+    tolerant: bool,
+    n: int | None,
+    by: str | None,
+    length: int | None,
+    rep: str | None,
+    **cut: Any,
+) -> str:
+    """Write the page of a recording or a store; one line about it."""
+    unfit = {"n": n, "by": by, "rep": rep, "augment": cut["augment"], "seed": cut["seed"]}
+    _refuse(unfit, "--html shows events, it takes no")
+    how = _asked(n=None, by=None, length=None, rep=None, **cut)
+    given: dict[str, Any] = {"limit": limit, "window": length}
+    if not is_store(path):
+        _refuse({"split": split, "sample": sample, "samples": samples}, "a recording has no")
+        report = Report()
+        options = {"strict": not tolerant, **format_options(spec)}
+        changed = _changed(
+            lambda **window: formats.stream(path, report=report, **window, **options), how
+        )
+        shown = _viewer.of_recording(path, changed, _survey, labels=labels, **given)
+        shown["notes"] += list(dict.fromkeys(report.notes))
+        return _viewer.page(html, path.name, shown)
+    from eventkit import store
+
+    _refuse({"spec": spec, "tolerant": tolerant, "labels": labels}, "a store has no")
+    if sample is not None:
+        _refuse({"samples": samples}, "--sample goes without")
+    opened = store.open(path)
+    if opened.kind != "events":
+        part = {"start": how.start, "stop": how.stop, "transform": how.transform}
+        _refuse(part, "a store's frames are as they were converted; it takes no")
+
+    def read(part: Any, number: int) -> Any:
+        return _changed(lambda **ends: _parts_of_sample(part, number, **ends), how)
+
+    chosen = _viewer.choose(opened, split, sample, samples)
+    shown = _viewer.of_store(opened, chosen, read, _survey, **given)
+    return _viewer.page(html, opened.path.name, shown)
 
 
 def _refuse(options: dict[str, Any], reason: str) -> None:
@@ -185,6 +250,13 @@ def _of_sample(part: Any, sample: int, **ends: int) -> Events:
     first = part.events(sample).t[:1]
     origin = int(first[0]) if len(first) else 0
     return cast(Events, part.events(sample, **{name: origin + end for name, end in ends.items()}))
+
+
+def _parts_of_sample(part: Any, sample: int, **ends: int) -> Iterable[Events]:
+    """As `_of_sample`, in chunks where it is read whole."""
+    if ends or not int(part.column("count")[sample]):
+        return [_of_sample(part, sample, **ends)]
+    return cast(Iterable[Events], part.ragged.parts(sample))
 
 
 def _of_recording(path: Path, *, spec: str | None, tolerant: bool, **cut: Any) -> View:
@@ -237,26 +309,15 @@ def _cut(
     entry, options = representations.parse(how.represent)
     if options.get("bounds") == "raise":
         options["bounds"] = "drop"
-    limits = {"start": how.start, "stop": how.stop}
-    part = {name: limit for name, limit in limits.items() if limit is not None}
     mixes = [spec for spec in how.augment if AUGMENTATIONS.parse(spec)[0].on == "batch"]
     if mixes and read_partner is None:
         raise click.UsageError(f"{mixes[0]} mixes two samples: view a store of events")
     augment = Augment([spec for spec in how.augment if spec not in mixes], seed=how.seed)
 
     def pictured(read: Callable[..., Iterable[Events]], number: int) -> tuple[Any, ...]:
-        draw = augment.draw(0, number)
-
-        def changed() -> Iterator[Events]:
-            steps = [transforms.begin(*transforms.parse(spec)) for spec in how.transform]
-            for events in read(**part):
-                for step in steps:
-                    events = step(events)
-                yield events
-
-        chunks: Callable[[], Iterable[Events]] = changed
+        draw, chunks = augment.draw(0, number), _changed(read, how)
         if augment.on_events:  # draws depend on the sample's first and last time
-            copies = [events.copy() for events in changed()]
+            copies = [events.copy() for events in chunks()]
             found = [augment.events(Events.concat(copies), draw)] if copies else []
             chunks = functools.partial(iter, found)
         whole, size, outside = _survey(chunks())
@@ -269,12 +330,28 @@ def _cut(
     if read_partner is not None and mixes:
         array = _mixed(array, pictured(read_partner, 1)[0], mixes, how.seed)
     lost = [f"{outside:,} events outside {size[0]}x{size[1]} are not drawn"] if outside else []
-    lost += [NOTHING] if part and not whole.n else []
+    is_part = how.start is not None or how.stop is not None
+    lost += [NOTHING] if is_part and not whole.n else []
     for note in lost:
         click.echo(f"eventkit: warning: {note}", err=True)
     pictures = representations.panels(entry, array, size, options)
     same = entry.name == "frames" and len(pictures) == len(array) and not how.augment
     return pictures, whole, placed, _times(len(array), whole, options) if same else None
+
+
+def _changed(read: Callable[..., Iterable[Events]], how: Asked) -> Callable[[], Iterator[Events]]:
+    """A function that streams the part of the events that is asked for, transformed."""
+    limits = {"start": how.start, "stop": how.stop}
+    part = {name: limit for name, limit in limits.items() if limit is not None}
+
+    def changed() -> Iterator[Events]:
+        steps = [transforms.begin(*transforms.parse(spec)) for spec in how.transform]
+        for events in read(**part):
+            for step in steps:
+                events = step(events)
+            yield events
+
+    return changed
 
 
 def _mixed(own: np.ndarray, other: np.ndarray, specs: list[str], seed: int) -> np.ndarray:

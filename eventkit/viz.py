@@ -36,7 +36,7 @@ def colourise(frames: np.ndarray, *, theme: Theme = "dark") -> np.ndarray:
     hot pixel does not darken the rest. Intensity is the square root of the scaled value, so that
     single events remain visible.
     """
-    return palette(theme).take(_indices(frames), axis=0)
+    return palette(theme).take(palette_indices(frames), axis=0)
 
 
 def palette(theme: Theme = "dark") -> np.ndarray:
@@ -123,7 +123,7 @@ def animate(
     )
 
 
-def _indices(frames: np.ndarray) -> np.ndarray:
+def palette_indices(frames: np.ndarray) -> np.ndarray:
     """The palette index of every pixel: uint8 (T, H, W)."""
     frames = _checked(frames)
     scale = _full_scale(frames)
@@ -168,7 +168,7 @@ def _tiles(frames: np.ndarray, side: int) -> np.ndarray:
             f"{len(frames):,} frames have {n_pixels:,} pixels, expected at most {MAX_PIXELS:,}; "
             "draw fewer frames"
         )
-    return _indices(frames).repeat(k, axis=1).repeat(k, axis=2)
+    return palette_indices(frames).repeat(k, axis=1).repeat(k, axis=2)
 
 
 def _reduced(frames: np.ndarray, k: int) -> np.ndarray:

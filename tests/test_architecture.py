@@ -48,6 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "conversion": DATA | {"datasets", "layouts", "store", "targets", "windowing"},
     "doctor": DATA | {"augment", "conversion", "store"},
     "viz": {"events"},
+    "pages": DATA | {"boxes", "store", "viz"},
     "simulate": {"datasets", "events", "formats"},
     "snn": set(),
     "models": {"snn"},
@@ -76,6 +77,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "layouts",
         "loader",
         "models",
+        "pages",
         "simulate",
         "snn",
     }

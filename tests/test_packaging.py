@@ -115,7 +115,7 @@ def test_wheel_owns_one_top_level_name_and_carries_everything(wheel):
     wanted = {
         f"{home[folder]}/{path.relative_to(sources / folder)}"
         for folder in FOLDERS
-        for suffix in ("*.py", "*.toml", "py.typed")
+        for suffix in ("*.py", "*.toml", "py.typed", "assets/*")
         for path in (sources / folder).rglob(suffix)
     }
     assert files == wanted

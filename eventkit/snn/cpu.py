@@ -136,9 +136,7 @@ def fused_backward(
     size = max(64, min(BACKWARD, SCRATCH // steps))
     parts = blocks(x, size, normed=norm is not None, pool=pool is not None)
     gx = empty_like(x, x.dtype)
-    gv0, gi0 = (
-        state if v is None else torch.empty_like(x[0], dtype=state.dtype) for v in (v0, i0)
-    )
+    gv0, gi0 = (state if v is None else torch.empty_like(x[0], dtype=state.dtype) for v in (v0, i0))
     shape, stride = pooled_layout(x) if pool else (x.shape, x.stride())
     if gs.stride() != stride or gs.dtype != x.dtype:
         gs = torch.empty_strided(shape, stride, dtype=x.dtype).copy_(gs)

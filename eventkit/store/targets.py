@@ -170,7 +170,9 @@ class StoredTargets(Mapping[int, dict[str, np.ndarray]]):
             steps = np.diff(table["t"]) < 0
             steps[starts[(starts > 0) & (starts < len(table))] - 1] = False
             if steps.any():
-                yield Problem(where, f"row {int(steps.argmax()) + 1} is earlier than the one before")
+                yield Problem(
+                    where, f"row {int(steps.argmax()) + 1} is earlier than the one before"
+                )
             names, numbered = self.names(kind), [n for n in _NAMED if n in table.dtype.names]
             for name in numbered if names else ():
                 if len(table) and not -1 <= table[name].min() <= table[name].max() < len(names):
@@ -187,9 +189,7 @@ class StoredTargets(Mapping[int, dict[str, np.ndarray]]):
 _ORDER = ("t", "x", "y", "w", "h", "stop", "class", "track", "confidence", "text")
 
 
-def join(
-    tree: "Tree", split: str, parts: Sequence[tuple[StoredTargets, np.ndarray]]
-) -> list[str]:
+def join(tree: "Tree", split: str, parts: Sequence[tuple[StoredTargets, np.ndarray]]) -> list[str]:
     """Write the targets of samples of several splits, one after the other.
 
     Returns a sentence on each kind that not all of them have, which is left out. Classes keep their

@@ -148,9 +148,7 @@ def place(j: int, line: int, piece: int, runs: int) -> tuple[int, int, int]:
 
 
 @jit
-def gather(
-    source: Any, row: Any, bits: Any, first: int, length: int, line: int, runs: int
-) -> None:
+def gather(source: Any, row: Any, bits: Any, first: int, length: int, line: int, runs: int) -> None:
     """`load` for the runs of a block."""
     for r in range(runs):
         a, b = first + r * line, r * length
@@ -190,9 +188,7 @@ def spread(
 
 
 @jit
-def collect(
-    row: Any, sums: Any, first: int, length: int, line: int, runs: int, inner: int
-) -> None:
+def collect(row: Any, sums: Any, first: int, length: int, line: int, runs: int, inner: int) -> None:
     """Add each number of `row` to the sum of its channel: the transpose of `spread`."""
     channels = len(sums)
     for r in range(runs):
