@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -121,12 +121,16 @@ def _check(events: Events, name: str, pen: Pen, last: int | None) -> None:
 @jit
 def _faults(
     t: np.ndarray, x: np.ndarray, y: np.ndarray, last: int, low: int, wrap: int, fall: int
-) -> tuple[int, int, int, int, int]:
+) -> Any:
     """The greatest x and y, the least time, and where the first gap is too long, and where time
     goes back too far (the number of events: nowhere)."""
-    x_max, y_max, least = np.uint16(0), np.uint16(0), t[0]
+    x_max, y_max, least = np.int64(0), np.int64(0), t[0]
     for i in range(len(t)):
-        x_max, y_max, least = max(x_max, x[i]), max(y_max, y[i]), min(least, t[i])
+        x_max, y_max, least = (
+            max(x_max, np.int64(x[i])),
+            max(y_max, np.int64(y[i])),
+            min(least, t[i]),
+        )
     far = back = len(t)
     for i in range(len(t)):
         step = t[i] - last

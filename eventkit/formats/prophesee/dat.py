@@ -185,11 +185,15 @@ def _check(events: Events, sides: tuple[int, int], last: int | None) -> None:
 
 
 @jit
-def _faults(t: np.ndarray, x: np.ndarray, y: np.ndarray, last: int) -> tuple[int, int, int, int]:
+def _faults(t: np.ndarray, x: np.ndarray, y: np.ndarray, last: int) -> Any:
     """The greatest x and y, the least time, and where a reader would find another time."""
-    x_max, y_max, least, wrong = np.uint16(0), np.uint16(0), t[0], len(t)
+    x_max, y_max, least, wrong = np.int64(0), np.int64(0), t[0], len(t)
     for i in range(len(t)):
-        x_max, y_max, least = max(x_max, x[i]), max(y_max, y[i]), min(least, t[i])
+        x_max, y_max, least = (
+            max(x_max, np.int64(x[i])),
+            max(y_max, np.int64(y[i])),
+            min(least, t[i]),
+        )
     for i in range(len(t)):
         wraps = (t[i] >> 32) - (last >> 32)
         falls = t[i] - last - (wraps << 32) < -np.int64(FALL)

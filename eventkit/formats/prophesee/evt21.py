@@ -172,14 +172,15 @@ def _encode(
     state = states[0]
     order, high = state.variant, state.high
     now = px = py = pp = np.int64(-1)
-    m, first, mask = 0, i, np.int64(0)
+    m, first = 0, i
+    mask: Any = np.int64(0)
     while i < len(t) and m + 16 < len(out):  # a gap takes few words: it has one wrap at most
         if t[i] >> 6 != high:
             while t[i] >> 6 != high:
                 high = writing.next_high(high, t[i] >> 6, 28)
                 out[m + 1 - order], out[m + order] = 8 << 28 | (high & 0xFFFFFFF), 0
                 m += 2
-            now = -1
+            now = np.int64(-1)
         xi, yi, pi = np.int64(x[i]), np.int64(y[i]), np.int64(p[i])
         together = (t[i] == now) & (yi == py) & (pi == pp) & (xi > px) & (xi >> 5 == px >> 5)
         m += 0 if together else 2

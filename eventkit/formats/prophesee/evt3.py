@@ -235,7 +235,7 @@ def _encode(
 
 
 @jit
-def _vector(base: int, on: int, mask: int, begin: int, m: int, width: int, out: np.ndarray) -> int:
+def _vector(base: Any, on: Any, mask: Any, begin: int, m: int, width: int, out: np.ndarray) -> int:
     """Replace the words from `begin` to m by a vector, if it ends on the sensor; the new m."""
     if base + 32 > width:  # some readers refuse others
         return m
