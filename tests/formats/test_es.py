@@ -201,6 +201,18 @@ def test_long_gaps_are_written_and_read(tmp_path):
     assert read(tmp_path / "gap.es") == events
 
 
+def test_steps_longer_than_what_is_written_at_once(tmp_path):
+    """A byte 255 for every 127 µs: 300,001 of them, which cross two borders of blocks."""
+    t = [5, 5 + 127 * 300_001, 5 + 127 * 300_001 + 126]
+    path = tmp_path / "a.es"
+    write(path, Events(t, [1, 2, 3], [0, 0, 0], [1, 0, 1], (4, 3)))
+    data = path.read_bytes()
+    assert len(data) == 20 + 15 + 300_001
+    assert data[25 : 25 + 300_001] == b"\xff" * 300_001
+    assert data[-10:] == bytes([0, 2, 0, 2, 0, 126 << 1 | 1, 3, 0, 2, 0])
+    assert read(path).t.tolist() == t
+
+
 def test_the_checksum_is_that_of_the_whole_file(file):
     path = file(head(1), pixel(2, 1, 1) * 200_000, b"\xff\xfe")
     report = Report()

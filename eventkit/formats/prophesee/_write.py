@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from eventkit.formats.prophesee._file import KINDS, Code
 
 LONGEST = 1 << 34  # time before the first event, and between two events, that is written [µs]
 SIDE = 1 << 11
+VECTOR = 32  # events in a vector at most
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,14 @@ def write_words(
         if rest is None:
             state["width"], rest = events.width, events[:0]
             file.write(_lines(code.name, events.size, detail))
-        whole = Events.concat([rest, events]) if len(rest) else events
-        rest = whole[_write(file, whole, pen, False, state, out) :].copy()
+        if len(rest):  # a vector that some of the next events may complete
+            whole = Events.concat([rest, events[:VECTOR]])
+            done = _write(file, whole, pen, False, state, out)
+            if len(events) <= VECTOR:
+                rest = whole[done:].copy()
+                continue
+            events = events[done - len(rest) :]
+        rest = events[_write(file, events, pen, False, state, out) :].copy()
     if rest is not None:
         _write(file, rest, pen, True, state, out)
 
@@ -67,7 +74,7 @@ def _write(
     i, m = 0, 1
     while m:
         i, m = pen.encode(events.t, events.x, events.y, events.p, i, final, state, out)
-        file.write(out[:m].tobytes())
+        file.write(out[:m].data)
     return i
 
 
@@ -86,33 +93,54 @@ def _lines(kind: str, size: tuple[int, int], detail: str) -> bytes:
 
 def _check(events: Events, name: str, pen: Pen, last: int | None) -> None:
     """OptionError for what cannot be written after an event at the time `last`."""
-    x, y = int(events.x.max()), int(events.y.max())
+    t = events.t
+    x, y, low, far, wrap = _faults(
+        t, events.x, events.y, t[0] if last is None else last, pen.low, pen.wrap, pen.fall
+    )
     if max(x, y) >= SIDE:
         raise OptionError(f"{name} holds coordinates below {SIDE:,}, found x {x}, y {y}")
-    low = int(events.t.min())
     if low < 0:
         raise OptionError(f"{name} holds times from 0 on, found {low} µs")
-    if last is None and events.t[0] >= LONGEST:
+    if last is None and t[0] >= LONGEST:
         raise OptionError(
-            f"{name} begins before 2^34 µs (4.8 h), found {events.t[0]} µs; t0=first subtracts it"
+            f"{name} begins before 2^34 µs (4.8 h), found {t[0]} µs; t0=first subtracts it"
         )
-    before = np.concatenate([[events.t[0] if last is None else last], events.t[:-1]])
-    step = events.t - before
-    if (step > LONGEST).any():
-        i = int((step > LONGEST).argmax())
+    if far < len(t):
+        before = t[far - 1] if far else last
         raise OptionError(
-            f"{name} holds gaps of up to 2^34 µs (4.8 h), found {before[i]} then {events.t[i]} µs"
+            f"{name} holds gaps of up to 2^34 µs (4.8 h), found {before} then {t[far]} µs"
         )
-    if step.min() >= 0:
-        return
-    wrong = (before >> pen.wrap != events.t >> pen.wrap) & (step < 0)
-    wrong |= (before >> pen.low) - (events.t >> pen.low) >= pen.fall
-    if wrong.any():
-        i = int(wrong.argmax())
+    if wrap < len(t):
+        before = t[wrap - 1] if wrap else last
         raise OptionError(
-            f"{name} cannot hold t = {events.t[i]} µs after {before[i]} µs, as its time would seem "
+            f"{name} cannot hold t = {t[wrap]} µs after {before} µs, as its time would seem "
             "to wrap; Events.sort() puts events in order"
         )
+
+
+@jit
+def _faults(
+    t: np.ndarray, x: np.ndarray, y: np.ndarray, last: int, low: int, wrap: int, fall: int
+) -> Any:
+    """The greatest x and y, the least time, and where the first gap is too long, and where time
+    goes back too far (the number of events: nowhere)."""
+    x_max, y_max, least = np.int64(0), np.int64(0), t[0]
+    for i in range(len(t)):
+        x_max, y_max, least = (
+            max(x_max, np.int64(x[i])),
+            max(y_max, np.int64(y[i])),
+            min(least, t[i]),
+        )
+    far = back = len(t)
+    for i in range(len(t)):
+        step = t[i] - last
+        if step > LONGEST and far == len(t):
+            far = i
+        wraps = step < 0 and last >> wrap != t[i] >> wrap
+        if (wraps or (last >> low) - (t[i] >> low) >= fall) and back == len(t):
+            back = i
+        last = t[i]
+    return x_max, y_max, least, far, back
 
 
 @jit
@@ -125,14 +153,3 @@ def next_high(now: int, high: int, bits: int) -> int:
         return high
     top = (now >> bits << bits) + (1 << bits) - 1
     return top + (now == top)
-
-
-@jit
-def group(t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray, i: int) -> int:
-    """The place after the events from i on that fit into one vector of 32 pixels."""
-    j = i + 1
-    while j < len(t) and t[j] == t[i] and y[j] == y[i] and p[j] == p[i]:
-        if x[j] <= x[j - 1] or x[j] >> 5 != x[i] >> 5:
-            break
-        j += 1
-    return j

@@ -144,7 +144,8 @@ def write(
     if version not in (1, 2):
         raise OptionError(f"version is {version}, expected 1 or 2")
     sides = (1 << 14, 1 << 14) if version == 2 else (1 << 9, 1 << 8)
-    last = None
+    shifts = (14, 28) if version == 2 else (9, 17)
+    last, out = None, np.empty(1 << 15, "<u8")
     for events in chunks:
         _check(events, sides, last)
         if last is None:
@@ -153,36 +154,69 @@ def write(
             file.write("".join(f"% {line}\n" for line in (*lines, *sensor)).encode())
             file.write(bytes([12 if version == 2 else 0, 8]))
             last = 0
-        records = np.empty((len(events), 2), "<u4")
-        records[:, 0] = events.t & (WRAP - 1)
-        shifts = (14, 28) if version == 2 else (9, 17)
-        records[:, 1] = events.x | events.y.astype(np.uint32) << shifts[0]
-        records[:, 1] |= events.p.astype(np.uint32) << shifts[1]
-        file.write(records.tobytes())
+        for at in range(0, len(events), len(out)):
+            part = events[at : at + len(out)]
+            records = out[: len(part)]
+            _encode(part.t, part.x, part.y, part.p, *shifts, records)
+            file.write(records.data)
         if len(events):
             last = int(events.t[-1])
 
 
 def _check(events: Events, sides: tuple[int, int], last: int | None) -> None:
+    """OptionError for what cannot be written after an event at the time `last`."""
     if not len(events):
         return
-    x, y = int(events.x.max()), int(events.y.max())
+    t = events.t
+    x, y, low, wrong = _faults(t, events.x, events.y, last or 0)
     if x >= sides[0] or y >= sides[1]:
         raise OptionError(
             f"dat of that version holds x below {sides[0]} and y below {sides[1]}, found {x}, {y}"
         )
-    if events.t.min() < 0:
-        raise OptionError(f"dat holds times from 0 on, found {events.t.min()} µs")
-    steps = np.diff(events.t, prepend=last or 0)
-    wraps = np.diff(events.t // WRAP, prepend=(last or 0) // WRAP)
-    wrong = wraps != (steps - WRAP * wraps < -int(FALL))
-    if wrong.any():
-        i = int(wrong.argmax())
-        before = "at the start" if last is None and i == 0 else f"after {events.t[i] - steps[i]} µs"
+    if low < 0:
+        raise OptionError(f"dat holds times from 0 on, found {low} µs")
+    if wrong < len(t):
+        before = t[wrong - 1] if wrong else last
+        after = "at the start" if before is None else f"after {before} µs"
         raise OptionError(
-            f"dat has 32 bits for the time and cannot hold t = {events.t[i]} µs {before}; "
+            f"dat has 32 bits for the time and cannot hold t = {t[wrong]} µs {after}; "
             "t0=first subtracts the first time, sort=True or transforms mend the order"
         )
+
+
+@jit
+def _faults(t: np.ndarray, x: np.ndarray, y: np.ndarray, last: int) -> Any:
+    """The greatest x and y, the least time, and where a reader would find another time."""
+    x_max, y_max, least, wrong = np.int64(0), np.int64(0), t[0], len(t)
+    for i in range(len(t)):
+        x_max, y_max, least = (
+            max(x_max, np.int64(x[i])),
+            max(y_max, np.int64(y[i])),
+            min(least, t[i]),
+        )
+    for i in range(len(t)):
+        wraps = (t[i] >> 32) - (last >> 32)
+        falls = t[i] - last - (wraps << 32) < -np.int64(FALL)
+        if wraps != falls and wrong == len(t):
+            wrong = i
+        last = t[i]
+    return x_max, y_max, least, wrong
+
+
+@jit
+def _encode(
+    t: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    p: np.ndarray,
+    row: int,
+    polarity: int,
+    out: np.ndarray,
+) -> None:
+    """Records whose y and p begin at the bits `row` and `polarity` of their second half."""
+    for i in range(len(t)):
+        place = np.int64(x[i]) | np.int64(y[i]) << row | np.int64(p[i]) << polarity
+        out[i] = place << 32 | (t[i] & 0xFFFFFFFF)
 
 
 @jit

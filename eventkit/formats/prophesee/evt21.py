@@ -164,27 +164,36 @@ def _encode(
     states: np.ndarray,
     out: np.ndarray,
 ) -> tuple[int, int]:
-    """Words from event i on, as `_prophesee_write.Pen` says."""
+    """Words from event i on, as `_write.Pen` says.
+
+    Without branches: each event writes its whole word, that of the event before once more if the
+    two belong together. `first` is the event with which the last word begins.
+    """
     state = states[0]
-    order = state.variant
-    m = 0
+    order, high = state.variant, state.high
+    now = px = py = pp = np.int64(-1)
+    m, first = 0, i
+    mask: Any = np.int64(0)
     while i < len(t) and m + 16 < len(out):  # a gap takes few words: it has one wrap at most
-        j = writing.group(t, x, y, p, i)
-        if j == len(t) and not final:
-            break
-        while state.high != t[i] >> 6:
-            state.high = writing.next_high(state.high, t[i] >> 6, 28)
-            out[m + 1 - order], out[m + order] = 8 << 28 | (state.high & 0xFFFFFFF), 0
-            m += 2
-        base = np.int64(x[i]) & ~31
-        out[m + 1 - order] = np.int64(p[i]) << 28 | (t[i] & 63) << 22 | base << 11 | y[i]
-        mask = np.int64(0)
-        while i < j:
-            mask |= 1 << (np.int64(x[i]) & 31)
-            i += 1
-        out[m + order] = mask
-        m += 2
-    return i, m
+        if t[i] >> 6 != high:
+            while t[i] >> 6 != high:
+                high = writing.next_high(high, t[i] >> 6, 28)
+                out[m + 1 - order], out[m + order] = 8 << 28 | (high & 0xFFFFFFF), 0
+                m += 2
+            now = np.int64(-1)
+        xi, yi, pi = np.int64(x[i]), np.int64(y[i]), np.int64(p[i])
+        together = (t[i] == now) & (yi == py) & (pi == pp) & (xi > px) & (xi >> 5 == px >> 5)
+        m += 0 if together else 2
+        first = first if together else i
+        mask = (mask if together else 0) | 1 << (xi & 31)
+        out[m - 1 - order] = pi << 28 | (t[i] & 63) << 22 | (xi & ~31) << 11 | yi
+        out[m - 2 + order] = mask
+        now, px, py, pp = t[i], xi, yi, pi
+        i += 1
+    state.high = high
+    if i == len(t) and final:
+        return i, m
+    return first, m - 2 * (i > first)
 
 
 def write(

@@ -192,44 +192,58 @@ def _encode(
     states: np.ndarray,
     out: np.ndarray,
 ) -> tuple[int, int]:
-    """Words from event i on, as `_prophesee_write.Pen` says."""
+    """Words from event i on, as `_write.Pen` says.
+
+    Each event is written on its own at first, without branches: words that hold already are
+    overwritten by the next. Once five or more that belong together are written, one vector replaces
+    them. `first` and `begin` are where the events that belong together, and their words, begin.
+    """
     state = states[0]
-    m = 0
+    high, low, row, width = state.high, state.low, state.y, state.width
+    now = px = pp = np.int64(-1)
+    m, first, begin, mask = 0, i, 0, np.int64(0)
     while i < len(t) and m + LONGEST_WORDS < len(out):
-        j = writing.group(t, x, y, p, i)
-        if j == len(t) and not final:
-            break
-        while state.high != t[i] >> 12:
-            state.high = writing.next_high(state.high, t[i] >> 12, 12)
-            state.low = -1
-            out[m] = 8 << 12 | (state.high & 0xFFF)
-            m += 1
-        if state.low != t[i] & 0xFFF:
-            state.low = t[i] & 0xFFF
-            out[m] = 6 << 12 | state.low
-            m += 1
-        if state.y != y[i]:
-            state.y = y[i]
-            out[m] = y[i]
-            m += 1
-        on = np.int64(p[i]) << 11
-        base = np.int64(x[i]) & ~31
-        if j - i > 4 and base + 32 <= state.width:  # some readers refuse vectors beyond the sensor
-            mask = np.int64(0)
-            while i < j:
-                mask |= 1 << (np.int64(x[i]) & 31)
-                i += 1
-            out[m] = 3 << 12 | on | base
-            out[m + 1] = 4 << 12 | (mask & 0xFFF)
-            out[m + 2] = 4 << 12 | (mask >> 12 & 0xFFF)
-            out[m + 3] = 5 << 12 | mask >> 24
-            m += 4
-        else:
-            while i < j:
-                out[m] = 2 << 12 | on | x[i]
+        xi, yi, pi = np.int64(x[i]), np.int64(y[i]), np.int64(p[i])
+        together = (t[i] == now) & (yi == row) & (pi == pp) & (xi > px) & (xi >> 5 == px >> 5)
+        if not together and i - first > 4:
+            m = _vector(px & ~31, pp, mask, begin, m, width, out)
+        now = t[i]
+        if now >> 12 != high:
+            while now >> 12 != high:
+                high = writing.next_high(high, now >> 12, 12)
+                out[m] = 8 << 12 | (high & 0xFFF)
                 m += 1
-                i += 1
+            low = -1
+        out[m] = 6 << 12 | (now & 0xFFF)
+        m += low != now & 0xFFF
+        out[m] = yi
+        m += row != yi
+        first = first if together else i
+        begin = begin if together else m
+        mask = (mask if together else 0) | 1 << (xi & 31)
+        out[m] = 2 << 12 | pi << 11 | xi
+        m += 1
+        low, row, px, pp = now & 0xFFF, yi, xi, pi
+        i += 1
+    if i == len(t) and final:
+        if i - first > 4:
+            m = _vector(px & ~31, pp, mask, begin, m, width, out)
+    else:
+        i, m = first, begin
+    state.high, state.low, state.y = high, low, row
     return i, m
+
+
+@jit
+def _vector(base: Any, on: Any, mask: Any, begin: int, m: int, width: int, out: np.ndarray) -> int:
+    """Replace the words from `begin` to m by a vector, if it ends on the sensor; the new m."""
+    if base + 32 > width:  # some readers refuse others
+        return m
+    out[begin] = 3 << 12 | on << 11 | base
+    out[begin + 1] = 4 << 12 | (mask & 0xFFF)
+    out[begin + 2] = 4 << 12 | (mask >> 12 & 0xFFF)
+    out[begin + 3] = 5 << 12 | mask >> 24
+    return begin + 4
 
 
 def write(file: BinaryIO, chunks: Iterable[Events]) -> None:

@@ -17,7 +17,6 @@ The origin is at the bottom left; times [µs] begin at 0 and never go back. Sour
 at https://github.com/neuromorphic-paris/event_stream
 """
 
-import itertools
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -35,6 +34,7 @@ from eventkit.formats.filling import Chunks, cut_short, fill_whole
 from eventkit.formats.live.feed import Feed, cut_off
 
 MAGIC = b"Event Stream"
+BLOCK = 1 << 18  # bytes that are written at once
 GENERIC, DVS, ATIS, COLOR = 0, 1, 2, 4
 TYPES = {GENERIC: "generic", DVS: "dvs", ATIS: "atis", COLOR: "color"}
 LEAST = {GENERIC: 2, DVS: 5, ATIS: 5, COLOR: 8}  # bytes of an event
@@ -194,7 +194,7 @@ def bound(path: Path) -> int:
 
 def write(file: BinaryIO, chunks: Iterable[Events]) -> None:
     """A dvs file. Events must be on the sensor, in order of time, and times not negative."""
-    last, size = 0, None
+    last, size, out = 0, None, np.empty(BLOCK, np.uint8)
     for events in chunks:
         if size is None:
             size = events.size
@@ -223,27 +223,43 @@ def write(file: BinaryIO, chunks: Iterable[Events]) -> None:
                 f"es holds steps of time below 2^32 µs, found one of {steps[i]:,} µs to "
                 f"t = {events.t[i]}: {FIRST}, or cut the recording"
             )
+        i = wait = 0
+        while i < len(events):
+            i, wait, n = _encode(events.x, events.y, events.p, steps, i, wait, size[1], out)
+            file.write(out[:n].data)
         last = int(events.t[-1])
-        for part in _parts(steps):
-            file.write(_encode(events[part], steps[part]).tobytes())
 
 
-def _parts(steps: np.ndarray) -> list[slice]:
-    """Slices of events that become about 4 MB each, or more by what one long step takes."""
-    piece = np.cumsum(5 + steps // 127) >> 22
-    cuts = [0, *(np.flatnonzero(np.diff(piece)) + 1).tolist(), len(steps)]
-    return [slice(a, b) for a, b in itertools.pairwise(cuts)]
+@jit
+def _encode(
+    x: np.ndarray,
+    y: np.ndarray,
+    p: np.ndarray,
+    steps: np.ndarray,
+    i: int,
+    wait: int,
+    height: int,
+    out: np.ndarray,
+) -> tuple[int, int, int]:
+    """Fill `out` with events from i on, of whose step of time `wait` µs are written already.
 
-
-def _encode(events: Events, steps: np.ndarray) -> np.ndarray:
-    gaps = steps // 127
-    out = np.full(int(gaps.sum()) + 5 * len(events), 255, np.uint8)
-    at = np.cumsum(gaps) + 5 * np.arange(len(events))
-    out[at] = (steps - 127 * gaps) << 1 | events.p
-    row = events.height - 1 - events.y.astype(np.int64)
-    for i, value in enumerate((events.x & 255, events.x >> 8, row & 255, row >> 8), 1):
-        out[at + i] = value
-    return out
+    Returns the next i, its `wait`, and how many bytes there are.
+    """
+    m = 0
+    while i < len(steps) and m + 5 <= len(out):
+        step = steps[i] - wait
+        while step >= 127 and m + 5 < len(out):
+            out[m] = 255
+            step -= 127
+            m += 1
+        if step >= 127:
+            return i, steps[i] - step, m
+        row = height - 1 - np.int64(y[i])
+        out[m] = step << 1 | p[i]
+        out[m + 1], out[m + 2] = x[i] & 255, x[i] >> 8
+        out[m + 3], out[m + 4] = row & 255, row >> 8
+        i, wait, m = i + 1, 0, m + 5
+    return i, wait, m
 
 
 @jit
