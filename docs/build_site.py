@@ -31,6 +31,7 @@ NAVIGATION = {
         "windows",
         "loading",
         "training",
+        "methods",
         "howto/compare_spikingjelly",
         "howto/analyse_store",
         "howto/export_network",
@@ -170,7 +171,11 @@ def main() -> int:
     source, site = BUILD / "pages", BUILD / "site"
     stage(source)
     named = {f"{name}.md" for names in NAVIGATION.values() for name in names}
-    found = {str(p.relative_to(source)) for p in source.rglob("*.md") if p.parent.name != "api"}
+    found = {
+        str(p.relative_to(source))
+        for p in source.rglob("*.md")
+        if p.parent.name not in ("api", "datasets")
+    }
     if named != found:
         raise SystemExit(f"pages missing from NAVIGATION or from docs/: {sorted(named ^ found)}")
     config = BUILD / "mkdocs.yml"
