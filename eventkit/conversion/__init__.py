@@ -65,9 +65,7 @@ def prepare(
             f"{root}: no data of {dataset.name} there", hint="give its folder with {root:...}"
         )
     options = WindowOptions.of(**windows) if windows else None
-    listing = sampling.listing(
-        dataset, folder, options, tolerant=tolerant, label_rules=label_rules
-    )
+    listing = sampling.listing(dataset, folder, options, tolerant=tolerant, label_rules=label_rules)
     left_out = {*left_out, *resume.excluded(listing.samples, folder, exclude)}
     return plan.make(
         dataset,

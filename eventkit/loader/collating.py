@@ -30,9 +30,7 @@ class Samples(list[tuple[Any, ...]]):
 class TimeFirst:
     """A batch with time as its first axis, which torch's own collate function would mix up."""
 
-    def __init__(
-        self, batch: tuple[torch.Tensor, ...], targets: list[Any] | None = None
-    ) -> None:
+    def __init__(self, batch: tuple[torch.Tensor, ...], targets: list[Any] | None = None) -> None:
         self.batch, self.targets = batch, targets
 
     def __getitem__(self, index: int) -> Any:

@@ -105,9 +105,7 @@ class Placed:
         return replace(self, rows=rows)
 
 
-def _boxes(
-    boxes: np.ndarray, size: Size, move: Callable[[np.ndarray], np.ndarray]
-) -> np.ndarray:
+def _boxes(boxes: np.ndarray, size: Size, move: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     x, y, w, h = (boxes[name].astype(np.float64) for name in "xywh")
     corners = np.stack([np.stack([x + w * i, y + h * j], -1) for i in (0, 1) for j in (0, 1)])
     placed = move(corners)  # (4, n, 2)
@@ -119,9 +117,7 @@ def _boxes(
     return kept
 
 
-def _points(
-    points: np.ndarray, size: Size, move: Callable[[np.ndarray], np.ndarray]
-) -> np.ndarray:
+def _points(points: np.ndarray, size: Size, move: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     xy = np.stack([points["x"], points["y"]], -1).astype(np.float64)
     placed = move(xy + 0.5) - 0.5
     out = points.copy()
