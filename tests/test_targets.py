@@ -281,7 +281,7 @@ def test_a_repair_does_not_take_another_file_of_targets(tmp_path):
     table = tmp_path / "raw/train/0_td_boxes.csv"
     put(table, table.read_text().replace(",cat,", ",car,").encode())
     flip(out / "train/targets/boxes/class/c.0")
-    with pytest.raises(ek.EventkitError, match="0_td_boxes.csv: its crc32c is"):
+    with pytest.raises(ek.EventkitError, match=r"0_td_boxes.csv: its crc32c is"):
         repair(out, root=tmp_path / "raw", dataset=tmp_path / "raw/small.toml")
 
 
@@ -423,13 +423,13 @@ def test_files_of_other_kinds_are_refused(tmp_path):
     with pytest.raises(FormatError, match="expected one with named fields"):
         read(tmp_path / "a.npy", "boxes", source)
     (tmp_path / "b.npy").write_bytes(b"\x93NUMPY\x01\x00")
-    with pytest.raises(FormatError, match="is not a .npy file of targets"):
+    with pytest.raises(FormatError, match=r"is not a .npy file of targets"):
         read(tmp_path / "b.npy", "boxes", source)
     (tmp_path / "c.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(FormatError, match="is not a text file"):
         read(tmp_path / "c.csv", "boxes", source)
     np.save(tmp_path / "d.npy", np.array([{"t": 1}], object), allow_pickle=True)
-    with pytest.raises(FormatError, match="is not a .npy file of targets"):
+    with pytest.raises(FormatError, match=r"is not a .npy file of targets"):
         read(tmp_path / "d.npy", "boxes", source)
 
 
@@ -468,7 +468,7 @@ def test_a_file_outside_the_data_is_not_read(tmp_path):
 def test_bad_targets_name_their_file_and_keep_going_leaves_the_sample_out(tmp_path):
     make(tmp_path / "raw")
     (tmp_path / "raw/train/1_td_boxes.csv").write_text("t,x\n1,2\n")
-    with pytest.raises(FormatError, match="1_td_boxes.csv: lacks y, w, h of boxes"):
+    with pytest.raises(FormatError, match=r"1_td_boxes.csv: lacks y, w, h of boxes"):
         to(tmp_path / "s.zarr", tmp_path / "raw")
     with pytest.raises(ek.EventkitError):
         to(tmp_path / "s.zarr", tmp_path / "raw", keep_going=True)
@@ -479,9 +479,9 @@ def test_bad_targets_name_their_file_and_keep_going_leaves_the_sample_out(tmp_pa
 
 def test_label_rules_that_are_unknown_or_of_other_data_are_refused(tmp_path, run):
     make(tmp_path / "raw")
-    with pytest.raises(UnknownName, match="no set of label rules 'rvtt'.*Known: dsec_det, rvt"):
+    with pytest.raises(UnknownName, match=r"no set of label rules 'rvtt'.*Known: dsec_det, rvt"):
         to(tmp_path / "s.zarr", tmp_path / "raw", label_rules="rvtt")
-    with pytest.raises(OptionError, match="rvt are those of Gen1 .*found the classes car, cat"):
+    with pytest.raises(OptionError, match=r"rvt are those of Gen1 .*found the classes car, cat"):
         to(tmp_path / "s.zarr", tmp_path / "raw", label_rules="rvt")
     toml = tmp_path / "raw/small.toml"
     toml.write_text(toml.read_text().partition("[targets")[0])

@@ -49,9 +49,9 @@ def write(
         tree.column(f"{below}/{name}", index.astype(np.int64), "sample")
     rows = rows if len(rows) else np.zeros(1, rows.dtype)
     for name in rows.dtype.names or ():
-        told = {"names": list(names)} if names and name in _NAMED else {}
-        if name in ("t", "stop"):
-            told = {"unit": "us"}
+        told: dict[str, Any] = {"unit": "us"} if name in ("t", "stop") else {}
+        if names and name in _NAMED:
+            told["names"] = list(names)
         tree.column(f"{below}/{name}", rows[name], "row", **told)
 
 
@@ -158,7 +158,10 @@ class StoredTargets(Mapping[int, dict[str, np.ndarray]]):
                 yield Problem(
                     where, f"row {int(steps.argmax()) + 1} is earlier than the one before"
                 )
-            names, numbered = self.names(kind), [n for n in _NAMED if n in table.dtype.names]
+            names, numbered = (
+                self.names(kind),
+                [n for n in _NAMED if n in (table.dtype.names or ())],
+            )
             for name in numbered if names else ():
                 if len(table) and not -1 <= table[name].min() <= table[name].max() < len(names):
                     yield Problem(f"{where}/{name}", f"has values outside its {len(names)} names")
