@@ -11,7 +11,8 @@ from making import make_events
 import eventkit as ek
 from eventkit import EventkitError, Events, OptionError
 from eventkit.events import chunks
-from eventkit.transforms import TRANSFORMS, begin, parse
+from eventkit.targets import KINDS, Placed
+from eventkit.transforms import TRANSFORMS, begin, move_targets, parse
 from eventkit.transforms.geometry import PixelMap, crop
 
 LENS = "undistort:fx=20,fy=21,cx=16.5,cy=17,k1=-0.2,k2=0.03,p1=0.001,p2=-0.002"
@@ -655,3 +656,98 @@ def test_a_damaged_npz_is_one_sentence(tmp_path, recording):
     (tmp_path / "far.txt").write_text(f"{10**30} 1\n")
     with pytest.raises(EventkitError, match="line 1"):
         ek.transform(recording, "drop_pixels", file=str(tmp_path / "far.txt"))
+
+
+# Targets
+
+
+def points_at(events):
+    """A point at the place and time of every event."""
+    rows = np.zeros(len(events), KINDS["points"])
+    for name in "txy":
+        rows[name] = getattr(events, name)
+    return rows
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_points_follow_the_events_at_their_places(spec):
+    """What is left of the events is where and when points are that went the same way."""
+    events = make_events(400)
+    step, placed = begin(*parse(spec)), Placed({"points": points_at(events)}, events.size)
+    found = Events.concat([step(part) for part in chunks(events, 150)])
+    placed = move_targets(step, placed)
+    assert placed.size == found.size
+    rows = placed.rows["points"]
+    xy = np.floor(np.stack([rows["x"], rows["y"]], -1) + 0.5).astype(int)
+    there = {(t, *place) for t, place in zip(rows["t"].tolist(), xy.tolist(), strict=True)}
+    near = [(0, 0)]
+    if spec.startswith("resize"):  # the pixels of one event become a part of one, or several
+        near = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
+    columns = (getattr(found, name).tolist() for name in "txy")
+    for t, x, y in zip(*columns, strict=True):
+        assert any((t, x + i, y + j) in there for i, j in near)
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("crop:x=5,y=2,width=10,height=20", (0, 2, 7, 5, 50)),
+        ("flip", (22, 4, 10, 5, 50)),
+        ("flip:axis=vertical", (2, 25, 10, 5, 50)),
+        ("rotate90", (25, 2, 5, 10, 50)),
+        ("rotate90:turns=3", (4, 22, 5, 10, 50)),
+        ("transpose", (4, 2, 5, 10, 50)),
+        ("resize:width=17,height=68", (1, 8, 5, 10, 50)),
+        ("downsample:factor=2", (1, 2, 5, 2.5, 50)),
+        ("mask:x=0,y=0,width=12,height=8", (2, 4, 10, 5, 50)),  # a part of it is seen
+        ("mask:x=0,y=0,width=12,height=9", None),
+        ("mask:x=11,y=8,width=5,height=5,keep=true", (2, 4, 10, 5, 50)),
+        ("mask:x=12,y=8,width=5,height=5,keep=true", None),
+        ("crop_time:start=30us", (2, 4, 10, 5, 50)),  # the first event is at 10
+        ("crop_time:start=41us", None),
+        ("crop_time:stop=40us", None),
+        ("crop_time:stop=41us", (2, 4, 10, 5, 50)),
+        ("crop_count:start=2", (2, 4, 10, 5, 50)),  # events are at 10, 20, ... 90
+        ("crop_count:start=5", None),
+        ("crop_count:stop=4", None),
+        ("crop_count:stop=5", (2, 4, 10, 5, 50)),
+        ("align_time:t0=1000", (2, 4, 10, 5, 1040)),
+        ("shift_time:by=7us", (2, 4, 10, 5, 57)),
+        ("scale_time:factor=0.5", (2, 4, 10, 5, 30)),
+        ("swap_polarity", (2, 4, 10, 5, 50)),
+    ],
+)
+def test_a_box_follows_by_hand(spec, expected):
+    t = np.arange(10, 100, 10)
+    events = Events(t, np.zeros_like(t), np.zeros_like(t), np.ones_like(t), (34, 34))
+    box = np.zeros(1, KINDS["boxes"])
+    for name, value in zip("xywht", (2, 4, 10, 5, 50), strict=True):
+        box[name] = value
+    step = begin(*parse(spec))
+    step(events)
+    rows = move_targets(step, Placed({"boxes": box}, events.size)).rows["boxes"]
+    found = [tuple(row[name] for name in "xywht") for row in rows]
+    assert found == ([] if expected is None else [expected])
+    assert [box[name][0] for name in "xywht"] == [2, 4, 10, 5, 50]  # the given one is as it was
+
+
+def test_intervals_are_cut_by_time_and_the_sample_begins_there():
+    rows = np.zeros(3, KINDS["intervals"])
+    rows["t"], rows["stop"], rows["class"] = [0, 40, 90], [40, 90, 95], [1, 2, 3]
+    t = np.arange(10, 100, 10)
+    events = Events(t, np.zeros_like(t), np.zeros_like(t), np.ones_like(t), (34, 34))
+    step = begin("crop_time", {"start": 30, "stop": 60})
+    step(events)
+    placed = move_targets(step, Placed({"intervals": rows}, events.size, 0))
+    assert placed.rows["intervals"].tolist() == [(40, 70, 2)]
+    assert placed.start == 40
+
+
+def test_what_changes_the_size_must_say_how_targets_move():
+    def smaller(events):
+        return ek.transform(events, "crop:width=10")
+
+    with pytest.raises(OptionError, match="does not say how targets move"):
+        move_targets(smaller, Placed({}, (34, 34)))
+    smaller.targets = lambda placed: placed.moved((10, 34), lambda xy: xy)
+    assert move_targets(smaller, Placed({}, (34, 34))).size == (10, 34)

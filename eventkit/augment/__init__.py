@@ -215,7 +215,7 @@ class Augment:
     def intervals(
         self, rows: np.ndarray, draw: Draw, *, size: Size, times: tuple[int, int] | None = None
     ) -> np.ndarray:
-        """What has a time and no place, a structured array with t and maybe stop (t <= time < stop).
+        """Rows with times and no place: a structured array with t, maybe stop (t <= time < stop).
 
         Only what moves times changes it; intervals are cut at the sample's ends.
         """

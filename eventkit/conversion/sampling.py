@@ -142,7 +142,9 @@ class _Cutter:
             self.reader |= dataset.reading(formats.FORMATS[dataset.format].stream)
         self.rule = targets.rule if targets else None
         reader = {"format": dataset.format, **self.reader}
-        self.targets = targets and TargetFiles(targets, found.root, reader, dataset.size)
+        self.targets: TargetFiles | None = None
+        if targets is not None:
+            self.targets = TargetFiles(targets, found.root, reader, dataset.size)
         if self.rule is not None and self.rule.own_windows and options.sliding is not None:
             raise OptionError(
                 f"the label rules {self.rule.name} have windows of their own, at the labels; give "

@@ -12,7 +12,6 @@ one row of zeros, which no sample counts, as no array of Zarr may be without a c
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +19,7 @@ import numpy as np
 from eventkit.errors import StoreDamaged
 from eventkit.registry import unknown
 from eventkit.store.reader import Problem
+from eventkit.targets import KINDS
 
 if TYPE_CHECKING:
     from eventkit.store.kinds.base import Split
@@ -49,9 +49,9 @@ def write(
         tree.column(f"{below}/{name}", index.astype(np.int64), "sample")
     rows = rows if len(rows) else np.zeros(1, rows.dtype)
     for name in rows.dtype.names or ():
-        told = {"names": list(names)} if names and name in _NAMED else {}
-        if name in ("t", "stop"):
-            told = {"unit": "us"}
+        told: dict[str, Any] = {"unit": "us"} if name in ("t", "stop") else {}
+        if names and name in _NAMED:
+            told["names"] = list(names)
         tree.column(f"{below}/{name}", rows[name], "row", **told)
 
 
@@ -60,13 +60,10 @@ class StoredTargets(Mapping[int, dict[str, np.ndarray]]):
 
     def __init__(self, split: "Split") -> None:
         self._split = split
-        self.kinds = list(
-            dict.fromkeys(
-                name.split("/")[1]
-                for name in split.arrays_below("targets/")
-                if name.count("/") == 2
-            )
-        )
+        there = split.arrays_below("targets/")
+        self.kinds = [kind for kind in KINDS if f"targets/{kind}/t" in there]
+        self._indexes: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._tables: dict[str, np.ndarray] = {}
 
     def __len__(self) -> int:
         return len(self._split) if self.kinds else 0
@@ -85,7 +82,7 @@ class StoredTargets(Mapping[int, dict[str, np.ndarray]]):
 
     def counts(self, kind: str) -> np.ndarray:
         """How many targets of a kind each sample has: int64 (N,)."""
-        return self._index[self._known(kind)][1]
+        return self._index(kind)[1]
 
     def names(self, kind: str) -> list[str]:
         """What the numbers are called: those of classes, or the texts themselves."""
@@ -102,78 +99,69 @@ class StoredTargets(Mapping[int, dict[str, np.ndarray]]):
 
         A structured array with the columns of the kind, sample by sample.
         """
-        starts, counts = self._index[self._known(kind)]
+        starts, counts = self._index(kind)
         starts, counts = starts[samples], counts[samples]
         if not len(starts):
-            return self._table[kind][:0], self.names(kind)
+            return self._table(kind)[:0], self.names(kind)
         first, last = int(starts[0]), int(starts[-1] + counts[-1])
-        return self._table[kind][first:last], self.names(kind)
+        return self._table(kind)[first:last], self.names(kind)
 
     def _known(self, kind: str) -> str:
         if kind not in self.kinds:
             raise unknown("kind of targets", kind, self.kinds)
         return kind
 
-    @cached_property
-    def _index(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    def _index(self, kind: str) -> tuple[np.ndarray, np.ndarray]:
         """Where the rows of each sample are. StoreDamaged if they do not follow each other."""
-        found = {}
-        for kind in self.kinds:
+        if self._known(kind) not in self._indexes:
             starts, counts = (self._split.column(f"targets/{kind}/{name}") for name in _INDEX)
             ends = np.cumsum(counts)
-            n = len(self._table[kind])
             follow = (counts >= 0).all() and (starts == ends - counts).all()
-            if not follow or max(int(ends[-1]) if len(ends) else 0, 1) != n:
+            n = max(int(ends[-1]) if len(ends) else 0, 1)
+            if not follow or n != len(self._table(kind)):
                 raise StoreDamaged(
                     f"{self._split.store.path}: start and count of {self._split.name}/targets/"
                     f"{kind} do not fit its columns"
                 )
-            found[kind] = starts, counts
-        return found
+            self._indexes[kind] = starts, counts
+        return self._indexes[kind]
 
-    @cached_property
-    def _table(self) -> dict[str, np.ndarray]:
-        return {kind: self._read(kind) for kind in self.kinds}
-
-    def _read(self, kind: str) -> np.ndarray:
-        below = f"targets/{kind}/"
-        nodes = self._split.arrays_below(below)
-        fields = [name.removeprefix(below) for name in nodes]
-        columns = {
-            name: self._split.store.small(f"{self._split.name}/{below}{name}")
-            for name in fields
-            if name not in _INDEX
-        }
-        if len({len(column) for column in columns.values()}) != 1 or "t" not in columns:
-            raise StoreDamaged(
-                f"{self._split.store.path}: the columns of {self._split.name}/{below[:-1]} differ "
-                "in their length"
-            )
-        order = [name for name in _ORDER if name in columns]
-        order += sorted(set(columns) - set(order))
-        types = [(name, columns[name].dtype) for name in order]
-        table = np.empty(len(columns["t"]), types)
-        for name in order:
-            table[name] = columns[name]
-        return table
+    def _table(self, kind: str) -> np.ndarray:
+        if kind not in self._tables:
+            below = f"{self._split.name}/targets/{kind}"
+            columns = {
+                name: self._split.store.small(f"{below}/{name}") for name in KINDS[kind].names or ()
+            }
+            if len({len(column) for column in columns.values()}) != 1:
+                raise StoreDamaged(
+                    f"{self._split.store.path}: the columns of {below} differ in their length"
+                )
+            table = np.empty(len(columns["t"]), KINDS[kind])
+            for name, column in columns.items():
+                table[name] = column
+            self._tables[kind] = table
+        return self._tables[kind]
 
     def check(self) -> Iterator[Problem]:
         """What is wrong with the contents: order of time, numbers without a name, sizes."""
         for kind in self.kinds:
             where = f"{self._split.name}/targets/{kind}"
             try:
-                starts, counts = self._index[kind]
+                starts, counts = self._index(kind)
             except StoreDamaged as error:
                 yield Problem(where, str(error))
                 continue
-            table = self._table[kind][: int(counts.sum())]
+            table = self._table(kind)[: int(counts.sum())]
             steps = np.diff(table["t"]) < 0
             steps[starts[(starts > 0) & (starts < len(table))] - 1] = False
             if steps.any():
                 yield Problem(
                     where, f"row {int(steps.argmax()) + 1} is earlier than the one before"
                 )
-            names, numbered = self.names(kind), [n for n in _NAMED if n in table.dtype.names]
+            names, numbered = (
+                self.names(kind),
+                [n for n in _NAMED if n in (table.dtype.names or ())],
+            )
             for name in numbered if names else ():
                 if len(table) and not -1 <= table[name].min() <= table[name].max() < len(names):
                     yield Problem(f"{where}/{name}", f"has values outside its {len(names)} names")
@@ -184,9 +172,6 @@ class StoredTargets(Mapping[int, dict[str, np.ndarray]]):
     def __repr__(self) -> str:
         counts = (f"{int(self.counts(kind).sum()):,} {kind}" for kind in self.kinds)
         return f"StoredTargets({len(self)} samples: {', '.join(counts) or 'none'})"
-
-
-_ORDER = ("t", "x", "y", "w", "h", "stop", "class", "track", "confidence", "text")
 
 
 def join(tree: "Tree", split: str, parts: Sequence[tuple[StoredTargets, np.ndarray]]) -> list[str]:

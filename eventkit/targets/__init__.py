@@ -48,9 +48,10 @@ class Placed:
             if high is not None:
                 inside &= t < high
             rows[kind] = found[inside]
-            if kind == "intervals":
-                rows[kind]["t"] = rows[kind]["t"].clip(low, None)
-                rows[kind]["stop"] = rows[kind]["stop"].clip(None, high)
+            if kind == "intervals" and low is not None:
+                rows[kind]["t"] = np.maximum(rows[kind]["t"], low)
+            if kind == "intervals" and high is not None:
+                rows[kind]["stop"] = np.minimum(rows[kind]["stop"], high)
         return replace(self, rows=rows, start=self.start if low is None else max(self.start, low))
 
     def retimed(self, move: Callable[[np.ndarray], np.ndarray]) -> "Placed":

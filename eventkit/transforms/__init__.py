@@ -12,7 +12,7 @@ after all events of the sample have passed. Without it, targets stay as they are
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from eventkit.errors import OptionError
 from eventkit.events import Events, expect
@@ -43,11 +43,9 @@ def move_targets(step: Step, placed: Placed) -> Placed:
     """
     move = getattr(step, "targets", None)
     if move is not None:
-        found: Placed = move(placed)
-        return found
+        return cast(Placed, move(placed))
     if isinstance(step, partial) and (move := getattr(step.func, "targets", None)) is not None:
-        found = move(placed, **step.keywords)
-        return found
+        return cast(Placed, move(placed, **step.keywords))
     if step(Events.empty(placed.size)).size != placed.size:
         raise OptionError(
             "a transform changes the size of the sensor and does not say how targets move; give it "
