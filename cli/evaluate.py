@@ -61,7 +61,7 @@ def readable(measured: dict[str, Any]) -> dict[str, str | None]:
         "ClassificationAccuracy": f"{measured['ClassificationAccuracy']:.1%} of "
         f"{measured['samples']:,} samples of {measured['split']}",
         "Footprint": f"{size(measured['Footprint'])}, {measured['ParameterCount']:,} parameters",
-        "ConnectionSparsity": _share(measured["ConnectionSparsity"]),
+        "ConnectionSparsity": _connected(measured["ConnectionSparsity"]),
         "ActivationSparsity": _share(measured["ActivationSparsity"]),
         "SynapticOperations": f"{macs} effective MACs, {acs} effective ACs, of {dense} dense",
         "not counted": ", ".join(measured["uncounted"]),
@@ -73,6 +73,12 @@ def readable(measured: dict[str, Any]) -> dict[str, str | None]:
         if measured["causal"]
         else None,
     }
+
+
+def _connected(sparsity: float | None) -> str | None:
+    if sparsity is None:
+        return None
+    return f"{sparsity:.1%}; {1 - sparsity:.1%} of the weights are not zero"
 
 
 def _share(share: float | None) -> str | None:

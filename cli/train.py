@@ -140,7 +140,7 @@ def check_ahead(
     for name in ("config", "teacher", "init"):
         if options[name]:
             Path(options[name]).stat()
-    for name in ("optimizer", "schedule", "loss", "method"):
+    for name in ("optimizer", "schedule", "loss", "method", "sparsity"):
         if options[name]:
             parse_spec(options[name])
     if options["represent"]:
@@ -187,6 +187,7 @@ def print_result(result: dict[str, Any]) -> None:
         "trained": f"{result['parameters']:,} parameters, "
         f"{counted(result['epochs'], 'epoch')}, {samples}",
         "time": f"{duration(result['seconds'])}, {result['waiting']:.1%} of it waiting for data",
+        "connectivity": _percent(result.get("connectivity"), "of the weights are not zero"),
         "test, last": _percent(accuracy["last"], "after the last epoch"),
         "test, best": _percent(
             accuracy["best_optimistic"], "of all epochs: chosen on the test set, so optimistic"

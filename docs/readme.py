@@ -241,6 +241,13 @@ def methods_table() -> str:
     return _functions("--method", RULES)
 
 
+def sparsity_table() -> str:
+    """The methods of sparse training: name, description, options."""
+    from eventkit.train.sparsity import SPARSIFIERS
+
+    return _functions("--sparsity", SPARSIFIERS)
+
+
 def schedules_list() -> str:
     """The schedules of the learning rate by name."""
     from eventkit.train.optim import SCHEDULES
@@ -289,6 +296,7 @@ TORCH_PARTS: dict[str, dict[str, Callable[[], str]]] = {
     },
     "docs/training.md": {
         "losses": losses_table, "methods": methods_table, "schedules": schedules_list,
+        "sparsity": sparsity_table,
     },
 }  # fmt: skip
 

@@ -119,6 +119,14 @@ class Settings:
         str,
         Help("Learning rule: bptt, checkpoint:chunks=4, tbptt:window=4, sltt or ottt.", "SPEC"),
     ] = "bptt"
+    sparsity: Annotated[
+        str | None,
+        Help(
+            "Sparse training: gradr, deepr, soft_deepr, stds, slats, pgh or lats, as "
+            "stds:threshold=0.1. [default: none]",
+            "SPEC",
+        ),
+    ] = None
     precision: Annotated[
         Literal["auto", "float32", "bfloat16"],
         Help("Precision of matrix products; auto: bfloat16 where it is fast. [default: auto]"),

@@ -104,7 +104,9 @@ class Activity:
             else:
                 kind = "ACs" if layer.binary else "MACs"
                 synops = {"synops": layer.effective / n, "dense": layer.dense / n, "of": kind}
-                rows.append({"layer": name, **synops})
+                weight: Any = self._net.get_submodule(name).weight
+                share = int(torch.count_nonzero(weight)) / max(1, weight.numel())
+                rows.append({"layer": name, **synops, "connectivity": share})
         return rows
 
     def _count(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:

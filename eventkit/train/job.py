@@ -46,6 +46,7 @@ from .optim import Average, optimizer, schedule
 from .rules import rule
 from .run import EVALUATION, Run, report, tensorboard
 from .settings import to_toml
+from .sparsity import connectivity, sparsifier
 
 ORDER = "loader"  # what decides the order of samples: seed and epoch, as in eventkit.loader
 
@@ -84,7 +85,8 @@ class Job:
     def start(self) -> dict[str, Any]:
         """Train from the beginning, in a new run folder."""
         s = self.settings
-        for check, spec in ((loss, s.loss), (rule, s.method), (schedule, s.schedule)):
+        checks = [(loss, s.loss), (rule, s.method), (schedule, s.schedule)]
+        for check, spec in [*checks, *([(sparsifier, s.sparsity)] if s.sparsity else [])]:
             check(spec)  # before a folder is made that would be in the way of the next try
         random.seed(s.seed)
         np.random.seed(s.seed)  # noqa: NPY002 - for datasets that draw from it
@@ -202,7 +204,7 @@ class Job:
         if s.init is not None and not (self.run.folder / STATE).is_file():
             start_from(net, s.init)
         self.world.same(net)
-        return Training(
+        training = Training(
             net=net,
             optimizer=optimizer(
                 s.optimizer, net, lr=s.lr, decay=s.weight_decay, decay_all=s.decay_all
@@ -216,6 +218,10 @@ class Job:
             bf16=s.precision == "bfloat16"
             or (s.precision == "auto" and multiplies_bf16(device(s.device))),
         )
+        if s.sparsity is not None:
+            training.sparsity = sparsifier(s.sparsity)
+            training.sparsity.attach(net, training.at(0.0, self.epochs))
+        return training
 
     def _weights(self) -> torch.Tensor:
         """One for each class, the inverse of its frequency; their mean over the samples is 1."""
@@ -317,6 +323,8 @@ class Job:
             with training.average.applied(training.net):
                 layers = self._measure(training, row)
                 row["seconds"] = round(training.seconds, 2)
+                if training.sparsity is not None:
+                    row["connectivity"] = connectivity(training.net)
                 self.run.add(row, layers, training.net)
             if self.settings.tensorboard and self.world.is_main:
                 tensorboard(self.run.folder / "tensorboard", self.run.rows, self.run.layers)
@@ -391,6 +399,7 @@ class Job:
             "net": training.net.state_dict(),
             "average": training.average.state,
             "optimizer": optimizer_tensors(training.optimizer),
+            "sparsity": training.sparsity.state() if training.sparsity else {},
         }
         tensors = {f"{group}/{name}": t for group, ts in groups.items() for name, t in ts.items()}
         about = {
@@ -410,7 +419,8 @@ class Job:
 
     def _restore(self, training: Training, path: Path) -> None:
         tensors, about = self._read(path)
-        groups: dict[str, dict[str, torch.Tensor]] = {"net": {}, "average": {}, "optimizer": {}}
+        kinds = ("net", "average", "optimizer", "sparsity")
+        groups: dict[str, dict[str, torch.Tensor]] = {kind: {} for kind in kinds}
         try:
             for name, tensor in tensors.items():
                 group, _, key = name.partition("/")
@@ -424,6 +434,8 @@ class Job:
                 tensor.copy_(groups["average"][name])  # onto its device
             training.average.updates = int(about["updates"])
             restore_optimizer(training.optimizer, groups["optimizer"])
+            if training.sparsity is not None:
+                training.sparsity.restore(groups["sparsity"])
             for name in training.COUNTS:
                 kind = type(getattr(training, name))
                 if name in about["counts"] or name not in ADDED:

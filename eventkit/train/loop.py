@@ -7,6 +7,7 @@ from (seed, epoch). So a training that goes on from a checkpoint does what the u
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -27,6 +28,7 @@ from .losses import loss, weighted
 from .machine import World
 from .optim import Average, Now, Statistics, schedule
 from .rules import Rule, Step, rule
+from .sparsity import Moment, Sparsity
 
 Progress = Callable[[dict[str, Any]], None]
 
@@ -43,6 +45,8 @@ class Training:
     world: World = field(default_factory=World)
     teacher: nn.Module | None = None
     weights: Tensor | None = None  # of the classes in the loss
+    sparsity: Sparsity | None = None
+    moment: Moment | None = None  # of the step under way, for the sparsity
     bf16: bool = False
     epoch: int = 1  # the one under way
     step: int = 0  # steps of it that are done
@@ -93,6 +97,7 @@ class Training:
                     group["lr"] = group["full"] * self.factor
                 anneal(self.net, done)
                 statistics.follow(self.taken)
+                self.moment = self.at(max(done, (self.taken + 1) / total), epochs)
                 self._learn(islice(batches, steps.passes(step)), steps.of(step), learn, done)
                 began = min(began, time.monotonic())
                 expected = round(self.taken / done) if done else total
@@ -111,6 +116,11 @@ class Training:
             (self.seconds,) = world.largest(max(0.0, time.monotonic() - began))
             if self.seconds >= limit:  # measuring took the rest of it
                 return
+
+    def at(self, done: float, epochs: int) -> Moment:
+        """The moment of the next step, whose end is at the share `done`, for the sparsity."""
+        seed = np.random.SeedSequence([self.settings.seed, self.taken]).generate_state(1)[0]
+        return Moment(done, epochs, torch.Generator().manual_seed(int(seed)))
 
     def _learn(self, batches: Iterator[Batch], samples: int, learn: Rule, done: float) -> None:
         """One step: forward, loss and backward of every batch, then new weights.
@@ -184,9 +194,15 @@ class Training:
                 f"the gradient of {broken[-1] if broken else 'all weights together'} is not finite "
                 f"in epoch {self.epoch}; try a smaller lr"
             ) from None
-        self.optimizer.step()
+        with self._sparse():
+            self.optimizer.step()
         self.optimizer.zero_grad()
         self.average.update(self.net)
+
+    def _sparse(self) -> AbstractContextManager[None]:
+        if self.sparsity is None or self.moment is None:
+            return nullcontext()
+        return self.sparsity.step(self.optimizer, self.moment)
 
     def _criterion(
         self, frames: Tensor, target: Tensor, lengths: Tensor, share: float, answers: Tensor

@@ -74,8 +74,11 @@ class Run:
 
     @property
     def best(self) -> dict[str, Any]:
-        """The row of the epoch that was best on the validation samples; without any, the last."""
-        if "validation_accuracy" not in self.rows[-1]:
+        """The row of the epoch that was best on the validation samples; without any, the last.
+
+        The last too where a network becomes sparse: earlier epochs had more of their weights.
+        """
+        if "validation_accuracy" not in self.rows[-1] or "connectivity" in self.rows[-1]:
             return self.rows[-1]
         return max(self.rows, key=lambda row: (row["validation_accuracy"], -row["validation_loss"]))
 
@@ -116,6 +119,7 @@ class Run:
             },
             "validation_accuracy": best.get("validation_accuracy"),
             "best_epoch": best.get("epoch"),
+            "connectivity": best.get("connectivity"),
             "epochs": len(self.rows),
             "waiting": statistics.fmean(row["waiting"] for row in self.rows) if self.rows else 0.0,
             "run": str(self.folder),

@@ -31,6 +31,11 @@ def settle(options: Mapping[str, Any], config: str | Path | None = None) -> Sett
     found = Settings(**bind(Settings, chosen, "train") | {"augment": augment})
     if found.fold is not None and (found.folds is None or found.fold >= found.folds):
         raise OptionError(f"fold is {found.fold}, expected a number below that of the folds")
+    if found.sparsity is not None and found.ema:
+        raise OptionError(
+            f"ema is {found.ema:g}, expected 0 with sparsity: an average of sparse weights is not "
+            "sparse"
+        )
     if found.folds is not None and found.seeds > 1:
         raise OptionError(f"seeds is {found.seeds}, expected 1 with folds")
     if found.folds is not None and not found.test:
