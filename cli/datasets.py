@@ -98,15 +98,15 @@ def _show(dataset: Dataset) -> None:
         }
     )
     paths = [row[0] for row in dataset.example.get("recordings", ())]
-    for head, told in (
-        ("splits", [f"{name}: {told['about']}" for name, told in dataset.splits.items()]),
+    for head, lines in (
+        ("splits", [f"{name}: {split['about']}" for name, split in dataset.splits.items()]),
         ("known defects", dataset.defects),
         ("unverified", dataset.unverified),
         ("files lie as in this example (names of recordings may be made up)", paths),
     ):
-        if told:
+        if lines:
             click.echo(f"\n{head}")
-            for each in dict.fromkeys(told):
+            for each in dict.fromkeys(lines):
                 click.echo(f"  {each}")
     if dataset.bibtex:
         click.echo(f"\n{dataset.bibtex}")

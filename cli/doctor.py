@@ -190,7 +190,7 @@ def _print_ledger(ledger: dict[str, Any]) -> None:
             **{f"dropped, {name}": f"{n:,}" for name, n in ledger["dropped"].items() if n},
             "sorted": f"{steps:,} backward steps removed" if steps else None,
             "written": f"{ledger['written']:,} events",
-            **{f"not copied, {name}": f"{n:,}" for name, n in ledger["beside"].items()},
+            **{f"not copied, {name}": f"{n:,}" for name, n in ledger["not_copied"].items()},
         }
     )
     for note in ledger["notes"]:

@@ -130,7 +130,7 @@ def _readable(facts: dict[str, Any]) -> dict[str, Any]:
             "rate": facts["rate_hz"] and f"{number(facts['rate_hz'])} events/s",
             "maximum x, y": f"{facts['x_max']}, {facts['y_max']}",
         }
-    other = {**facts["counts"], **{f"also, {name}": n for name, n in facts["beside"].items()}}
+    other = {**facts["counts"], **{f"also, {name}": n for name, n in facts["also"].items()}}
     counts = {name: f"{count:,}" for name, count in other.items() if count}
     header = facts.get("header", {})
     return shown | counts | {f"header {key}": value for key, value in header.items()}

@@ -30,12 +30,12 @@ def settings(function: Any) -> Any:
     hints = get_type_hints(Settings, include_extras=True)
     for field in reversed(fields(Settings)):
         kind, *marks = get_args(hints[field.name])
-        told = next(mark for mark in marks if isinstance(mark, Help))
+        about = next(mark for mark in marks if isinstance(mark, Help))
         limits = next((mark for mark in marks if isinstance(mark, Range)), None)
         more = {"multiple": True} if field.name == "augment" else {"default": None}
-        flags = told.flags or f"--{field.name.replace('_', '-')}"
-        said: dict[str, Any] = {"help": told.text, "metavar": told.metavar, **more}
-        function = click.option(flags, field.name, type=_type(kind, limits), **said)(function)
+        flags = about.flags or f"--{field.name.replace('_', '-')}"
+        options: dict[str, Any] = {"help": about.text, "metavar": about.metavar, **more}
+        function = click.option(flags, field.name, type=_type(kind, limits), **options)(function)
     return function
 
 
@@ -150,14 +150,14 @@ def check_ahead(
 
 
 class Shown:
-    """A training on a bar: what the trainer tells, in the words beside it."""
+    """A progress bar of a training, with the loss and the last validation accuracy."""
 
     def __init__(self, bar: Bar) -> None:
         self.run = ""
         self.whole = ""
         self._bar = bar
         self._score = ""
-        self._said: set[str] = set()
+        self._warned: set[str] = set()
 
     def __call__(self, event: dict[str, Any]) -> None:
         if event["event"] == "start":
@@ -171,10 +171,10 @@ class Shown:
             self._score = f"  validation {event['validation_accuracy']:.1%}"
 
     def _warn(self, text: str) -> None:
-        """Once for every layer, as it would be said after every epoch."""
+        """Print a warning once for each layer; the trainer repeats it after every epoch."""
         about = re.sub(r"^epoch \d+: ", "", text).partition(":")[0]
-        if about not in self._said:
-            self._said.add(about)
+        if about not in self._warned:
+            self._warned.add(about)
             click.echo(f"eventkit: warning: {text}", err=True)
 
 

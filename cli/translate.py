@@ -92,9 +92,9 @@ def command(
     if not tally["read"] and (start is not None or stop is not None):
         report.notes.append(NOTHING)
     to_format = name or ("spif" if sent else formats.guess(target).name)
-    beside: dict[str, int] = {}
+    not_copied: dict[str, int] = {}
     if not (until or sent):
-        beside, notes = losses(source, target, to_format, tally["size"], _reading(how))
+        not_copied, notes = losses(source, target, to_format, tally["size"], _reading(how))
         report.notes += notes
     ledger = {
         "path": str(source),
@@ -105,7 +105,7 @@ def command(
         "written": tally["written"],
         "left_out": tally["read"] - tally["written"],
         "counts": dict(report.counts),
-        "beside": beside,
+        "not_copied": not_copied,
         "warnings": [for_command(note) for note in report.notes],
     }
     if as_json:
@@ -160,7 +160,7 @@ def _print(ledger: dict[str, Any]) -> None:
             "events": f"{ledger['read']:,} read = {ledger['written']:,} written + "
             f"{ledger['left_out']:,} dropped",
             **{f"not events, {name}": f"{n:,}" for name, n in ledger["counts"].items()},
-            **{f"not copied, {name}": f"{n:,}" for name, n in ledger["beside"].items()},
+            **{f"not copied, {name}": f"{n:,}" for name, n in ledger["not_copied"].items()},
         }
     )
     for warning in ledger["warnings"]:

@@ -36,7 +36,7 @@ from ._text import (
 
 @dataclass(frozen=True)
 class View:
-    """Frames (T, C, H, W) to draw, and the words beside them."""
+    """Frames (T, C, H, W) to draw, and their captions."""
 
     frames: np.ndarray
     name: str

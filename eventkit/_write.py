@@ -32,8 +32,9 @@ def check_target(path: Path, overwrite: bool, source: Path | None = None) -> Non
 def whole(path: Path) -> Iterator[Path]:
     """A name beside `path` to write to, which becomes `path` when all is written, else goes.
 
-    Raises OptionError as `check_target` does with `overwrite`, and FileNotFoundError with the name
-    of the folder where there is none.
+    What is written is synced first: a power failure leaves the old file or the new one. Raises
+    OptionError as `check_target` does with `overwrite`, and FileNotFoundError with the name of the
+    folder where there is none.
     """
     check_target(path, overwrite=True)
     if not path.parent.exists():
@@ -41,7 +42,33 @@ def whole(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         yield temporary
+        sync(temporary)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    sync(path.parent)
+
+
+def replace(path: Path, data: bytes | bytearray) -> None:
+    """Put a file there as a whole: neither a kill nor a full disk nor a power cut leaves a half."""
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        temporary.write_bytes(data)
+        sync(temporary)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)  # the space is needed, what was there before too
+        raise
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Make the bytes of a file, or the names in a folder, durable; on Windows nothing is done."""
+    if os.name == "nt":  # which cannot sync folders, nor files that are open for reading
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -21,13 +21,13 @@ def here(tmp_path, monkeypatch):
 
 
 def test_other_arrays_are_counted_wherever_they_are_lost(run):
-    assert ek.info("a.npz")["beside"] == {"other arrays": 2}
+    assert ek.info("a.npz")["also"] == {"other arrays": 2}
     assert "also, other arrays  2" in run("info", "a.npz")[1]
     code, out, _ = run("translate", "a.npz", "b.es", "--json")
-    assert (code, json.loads(out)["beside"]) == (0, {"other arrays": 2})
+    assert (code, json.loads(out)["not_copied"]) == (0, {"other arrays": 2})
     assert "not copied, other arrays  2" in run("translate", "a.npz", "c.es")[1]
     ledger = repair("a.npz", "d.es")
-    assert (ledger["beside"], ledger["notes"]) == ({"other arrays": 2}, [])
+    assert (ledger["not_copied"], ledger["notes"]) == ({"other arrays": 2}, [])
     code, out, _ = run("doctor", "a.npz", "--repair", "e.npy")
     assert code == 0
     assert "not copied, other arrays  2" in out
@@ -40,7 +40,7 @@ def test_columns_of_parquet_that_are_lost_are_counted():
     events = make_events(50, (128, 128))
     columns = {name: getattr(events, name) for name in "txyp"}
     parquet.write_table(arrow.table({**columns, "label": events.x}), "a.parquet")
-    assert ek.info("a.parquet")["beside"] == {"other columns": 1}
+    assert ek.info("a.parquet")["also"] == {"other columns": 1}
 
 
 @pytest.mark.parametrize("suffix", ["bin", "bs2", "npy", "spif"])
@@ -66,8 +66,8 @@ def test_header_fields_that_are_lost_are_counted_and_named(run):
 def test_streams_of_real_recordings_are_counted(samples):
     path = samples / "recordings/aedat4/dvproc_io_sample_data.aedat4"
     lost = {"frames": 25, "imu": 3836, "triggers": 101}
-    assert ek.info(path)["beside"] == lost
-    assert repair(path, "copy.aedat4")["beside"] == {**lost, "header fields": 4}
+    assert ek.info(path)["also"] == lost
+    assert repair(path, "copy.aedat4")["not_copied"] == {**lost, "header fields": 4}
     mvsec = samples / "recordings/hdf5/mvsec_slice_000000.hdf5"
-    assert ek.info(mvsec)["beside"] == {"other datasets": 4}
-    assert ek.info(samples / "recordings/derived/dsec_layout_events.h5")["beside"] == {}
+    assert ek.info(mvsec)["also"] == {"other datasets": 4}
+    assert ek.info(samples / "recordings/derived/dsec_layout_events.h5")["also"] == {}

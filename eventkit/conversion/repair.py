@@ -16,6 +16,7 @@ from typing import Any
 
 from eventkit import datasets, layouts
 from eventkit._platform import cpus
+from eventkit._write import sync
 from eventkit.conversion import sampling
 from eventkit.conversion.engine import run
 from eventkit.conversion.finish import source_arrays, split_arrays
@@ -26,7 +27,7 @@ from eventkit.conversion.targets import packed
 from eventkit.errors import FetchError, StoreError, UnknownName
 from eventkit.registry import format_spec
 from eventkit.store import Store
-from eventkit.store.building import Building, difference, sync_folder
+from eventkit.store.building import Building, difference
 from eventkit.store.journal import Key
 from eventkit.store.local import Local, failpoint
 from eventkit.store.provenance import check_source, sources
@@ -137,7 +138,7 @@ class _Mender:
     def sync(self) -> None:
         """Make the renames durable."""
         for folder in {(self.path / name).parent for name in self.moved}:
-            sync_folder(folder)
+            sync(folder)
 
 
 class _Anew:

@@ -60,7 +60,7 @@ def repair(
     late_by = before["order"]["late_by"]
     formats.write(out, _sorted(inside, late_by) if late_by else inside, name, **(writing or {}))
     after = examine(out, format=name, **_sized(name, before["size"]))
-    beside, notes = losses(path, out, name, before["size"], {"format": format, **options})
+    not_copied, notes = losses(path, out, name, before["size"], {"format": format, **options})
     if before["noise"]:
         notes.append(NOISE)
     faults = after["damage"], after["foreign"], after["order"]["backward_steps"]
@@ -74,7 +74,7 @@ def repair(
         "written": ledger["inside"],
         "sorted": before["order"]["backward_steps"],
         "counts": dict(report.counts),
-        "beside": beside,
+        "not_copied": not_copied,
         "notes": notes,
         "before": before,
         "after": after,

@@ -4,7 +4,6 @@ Every target supports fewer layers than torch. `check` lists the unsupported lay
 is written; `export` writes the file, reads it back and compares the outputs.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,10 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eventkit._write import check_target
+from eventkit._write import check_target, sync
 from eventkit.errors import OptionError
 from eventkit.registry import unknown
-from eventkit.store.building import sync_folder
 
 from . import graph, onnx, speck
 from .chain import Layer, chain
@@ -105,12 +103,11 @@ def _replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}.part{path.suffix}")  # tools need the suffix
     try:
         yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        sync(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    sync_folder(path.parent)
+    sync(path.parent)
 
 
 def _reference_outputs(net: nn.Module, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from eventkit import datasets, formats, layouts
+from eventkit._write import sync
 from eventkit.datasets import Dataset, SourceFile
 from eventkit.errors import EventkitError, FetchFailed
 from eventkit.fetch.download import Progress, check, locked
@@ -218,6 +219,7 @@ def _link(found: Path, data: DatasetFiles, copy: bool) -> None:
         shutil.copytree(found, part)
         os.sync()  # after a power failure, the folder must not exist without its files
         part.rename(root)
+        sync(root.parent)
     else:
         root.symlink_to(found, target_is_directory=True)
 

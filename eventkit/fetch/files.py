@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from eventkit._platform import lock
+from eventkit._write import replace, sync
 from eventkit.datasets import FETCH_FOLDER, MOVING, Dataset, SourceFile
 from eventkit.errors import FetchFailed
 from eventkit.fetch.download import Progress
@@ -102,11 +103,14 @@ class DatasetFiles:
                 )
         moving = self.folder / f"{source.name}{MOVING}"
         moving.touch()
+        # One call for many small files: the mark, and what is moved, survive a power failure.
+        os.sync()
         _merge(fresh, self.root / source.into)
         shutil.rmtree(fresh, ignore_errors=True)
-        os.sync()  # one call for many small files; receipt entries must survive a power failure
+        os.sync()  # the moves, before the receipt says that they are done
         self._record(source.name, entry)
         moving.unlink()
+        sync(self.folder)
 
     def clean_up(self, source: SourceFile, *, keep: bool) -> None:
         """Move an installed archive to the root if `keep`, else delete it, and its leftovers."""
@@ -129,9 +133,8 @@ class DatasetFiles:
         handle = os.open(self.folder / "receipt.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             lock(handle, wait=True)
-            temporary = self.folder / "receipt.json.part"
-            temporary.write_text(json.dumps({**self.receipt(), name: entry}, indent=1) + "\n")
-            temporary.replace(self.folder / "receipt.json")
+            text = json.dumps({**self.receipt(), name: entry}, indent=1) + "\n"
+            replace(self.folder / "receipt.json", text.encode())
         finally:
             os.close(handle)
 

@@ -185,7 +185,7 @@ def info(
         "backward_steps": backward,
         "out_of_bounds": outside,
         "counts": dict(report.counts),
-        "beside": beside(path, format=fmt.name, **options) if fmt else {},
+        "also": beside(path, format=fmt.name, **options) if fmt else {},
         "warnings": warnings,
         "header": about,
     }

@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from eventkit._write import sync
 from eventkit.errors import StoreError
 from eventkit.store import journal, metadata
 from eventkit.store.journal import Key
@@ -23,15 +24,6 @@ from eventkit.store.lock import locked
 from eventkit.store.storage import Storage
 
 REPLACED = "replaced"  # where a store waits that is being replaced
-
-
-def sync_folder(path: Path) -> None:
-    """Make renames in a folder durable."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def is_store(path: Storage) -> bool:
@@ -222,14 +214,14 @@ class Building:
         """Give the finished tree its name; with `replace`, in place of the store there."""
         _sweep(self.tree)  # what workers left that were killed
         for folder in [self.tree, *(path for path in self.tree.rglob("*") if path.is_dir())]:
-            sync_folder(folder)
+            sync(folder)
         failpoint("before_publish")
         if replace and self.target.exists():
             self.target.rename(self.folder / REPLACED)
             failpoint("in_publish")
         self.tree.rename(self.target)
         _sweep(self.target)  # of a worker that was given up and still wrote; now none can
-        sync_folder(self.target.parent)
+        sync(self.target.parent)
         failpoint("after_publish")
         self.remove()
 

@@ -6,7 +6,6 @@ is built at full size.
 """
 
 import json
-import os
 import re
 import zlib
 from collections.abc import Mapping
@@ -16,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from eventkit._write import replace
 from eventkit.errors import FormatError, MissingExtra
-from eventkit.store.building import sync_folder
 
 WEIGHTS = "model.safetensors"  # the epoch that was best on the validation samples
 LAST = "last.safetensors"
@@ -45,21 +44,6 @@ def _checksum(data: bytes | bytearray) -> tuple[int, int] | None:
     """Where in the header the checksum stands; None in files of before there was one."""
     found = _CHECKSUM.search(data, 8, 8 + int.from_bytes(data[:8], "little"))
     return found.span(1) if found else None
-
-
-def replace(path: Path, data: bytes | bytearray) -> None:
-    """Put a file there as a whole: neither a kill nor a full disk nor a power cut leaves a half."""
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)  # the space is needed, what was there before too
-        raise
-    sync_folder(path.parent)
 
 
 def _unshared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

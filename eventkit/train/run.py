@@ -23,13 +23,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from eventkit._write import replace
 from eventkit.errors import MissingExtra
 from eventkit.evaluate import evaluate, mean_vote, votes
 from eventkit.evaluate.page import Sample, page
 from eventkit.evaluate.score import unpack
 from eventkit.runs import STARTING, check_free
 
-from .checkpoint import ABOUT, LAST, STATE, WEIGHTS, replace, write
+from .checkpoint import ABOUT, LAST, STATE, WEIGHTS, write
 from .data import Part
 
 EVALUATION = "evaluation.json"

@@ -188,6 +188,23 @@ def test_a_table_that_lies_is_found_out_where_its_packets_are_read(said, file):
     assert rows(read(path, strict=False)) == A
 
 
+@pytest.mark.parametrize("table_says", [0, 1])
+@pytest.mark.parametrize("compression", range(5))
+def test_a_packet_that_the_table_has_as_one_of_another_stream_is_damage(
+    compression, table_says, file
+):
+    """One flipped bit of either number would take the packet out of its stream."""
+    nodes = NODE.format(0, "EVTS") + NODE.format(1, "TRIG")
+    made = [Golden(compression, nodes=nodes).add(A).add(B, n).add(C) for n in (0, 1)]
+    table = len(made[0].bytes(table=False))
+    path = file(made[1 - table_says].bytes()[:table] + made[table_says].bytes()[table:])
+    with pytest.raises(FormatError, match=r"not what the table says|that the table"):
+        read(path)
+    report = Report()
+    assert rows(read(path, strict=False, report=report)) == A + C
+    assert report.counts["damaged places"] == 1
+
+
 def test_other_streams_are_skipped_and_an_event_stream_can_be_chosen(file):
     nodes = NODE.format(2, "EVTS") + NODE.format(5, "EVTS") + NODE.format(1, "FRME")
     frame = prefixed(flat(b"FRME", tail=bytes(300_000)))
@@ -332,7 +349,7 @@ def test_what_is_beside_the_events_is_counted_also_in_a_damaged_file(compression
     path = file(made)
     expected = {"imu": 4, "triggers": 2, "frames": 1}
     expected |= {"packets of stream 4 (EVTS)": 1, "packets of stream 5 (BBOX)": 1}
-    assert beside(path) == info(path)["beside"] == expected
+    assert beside(path) == info(path)["also"] == expected
     assert beside(path, stream=4)["packets of stream 0 (EVTS)"] == 3
     whole = path.read_bytes()
     begin = whole.index(b"</dv>") + 6

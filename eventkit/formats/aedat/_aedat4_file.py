@@ -77,8 +77,8 @@ class File:
         ends = np.append(self.begin, at + size)
         return self.table if np.array_equal(begins, ends) else None
 
-    def entries(self, wanted: int, window: tuple[int, int]) -> np.ndarray | None:
-        """The rows of the index for packets of a stream that may meet a window of time.
+    def entries(self, wanted: int | None, window: tuple[int, int]) -> np.ndarray | None:
+        """The rows of the index for packets of a stream, or of all, that may meet a window of time.
 
         Some writers leave out the counts and times: what a row does not say is no reason to skip
         its packet.
@@ -86,7 +86,10 @@ class File:
         if (rows := self.index) is None:
             return None
         meets = (rows["last"] >= window[0]) & (rows["first"] < window[1])
-        found: np.ndarray = rows[(rows["packet"]["stream"] == wanted) & (meets | (rows["n"] == 0))]
+        meets |= rows["n"] == 0
+        if wanted is not None:
+            meets &= rows["packet"]["stream"] == wanted
+        found: np.ndarray = rows[meets]
         return found
 
     @classmethod
@@ -228,17 +231,22 @@ def runs(file: File, wanted: int, report: Report, team: Team = ALONE) -> Iterato
     The report gets the checksum of the file, if it wants one.
     """
     walk = _Walk(file, wanted, team, Digest(file) if report.checksum else None)
-    promises = _promises(file.entries(wanted, (LOWEST, HIGHEST)))
+    entries = file.entries(wanted, (LOWEST, HIGHEST))
+    promises = _promises(entries)
+    unseen = set(promises[:, 0].tolist())
     counts, fault = np.zeros(len(promises), np.int64), -1
     if file.magic:
         packets = walk.payloads(file.begin, walk.block)
         known = {place: rest for place, *rest in promises.tolist() if rest[0]}
         work = partial(_inflated, file, known)
         for place, block in team.map(work, packets, itemgetter(2)):
-            if block is None:
+            if block is None or (entries is not None and place not in unseen):
                 fault = place
                 break
+            unseen.discard(place)
             yield block
+        if fault < 0 and walk.fault < 0:
+            fault = min(unseen, default=-1)
     else:
         for buffer, at, rows in walk.blocks(file.begin, walk.block):
             data = _frozen(buffer)
@@ -478,7 +486,7 @@ def fault_at(file: File, at: int, wanted: int) -> str:
         return f"a packet promises {size:,} bytes, of which {file.last - at - 8:,} are there"
     if size > LIMIT:
         return f"a packet promises {size:,} bytes, expected at most {LIMIT:,}"
-    return "the payload of a packet is damaged"
+    return "the payload of a packet is damaged, or it is not what the table says"
 
 
 def note(report: Report, at: int, end: int, reason: str) -> None:

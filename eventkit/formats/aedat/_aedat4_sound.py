@@ -8,6 +8,7 @@ times must not go back.
 """
 
 import os
+import struct
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -40,9 +41,9 @@ def sound(file: File, wanted: int, window: tuple[int, int], report: Report) -> I
     Packets that the table knows to lie outside of the window are not read. The report gets the
     checksum of the file, if it wants one.
     """
-    entries = file.entries(wanted, window)
+    entries = file.entries(None, window)
     if entries is not None:
-        yield from _by_table(file, entries, report)
+        yield from _by_table(file, wanted, entries, report)
     else:
         yield from _by_search(file, wanted, report)
     if report.checksum:
@@ -51,9 +52,14 @@ def sound(file: File, wanted: int, window: tuple[int, int], report: Report) -> I
         report.crc32c = digest.crc
 
 
-def _by_table(file: File, entries: np.ndarray, report: Report) -> Iterator[Block]:
+def _by_table(file: File, wanted: int, entries: np.ndarray, report: Report) -> Iterator[Block]:
     for entry in entries.tolist():
-        place = entry[0] - 8
+        place, (stream, size) = entry[0] - 8, entry[1]
+        if stream != wanted:
+            if os.pread(file.fd, 8, place) == struct.pack("<ii", wanted, size):
+                reason = f"a packet of stream {wanted}, which the table has as one of {stream}"
+                note(report, place, entry[0] + size, reason)
+            continue
         places = sorted({place, place - file.shift}, reverse=True)
         blocks = (promised(file, entry, at) for at in places if at >= file.begin)
         block = next((block for block in blocks if block is not None), None)
@@ -61,7 +67,7 @@ def _by_table(file: File, entries: np.ndarray, report: Report) -> Iterator[Block
             yield block
         else:
             reason = f"the packet has not {promise(entry)} that the table promises"
-            note(report, place, entry[0] + entry[1][1], reason)
+            note(report, place, entry[0] + size, reason)
 
 
 def _by_search(file: File, wanted: int, report: Report) -> Iterator[Block]:
