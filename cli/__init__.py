@@ -51,6 +51,7 @@ SECTIONS = {
         "convert": "Convert raw recordings to one Zarr store of training tensors.",
         "finalize": "Finish a conversion that ran in parts, e.g. as a job array.",
         "inspect": "Show the contents of a store and the command that created it.",
+        "report": "Write a page about a store: classes, rates, outliers, duplicates.",
         "verify": "Find changed, truncated or missing files in a store.",
         "repair": "Rebuild the damaged parts of a store.",
         "merge": "Combine several stores into one.",

@@ -1,16 +1,15 @@
 """The HTML page of `eventkit view`: a recording, or samples of a store."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice, zip_longest
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 
-from eventkit import pages, representations
-from eventkit.errors import EventkitError, OptionError
+from eventkit import pages
+from eventkit.errors import OptionError
 from eventkit.events import Events
+from eventkit.pages import stores
 from eventkit.pages.labels import find_labels, read_labels
 from eventkit.pages.viewer import EVENTS, data, events_sample, frames_sample
 from eventkit.representations import Whole
@@ -105,7 +104,7 @@ def of_store(
         part = opened[split]
         named: dict[str, Any] = {
             "name": f"{split} {number}",
-            "label": class_of(opened, int(part.labels[number])),
+            "label": stores.class_of(opened, int(part.labels[number])),
         }
         if opened.kind == "events":
             changed = read(part, number)
@@ -114,7 +113,7 @@ def of_store(
             named |= {"n": whole.n - outside, "t0": whole.t0, "t1": whole.t1, "limit": share}
             samples.append(events_sample(changed(), **named))
         else:
-            frames = pictures(opened, part.read([number])[0])
+            frames = stores.pictures(opened, part.read([number])[0])
             size = frames.shape[3], frames.shape[2]
             samples.append(frames_sample(frames, **named))
             if sum(len(sample["data"]) for sample in samples) > 4 * (limit or EVENTS):
@@ -134,35 +133,7 @@ def choose(
             found = f"{name} has {len(opened[name]):,} samples, found no {sample:,}"
             raise OptionError(f"{opened.path}: {found}")
         return [(name, sample)]
-    names = [split] if split else list(opened.splits)
-    per_split = zip_longest(*(_by_class(each, opened[each].labels) for each in names))
-    chosen = (each for row in per_split for each in row if each is not None)
-    return list(islice(chosen, n or SAMPLES))
-
-
-def _by_class(split: str, labels: np.ndarray) -> Iterator[tuple[str, int]]:
-    """Samples of a split, one of each class in turn."""
-    rows = [np.flatnonzero(labels == label).tolist() for label in np.unique(labels)]
-    for row in zip_longest(*rows):
-        yield from ((split, number) for number in row if number is not None)
-
-
-def pictures(opened: Any, frames: np.ndarray) -> np.ndarray:
-    """A sample of a dense store as frames to draw, (N, 1 or 2, H, W)."""
-    try:
-        entry, bound = representations.parse(opened.attributes["represent"])
-    except EventkitError:  # of a function or a plug-in that is not here
-        return (
-            frames
-            if frames.shape[1] <= 2
-            else representations.scaled(frames.reshape(-1, 1, *frames.shape[2:]))
-        )
-    return representations.panels(entry, frames, opened.size, bound)
-
-
-def class_of(opened: Any, label: int) -> str:
-    """The name of a class, or its number where it has none."""
-    return opened.classes[label] if 0 <= label < len(opened.classes) else str(label)
+    return stores.choose(opened, [split] if split else opened.splits, n or SAMPLES)
 
 
 def _lost(outside: int, size: Sequence[int]) -> list[str]:

@@ -160,7 +160,7 @@ def _tiles(frames: np.ndarray, side: int) -> np.ndarray:
     frames = _checked(frames)
     longer = max(frames.shape[2:])
     if longer > 2 * side:
-        frames = _reduced(frames, math.ceil(longer / (2 * side)))
+        frames = reduced(frames, math.ceil(longer / (2 * side)))
     k = max(1, round(side / max(frames.shape[2:])))
     n_pixels = frames.size // frames.shape[1] * k * k
     if n_pixels > MAX_PIXELS:
@@ -171,7 +171,7 @@ def _tiles(frames: np.ndarray, side: int) -> np.ndarray:
     return palette_indices(frames).repeat(k, axis=1).repeat(k, axis=2)
 
 
-def _reduced(frames: np.ndarray, k: int) -> np.ndarray:
+def reduced(frames: np.ndarray, k: int) -> np.ndarray:
     """Sums over blocks of k x k pixels, so that single events stay visible when reduced."""
     t, c, height, width = frames.shape
     h, w = math.ceil(height / k), math.ceil(width / k)

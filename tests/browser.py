@@ -125,7 +125,7 @@ class Browser:
         """Until a JavaScript expression is true."""
         end = time.monotonic() + seconds
         while not self.run(expression):
-            if time.monotonic() > end:
+            if time.monotonic() > end or (self.problems and "ready" in expression):
                 raise TimeoutError(f"{expression} stayed false; {self.problems}")
             time.sleep(0.02)
 

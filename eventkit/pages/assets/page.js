@@ -56,7 +56,7 @@ function time(us) {
 /** A table; columns whose cells are numbers or look like them stand on the right. */
 function table(head, rows, { caption = null } = {}) {
   const numeric = head.map((_, i) =>
-    rows.length > 0 && rows.every((row) => !(row[i] instanceof Node) && /^[-–+±\d.,\s%kMG]*(ms|µs|s|min|µJ)?$/.test(String(row[i] ?? ""))));
+    rows.length > 0 && rows.every((row) => !(row[i] instanceof Node) && /^[-−–+±\d.,\s%kMG]*(ms|µs|s|min|µJ|\/s)?$/.test(String(row[i] ?? ""))));
   const cell = (tag, value, i) => el(numeric[i] ? `${tag}.number` : tag, {}, value instanceof Node ? value : String(value ?? ""));
   return el("div.scroll", {}, el("table", {},
     caption ? el("caption", {}, caption) : null,
