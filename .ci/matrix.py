@@ -4,7 +4,7 @@ Each Python from 3.11 on that is on PATH or in pyenv, except the one that runs t
 environment .venv-3.N with the newest libraries. The oldest of all Pythons also gets .venv-lowest
 with the lowest versions that pyproject.toml allows. torch is left out: its wheels take several GB.
 
-    python .ci/matrix.py [--list] [ARGUMENTS OF pytest]
+    python .ci/matrix.py [--list | --install | ARGUMENTS OF pytest]
 """
 
 import hashlib
@@ -101,6 +101,8 @@ def main(arguments: list[str]) -> int:
         print(f"matrix: {name} ({path})", flush=True)
         started = time.monotonic()
         python = install(name, path, constraints)
+        if arguments[:1] == ["--install"]:
+            continue
         if python is None and version > max(TESTED):
             results[name] = "left out: newer than the classifiers, and a library lacks wheels"
             continue
