@@ -1,5 +1,6 @@
 """Targets of samples as training has them: moved as the samples are, and made tensors."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -66,7 +67,33 @@ class TargetReader:
 
     def __call__(self, index: int, draw: Draw | None) -> dict[str, Any]:
         """A dictionary for a sample: see `EventDataset`."""
+        return self._made(self.placed(index, draw))
+
+    def by_frame(
+        self, index: int, draw: Draw | None, frame_at: Callable[[np.ndarray], np.ndarray]
+    ) -> dict[int, dict[str, Any]]:
+        """A dictionary for each frame of a sample that has targets."""
         placed = self.placed(index, draw)
+        first = {kind: frame_at(rows["t"]) for kind, rows in placed.rows.items()}
+        last = dict(first)
+        if "intervals" in last:
+            last["intervals"] = frame_at(placed.rows["intervals"]["stop"] - 1)
+        frames = {
+            frame
+            for kind in first
+            for a, b in zip(first[kind].tolist(), last[kind].tolist(), strict=True)
+            for frame in range(a, b + 1)
+        }
+        made = {}
+        for frame in sorted(frames):
+            rows = {
+                kind: found[(first[kind] <= frame) & (last[kind] >= frame)]
+                for kind, found in placed.rows.items()
+            }
+            made[frame] = self._made(replace(placed, rows=rows))
+        return made
+
+    def _made(self, placed: Placed) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for kind, rows in placed.rows.items():
             found |= _MADE[kind](rows, placed, self._stored.names(kind))
