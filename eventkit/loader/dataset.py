@@ -19,7 +19,7 @@ from eventkit.loader.objects import Objects, is_object
 from eventkit.loader.reading import Given, Reader, Transforms
 from eventkit.loader.scratch import Scratch
 from eventkit.loader.source import Augmented, FramesOfEvents, Source, StoredFrames
-from eventkit.loader.targets import TargetReader
+from eventkit.loader.targets import TargetReader, frame_at
 from eventkit.representations import Whole
 from eventkit.store import Store
 
@@ -345,26 +345,13 @@ class EventDataset(Dataset[tuple[Any, ...]]):
         return self.targets.by_frame(index, draw, self._frame_at(index))
 
     def _frame_at(self, index: int) -> Callable[[np.ndarray], np.ndarray]:
-        """A function of times that gives the frames of a sample which they are in."""
-        n = int(self.lengths[index])
-        if n == 1:
-            return lambda t: np.zeros(len(t), np.int64)
         if self._reader is None:
             first, last = (int(self.split.column(f"t_{end}")[index]) for end in ("start", "end"))
         else:
             whole = self._reader.whole(index)
             first, last = whole.t0, whole.t1
         spec = str(self.represent or self.store.attributes["represent"])
-        _, options = representations.parse(spec)
-        if options.get("duration") is not None and options.get("stride") is None:
-            duration = int(options["duration"])
-            return lambda t: ((t - first) // duration).clip(0, n - 1)
-        if options.get("by") == "time":
-            return lambda t: ((t - first) * n // (last - first + 1)).clip(0, n - 1)
-        raise OptionError(
-            f"{spec} does not say at which times its frames are, so targets cannot be put there; "
-            "use frames of a duration, or by=time"
-        )
+        return frame_at(spec, int(self.lengths[index]), first, last)
 
     def labels_of(self, indices: Sequence[int] | np.ndarray) -> Any:
         """Labels of samples, int64 (N,), or what `target_transform` makes of them.

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from eventkit import representations
 from eventkit.augment import Augment, Draw
 from eventkit.errors import OptionError
 from eventkit.loader.reading import Reader, Transforms
@@ -110,6 +111,26 @@ class TargetReader:
             found = move(rows, draw, size=placed.size, times=times)
             moved[kind] = found[np.argsort(found["t"], kind="stable")]
         return replace(placed, rows=moved, size=self._augment.size(placed.size))
+
+
+def frame_at(spec: str, n: int, first: int, last: int) -> Callable[[np.ndarray], np.ndarray]:
+    """A function of times that gives the frames which they are in.
+
+    Of a sample of `n` frames by a spec, whose events are at `first` to `last`. OptionError where
+    the times of frames are not known.
+    """
+    if n == 1:
+        return lambda t: np.zeros(len(t), np.int64)
+    _, options = representations.parse(spec)
+    if options.get("duration") is not None and options.get("stride") is None:
+        duration = int(options["duration"])
+        return lambda t: ((t - first) // duration).clip(0, n - 1)
+    if options.get("by") == "time":
+        return lambda t: ((t - first) * n // (last - first + 1)).clip(0, n - 1)
+    raise OptionError(
+        f"{spec} does not say at which times its frames are, so targets cannot be put there; "
+        "use frames of a duration, or by=time"
+    )
 
 
 def _boxes(rows: np.ndarray, placed: Placed, names: list[str]) -> dict[str, Any]:
