@@ -1,4 +1,4 @@
-"""Recordings in which times that go back are raised to the latest before them, as RVT reads them."""
+"""Recordings whose times go back: raised to the latest before them, as RVT reads them."""
 
 from collections.abc import Iterator
 

@@ -17,8 +17,8 @@ from eventkit import formats
 from eventkit.conversion.dense import DenseWriter
 from eventkit.conversion.functions import begin
 from eventkit.conversion.plan import MAX_EVENTS, Job, named
-from eventkit.conversion.raised import RaisedTimes
 from eventkit.conversion.ragged import RaggedWriter
+from eventkit.conversion.raised import RaisedTimes
 from eventkit.conversion.sorting import sorted_on_disk
 from eventkit.conversion.targets import Passed, TargetFiles, TargetWriter
 from eventkit.conversion.times import span
