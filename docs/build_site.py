@@ -29,6 +29,7 @@ NAVIGATION = {
         "howto/choose_representation",
         "howto/clean_recording",
         "windows",
+        "targets",
         "loading",
         "training",
         "methods",

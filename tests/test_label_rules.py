@@ -78,7 +78,7 @@ def theirs(root, name, split):
         median = float(np.median(np.diff(times)))
         period = int({60: 6, 30: 3}[round(1e6 / median)] * median)
     frames = [next(time for time in times if time >= 100_000)]
-    ends, n = list(range(frames[0], 0, -50_000))[1:-1][::-1], []
+    ends = list(range(frames[0], 0, -50_000))[1:-1][::-1]
     for time in times:
         count = round((time - frames[-1]) / period)
         if time > frames[-1] and count and abs(time - frames[-1] - count * period) <= 2000:

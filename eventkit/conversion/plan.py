@@ -68,7 +68,6 @@ class Job:
         deciding["samples"] = [(s.source, s.start, s.stop, s.recording) for s in self.samples]
         if self.targets is not None:
             deciding["targets"] = self.targets.document()
-            deciding["rows"] = [s.rows for s in self.samples]
         return digest(deciding)
 
     @property

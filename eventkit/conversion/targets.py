@@ -170,7 +170,7 @@ class TargetWriter:
     files: TargetFiles
     sensor: Size
     kept: dict[str, list[np.ndarray]] = field(default_factory=dict)
-    texts: dict[str, list[str]] = field(default_factory=dict)
+    texts: dict[str, int] = field(default_factory=dict)  # those of text, and their numbers
 
     def add(self, sample: Sample, passed: Passed) -> dict[str, int]:
         """Those of one sample, whose events have passed; its row."""
@@ -193,7 +193,7 @@ class TargetWriter:
     def finish(self) -> dict[str, Any]:
         """All targets of the job as JSON has them: see `packed`."""
         return {
-            kind: packed(np.concatenate(rows), self.texts.get(kind, []))
+            kind: packed(np.concatenate(rows), list(self.texts) if kind == "text" else [])
             for kind, rows in self.kept.items()
         }
 
@@ -223,11 +223,9 @@ class TargetWriter:
 
     def _numbered(self, numbers: np.ndarray, texts: list[str]) -> np.ndarray:
         """Numbers of texts of a file as numbers of those of the job."""
-        known = self.texts.setdefault("text", [])
-        for text in (texts[i] for i in numbers.tolist()):
-            if text not in known:
-                known.append(text)
-        return np.array([known.index(texts[i]) for i in numbers.tolist()], np.int32)
+        known = self.texts
+        found = [known.setdefault(texts[i], len(known)) for i in numbers.tolist()]
+        return np.array(found, np.int32)
 
 
 def packed(rows: np.ndarray, texts: Sequence[str]) -> dict[str, Any]:
@@ -249,12 +247,12 @@ def unpacked(kind: str, entry: Mapping[str, Any]) -> tuple[np.ndarray, list[str]
 def joined(kind: str, entries: Iterable[Mapping[str, Any]]) -> tuple[np.ndarray, list[str]]:
     """The rows of several jobs, one after the other; texts are sorted and numbered again."""
     parts = [unpacked(kind, entry) for entry in entries]
-    known = sorted({text for _, texts in parts for text in texts})
+    known = {text: n for n, text in enumerate(sorted({t for _, texts in parts for t in texts}))}
     for rows, texts in parts:
         if kind == "text" and len(rows):
-            numbers = np.array([known.index(text) for text in texts], np.int32)
+            numbers = np.array([known[text] for text in texts], np.int32)
             rows["text"] = numbers[rows["text"]]
-    return np.concatenate([rows for rows, _ in parts]), known
+    return np.concatenate([rows for rows, _ in parts]), list(known)
 
 
 def missing(plan: TargetPlan, root: Path, sources: Sequence[str]) -> list[str]:

@@ -13,13 +13,12 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from eventkit import formats
 from eventkit.conversion.dense import DenseWriter
 from eventkit.conversion.functions import begin
 from eventkit.conversion.plan import MAX_EVENTS, Job, named
 from eventkit.conversion.ragged import RaggedWriter
+from eventkit.conversion.raised import RaisedTimes
 from eventkit.conversion.sorting import sorted_on_disk
 from eventkit.conversion.targets import Passed, TargetFiles, TargetWriter
 from eventkit.conversion.times import span
@@ -38,7 +37,7 @@ class _Buffers(threading.local):
 
     def __init__(self) -> None:
         self.columns = Columns()
-        self.raised: tuple[Any, _RaisedTimes] | None = None  # the recording that is open
+        self.raised: tuple[Any, RaisedTimes] | None = None  # the recording that is open
 
 
 _buffers = _Buffers()
@@ -295,50 +294,18 @@ def _numbered(path: Path, chunks: Iterator[Events], sample: Sample) -> Iterator[
         yield events[:0]
 
 
-class _RaisedTimes:
-    """A recording in which times that go back are raised to the latest before them.
-
-    Whether an event is in a window depends on all before it, so it is read from its first event on:
-    once for windows that follow each other.
-    """
-
-    def __init__(self, chunks: Iterator[Events], size: tuple[int, int]) -> None:
-        self._chunks, self._latest, self._size = chunks, -MAX_TIME, size
-        self._held: list[Events] = []
-        self._start = -MAX_TIME
-
-    def reaches(self, start: int) -> bool:
-        """Whether no event from `start` on was let go."""
-        return start >= self._start
-
-    def window(self, start: int, stop: int) -> Events:
-        """The events of start <= t < stop."""
-        self._start = start
-        while self._latest < stop and (events := next(self._chunks, None)) is not None:
-            if len(events):
-                t = np.maximum(np.maximum.accumulate(events.t), self._latest)
-                self._latest = int(t[-1])
-                columns = events.x.copy(), events.y.copy(), events.p.copy()  # memory used again
-                self._held.append(Events.trusted(t, *columns, events.size))
-                self._size = events.size
-        self._held = [events for events in self._held if int(events.t[-1]) >= start]
-        parts = [events[slice(*np.searchsorted(events.t, (start, stop)))] for events in self._held]
-        return Events.concat(parts) if parts else Events.empty(self._size)
-
-
 def _raised(job: Job, sample: Sample, path: Path) -> Events:
     """The events of a window of such a recording, which the thread keeps open for the next."""
-    start = -MAX_TIME if sample.start is None else sample.start
-    stop = MAX_TIME if sample.stop is None else sample.stop
     options = {**_options(job, sample), "strict": not job.tolerant, **_guessed(job, path)}
     key = (path, stat_of(path), job.format, sorted(options.items()))
     known = _buffers.raised
-    if known is None or known[0] != key or not known[1].reaches(start):
+    begin = -MAX_TIME if sample.start is None else sample.start
+    if known is None or known[0] != key or not known[1].reaches(begin):
         report = Report(checksum=False)
         chunks = formats.stream(path, 1 << 18, format=job.format, report=report, **options)
-        known = key, _RaisedTimes(iter(chunks), job.sensor)
+        known = key, RaisedTimes(iter(chunks), job.sensor)
     _buffers.raised = known
-    return known[1].window(start, stop)
+    return known[1].window(sample.start, sample.stop)
 
 
 def _guessed(job: Job, path: Path) -> dict[str, Any]:

@@ -235,8 +235,12 @@ class Ship:
         length: int,
         epoch: int,
         first: np.ndarray | None = None,
+        keys: np.ndarray | None = None,
     ) -> Pending:
-        """Begin to read `length` frames of samples, from their frames `first` or 0, as a batch."""
+        """Begin to read `length` frames of samples, from their frames `first` or 0, as a batch.
+
+        They are augmented as the samples `keys`, by default as themselves.
+        """
         dataset, n = self.dataset, len(samples)
         dtype = dataset.stored_dtype if self.on_gpu else dataset.batch_dtype
         sides = (length, n) if dataset.time_first else (n, length)
@@ -246,9 +250,17 @@ class Ship:
         rows = frames.transpose(0, 1) if dataset.time_first else frames
         # One task per thread: a batch is done as early as it can be, at little cost per sample.
         cuts = np.linspace(0, n, min(threads, n) + 1).astype(int).tolist()
-        numbers, starts = samples.tolist(), None if first is None else first.tolist()
+        numbers = samples.tolist()
+        starts, drawn = (None if part is None else part.tolist() for part in (first, keys))
         futures = [
-            pool.submit(dataset.fill, numbers[a:b], rows[a:b], epoch, starts and starts[a:b])
+            pool.submit(
+                dataset.fill,
+                numbers[a:b],
+                rows[a:b],
+                epoch,
+                starts and starts[a:b],
+                drawn and drawn[a:b],
+            )
             for a, b in itertools.pairwise(cuts)
         ]
         return Pending(futures, slot, frames)

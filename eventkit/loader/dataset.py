@@ -19,7 +19,7 @@ from eventkit.loader.objects import Objects, is_object
 from eventkit.loader.reading import Given, Reader, Transforms
 from eventkit.loader.scratch import Scratch
 from eventkit.loader.source import Augmented, FramesOfEvents, Source, StoredFrames
-from eventkit.loader.targets import TargetReader
+from eventkit.loader.targets import TargetReader, frame_at
 from eventkit.representations import Whole
 from eventkit.store import Store
 
@@ -239,10 +239,19 @@ class EventDataset(Dataset[tuple[Any, ...]]):
         return len(self.labels)
 
     def read(
-        self, index: int, out: np.ndarray, epoch: int | None = None, *, first: int = 0
+        self,
+        index: int,
+        out: np.ndarray,
+        epoch: int | None = None,
+        *,
+        first: int = 0,
+        key: int | None = None,
     ) -> None:
-        """Frames first..first + n of a sample, as stored, into `out`, contiguous (n, C, H, W)."""
-        draw = self._draw(index, epoch) if self.augment.specs else None
+        """Frames first..first + n of a sample, as stored, into `out`, contiguous (n, C, H, W).
+
+        They are augmented as sample number `key` would be, if it is given.
+        """
+        draw = self._draw(index if key is None else key, epoch) if self.augment.specs else None
         self.source.read(index, out, draw, first)
 
     def _draw(self, index: int, epoch: int | None) -> Draw:
@@ -268,25 +277,28 @@ class EventDataset(Dataset[tuple[Any, ...]]):
         rows: torch.Tensor,
         epoch: int | None = None,
         first: Sequence[int] | None = None,
+        keys: Sequence[int] | None = None,
     ) -> None:
         """Samples as rows of a batch (n, T, C, H, W) of any dtype, zeros after their last frames.
 
-        `first` are their first frames, if not 0; a sample of number -1 is all zeros. What is cast
-        or not contiguous goes through memory of the thread, which stays in its cache.
+        `first` are their first frames, if not 0; a sample of number -1 is all zeros. `keys` are
+        the samples as which they are augmented, by default they themselves. What is cast or not
+        contiguous goes through memory of the thread, which stays in its cache.
         """
         arrays = None if rows.dtype == torch.bfloat16 else rows.numpy()
         stored = arrays is not None and arrays.dtype == self.source.dtype
         for number, index in enumerate(indices):
             start = 0 if first is None else first[number]
+            key = None if keys is None else keys[number]
             n = 0 if index < 0 else min(int(self.lengths[index]) - start, rows.shape[1])
             row = None if arrays is None else arrays[number]
             if n == 0:
                 pass
             elif stored and row is not None and row.flags.c_contiguous:
-                self.read(index, row[:n], epoch, first=start)
+                self.read(index, row[:n], epoch, first=start, key=key)
             else:
                 sample = self._scratch.array((n, *self.shape[1:]), self.source.dtype)
-                self.read(index, sample, epoch, first=start)
+                self.read(index, sample, epoch, first=start, key=key)
                 if row is None:
                     rows[number, :n].copy_(torch.from_numpy(sample))
                 else:
@@ -317,6 +329,29 @@ class EventDataset(Dataset[tuple[Any, ...]]):
             raise OptionError("make the dataset with targets=True to have targets")
         draw = self._draw(index, epoch) if self.augment.specs else None
         return self.targets(index, draw)
+
+    def targets_by_frame(
+        self, index: int, epoch: int | None = None, *, key: int | None = None
+    ) -> dict[int, dict[str, Any]]:
+        """The targets of a sample at each of its frames that has some, as `targets_of` gives them.
+
+        Frames must be of known times: one alone, of a duration, or equal parts of time. They are
+        augmented as sample number `key` would be, if it is given. An interval is at every frame
+        that it reaches into; what is before the first frame or after the last one is at these.
+        """
+        if self.targets is None:
+            raise OptionError("make the dataset with targets=True to have targets")
+        draw = self._draw(index if key is None else key, epoch) if self.augment.specs else None
+        return self.targets.by_frame(index, draw, self._frame_at(index))
+
+    def _frame_at(self, index: int) -> Callable[[np.ndarray], np.ndarray]:
+        if self._reader is None:
+            first, last = (int(self.split.column(f"t_{end}")[index]) for end in ("start", "end"))
+        else:
+            whole = self._reader.whole(index)
+            first, last = whole.t0, whole.t1
+        spec = str(self.represent or self.store.attributes["represent"])
+        return frame_at(spec, int(self.lengths[index]), first, last)
 
     def labels_of(self, indices: Sequence[int] | np.ndarray) -> Any:
         """Labels of samples, int64 (N,), or what `target_transform` makes of them.

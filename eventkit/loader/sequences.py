@@ -8,7 +8,7 @@ Prophesee's SequentialDataLoader; what a network keeps from one window to the ne
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -52,9 +52,13 @@ class Sequences(Position):
 
     Each iteration is an epoch. The order of recordings (`shuffle`) is that of `ResumableSampler`;
     a lane that is done takes the next one. `targets` maps numbers of recordings to {frame: target},
-    what is known at some of their frames, as boxes. `state_dict` and `load_state_dict` go on from
-    any window (the state of the network is to be saved along). Of `world_size` processes each has
-    `lanes` of the lanes; another number of them goes on if all lanes together are as many.
+    what is known at some of their frames, as boxes; by default, it is what the dataset gives with
+    targets=True, at the frames that the times are in. by="recording" joins samples of one frame
+    that are windows of one recording, as the store of a conversion into windows has them.
+
+    `state_dict` and `load_state_dict` go on from any window (the state of the network is to be
+    saved along). Of `world_size` processes each has `lanes` of the lanes; another number of them
+    goes on if all lanes together are as many.
 
     Geometric augmentations are drawn once per recording and epoch, so that all its windows change
     alike, and targets that are boxes (structured arrays with x, y, w, h) with them; those of events
@@ -83,6 +87,7 @@ class Sequences(Position):
         shuffle: bool = False,
         seed: int = 0,
         targets: Mapping[int, Mapping[int, Any]] | None = None,
+        by: Literal["sample", "recording"] = "sample",
         indices: Sequence[int] | np.ndarray | None = None,
         rank: int = 0,
         world_size: int = 1,
@@ -103,17 +108,39 @@ class Sequences(Position):
             )
         self.dataset, self.lanes, self.length, self.shuffle = dataset, lanes, length, shuffle
         self.rank, self.world_size, self.targets = rank, world_size, targets
-        self.indices = dataset.chosen(indices)
+        if by not in ("sample", "recording"):
+            raise OptionError(f"by is {by!r}, expected 'sample' or 'recording'")
+        self.by = by
+        self.indices, self._lengths = self._recordings(dataset.chosen(indices))
+        self._at_frames: dict[int, tuple[int, dict[int, Any]]] = {}
         self.threads, self.batches_ahead = check_threads(threads, batches_ahead)
         self._ship = Ship(dataset, self.batches_ahead, device)
-        known = np.concatenate([self.indices, dataset.lengths[self.indices]])
+        known = np.concatenate([self.indices, self._lengths[self.indices]])
         identity = {
             "lanes": lanes * world_size,
             "length": length,
             "shuffle": shuffle,
+            **({} if by == "sample" else {"by": by}),
             "plan": f"{dataset.plan} {zlib.crc32(known.tobytes()):08x}",
         }
-        super().__init__(seed, int(dataset.lengths[self.indices].sum()), identity)
+        super().__init__(seed, int(self._lengths[self.indices].sum()), identity)
+
+    def _recordings(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The number by which each recording goes, its first sample's, and the frames of each."""
+        if self.by == "sample":
+            return samples, self.dataset.lengths
+        if (self.dataset.lengths[samples] != 1).any():
+            raise OptionError(
+                'by="recording" joins samples of a single frame; these have '
+                f"{int(self.dataset.lengths[samples].max(initial=0))}"
+            )
+        source = self.dataset.split.column("source")[samples]
+        follows = (np.diff(samples) == 1) & (np.diff(source) == 0)
+        begins = np.concatenate([[True], ~follows])[: len(samples)]
+        first = samples[begins]
+        lengths = np.zeros(len(self.dataset), np.int64)
+        lengths[first] = np.diff(np.append(np.flatnonzero(begins), len(samples)))
+        return first, lengths
 
     def plan(self) -> tuple[np.ndarray, np.ndarray]:
         """Recordings and first frames of all windows of this epoch: int64 (windows, all lanes).
@@ -123,7 +150,7 @@ class Sequences(Position):
         n = len(self.indices)
         order = permutation(n, self.seed, self.epoch) if self.shuffle else np.arange(n)
         recordings = self.indices[order]
-        return lay_out(recordings, self.dataset.lengths[recordings], *self._grid)
+        return lay_out(recordings, self._lengths[recordings], *self._grid)
 
     @property
     def _grid(self) -> tuple[int, int]:
@@ -141,14 +168,46 @@ class Sequences(Position):
         epoch = self.epoch
 
         def start(pool: ThreadPoolExecutor, step: tuple[np.ndarray, np.ndarray]) -> Pending:
+            if self.by == "recording":
+                return self._joined(pool, step, epoch)
             return self._ship.start(pool, self.threads, step[0], self.length, epoch, step[1])
 
         made = ahead(steps, start, threads=self.threads, batches_ahead=self.batches_ahead)
         for pending, step in made:
             frames: torch.Tensor = self._ship.finish(pending)
+            if self.by == "recording":
+                sides = (self.lanes, self.length)
+                sides = sides[::-1] if self.dataset.time_first else sides
+                frames = frames.reshape(*sides, *frames.shape[2:])
             del pending
             self.consumed += 1
             yield self._window(frames, *step, epoch)
+
+    def _joined(
+        self, pool: ThreadPoolExecutor, step: tuple[np.ndarray, np.ndarray], epoch: int
+    ) -> Pending:
+        """Begin to read a window of each lane as samples of one frame."""
+        recordings, first = (part[:, None] for part in step)
+        numbers = first + np.arange(self.length)
+        there = (recordings >= 0) & (numbers < self._lengths[recordings])
+        samples = np.where(there, recordings + numbers, -1)
+        keys = np.where(there, recordings, 0)
+        if self.dataset.time_first:
+            samples, keys = samples.T, keys.T
+        flat = samples.reshape(-1), keys.reshape(-1)
+        return self._ship.start(pool, self.threads, flat[0], 1, epoch, None, flat[1])
+
+    def _known(self, recording: int, frame: int, epoch: int) -> Any:
+        """The targets at a frame of a recording; None if there are none."""
+        if self.targets is not None:
+            known = self.targets.get(recording, {})
+            return self._placed(recording, known[frame], epoch) if frame in known else None
+        if self.by == "recording":
+            found = self.dataset.targets_by_frame(recording + frame, epoch, key=recording)
+            return found.get(0)
+        if self._at_frames.get(recording, (None,))[0] != epoch:
+            self._at_frames[recording] = epoch, self.dataset.targets_by_frame(recording, epoch)
+        return self._at_frames[recording][1].get(frame)
 
     def _placed(self, sample: int, target: Any, epoch: int) -> Any:
         """A target where the augmentations of this epoch put what it is about."""
@@ -166,23 +225,26 @@ class Sequences(Position):
     def _window(
         self, frames: torch.Tensor, samples: np.ndarray, first: np.ndarray, epoch: int
     ) -> Window:
-        lengths = np.where(samples >= 0, self.dataset.lengths[samples], 0)
+        lengths = np.where(samples >= 0, self._lengths[samples], 0)
         numbers = first[:, None] + np.arange(self.length)
         is_frame = numbers < lengths[:, None]
         targets: list[Any] = []
-        if self.targets is None:
+        plain = self.targets is None and self.dataset.targets is None
+        if plain:
             is_labeled = numbers == lengths[:, None] - 1
             is_labeled &= is_frame
         else:
             is_labeled = np.zeros_like(is_frame)
             for lane, sample in enumerate(samples.tolist()):
-                known = self.targets.get(sample, {})
                 for k in np.flatnonzero(is_frame[lane]).tolist():
-                    if (frame := int(numbers[lane, k])) in known:
+                    known = self._known(sample, int(numbers[lane, k]), epoch)
+                    if known is not None:
                         is_labeled[lane, k] = True
-                        targets.append(self._placed(sample, known[frame], epoch))
+                        targets.append(known)
+            here = set(samples.tolist())
+            self._at_frames = {s: kept for s, kept in self._at_frames.items() if s in here}
         labels = np.where(samples >= 0, self.dataset.labels[samples], -1)
-        if self.targets is None:
+        if plain:
             targets = labels[np.nonzero(is_labeled)[0]].tolist()
         keep_state = (first > 0) & (samples >= 0)
 

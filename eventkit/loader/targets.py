@@ -1,11 +1,13 @@
 """Targets of samples as training has them: moved as the samples are, and made tensors."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
+from eventkit import representations
 from eventkit.augment import Augment, Draw
 from eventkit.errors import OptionError
 from eventkit.loader.reading import Reader, Transforms
@@ -66,7 +68,33 @@ class TargetReader:
 
     def __call__(self, index: int, draw: Draw | None) -> dict[str, Any]:
         """A dictionary for a sample: see `EventDataset`."""
+        return self._made(self.placed(index, draw))
+
+    def by_frame(
+        self, index: int, draw: Draw | None, frame_at: Callable[[np.ndarray], np.ndarray]
+    ) -> dict[int, dict[str, Any]]:
+        """A dictionary for each frame of a sample that has targets."""
         placed = self.placed(index, draw)
+        first = {kind: frame_at(rows["t"]) for kind, rows in placed.rows.items()}
+        last = dict(first)
+        if "intervals" in last:
+            last["intervals"] = frame_at(placed.rows["intervals"]["stop"] - 1)
+        frames = {
+            frame
+            for kind in first
+            for a, b in zip(first[kind].tolist(), last[kind].tolist(), strict=True)
+            for frame in range(a, b + 1)
+        }
+        made = {}
+        for frame in sorted(frames):
+            rows = {
+                kind: found[(first[kind] <= frame) & (last[kind] >= frame)]
+                for kind, found in placed.rows.items()
+            }
+            made[frame] = self._made(replace(placed, rows=rows))
+        return made
+
+    def _made(self, placed: Placed) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for kind, rows in placed.rows.items():
             found |= _MADE[kind](rows, placed, self._stored.names(kind))
@@ -83,6 +111,26 @@ class TargetReader:
             found = move(rows, draw, size=placed.size, times=times)
             moved[kind] = found[np.argsort(found["t"], kind="stable")]
         return replace(placed, rows=moved, size=self._augment.size(placed.size))
+
+
+def frame_at(spec: str, n: int, first: int, last: int) -> Callable[[np.ndarray], np.ndarray]:
+    """A function of times that gives the frames which they are in.
+
+    Of a sample of `n` frames by a spec, whose events are at `first` to `last`. OptionError where
+    the times of frames are not known.
+    """
+    if n == 1:
+        return lambda t: np.zeros(len(t), np.int64)
+    _, options = representations.parse(spec)
+    if options.get("duration") is not None and options.get("stride") is None:
+        duration = int(options["duration"])
+        return lambda t: ((t - first) // duration).clip(0, n - 1)
+    if options.get("by") == "time":
+        return lambda t: ((t - first) * n // (last - first + 1)).clip(0, n - 1)
+    raise OptionError(
+        f"{spec} does not say at which times its frames are, so targets cannot be put there; "
+        "use frames of a duration, or by=time"
+    )
 
 
 def _boxes(rows: np.ndarray, placed: Placed, names: list[str]) -> dict[str, Any]:

@@ -9,6 +9,7 @@
       <split>/labels n_events t_start t_end source            and columns of the dataset
       <split>/n_frames frames_crc                             of a dense store
       <split>/segment start count events_crc                  of an events store
+      <split>/targets/*       boxes, points, intervals and text of the samples: see targets.py
       <split>/ledger/*        events per sample: read = invalid + dropped_* + out_of_bounds
                               + unbinned + binned (that is, counted in the array, or stored)
       integrity/<split>/*     bytes and crc32 of every shard
@@ -24,7 +25,7 @@ A dense store is read by `split.read(indices)` and `split.frames[...]`. An event
     batch = split.read_events(indices, batch)       many samples into memory that is used again
     split.column("count"), ("t_start"), ("t_end")   what representations.Whole needs, unread
 
-`store.kind` is "frames", "data" or "events".
+`split.targets[i]` are the targets of sample i. `store.kind` is "frames", "data" or "events".
 """
 
 from collections.abc import Iterator, Mapping
