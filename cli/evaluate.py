@@ -57,6 +57,7 @@ def readable(measured: dict[str, Any]) -> dict[str, str | None]:
     anytime = measured["anytime"]
     shown = sorted({1, 2, *(len(anytime) * k // 4 for k in (1, 2, 3, 4))} - {0})
     curve = ", ".join(f"{t}: {anytime[t - 1]:.1%}" for t in shown if t <= len(anytime))
+    first = measured["first_spike"]
     return {
         "ClassificationAccuracy": f"{measured['ClassificationAccuracy']:.1%} of "
         f"{measured['samples']:,} samples of {measured['split']}",
@@ -71,6 +72,10 @@ def readable(measured: dict[str, Any]) -> dict[str, str | None]:
         "accuracy after T": curve if measured["causal"] else None,
         "decision": f"after step {measured['decision_step']:.1f} of {len(anytime)}, on average"
         if measured["causal"]
+        else None,
+        "first spike": f"{first['accuracy']:.1%} by the first output spike, after step "
+        f"{first['step']:.1f} on average; {first['silent']:.1%} of the samples have none"
+        if first and measured["causal"]
         else None,
     }
 

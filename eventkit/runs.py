@@ -117,7 +117,9 @@ class Settings:
     temperature: Annotated[Positive, Help("Distillation temperature. [default: 2]")] = 2.0
     method: Annotated[
         str,
-        Help("Learning rule: bptt, checkpoint:chunks=4, tbptt:window=4, sltt or ottt.", "SPEC"),
+        Help(
+            "Learning rule: bptt, checkpoint:chunks=4, tbptt:window=4, sltt, ottt, eprop.", "SPEC"
+        ),
     ] = "bptt"
     sparsity: Annotated[
         str | None,

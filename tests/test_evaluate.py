@@ -147,6 +147,21 @@ def test_a_layer_that_looks_ahead_is_found(layer, place, scale):
     assert not evaluate(nn.Sequential(*layers), [batch], classes=list("abcd"))["causal"]
 
 
+def test_answers_at_the_first_output_spike():
+    spikes = torch.zeros(5, 4, 3)  # (T, N, classes)
+    spikes[2, 0, 1] = spikes[3, 0, 0] = spikes[4, 0, 0] = 1  # the first one is right
+    spikes[0, 1, 2] = spikes[1, 1, 0] = 1  # wrong
+    spikes[4, 2, 1] = 1  # behind its end: silent
+    spikes[1, 3, 0], spikes[1, 3, 2] = 1, 2  # the larger one
+    labels, lengths = torch.tensor([1, 1, 0, 2]), torch.tensor([5, 5, 3, 5])
+    net = nn.Sequential(nn.Flatten(2))
+    batch = (spikes.reshape(5, 4, 1, 1, 3).transpose(0, 1), labels, lengths)
+    found = score(net, [batch], classes=3).first_spike
+    assert found == {"accuracy": 0.5, "step": (3 + 1 + 3 + 2) / 4, "silent": 0.25}
+    assert evaluate(net, [batch], classes=list("abc"))["first_spike"] == found
+    assert score(net, [(batch[0] - 0.1, labels, lengths)], classes=3).first_spike is None
+
+
 def test_batches_may_be_those_of_the_loader():
     torch.manual_seed(0)
     net = nn.Sequential(nn.Flatten(2), nn.Linear(4, 3))

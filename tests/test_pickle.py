@@ -40,14 +40,16 @@ from eventkit.loader import (  # noqa: E402
 from eventkit.models import MODELS  # noqa: E402
 from eventkit.representations import REPRESENTATIONS, Whole  # noqa: E402
 from eventkit.snn import NEURONS, SURROGATES  # noqa: E402
+from eventkit.snn.stdp import STDP  # noqa: E402
 from eventkit.train.losses import LOSSES, loss  # noqa: E402
 from eventkit.train.optim import OPTIMIZERS, SCHEDULES, schedule  # noqa: E402
 from eventkit.train.rules import RULES, rule  # noqa: E402
+from eventkit.train.sparsity import SPARSIFIERS  # noqa: E402
 from eventkit.transforms import TRANSFORMS  # noqa: E402
 
 REGISTRIES = (
     AUGMENTATIONS, FORMATS, LAYOUTS, MODELS, NEURONS, REPRESENTATIONS, TRANSFORMS,
-    LOSSES, RULES, OPTIMIZERS, SCHEDULES, SURROGATES,
+    LOSSES, RULES, OPTIMIZERS, SCHEDULES, SURROGATES, SPARSIFIERS, STDP,
 )  # fmt: skip
 ENTRIES = [(table, name) for table in REGISTRIES for name in table]
 
@@ -137,6 +139,7 @@ NETS = {
     snn.Patches: lambda: snn.Patches(2, 16),
     snn.Fold: lambda: snn.Fold(nn.Linear(2, 2)),
     snn.Recurrent: lambda: snn.Recurrent(snn.LIF(), 3),
+    snn.Repeated: lambda: snn.Repeated(snn.IF(), 2),
     snn.LeakyIntegrator: lambda: snn.LeakyIntegrator(3, low=0.1, high=0.5),
     snn.SumPool2d: lambda: snn.SumPool2d(2),
     snn.TDBN2d: lambda: snn.TDBN2d(2),

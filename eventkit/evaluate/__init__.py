@@ -36,6 +36,8 @@ def evaluate(
     would be worth only where `causal` is true: where the votes of a step stay the same when later
     frames are changed, which is tried. `latency_ms` is the median time for one sample by itself on
     this machine, `decision_step` the mean number of steps after which the answer did not change.
+    `first_spike` is what answers at the first output spike are worth, for networks that end in
+    spikes, as after training with the loss `ttfs`.
     """
     kept: list[Whole] = []
     each = (unpack(batch, classes=len(classes), time_first=time_first) for batch in batches)
@@ -47,6 +49,7 @@ def evaluate(
         "causal": _is_causal(net, kept, bf16=bf16),
         "anytime": found.anytime,
         "decision_step": found.decided / max(1, found.samples),
+        "first_spike": found.first_spike,
         "latency_ms": _latency(net, kept, bf16=bf16),
         "confusion": found.confusion.tolist(),
         "per_class": [

@@ -74,6 +74,10 @@ class Score:
     loss: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.float64))
     steps: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
     decided: int = 0  # sum of the steps from which on answers stayed
+    are_spikes: bool = True  # no output was below 0, as spikes never are
+    silent: int = 0  # samples without an output above 0
+    first_right: int = 0  # right answers by the first output above 0
+    first_steps: int = 0  # sum of the steps of these answers
 
     @property
     def samples(self) -> int:
@@ -93,6 +97,20 @@ class Score:
     def anytime(self) -> list[float]:
         """The accuracy of the mean vote of the first 1, 2, ... T steps."""
         return [int(right) / max(1, self.samples) for right in self.steps]
+
+    @property
+    def first_spike(self) -> dict[str, float] | None:
+        """What answers at the first output spike are worth; None if outputs are not spikes.
+
+        The class whose output is largest in the first step with any above 0 is the answer: its
+        accuracy, the mean step of it, and the share of silent samples, which are never right and
+        take all their steps.
+        """
+        n = max(1, self.samples)
+        if not self.are_spikes:
+            return None
+        right, step, silent = self.first_right / n, self.first_steps / n, self.silent / n
+        return {"accuracy": right, "step": step, "silent": silent}
 
     def per_class(self) -> list[dict[str, Any]]:
         """For every class: samples, recall, precision and F1 (None where undefined)."""
@@ -132,7 +150,21 @@ def score(
             by_step = _answers_by_step(said, lengths).cpu()
             total.steps = _longer(total, by_step == labels)
             total.decided += int(_decided(by_step).sum())
+            _add_first_spikes(total, said, labels, lengths)
     return total
+
+
+def _add_first_spikes(total: Score, said: Tensor, labels: Tensor, lengths: Tensor) -> None:
+    total.are_spikes = total.are_spikes and bool((said >= 0).all())
+    if not total.are_spikes:
+        return
+    real = torch.arange(len(said), device=said.device)[:, None] < lengths
+    fires = (said > 0).any(-1) & real
+    heard, first = fires.any(0), fires.int().argmax(0)
+    answers = said[first, torch.arange(len(first), device=said.device)].argmax(-1)
+    total.silent += int((~heard).sum())
+    total.first_right += int((heard & (answers == labels.to(answers.device))).sum())
+    total.first_steps += int(torch.where(heard, first + 1, lengths.to(first)).sum())
 
 
 def _answers_by_step(said: Tensor, lengths: Tensor) -> Tensor:

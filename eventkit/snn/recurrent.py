@@ -23,6 +23,7 @@ class Recurrent(Neuron):
         self.inner = inner
         self.weight = nn.Parameter(torch.empty(features, features))
         self.self_connections = self_connections
+        self.local = False  # whether gradients stop at the recurrent spikes, as in e-prop
         nn.init.orthogonal_(self.weight)
 
     def carry_over(self, state: State, keep: Tensor) -> State:
@@ -45,7 +46,8 @@ class Recurrent(Neuron):
         s, inner = (torch.zeros_like(x[0]), None) if state is None else state
         spikes = []
         for current in x:
-            s, inner = self.inner.step(current + s @ weight.T, inner)
+            before = s.detach() if self.local else s
+            s, inner = self.inner.step(current + before @ weight.T, inner)
             spikes.append(s)
         return torch.stack(spikes), (s, inner)
 
