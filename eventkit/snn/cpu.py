@@ -55,12 +55,18 @@ class Blocks:
         return self.line, self.piece, self.runs, self.inner, self.channels
 
 
-def blocks(x: Tensor, size: int, *, normed: bool = False, pool: bool = False) -> Blocks:
-    """Blocks of about `size` neurons of a dense x: (T, N, C, ...) if it is normed or pooled."""
-    neurons = x.numel() // max(len(x), 1)
+def blocks(
+    x: Tensor, size: int, *, steps: int, normed: bool = False, pool: bool = False
+) -> Blocks:
+    """Blocks of about `size` neurons of a dense x: (T, N, C, ...) if it is normed or pooled.
+
+    steps=1 instead of T is faster where no step depends on another: memory is read in order.
+    """
+    neurons = x.numel() // max(steps, 1)
     channels = x.shape[2] if normed or pool else 1
     inner = 1 if not (normed or pool) or x.stride(2) == 1 else math.prod(x.shape[3:])
-    line, piece, runs = max(neurons, 1), min(size, max(neurons, 1)), 1
+    line, runs = max(neurons, 1), 1
+    piece = min(-(-size // channels) * channels if inner == 1 else size, line)
     if pool:
         line = channels * x.shape[-1]
         piece, runs = 2 * channels * max(1, min(x.shape[-1] // 2, size // (4 * channels))), 2
@@ -79,16 +85,14 @@ class Norm:
 
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """The mean and the biased variance of each channel of a dense x (T, N, C, ...), in float64."""
-    xr, parts = as_rows(x, len(x)), blocks(x, FORWARD, normed=True)
-    dtype = np.float64 if x.dtype == torch.float64 else np.float32
+    xr, parts = as_rows(x, 1), blocks(x, FORWARD, steps=1, normed=True)
 
     def part(a: int, b: int) -> np.ndarray:
         sums = np.zeros((2, parts.channels))
-        row = np.empty(parts.piece, dtype)
-        integrate.moments(xr, sums, a, b, parts.piece, parts.inner, row)
+        integrate.moments(xr, sums, a, b, parts.piece, parts.inner)
         return sums
 
-    sums = sum(parts.split(part, len(x)), np.zeros((2, parts.channels)))
+    sums = sum(parts.split(part, 1), np.zeros((2, parts.channels)))
     mean, square = torch.from_numpy(sums) / max(x.numel() // parts.channels, 1)
     return mean, (square - mean * mean).clamp_(min=0)
 
@@ -102,7 +106,7 @@ def fused_forward(
     x (T, N, C, ...) is dense, and channels_last to pool. `pool` is how, a key of POOLS.
     """
     steps, state = len(x), x.new_empty(0, dtype=state_dtype(x))
-    parts = blocks(x, FORWARD, normed=norm is not None, pool=pool is not None)
+    parts = blocks(x, FORWARD, steps=steps, normed=norm is not None, pool=pool is not None)
     s = empty(*pooled_layout(x), x.dtype) if pool else empty_like(x, x.dtype)
     v_end = torch.empty_like(x[0], dtype=state.dtype) if ends else state
     i_end = torch.empty_like(v_end) if synapse else state
@@ -134,7 +138,7 @@ def fused_backward(
     """
     steps, state = len(x), x.new_empty(0, dtype=state_dtype(x))
     size = max(64, min(BACKWARD, SCRATCH // steps))
-    parts = blocks(x, size, normed=norm is not None, pool=pool is not None)
+    parts = blocks(x, size, steps=steps, normed=norm is not None, pool=pool is not None)
     gx = empty_like(x, x.dtype)
     gv0, gi0 = (state if v is None else torch.empty_like(x[0], dtype=state.dtype) for v in (v0, i0))
     shape, stride = pooled_layout(x) if pool else (x.shape, x.stride())
@@ -164,11 +168,10 @@ def fused_backward(
 
 def norm_backward(x: Tensor, gx: Tensor, k: Tensor) -> None:
     """Replace dL/dy in gx by k[0] dL/dy + k[1] x + k[2] with k (3, channels)."""
-    xr, gxr, parts = as_rows(x, len(x)), as_rows(gx, len(x)), blocks(x, FORWARD, normed=True)
+    xr, gxr, parts = as_rows(x, 1), as_rows(gx, 1), blocks(x, FORWARD, steps=1, normed=True)
     rows = k.to(state_dtype(x)).numpy()
     parts.split(
-        lambda a, b: integrate.norm_backward(xr, gxr, rows, a, b, parts.piece, parts.inner),
-        len(x),
+        lambda a, b: integrate.norm_backward(xr, gxr, rows, a, b, parts.piece, parts.inner), 1
     )
 
 

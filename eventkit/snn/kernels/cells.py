@@ -44,7 +44,6 @@ def adapt_forward(
     """Write spikes and the final v and w of adaptive neurons; k has rows alpha, beta, a, b."""
     v, w = np.empty(BLOCK, v_end.dtype), np.empty(BLOCK, v_end.dtype)
     row, h = np.empty(BLOCK, v_end.dtype), np.empty(BLOCK, v_end.dtype)
-    bits = row.view(np.uint32)
     zero, limit = s.dtype.type(0), v_end.dtype.type(1)
     for a in range(start, stop, BLOCK):
         n = min(BLOCK, stop - a)
@@ -52,7 +51,7 @@ def adapt_forward(
         begin(w, w0, a, n)
         al, be, p, r = k[0, a : a + n], k[1, a : a + n], k[2, a : a + n], k[3, a : a + n]
         for t in range(x.shape[0]):
-            load(x[t, a : a + n], row, bits)
+            load(x[t, a : a + n], row)
             _adapt_step(row, v, w, h[:n], al, be, p, r, reset, adapt_after_reset)
             st = s[t, a : a + n]
             for i in range(n):
@@ -79,14 +78,13 @@ def adapt_backward(
     c, d = np.empty(block, dtype), np.empty(block, dtype)  # dL/dv and dL/dw after the step
     g, v = np.empty(block, dtype), np.empty(block, dtype)
     w, row = np.empty(block, dtype), np.empty(block, dtype)
-    bits = row.view(np.uint32)
     for a in range(start, stop, block):
         n = min(block, stop - a)
         al, be, p, r = k[0, a : a + n], k[1, a : a + n], k[2, a : a + n], k[3, a : a + n]
         begin(v, v0, a, n)
         begin(w, w0, a, n)
         for t in range(steps):
-            load(x[t, a : a + n], row, bits)
+            load(x[t, a : a + n], row)
             ws[t, :n] = w[:n]
             _adapt_step(row, v, w, hs[t, :n], al, be, p, r, reset, adapt_after_reset)
         begin(c, gv, a, n)
@@ -95,7 +93,7 @@ def adapt_backward(
         for t in range(steps - 1, -1, -1):
             h, before = hs[t, :n], ws[t, :n]
             slope(h, g, one, shape, height, steepness)
-            load(gs[t, a : a + n], row, bits)
+            load(gs[t, a : a + n], row)
             if adapt_after_reset:
                 after_reset(h, v, one, zero, reset)
             else:
@@ -116,13 +114,13 @@ def adapt_backward(
                 after_reset(hs[t - 1, :n], v, one, zero, reset)
             else:
                 begin(v, v0, a, n)
-            load(x[t, a : a + n], row, bits)
+            load(x[t, a : a + n], row)
             for i in range(n):
                 gk[0, a + i] += c[i] * (v[i] - (row[i] - before[i]))
                 row[i] = (one - al[i]) * c[i]
                 d[i] = be[i] * d[i] - row[i]
                 c[i] *= al[i]
-            store(row, bits, gx[t, a : a + n])
+            store(row, gx[t, a : a + n])
         if len(gv0):
             gv0[a : a + n] = c[:n]
         if len(gw0):
@@ -147,7 +145,6 @@ def resonate_forward(
     """Write spikes and the final v and z of resonators; k has rows Re lambda, Im lambda, b."""
     v, z = np.empty(BLOCK, v_end.dtype), np.empty(BLOCK, v_end.dtype)
     row, h = np.empty(BLOCK, v_end.dtype), np.empty(BLOCK, v_end.dtype)
-    bits = row.view(np.uint32)
     zero, limit = s.dtype.type(0), v_end.dtype.type(0.5)
     for a in range(start, stop, BLOCK):
         n = min(BLOCK, stop - a)
@@ -155,7 +152,7 @@ def resonate_forward(
         begin(z, z0, a, n)
         re, im, b = k[0, a : a + n], k[1, a : a + n], k[2, a : a + n]
         for t in range(x.shape[0]):
-            load(x[t, a : a + n], row, bits)
+            load(x[t, a : a + n], row)
             _resonate_step(row, v, z, h[:n], re, im, b)
             st = s[t, a : a + n]
             for i in range(n):
@@ -181,14 +178,13 @@ def resonate_backward(
     c, d = np.empty(block, dtype), np.empty(block, dtype)  # dL/dv and dL/dz after the step
     g, v = np.empty(block, dtype), np.empty(block, dtype)
     z, row = np.empty(block, dtype), np.empty(block, dtype)
-    bits = row.view(np.uint32)
     for a in range(start, stop, block):
         n = min(block, stop - a)
         re, im, b = k[0, a : a + n], k[1, a : a + n], k[2, a : a + n]
         begin(v, v0, a, n)
         begin(z, z0, a, n)
         for t in range(steps):
-            load(x[t, a : a + n], row, bits)
+            load(x[t, a : a + n], row)
             zs[t, :n] = z[:n]
             _resonate_step(row, v, z, hs[t, :n], re, im, b)
         begin(c, gv, a, n)
@@ -197,13 +193,13 @@ def resonate_backward(
         for t in range(steps - 1, -1, -1):
             h, before = hs[t, :n], zs[t, :n]
             slope(h, g, half, shape, two * height, two * steepness)
-            load(gs[t, a : a + n], row, bits)
+            load(gs[t, a : a + n], row)
             through_fire(c, row, h, g, half, zero, SOFT, detach)
             if t > 0:
                 after_reset(hs[t - 1, :n], v, half, zero, SOFT)
             else:
                 begin(v, v0, a, n)
-            load(x[t, a : a + n], row, bits)
+            load(x[t, a : a + n], row)
             for i in range(n):
                 gk[0, a + i] += c[i] * v[i] + d[i] * before[i]
                 gk[1, a + i] += d[i] * v[i] - c[i] * before[i]
@@ -212,7 +208,7 @@ def resonate_backward(
                 up = re[i] * c[i] + im[i] * d[i]
                 d[i] = re[i] * d[i] - im[i] * c[i]
                 c[i] = up
-            store(row, bits, gx[t, a : a + n])
+            store(row, gx[t, a : a + n])
         if len(gv0):
             gv0[a : a + n] = c[:n]
         if len(gz0):

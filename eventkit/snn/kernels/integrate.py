@@ -9,8 +9,9 @@ unpooled spikes are never written to memory.
     backward    integrate_backward   dL/dy, and its sums per channel
                 norm_backward        dL/dx = a dL/dy + b x + c with a, b, c from those sums
 
-A block is described in `steps.place`; `inner` is the number of adjacent neurons of one channel,
-1 for channels_last.
+A block is described in `steps.place`; `inner` is the number of adjacent neurons of one channel. If
+it is 1 (channels_last), a piece is a multiple of the channels. Then every block has the channels in
+the same places, so that values per channel are spread, and sums per channel collected, only once.
 """
 
 from typing import Any
@@ -18,86 +19,136 @@ from typing import Any
 import numpy as np
 
 from eventkit._jit import jit
+from eventkit.snn.memory import HARD, SOFT
 
 from .steps import (
     add_threshold,
-    after_reset,
+    add_to,
     collect,
     gather,
     load,
     place,
+    put,
     scatter,
     slope,
     spread,
     store,
     through_fire,
+    value,
 )
 
 
 @jit
-def moments(x: Any, sums: Any, start: int, stop: int, piece: int, inner: int, row: Any) -> None:
+def moments(x: Any, sums: Any, start: int, stop: int, piece: int, inner: int) -> None:
     """Add the sums of x and x^2 of each channel to `sums` (2, channels), in float64.
 
     Squares of float32 numbers are exact in float64, so that the variance is accurate for any mean.
-    `row` is a piece in the state's dtype.
     """
-    line, bits = x.shape[1], row.view(np.uint32)
-    first_sums, second_sums = np.empty(piece), np.empty(piece)
+    line = x.shape[1]
+    total, squares = np.zeros(piece), np.zeros(piece)
     for j in range(start, stop):
         first, n, _ = place(j, line, piece, 1)
-        first_sums[:n] = 0
-        second_sums[:n] = 0
         for t in range(x.shape[0]):
-            load(x[t, first : first + n], row[:n], bits[:n])
+            xt = x[t, first : first + n]
             for i in range(n):
-                value = np.float64(row[i])
-                first_sums[i] += value
-                second_sums[i] += value * value
-        collect(first_sums, sums[0], first, n, line, 1, inner)
-        collect(second_sums, sums[1], first, n, line, 1, inner)
+                number = np.float64(value(xt, i))
+                total[i] += number
+                squares[i] += number * number
+        if inner > 1 or j == stop - 1:
+            n = n if inner > 1 else piece
+            collect(total, sums[0], first, n, line, 1, inner)
+            collect(squares, sums[1], first, n, line, 1, inner)
 
 
 @jit
-def _charge(row: Any, v: Any, h: Any, q: Any, rest: Any, decay_input: bool) -> None:
-    """Write h for the input `row` and the membrane v."""
-    if decay_input:
-        for i in range(len(h)):
-            h[i] = v[i] + q * (row[i] - (v[i] - rest))
-    else:
-        for i in range(len(h)):
-            h[i] = v[i] - q * (v[i] - rest) + row[i]
+def _advance(
+    x: Any, a: Any, b: Any, v: Any, h: Any, q: Any, threshold: Any, rest: Any, reset: int,
+    decay_input: bool,
+) -> None:  # fmt: skip
+    """One step of neurons for the input a x + b: write h, and update v.
+
+    All in one loop, because rows in the second-level cache cost more than arithmetic. Conditions on
+    options are the same for all neurons, so that LLVM makes them masks or moves them out.
+    """
+    for i in range(len(h)):
+        y = value(x, i) * a[i] + b[i]
+        away = q * (v[i] - rest)
+        m = v[i] + q * (y - (v[i] - rest)) if decay_input else v[i] - away + y
+        after = rest if reset == HARD else (m - threshold if reset == SOFT else m)
+        h[i] = m
+        v[i] = after if m >= threshold else m
 
 
 @jit
 def _membranes(
-    xt: Any, row: Any, bits: Any, a: Any, b: Any, current: Any, v: Any, h: Any, first: int,
-    length: int, line: int, runs: int, q: Any, threshold: Any, rest: Any, synapse: Any, reset: int,
-    decay_input: bool, normed: bool,
+    xt: Any, a: Any, b: Any, current: Any, v: Any, h: Any, first: int, length: int, line: int,
+    runs: int, q: Any, threshold: Any, rest: Any, synapse: Any, reset: int, decay_input: bool,
 ) -> None:  # fmt: skip
     """One step of a block: write h, and update v and the current.
 
     Both passes call this function, so that the membranes of the backward pass are bit-identical.
     """
-    n = len(h)
-    gather(xt, row, bits, first, length, line, runs)
-    if normed:
-        for i in range(n):
-            row[i] = row[i] * a[i] + b[i]
+    for r in range(runs):
+        i, at = r * length, first + r * line
+        part, x = slice(i, i + length), xt[at : at + length]
+        if synapse != 0:
+            i_now = current[part]
+            for k in range(length):
+                i_now[k] = synapse * i_now[k] + value(x, k)
+            _advance(
+                i_now, a[part], b[part], v[part], h[part], q, threshold, rest, reset, decay_input
+            )
+        else:
+            _advance(x, a[part], b[part], v[part], h[part], q, threshold, rest, reset, decay_input)
+
+
+@jit
+def _leak(
+    x: Any, c: Any, center: Any, sum_g: Any, sum_gx: Any, gx: Any, current: Any, q: Any, factor: Any,
+    synapse: Any, normed: bool,
+) -> None:  # fmt: skip
+    """One step back from c = dL/dh to dL/dv before the step: write the gradient of the input to gx.
+
+    With a norm, also add it to sum_g, and its product with x - center to sum_gx.
+    """
+    one = c.dtype.type(1)
     if synapse != 0:
-        for i in range(n):
-            current[i] = synapse * current[i] + row[i]
-        row[:n] = current[:n]
-    _charge(row, v, h, q, rest, decay_input)
-    after_reset(h, v, threshold, rest, reset)
+        for i in range(len(c)):
+            current[i] += c[i] * factor
+            put(gx, i, current[i])
+            current[i] *= synapse
+            c[i] *= one - q
+        return
+    if normed:
+        for i in range(len(c)):
+            sum_g[i] += c[i] * factor
+            sum_gx[i] += c[i] * factor * (value(x, i) - center[i])
+    for i in range(len(c)):
+        put(gx, i, c[i] * factor)
+        c[i] *= one - q
+
+
+@jit
+def _add_q(
+    sum_q: Any, c: Any, h: Any, before: Any, given: bool, q: Any, threshold: Any, rest: Any,
+    reset: int, decay_input: bool,
+) -> None:  # fmt: skip
+    """Add the contribution of a step to dL/dq; `before` is h of the step before, or v if `given`."""
+    for i in range(len(h)):
+        m = before[i]
+        after = rest if reset == HARD else (m - threshold if reset == SOFT else m)
+        v = after if (m >= threshold) & (not given) else m
+        # x - (v - rest) = (h - v) / q
+        sum_q[i] += c[i] * (h[i] - v) if decay_input else -c[i] * (v - rest)
 
 
 @jit
 def _state(
-    given: Any, row: Any, bits: Any, otherwise: Any, first: int, length: int, line: int, runs: int
+    given: Any, row: Any, otherwise: Any, first: int, length: int, line: int, runs: int
 ) -> None:
     """Write the state of a block to `row`: the given one, or the same number everywhere."""
     if len(given):
-        gather(given, row, bits, first, length, line, runs)
+        gather(given, row, first, length, line, runs)
     else:
         row[: runs * length] = otherwise
 
@@ -139,18 +190,23 @@ def _unpool(h: Any, g: Any, row: Any, channels: int, threshold: Any, share: Any)
         r0, r1, r2, r3 = (
             row[a : a + n], row[a + n : a + 2 * n], row[b : b + n], row[b + n : b + 2 * n]
         )  # fmt: skip
+        # One output per loop: LLVM vectorises loops only if few pairs of arrays may overlap.
         if share == zero:
             for c in range(n):
-                f0, f1 = h0[c] >= threshold, h1[c] >= threshold
-                f2, f3 = h2[c] >= threshold, h3[c] >= threshold
-                r0[c] = up[c] if f0 | (not (f1 | f2 | f3)) else zero
-                r1[c] = up[c] if f1 & (not f0) else zero
-                r2[c] = up[c] if f2 & (not (f0 | f1)) else zero
-                r3[c] = up[c] if f3 & (not (f0 | f1 | f2)) else zero
-        else:
+                others = (h1[c] >= threshold) | (h2[c] >= threshold) | (h3[c] >= threshold)
+                r0[c] = up[c] if (h0[c] >= threshold) | (not others) else zero
             for c in range(n):
-                value = share * up[c]
-                r0[c], r1[c], r2[c], r3[c] = value, value, value, value
+                r1[c] = up[c] if (h1[c] >= threshold) & (not h0[c] >= threshold) else zero
+            for c in range(n):
+                before = (h0[c] >= threshold) | (h1[c] >= threshold)
+                r2[c] = up[c] if (h2[c] >= threshold) & (not before) else zero
+            for c in range(n):
+                before = (h0[c] >= threshold) | (h1[c] >= threshold) | (h2[c] >= threshold)
+                r3[c] = up[c] if (h3[c] >= threshold) & (not before) else zero
+        else:
+            for r in (r0, r1, r2, r3):
+                for c in range(n):
+                    r[c] = share * up[c]
 
 
 @jit
@@ -166,37 +222,33 @@ def integrate_forward(
     the dtype of s; runs=2 pools, see `_pool`.
     """
     size, dtype = runs * piece, v0.dtype
-    v, current, row, h = (
-        np.empty(size, dtype), np.empty(size, dtype), np.empty(size, dtype), np.empty(size, dtype)
-    )  # fmt: skip
-    a, b, pooled = np.empty(size, dtype), np.empty(size, dtype), np.empty(size // 4 + 1, dtype)
-    bits, pooled_bits = row.view(np.uint32), pooled.view(np.uint32)
-    zero, normed = s.dtype.type(0), len(scale) > 0
+    v, current, h = np.empty(size, dtype), np.empty(size, dtype), np.empty(size, dtype)
+    a, b, pooled = np.ones(size, dtype), np.zeros(size, dtype), np.empty(size // 4 + 1, dtype)
+    zero = s.dtype.type(0)
     for j in range(start, stop):
         first, length, out = place(j, line, piece, runs)
         n = runs * length
-        _state(v0, v, bits, rest, first, length, line, runs)
-        _state(i0, current, bits, dtype.type(0), first, length, line, runs)
-        if normed:
+        _state(v0, v, rest, first, length, line, runs)
+        _state(i0, current, dtype.type(0), first, length, line, runs)
+        if len(scale) and (inner > 1 or j == start):
             spread(scale, a, first, length, line, runs, inner)
             spread(shift, b, first, length, line, runs, inner)
         for t in range(x.shape[0]):
             _membranes(
-                x[t], row, bits, a, b, current, v, h[:n], first, length, line, runs, q, threshold,
-                rest, synapse, reset, decay_input, normed,
+                x[t], a, b, current, v, h, first, length, line, runs, q, threshold, rest, synapse,
+                reset, decay_input,
             )  # fmt: skip
             if runs == 2:
                 _pool(h[:n], pooled, channels, threshold, share)
-                m = n // 4
-                store(pooled[:m], pooled_bits[:m], s[t, out : out + m])
+                store(pooled, s[t, out : out + n // 4])
             else:
                 st = s[t, out : out + n]
                 for i in range(n):
                     st[i] = one if h[i] >= threshold else zero
         if len(v_end):
-            scatter(v, bits, v_end, first, length, line, runs)
+            scatter(v, v_end, first, length, line, runs)
         if len(i_end):
-            scatter(current, bits, i_end, first, length, line, runs)
+            scatter(current, i_end, first, length, line, runs)
 
 
 @jit
@@ -211,82 +263,70 @@ def integrate_backward(
 
     With a norm, add the sums per channel of the gradient, and of its products with x - mean, to
     `sums`. Membranes of all steps of a block are recomputed first; the membrane before a step is
-    that of the step before after its reset. Sums are per neuron over the steps, so that the inner
-    loops vectorise; those over neurons are in float64.
+    that of the step before after its reset. Sums over the steps are per neuron, so that the inner loops
+    vectorise; those over neurons are in float64.
     """
     steps, size, dtype = x.shape[0], runs * piece, v0.dtype
-    one, normed = dtype.type(1), len(scale) > 0
-    hs = np.empty((steps, size), dtype)
+    normed = len(scale) > 0
+    factor = q if decay_input else dtype.type(1)
+    hs, a, b = np.empty((steps, size), dtype), np.ones(size, dtype), np.zeros(size, dtype)
     c, g, v = np.empty(size, dtype), np.empty(size, dtype), np.empty(size, dtype)
-    current, row, a = np.empty(size, dtype), np.empty(size, dtype), np.empty(size, dtype)
-    b, center, pooled = np.empty(size, dtype), np.empty(size, dtype), np.empty(size, dtype)
-    sum_g, sum_gx = np.empty(size, dtype), np.empty(size, dtype)
-    bits, pooled_bits = row.view(np.uint32), pooled.view(np.uint32)
-    sum_q, sum_threshold = np.zeros(size), np.zeros(size)
+    current, row, center = np.empty(size, dtype), np.empty(size, dtype), np.empty(size, dtype)
+    sum_g, sum_gx, sum_q = np.zeros(size, dtype), np.zeros(size, dtype), np.zeros(size, dtype)
+    total_g, total_gx, total_q = np.zeros(size), np.zeros(size), np.zeros(size)
+    pooled, sum_threshold = np.empty(size, dtype), np.zeros(size)
     for j in range(start, stop):
         first, length, out = place(j, line, piece, runs)
         n = runs * length
-        _state(v0, v, bits, rest, first, length, line, runs)
-        _state(i0, current, bits, dtype.type(0), first, length, line, runs)
-        if normed:
+        _state(v0, v, rest, first, length, line, runs)
+        _state(i0, current, dtype.type(0), first, length, line, runs)
+        if normed and (inner > 1 or j == start):
             spread(scale, a, first, length, line, runs, inner)
             spread(shift, b, first, length, line, runs, inner)
             spread(mean, center, first, length, line, runs, inner)
-            sum_g[:n] = 0
-            sum_gx[:n] = 0
         for t in range(steps):
             _membranes(
-                x[t], row, bits, a, b, current, v, hs[t, :n], first, length, line, runs, q,
-                threshold, rest, synapse, reset, decay_input, normed,
+                x[t], a, b, current, v, hs[t], first, length, line, runs, q, threshold, rest,
+                synapse, reset, decay_input,
             )  # fmt: skip
         # c is dL/dv after the step, then dL/dh before the reset; current is dL/di after the step.
-        _state(gv, c, bits, dtype.type(0), first, length, line, runs)
-        _state(gi, current, bits, dtype.type(0), first, length, line, runs)
+        _state(gv, c, dtype.type(0), first, length, line, runs)
+        _state(gi, current, dtype.type(0), first, length, line, runs)
+        _state(v0, v, rest, first, length, line, runs)
         for t in range(steps - 1, -1, -1):
             h = hs[t, :n]
             slope(h, g, threshold, shape, height, steepness)
             if runs == 2:
-                m = n // 4
-                load(gs[t, out : out + m], pooled[:m], pooled_bits[:m])
+                load(gs[t, out : out + n // 4], pooled)
                 _unpool(h, pooled, row, channels, threshold, share)
             else:
-                load(gs[t, out : out + n], row[:n], bits[:n])
+                load(gs[t, out : out + n], row)
             if need_threshold:
                 add_threshold(sum_threshold, row, c, h, g, threshold, rest, reset, detach)
             through_fire(c, row, h, g, threshold, rest, reset, detach)
             if need_q:
-                if t > 0:
-                    after_reset(hs[t - 1, :n], v, threshold, rest, reset)
-                else:
-                    _state(v0, v, bits, rest, first, length, line, runs)
-                if decay_input:  # x - (v - rest) = (h - v) / q
-                    for i in range(n):
-                        sum_q[i] += c[i] * (h[i] - v[i])
-                else:
-                    for i in range(n):
-                        sum_q[i] -= c[i] * (v[i] - rest)
-            factor = q if decay_input else one
-            for i in range(n):
-                row[i] = c[i] * factor
-                c[i] *= one - q
-            if synapse != 0:
-                for i in range(n):
-                    row[i] += current[i]
-                    current[i] = synapse * row[i]
-            scatter(row, bits, gx[t], first, length, line, runs)
-            if normed:
-                gather(x[t], pooled, pooled_bits, first, length, line, runs)
-                for i in range(n):
-                    sum_g[i] += row[i]
-                    sum_gx[i] += row[i] * (pooled[i] - center[i])
+                before = hs[t - 1] if t > 0 else v
+                _add_q(sum_q, c, h, before, t == 0, q, threshold, rest, reset, decay_input)
+            for r in range(runs):
+                at, part = first + r * line, slice(r * length, (r + 1) * length)
+                _leak(
+                    x[t, at : at + length], c[part], center[part], sum_g[part], sum_gx[part],
+                    gx[t, at : at + length], current[part], q, factor, synapse, normed,
+                )  # fmt: skip
+        if need_q:
+            add_to(sum_q[:n], total_q)
         if normed:
-            collect(sum_g, sums[0], first, length, line, runs, inner)
-            collect(sum_gx, sums[1], first, length, line, runs, inner)
+            add_to(sum_g[:n], total_g)
+            add_to(sum_gx[:n], total_gx)
+            if inner > 1 or j == stop - 1:
+                m = length if inner > 1 else piece
+                collect(total_g, sums[0], first, m, line, runs, inner)
+                collect(total_gx, sums[1], first, m, line, runs, inner)
         if len(gv0):
-            scatter(c, bits, gv0, first, length, line, runs)
+            scatter(c, gv0, first, length, line, runs)
         if len(gi0):
-            scatter(current, bits, gi0, first, length, line, runs)
-    total = sum_q.sum()
+            scatter(current, gi0, first, length, line, runs)
+    total = total_q.sum()
     return total / q if decay_input else total, sum_threshold.sum()
 
 
@@ -296,17 +336,14 @@ def norm_backward(
 ) -> None:  # fmt: skip
     """Replace dL/dy in gx by dL/dx = k[0] dL/dy + k[1] x + k[2]; k has a column per channel."""
     line, dtype = x.shape[1], k.dtype
-    row, g = np.empty(piece, dtype), np.empty(piece, dtype)
-    bits, g_bits = row.view(np.uint32), g.view(np.uint32)
     a, b, c = np.empty(piece, dtype), np.empty(piece, dtype), np.empty(piece, dtype)
     for j in range(start, stop):
         first, n, _ = place(j, line, piece, 1)
-        spread(k[0], a, first, n, line, 1, inner)
-        spread(k[1], b, first, n, line, 1, inner)
-        spread(k[2], c, first, n, line, 1, inner)
+        if inner > 1 or j == start:
+            spread(k[0], a, first, n, line, 1, inner)
+            spread(k[1], b, first, n, line, 1, inner)
+            spread(k[2], c, first, n, line, 1, inner)
         for t in range(x.shape[0]):
-            load(x[t, first : first + n], row[:n], bits[:n])
-            load(gx[t, first : first + n], g[:n], g_bits[:n])
+            xt, gt = x[t, first : first + n], gx[t, first : first + n]
             for i in range(n):
-                g[i] = a[i] * g[i] + b[i] * row[i] + c[i]
-            store(g[:n], g_bits[:n], gx[t, first : first + n])
+                put(gt, i, a[i] * value(gt, i) + b[i] * value(xt, i) + c[i])

@@ -1,7 +1,8 @@
 """One step over a row of neurons: functions that all kernels call, inlined by LLVM.
 
 Inner loops run over neurons and have no branches that depend on data, so that they vectorise;
-bfloat16 is handled as uint16, which is the upper half of a float32.
+bfloat16 is handled as uint16. A loop should write few arrays: LLVM vectorises it only if it has to
+test at run time for no more than eight pairs of arrays whether they overlap.
 """
 
 from typing import Any
@@ -16,26 +17,36 @@ SCRATCH = 1 << 17  # maximum numbers that a kernel keeps when it recomputes all 
 
 
 @jit
-def load(source: Any, row: Any, bits: Any) -> None:
-    """Load a row of x or of a gradient into `row`, whose memory is `bits`; bfloat16 is uint16."""
+def value(source: Any, i: int) -> Any:
+    """source[i] of x or of a gradient; bfloat16 is the upper half of a float32."""
     if source.itemsize == 2:
-        for i in range(len(source)):
-            bits[i] = np.uint32(source[i]) << np.uint32(16)
-    else:
-        for i in range(len(source)):
-            row[i] = source[i]
+        return np.uint32(np.uint32(source[i]) << np.uint32(16)).view(np.float32)
+    return source[i]
 
 
 @jit
-def store(row: Any, bits: Any, target: Any) -> None:
-    """The inverse of `load`; bfloat16 is rounded to nearest, ties to even."""
+def put(target: Any, i: int, number: Any) -> None:
+    """The inverse of `value`; bfloat16 is rounded to nearest, ties to even."""
     if target.itemsize == 2:
-        for i in range(len(target)):
-            last = (bits[i] >> np.uint32(16)) & np.uint32(1)
-            target[i] = (bits[i] + np.uint32(0x7FFF) + last) >> np.uint32(16)
+        bits = np.float32(number).view(np.uint32)
+        last = (bits >> np.uint32(16)) & np.uint32(1)
+        target[i] = (bits + np.uint32(0x7FFF) + last) >> np.uint32(16)
     else:
-        for i in range(len(target)):
-            target[i] = row[i]
+        target[i] = number
+
+
+@jit
+def load(source: Any, row: Any) -> None:
+    """Load a row of x or of a gradient into `row`."""
+    for i in range(len(source)):
+        row[i] = value(source, i)
+
+
+@jit
+def store(row: Any, target: Any) -> None:
+    """The inverse of `load`."""
+    for i in range(len(target)):
+        put(target, i, row[i])
 
 
 @jit
@@ -148,21 +159,19 @@ def place(j: int, line: int, piece: int, runs: int) -> tuple[int, int, int]:
 
 
 @jit
-def gather(source: Any, row: Any, bits: Any, first: int, length: int, line: int, runs: int) -> None:
+def gather(source: Any, row: Any, first: int, length: int, line: int, runs: int) -> None:
     """`load` for the runs of a block."""
     for r in range(runs):
         a, b = first + r * line, r * length
-        load(source[a : a + length], row[b : b + length], bits[b : b + length])
+        load(source[a : a + length], row[b : b + length])
 
 
 @jit
-def scatter(
-    row: Any, bits: Any, target: Any, first: int, length: int, line: int, runs: int
-) -> None:
+def scatter(row: Any, target: Any, first: int, length: int, line: int, runs: int) -> None:
     """`store` for the runs of a block."""
     for r in range(runs):
         a, b = first + r * line, r * length
-        store(row[b : b + length], bits[b : b + length], target[a : a + length])
+        store(row[b : b + length], target[a : a + length])
 
 
 @jit
@@ -180,16 +189,17 @@ def spread(
         while i < stop:
             c = at // inner % channels
             n = min(stop - i, channels - c if inner == 1 else inner - at % inner)
-            if inner == 1:
-                row[i : i + n] = values[c : c + n]
-            else:
-                row[i : i + n] = values[c]
+            part, value = row[i : i + n], values[c : c + 1 if inner > 1 else c + n]
+            for k in range(n):
+                part[k] = value[0 if inner > 1 else k]
             i, at = i + n, at + n
 
 
 @jit
-def collect(row: Any, sums: Any, first: int, length: int, line: int, runs: int, inner: int) -> None:
-    """Add each number of `row` to the sum of its channel: the transpose of `spread`."""
+def collect(
+    row: Any, sums: Any, first: int, length: int, line: int, runs: int, inner: int
+) -> None:
+    """Add each number of `row` to the sum of its channel, and set it to 0: `spread`'s transpose."""
     channels = len(sums)
     for r in range(runs):
         i, at = r * length, first + r * line
@@ -198,8 +208,15 @@ def collect(row: Any, sums: Any, first: int, length: int, line: int, runs: int, 
             c = at // inner % channels
             n = min(stop - i, channels - c if inner == 1 else inner - at % inner)
             part = row[i : i + n]
-            if inner == 1:
-                sums[c : c + n] += part
-            else:
-                sums[c] += part.sum()
+            for k in range(n):
+                sums[c if inner > 1 else c + k] += part[k]
+                part[k] = 0
             i, at = i + n, at + n
+
+
+@jit
+def add_to(row: Any, total: Any) -> None:
+    """Add a row to one in float64, and set it to 0."""
+    for i in range(len(row)):
+        total[i] += row[i]
+        row[i] = 0

@@ -98,12 +98,11 @@ def window_forward(x: Any, w: Any, bias: Any, s: Any, start: int, stop: int, one
     total, steps, (rows, width) = x.shape[0], s.shape[0], w.shape
     block = max(16, min(WINDOW, SCRATCH // (total + rows)))
     xs, h = np.empty((total, block), w.dtype), np.empty((rows, block), w.dtype)
-    bits = xs.view(np.uint32)
     limit, zero = w.dtype.type(0), s.dtype.type(0)
     for a in range(start, stop, block):
         n = min(block, stop - a)
         for t in range(total):
-            load(x[t, a : a + n], xs[t], bits[t])
+            load(x[t, a : a + n], xs[t])
         for t in range(0, steps, rows):
             m, first, last, source = _window(t, total, steps, rows, width)
             for r in range(m):
@@ -128,12 +127,11 @@ def window_backward(
     block = max(16, min(WINDOW, SCRATCH // (2 * total + rows)))
     xs, gxs = np.empty((total, block), w.dtype), np.empty((total, block), w.dtype)
     h, g, row = np.empty((rows, block), w.dtype), np.empty(block, w.dtype), np.empty(block, w.dtype)
-    bits, out_bits, row_bits = xs.view(np.uint32), gxs.view(np.uint32), row.view(np.uint32)
     limit, back = w.dtype.type(0), w.T
     for a in range(start, stop, block):
         n = min(block, stop - a)
         for t in range(total):
-            load(x[t, a : a + n], xs[t], bits[t])
+            load(x[t, a : a + n], xs[t])
         gxs[:] = 0
         for t in range(0, steps, rows):
             m, first, last, source = _window(t, total, steps, rows, width)
@@ -143,7 +141,7 @@ def window_backward(
             for r in range(m):
                 hr = h[r]
                 slope(hr[:n], g, limit, shape, height, steepness)
-                load(gs[t + r, a : a + n], row, row_bits)
+                load(gs[t + r, a : a + n], row)
                 for i in range(n):
                     hr[i] = g[i] * row[i]
                 gb[t + r if len(bias) > 1 else 0] += _total(hr, n)
@@ -152,4 +150,4 @@ def window_backward(
             if len(gx):
                 _add_product(gxs, source, back[first:last, :m], h, 0, n)
         for t in range(len(gx)):
-            store(gxs[t], out_bits[t], gx[t, a : a + n])
+            store(gxs[t], gx[t, a : a + n])
