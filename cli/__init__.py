@@ -68,6 +68,7 @@ SECTIONS = {
         "models": "List the models, or show one in detail.",
         "train": "Train a spiking network on a store.",
         "evaluate": "Measure a trained network: accuracy, operations, energy, latency.",
+        "compare": "Compare trainings: accuracy, cost, settings that differ.",
         "export": "Export a trained network to NIR, ONNX or Speck.",
     },
 }

@@ -47,14 +47,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "conversion": DATA | {"datasets", "layouts", "store", "windowing"},
     "doctor": DATA | {"augment", "conversion", "store"},
     "viz": {"events"},
-    "pages": DATA | {"boxes", "store", "viz"},
+    "pages": DATA | {"boxes", "runs", "store", "viz"},
     "simulate": {"datasets", "events", "formats"},
     "snn": set(),
     "models": {"snn"},
     "augment": {"events"},
     "loader": {"augment", "datasets", "events", "representations", "store", "transforms"},
     "train": {"augment", "evaluate", "loader", "models", "runs", "snn", "store"},
-    "evaluate": {"snn", "viz"},
+    "evaluate": {"pages", "snn", "viz"},
     "export": {"snn", "store"},
     "cli": DATA
     | {
@@ -94,7 +94,6 @@ MAY_USE: dict[str, set[str]] = {
     "ruamel": {"formats"},  # comes with rosbags
     "zstandard": {"formats"},
     "torch": LEARNING,
-    "matplotlib": {"evaluate"},
     "safetensors": {"train", "export"},
     "triton": {"snn"},
     "nir": {"export"},
@@ -113,7 +112,6 @@ LAZY = {
     "dask_jobqueue",
     "bokeh",
     "lz4",
-    "matplotlib",
     "safetensors",
     "zstandard",
     "PIL",
