@@ -69,6 +69,7 @@ SECTIONS = {
         "train": "Train a spiking network on a store.",
         "evaluate": "Measure a trained network: accuracy, operations, energy, latency.",
         "spiking": "Convert a network trained without spikes, and measure it.",
+        "compare": "Compare trainings: accuracy, cost, settings that differ.",
         "export": "Export a trained network to NIR, ONNX or Speck.",
     },
 }

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from eventkit._write import check_target
 from eventkit.registry import parse_spec
 
 from ._text import (
@@ -29,17 +30,19 @@ MARKS = {"ok": "ok      ", "note": "note    ", "warning": "warning ", "damage": 
 @click.command("doctor")
 @click.argument("file", type=PATH, required=False)
 @click.option("--repair", "out", type=PATH, metavar="OUT", help="Write a cleaned copy to OUT.")
+@click.option("--html", type=PATH, metavar="PAGE", help="Write the findings as a page too.")
 @click.option("--from", "spec", metavar="SPEC", help=FROM_HELP)
 @click.option(
     "--format", "to", metavar="SPEC",
     help="Format of the copy, e.g. evt3:t0=first.  [default: by suffix]",
 )  # fmt: skip
-@click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
+@click.option("--overwrite", is_flag=True, help="Replace OUT or PAGE if it exists.")
 @click.option("--warm", is_flag=True, help="Precompile all kernels, e.g. for cluster jobs.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
     file: Path | None,
     out: Path | None,
+    html: Path | None,
     spec: str | None,
     to: str | None,
     overwrite: bool,
@@ -61,31 +64,43 @@ def command(
         return _warm(as_json)
     if file is None:
         raise click.UsageError("Missing argument 'FILE'")
-    if out is None and (to or overwrite):
+    if html is not None:
+        if out is not None:
+            raise click.UsageError("--html shows the findings; it goes without --repair")
+        check_target(html, overwrite, file)
+    elif out is None and (to or overwrite):
         option = "--format" if to else "--overwrite"
         raise click.UsageError(
             f"{option} applies to the copy and requires --repair OUT; "
             "use --from SPEC for the input format"
         )
     return (
-        _repair(file, out, spec, to, overwrite, as_json) if out else _examine(file, spec, as_json)
+        _repair(file, out, spec, to, overwrite, as_json)
+        if out
+        else _examine(file, spec, html, as_json)
     )
 
 
-def _examine(file: Path, spec: str | None, as_json: bool) -> int:
-    from eventkit import doctor
+def _examine(file: Path, spec: str | None, html: Path | None, as_json: bool) -> int:
+    from eventkit import doctor, formats, pages
+    from eventkit.pages.doctor import data
 
     with progress("events", "examine") as bar:
         how = format_options(spec)
         total = most_events(file, how.get("format"))
         facts = doctor.examine(file, progress=lambda done: bar.update(done, total), **how)
     _name_options(facts)
+    if html is not None:
+        chunks = formats.stream(file, strict=facts["damage"] is None, **how)
+        pages.write(html, "doctor", file.name, data(facts, chunks))
     if as_json:
         print_json(facts)
     else:
         print_facts(_readable(facts))
         click.echo()
         _print_findings(facts["findings"])
+        if html is not None:
+            click.echo(f"\npage: {html}; open it in a browser")
     return 3 if facts["level"] == "damage" else 0
 
 

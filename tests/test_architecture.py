@@ -48,7 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "conversion": DATA | {"datasets", "layouts", "store", "targets", "windowing"},
     "doctor": DATA | {"augment", "conversion", "store"},
     "viz": {"events"},
-    "pages": DATA | {"boxes", "store", "viz"},
+    "pages": DATA | {"boxes", "runs", "store", "viz"},
     "simulate": {"datasets", "events", "formats"},
     "snn": set(),
     "models": {"snn"},
@@ -63,7 +63,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "transforms",
     },
     "train": {"augment", "evaluate", "loader", "models", "runs", "snn", "store"},
-    "evaluate": {"snn", "viz"},
+    "evaluate": {"pages", "snn", "viz"},
     "export": {"snn", "store"},
     "cli": DATA
     | {
@@ -104,7 +104,6 @@ MAY_USE: dict[str, set[str]] = {
     "zstandard": {"formats"},
     "torch": LEARNING,
     "torchvision": {"loader"},  # where installed, its boxes are given
-    "matplotlib": {"evaluate"},
     "safetensors": {"train", "export"},
     "triton": {"snn"},
     "nir": {"export"},
@@ -123,7 +122,6 @@ LAZY = {
     "dask_jobqueue",
     "bokeh",
     "lz4",
-    "matplotlib",
     "torchvision",
     "safetensors",
     "zstandard",

@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
+from browser import MISSING, PROGRAM, Browser
 from directions import SMALL, Directions
 from torch import nn
 from torch.nn import functional
@@ -15,6 +16,7 @@ from torch.nn import functional
 from eventkit.errors import OptionError, UnknownName
 from eventkit.evaluate import Activity, evaluate, score
 from eventkit.evaluate.page import Sample, page
+from eventkit.evaluate.trace import spikes, titles
 from eventkit.models import create
 from eventkit.snn import LIF, Fold
 from eventkit.train import evaluate_run, train
@@ -203,26 +205,76 @@ def test_a_run_is_evaluated_on_any_split(tmp_path):
         evaluate_run(tmp_path, splits)
 
 
+@pytest.mark.skipif(PROGRAM is None, reason=MISSING)
 def test_the_page_needs_nothing_else_and_trusts_no_name(tmp_path):
-    pytest.importorskip("matplotlib")
-    pytest.importorskip("PIL")
     torch.manual_seed(0)
     net = create(SMALL, num_classes=4, in_shape=(2, 12, 12))
     samples = Directions(4)
     batch = (samples.frames, torch.as_tensor(samples.labels))
-    classes = ["<script>alert(1)</script>", "$x_{$ costs $5", "c\nd", "d"]
+    classes = ["<img src=x onerror=alert(1)>", "$x_{$ costs $5", "c\nd", "d"]
     measured = evaluate(net, [batch], classes=classes)
-    rows = [{"epoch": 1, "loss": 1.0, "test_loss": 1.0, "test_accuracy": 0.5}]
-    shown = [Sample(samples.frames[0].numpy(), classes[0], "b")]
+    rows = [
+        {"epoch": n, "loss": 1.0 / n, "accuracy": 0.4, "test_loss": 1.0, "test_accuracy": 0.5}
+        for n in (1, 2)
+    ]
+    layers = [{"epoch": n, **row, "gradient": 0.1} for n in (1, 2) for row in measured["layers"]]
+    frames = samples.frames[0]
     path = page(tmp_path / "page.html", title="a & b", facts={"x": "run-\udcff"}, rows=rows,
-                measured=measured, samples=shown)  # fmt: skip
-    assert b"run-\xff" in path.read_bytes()  # names of files may have bytes that are no text
-    text = path.read_text(errors="replace")
-    assert "<script>" not in text
-    assert "a &amp; b" in text
-    assert "http" not in text
-    assert text.count("data:image/png") == 3
-    assert text.count("data:image/gif") == 1
+                measured=measured, layers=layers, titles=titles(net),
+                samples=[Sample(frames.numpy(), classes[0], "b")],
+                spikes=spikes(net, frames))  # fmt: skip
+    with Browser(tmp_path / "browser") as browser:
+        browser.open(path)
+        assert browser.problems == []
+        assert browser.outside == []
+        assert browser.run("document.querySelectorAll('img').length") == 0
+        assert browser.run("document.title") == "a & b"
+        text = browser.run("PAGE.textContent")
+        assert classes[0] in text
+        assert "train" in text  # the training accuracy has a line too
+        charts = browser.run("Array.from(document.querySelectorAll('.chart'), c => c.outerHTML)")
+        assert len(charts) == 6
+        assert all("NaN" not in chart for chart in charts)
+        names = browser.run("Array.from(document.querySelectorAll('.legend'), c => c.textContent)")
+        assert any("conv 1 3×3, 2→" in name for name in names)
+        tiles = browser.run("document.querySelectorAll('.tiles canvas').length")
+        assert tiles == 1 + 1 + len(spikes(net, frames))
+
+
+def test_layers_have_readable_names():
+    net = create("csnn_tiny:width=4", num_classes=3, in_shape=(2, 16, 16))
+    assert list(titles(net).values())[:3] == ["conv 1 3×3, 2→4", "PLIF 1", "conv 2 3×3, 4→4"]
+    own = nn.ModuleDict({"head": nn.Linear(3, 2), "7": LIF(), "8": LIF()})
+    assert titles(own) == {"head": "head 3→2", "7": "LIF 1", "8": "LIF 2"}
+    assert titles(net).keys() == {row["layer"] for row in _rows(net)}
+
+
+def _rows(net):
+    with Activity(net) as seen, torch.no_grad():
+        net(torch.zeros(1, 1, 2, 16, 16))
+    return seen.rows()
+
+
+def test_spikes_of_a_sample_are_those_that_the_layers_give():
+    torch.manual_seed(0)
+    net = nn.Sequential(Fold(nn.Conv2d(1, 3, 1)), LIF(), nn.Flatten(2), nn.Linear(12, 5), LIF())
+    frames = 9 * torch.rand(4, 1, 2, 2)
+    net.train()
+    first, second = spikes(net, frames)
+    assert net.training
+    x = frames.unsqueeze(1)
+    with torch.no_grad():
+        maps = net[:2](x)[:, 0]
+        fired = net(x)[:, 0]
+    assert (first["layer"], second["layer"]) == ("1", "4")
+    assert first["rate"] == pytest.approx(maps.flatten(1).mean(1).tolist())
+    assert second["rate"] == pytest.approx(fired.mean(1).tolist())
+    assert maps.any()
+    assert np.array_equal(
+        first["pixels"], np.round(255 * (maps.mean(1) / maps.mean(1).max()).numpy())
+    )
+    assert second["pixels"].shape == (1, 5, 4)
+    assert np.array_equal(second["pixels"][0] > 0, fired.T.numpy() > 0)
 
 
 def test_read_outs_never_fire_and_recurrent_layers_answer_for_their_neurons():

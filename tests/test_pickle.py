@@ -192,7 +192,7 @@ def test_layers_survive_with_their_weights(kind):
 )  # fmt: skip
 def test_errors_survive_with_their_words(kind):
     args = {errors.FormatError: ("a.raw", 3, "is cut"), errors.PartlyDone: ("some", ["a: b"])}
-    args[errors.MissingExtra] = ("pages need matplotlib", "viz")
+    args[errors.MissingExtra] = ("drawing needs pillow", "viz")
     error = kind(*args.get(kind, ("the words",)))
     again = there_and_back(error)
     assert type(again) is kind

@@ -10,7 +10,7 @@ from making import ROOT
 
 import eventkit as ek
 
-HEAVY = {"torch", "dask", "zarr", "h5py", "numba", "matplotlib", "PIL", "rich"}
+HEAVY = {"torch", "dask", "zarr", "h5py", "numba", "PIL", "rich"}
 
 
 def modules_after(code: str) -> set[str]:

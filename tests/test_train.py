@@ -12,11 +12,14 @@ pytest.importorskip("torch")
 import torch
 from directions import SMALL, Directions
 from making import ROOT
+from safetensors.torch import load_file
+from torch import nn
 
 from eventkit.errors import FormatError, OptionError
 from eventkit.evaluate.score import mean_vote, unpack, votes
 from eventkit.loader import EventDataset, Loader
 from eventkit.models import create
+from eventkit.snn import LIF
 from eventkit.train import load, train
 from eventkit.train.data import Part, Steps, hold_out, start_at
 from eventkit.train.machine import World
@@ -49,6 +52,33 @@ def test_it_learns_the_direction_of_motion(splits, tmp_path):
     )
     assert result["accuracy"]["last"] >= 0.95
     assert result["accuracy"]["at_best_validation"] >= 0.95
+
+
+def test_gradient_norms_are_those_that_change_the_weights(splits, tmp_path):
+    """Plain gradient descent with rate 1, one step: the weights change by the gradient."""
+    net = nn.Sequential(nn.Flatten(2), nn.Linear(288, 5), LIF(), nn.Linear(5, 4))
+    net[1].weight.data *= 20
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    options = {
+        "optimizer": "sgd:momentum=0",
+        "lr": 1,
+        "schedule": "constant",
+        "warmup": 0.0,
+        "weight_decay": 0.0,
+        "clip": 0.0,
+        "batch": 1000,
+        "epochs": 1,
+        "page": False,
+    }
+    train(splits, model=net, out=tmp_path / "run", **options)
+    after = load_file(tmp_path / "run" / "last.safetensors")
+    with (tmp_path / "run" / "layers.csv").open() as file:
+        found = {row["layer"]: row["gradient"] for row in csv.DictReader(file)}
+    for layer in ("1", "3"):
+        names = (f"{layer}.weight", f"{layer}.bias")
+        moved = torch.cat([(after[name] - before[name]).flatten() for name in names])
+        assert float(found[layer]) == pytest.approx(float(moved.norm()), rel=1e-3)
+        assert float(found[layer]) > 0
 
 
 def test_the_run_folder_says_what_was_done(splits, tmp_path):

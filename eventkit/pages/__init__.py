@@ -26,7 +26,7 @@ SCRIPTS: dict[str, tuple[str, ...]] = {
     "report": ("events.js", "tiles.js", "report.js"),
     "run": ("events.js", "tiles.js", "network.js", "run.js"),
     "compare": ("network.js", "compare.js"),
-    "doctor": ("doctor.js",),
+    "doctor": ("events.js", "scene.js", "doctor.js"),
 }
 
 

@@ -55,9 +55,7 @@ class Blocks:
         return self.line, self.piece, self.runs, self.inner, self.channels
 
 
-def blocks(
-    x: Tensor, size: int, *, steps: int, normed: bool = False, pool: bool = False
-) -> Blocks:
+def blocks(x: Tensor, size: int, *, steps: int, normed: bool = False, pool: bool = False) -> Blocks:
     """Blocks of about `size` neurons of a dense x: (T, N, C, ...) if it is normed or pooled.
 
     steps=1 instead of T is faster where no step depends on another: memory is read in order.

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from eventkit import __version__
-from eventkit.errors import EventkitError, FormatError, MissingExtra, OptionError
+from eventkit.errors import EventkitError, FormatError, OptionError
 from eventkit.evaluate.activity import Activity
 from eventkit.evaluate.score import Score, score
 from eventkit.runs import Settings, read_json
@@ -50,7 +50,7 @@ from .sparsity import connectivity, sparsifier
 
 ORDER = "loader"  # what decides the order of samples: seed and epoch, as in eventkit.loader
 
-ADDED = ("right", "shown")  # counts that checkpoints of 0.1.0 lack
+ADDED = ("right", "shown", "norms", "normed")  # counts that checkpoints of 0.1.0 lack
 
 
 class Job:
@@ -149,7 +149,9 @@ class Job:
         """Do what is left to do after the last step, also when a training was killed there."""
         if self.world.is_main and not (self.run.folder / EVALUATION).is_file():
             if not self.run.rows and (self.run.folder / STATE).is_file():
-                self.run.rows = list(self._read(self.run.folder / STATE)[1].get("rows", []))
+                about = self._read(self.run.folder / STATE)[1]
+                self.run.rows = list(about.get("rows", []))
+                self.run.layers = list(about.get("layers", []))
             if self.run.rows:
                 self._report(result)
 
@@ -309,12 +311,9 @@ class Job:
     def _report(self, result: dict[str, Any]) -> None:
         if self.settings.page and (self.run.folder / WEIGHTS).is_file():
             part = self.parts.get("test") or self.parts.get("validation") or self.parts["train"]
-            try:
-                given = None if self.net is None else deepcopy(self.net)
-                net = load(self.run.folder, model=given)
-                report(self.run, net, part, result, batch=self.settings.batch)
-            except MissingExtra as error:
-                self.progress({"event": "warning", "text": f"no page.html: {error}"})
+            given = None if self.net is None else deepcopy(self.net)
+            net = load(self.run.folder, model=given)
+            report(self.run, net, part, result, batch=self.settings.batch)
 
     def _epochs(self, training: Training) -> None:
         patience = self.settings.patience
@@ -332,7 +331,7 @@ class Job:
             self.progress({"event": "epoch", **row})
             after = training.epoch + 1
             none = dict.fromkeys(("loss", "right", "shown", "waited", "worked"), 0.0)
-            self._save(training, epoch=after, step=0, **none)
+            self._save(training, epoch=after, step=0, norms={}, normed=0, **none)
             if patience and self.run.since_better >= patience:
                 text = f"no better loss for {patience} epochs: ended early"
                 self.progress({"event": "warning", "text": text})
@@ -364,6 +363,9 @@ class Job:
             row |= {f"{name}_accuracy": found.accuracy, f"{name}_loss": found.mean_loss}
             if isinstance(seen, Activity):
                 layers = seen.rows()
+                for layer in layers:
+                    if (norm := training.gradient_norm(layer["layer"])) is not None:
+                        layer["gradient"] = norm
                 rates = [layer["rate"] for layer in layers if "rate" in layer]
                 if rates:
                     row["rate"] = sum(rates) / len(rates)  # spikes a step, the mean of the layers

@@ -58,12 +58,14 @@ class Training:
     shown: float = 0.0  # samples of this epoch
     waited: float = 0.0  # seconds of this epoch without data
     worked: float = 0.0  # seconds of this epoch in all
+    norms: dict[str, float] = field(default_factory=dict)  # sums of gradient norms, by parameter
+    normed: int = 0  # how many norms each of them sums
     validation: list[float] = field(default_factory=list)  # losses, one an epoch
     whole: bool = True  # false in the middle of a step
     _waited: float = 0.0  # seconds of this step without data
 
     COUNTS = ("epoch", "step", "taken", "seconds", "factor", "loss", "right", "shown", "waited",
-              "worked")  # fmt: skip
+              "worked", "norms", "normed")  # fmt: skip
 
     def fit(self, part: Part, *, epochs: int, progress: Progress) -> Iterator[dict[str, Any]]:
         """Train in place; after every epoch yield its number, rate, loss and share of waiting.
@@ -178,6 +180,7 @@ class Training:
         """Nothing of an epoch is done."""
         self.step, self.loss, self.right, self.shown = 0, 0.0, 0.0, 0.0
         self.waited, self.worked = 0.0, 0.0
+        self.norms, self.normed = {}, 0
 
     def update(self) -> None:
         """New weights from the gradients that have gathered, if any have."""
@@ -185,6 +188,7 @@ class Training:
         if self.world.size == 1 and all(p.grad is None for p in parameters):
             return
         self.world.add_gradients(self.net)
+        self._add_norms()
         try:
             limit = self.settings.clip or math.inf
             nn.utils.clip_grad_norm_(parameters, limit, error_if_nonfinite=True)
@@ -203,6 +207,20 @@ class Training:
         if self.sparsity is None or self.moment is None:
             return nullcontext()
         return self.sparsity.step(self.optimizer, self.moment)
+
+    def _add_norms(self) -> None:
+        """Add the norm of each gradient to its sum of this epoch, before they are clipped."""
+        found = {n: p.grad for n, p in self.net.named_parameters() if p.grad is not None}
+        if found:
+            norms = torch.stack([grad.detach().norm().float() for grad in found.values()]).tolist()
+            for name, norm in zip(found, norms, strict=True):
+                self.norms[name] = self.norms.get(name, 0.0) + norm
+        self.normed += 1
+
+    def gradient_norm(self, layer: str) -> float | None:
+        """The gradient norm of a layer with all its parameters, from their means this epoch."""
+        own = [norm for name, norm in self.norms.items() if name.startswith(f"{layer}.")]
+        return math.hypot(*own) / self.normed if own else None
 
     def _criterion(
         self, frames: Tensor, target: Tensor, lengths: Tensor, share: float, answers: Tensor

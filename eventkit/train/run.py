@@ -4,9 +4,9 @@ RUN/
   run.toml           all settings: a --config that repeats the run
   config.json        what they were applied to: data, splits, classes, versions
   metrics.csv        a row for every epoch
-  layers.csv         firing rates and synaptic operations per layer and epoch
+  layers.csv         firing rates, synaptic operations, gradient norms per layer and epoch
   metrics.json       the result
-  page.html          curves, confusion matrix, samples
+  page.html          curves, confusion matrix, layers, samples, spikes
   model.safetensors  the weights of the epoch that was best on the validation samples
   last.safetensors   the weights at the end
   state.safetensors  what the training needs to go on, also for more epochs
@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -28,13 +29,14 @@ from eventkit.errors import MissingExtra
 from eventkit.evaluate import evaluate, mean_vote, votes
 from eventkit.evaluate.page import Sample, page
 from eventkit.evaluate.score import unpack
+from eventkit.evaluate.trace import spikes, titles
 from eventkit.runs import STARTING, check_free
 
 from .checkpoint import ABOUT, LAST, STATE, WEIGHTS, write
 from .data import Part
 
 EVALUATION = "evaluation.json"
-SAMPLES = 8  # shown on the page with their answers
+SAMPLES = 12  # shown on the page with their answers
 
 
 class Run:
@@ -192,14 +194,17 @@ def report(run: Run, net: nn.Module, part: Part, result: dict[str, Any], *, batc
     }
     title = f"{run.config['model']} on {run.config['data'].get('dataset', 'data')}"
     shown = samples(net, part, run.config["classes"], bf16=bf16)
+    passed = spikes(net, torch.as_tensor(shown[0].frames)) if shown else []
     page(run.folder / "page.html", title=title, facts=facts, rows=run.rows, measured=measured,
-         samples=shown)  # fmt: skip
+         layers=run.layers, titles=titles(net), samples=shown, spikes=passed)  # fmt: skip
 
 
 def samples(net: nn.Module, part: Part, classes: list[str], *, bf16: bool) -> list[Sample]:
-    """Some samples spread over the part, with the net's answers."""
-    step = max(1, len(part) // SAMPLES)
-    chosen = Part(part.dataset, part.indices[::step][:SAMPLES])
+    """Some samples of the part, of one class after the other, with the net's answers."""
+    labels = np.asarray(part.dataset.labels)[part.indices]
+    _, first = np.unique(labels, return_index=True)
+    rest = np.setdiff1d(np.arange(len(labels)), first)
+    chosen = Part(part.dataset, part.indices[np.concatenate([first, rest])[:SAMPLES]])
     found = []
     for batch in chosen.reader(SAMPLES):
         frames, labels, lengths = unpack(batch, classes=len(classes))

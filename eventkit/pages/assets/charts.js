@@ -13,7 +13,7 @@ function ticks(low, high, count = 5) {
 }
 
 function legend(names) {
-  return names.length < 2 ? null : el("div.legend", {}, names.map((name, i) => el(`span.s${i % 6}`, {}, name)));
+  return names.length < 2 ? null : el("div.legend", {}, names.map((name, i) => el(`span.s${i % 6}${i >= 6 ? ".dashed" : ""}`, {}, name)));
 }
 
 /** Axes with labels, and functions from values to places. */
@@ -87,15 +87,15 @@ function histogram({ edges, counts }, { xLabel, caption, xFormat = short }) {
 // Dark blue to yellow, even in lightness: readable with any colour vision, and in grey.
 const HEAT = [[0, 32, 77], [66, 78, 107], [124, 123, 120], [187, 175, 108], [255, 234, 70]];
 
-/** Shares 0 to 255 of width x height as pixels. */
+const HEAT_PALETTE = Uint32Array.from({ length: 256 }, (_, value) => {
+  const place = (value / 255) * (HEAT.length - 1), at = Math.min(HEAT.length - 2, Math.floor(place)), part = place - at;
+  const [r, g, b] = [0, 1, 2].map((k) => Math.round(HEAT[at][k] + part * (HEAT[at + 1][k] - HEAT[at][k])));
+  return (255 << 24) | (b << 16) | (g << 8) | r;
+});
+
+/** Levels 0 to 255 of width x height as pixels. */
 function heatCanvas(levels, width, height) {
-  const canvas = el("canvas", { width, height }), context = canvas.getContext("2d");
-  const image = context.createImageData(width, height);
-  levels.forEach((value, i) => {
-    const place = (value / 255) * (HEAT.length - 1), at = Math.min(HEAT.length - 2, Math.floor(place)), part = place - at;
-    for (let k = 0; k < 3; k++) image.data[4 * i + k] = HEAT[at][k] + part * (HEAT[at + 1][k] - HEAT[at][k]);
-    image.data[4 * i + 3] = 255;
-  });
-  context.putImageData(image, 0, 0);
+  const canvas = el("canvas");
+  paint(canvas, levels, width, height, HEAT_PALETTE);
   return canvas;
 }

@@ -31,7 +31,7 @@ function svg(tag, attributes = {}, ...children) {
 const NUMBER = new Intl.NumberFormat("en");
 const whole = (n) => (n === null || n === undefined ? "–" : NUMBER.format(Math.round(n)));
 const percent = (share, digits = 1) =>
-  share === null || share === undefined ? "–" : `${(100 * share).toFixed(digits)} %`;
+  share === null || share === undefined ? "–" : `${(100 * share).toFixed(digits)}%`;
 
 /** A number with an SI prefix: 12.3 k. */
 function short(n) {
@@ -78,10 +78,16 @@ function section(title, ...children) {
 
 // The theme: that of the system until the reader chooses.
 const systemDark = matchMedia("(prefers-color-scheme: dark)");
-const isDark = () => (document.documentElement.dataset.theme ?? (systemDark.matches ? "dark" : "light")) === "dark";
+let printing = false; // paper is white
+const isDark = () => !printing && (document.documentElement.dataset.theme ?? (systemDark.matches ? "dark" : "light")) === "dark";
 const themed = []; // functions to call when the theme changes
 const redraw = () => themed.forEach((draw) => draw());
 systemDark.addEventListener("change", redraw);
+for (const [event, begins] of [["beforeprint", true], ["afterprint", false]])
+  addEventListener(event, () => {
+    printing = begins;
+    redraw();
+  });
 addEventListener("keydown", (event) => {
   if (event.key === "t" && !event.ctrlKey && !event.metaKey && !event.altKey && !/^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName)) toggleTheme();
 });

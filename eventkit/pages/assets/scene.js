@@ -160,7 +160,7 @@ class Timeline {
     const lanes = intervals.length ? 18 : 0, floor = h - 2 - lanes, peak = Math.max(1e-9, ...rate);
     context.fillStyle = accent;
     context.globalAlpha = 0.18;
-    context.fillRect(right(start), 0, Math.max(2, right(window)), h);
+    if (window) context.fillRect(right(start), 0, Math.max(2, right(window)), h);
     context.globalAlpha = 1;
     context.beginPath();
     context.moveTo(0, floor);
@@ -190,6 +190,6 @@ class Timeline {
       context.restore();
     });
     context.fillStyle = ink;
-    context.fillRect(Math.min(w - 1.5, right(now)), 0, 1.5, h);
+    if (window) context.fillRect(Math.min(w - 1.5, right(now)), 0, 1.5, h);
   }
 }

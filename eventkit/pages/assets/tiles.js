@@ -31,9 +31,10 @@ class Tiles {
     this.tiles.filter((tile) => tile.indices).forEach((tile) => this._draw(tile));
   }
 
-  _draw({ sample: { n, width, height }, canvas, indices }) {
+  _draw({ sample: { n, width, height, heat }, canvas, indices }) {
     const frame = this.step % Math.max(1, n);
-    paint(canvas, indices.subarray(frame * width * height, (frame + 1) * width * height), width, height, paletteOf(this.palettes[isDark() ? "dark" : "light"]));
-    canvas.style.aspectRatio = `${width} / ${Math.max(height, width / 4)}`;
+    const palette = heat ? HEAT_PALETTE : paletteOf(this.palettes[isDark() ? "dark" : "light"]);
+    paint(canvas, indices.subarray(frame * width * height, (frame + 1) * width * height), width, height, palette);
+    canvas.style.aspectRatio = `${Math.max(width, height / 2)} / ${Math.max(height, width / 4)}`;
   }
 }
