@@ -60,5 +60,8 @@ def command(
 
 
 def _row(row: dict[str, Any]) -> list[str]:
-    shares = [f"{row[name]:.1%}" for name in ("precision", "recall", "removed")]
+    shares = [
+        "-" if row[name] is None else f"{row[name]:.1%}"
+        for name in ("precision", "recall", "removed")
+    ]
     return [row["spec"], *shares, number(row["rate"])]

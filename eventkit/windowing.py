@@ -13,6 +13,7 @@ from eventkit.units import LIMIT, microseconds
 
 Side = Literal["before", "after", "centre", "between", "front", "back"]
 SIDES: tuple[str, ...] = get_args(Side)
+MOST = 1 << 22  # windows that follow each other
 BETWEEN = ("between", "front", "back")  # the sides whose windows reach from one time to the next
 
 
@@ -109,7 +110,7 @@ def windows(
         starts, stops = following(first, last, length, stride)
     borders = np.searchsorted(events.t, np.stack([starts, stops], axis=-1))
     found = Windows(events, starts, stops, borders.reshape(-1, 2))
-    if text := remarks(events, starts, stops, found.counts, told_overlap=sliding is None):
+    if text := remarks(events, starts, stops, found.counts, report_overlap=sliding is None):
         warnings.warn(f"windows: {text}", stacklevel=2)
     return found
 
@@ -149,8 +150,11 @@ def following(first: int, last: int, length: int, stride: int) -> tuple[np.ndarr
         return np.empty(0, np.int64), np.empty(0, np.int64)
     span = last - first + 1
     n = max(1, 1 - (length - span) // stride)
-    if n > 1 << 24:
-        raise OptionError(f"windows: {n:,} windows of {length} µs; ask for longer ones")
+    if n > MOST:
+        raise OptionError(
+            f"windows: {n:,} windows of {length:,} µs, expected at most {MOST:,}; "
+            "ask for longer ones"
+        )
     starts = first + np.arange(n) * stride
     return starts, starts + length
 
@@ -173,28 +177,36 @@ def remarks(
     stops: np.ndarray,
     counts: np.ndarray,
     *,
-    told_overlap: bool,
+    report_overlap: bool,
 ) -> str:
     """What a user should know about windows: empty, beyond the recording, overlapping; or ""."""
     n = len(starts)
     if not n:
         return "there are none" if len(events) else "there are no events"
-    said = []
+    found = []
     if empty := int((counts == 0).sum()):
-        said.append(f"{empty:,} hold no event")
+        found.append(f"{empty:,} hold no event")
     if len(events):
         beyond = int(((stops <= events.t[0]) | (starts > events.t[-1])).sum())
         if beyond:
             t0, t1 = int(events.t[0]), int(events.t[-1])
-            said.append(f"{beyond:,} lie outside the recording, which is {t0}..{t1} µs")
-    if told_overlap and (overlap := overlapping(starts, stops)):
-        said.append(f"{overlap:,} overlap the one before")
-    return f"of {n:,}, " + ", ".join(said) if said else ""
+            found.append(f"{beyond:,} lie outside the recording, which is {t0}..{t1} µs")
+    if back := backward(starts):
+        found.append(f"{back:,} begin before the one before them")
+    if report_overlap and (overlap := overlapping(starts, stops)):
+        found.append(f"{overlap:,} overlap the one before")
+    return f"of {n:,}, " + ", ".join(found) if found else ""
 
 
 def overlapping(starts: np.ndarray, stops: np.ndarray) -> int:
-    """How many windows overlap the one before."""
-    return int((starts[1:] < stops[:-1]).sum())
+    """How many windows overlap the one before, in order of their starts."""
+    order = np.argsort(starts, kind="stable")
+    return int((starts[order][1:] < stops[order][:-1]).sum())
+
+
+def backward(starts: np.ndarray) -> int:
+    """How many windows begin before the one before them."""
+    return int((starts[1:] < starts[:-1]).sum())
 
 
 def parse_length(value: int | str, name: str = "duration") -> int:

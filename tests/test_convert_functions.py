@@ -35,6 +35,10 @@ def varies(events):
 
 def nothing(events):
     return None
+
+
+def backwards(events):
+    return events[::-1]
 """
 
 
@@ -108,3 +112,10 @@ def test_a_function_that_changed_is_another_plan(own, tmp_path):
 def test_what_is_no_such_function_is_said(own, options, message, tmp_path):
     with pytest.raises(OptionError, match=message):
         ek.convert(tmp_path / "raw", out=tmp_path / "s.zarr", **options)
+
+
+@pytest.mark.parametrize("represent", ["events", "frames:n=2", "voxel:bins=3"])
+def test_a_transform_that_changes_the_order_of_time_is_named(represent, own, tmp_path):
+    with pytest.raises(OptionError, match=r"own_steps:backwards returned events whose time goes"):
+        ek.convert(tmp_path / "raw", out=tmp_path / "s.zarr", represent=represent,
+                   transform="own_steps:backwards")  # fmt: skip

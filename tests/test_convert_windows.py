@@ -9,7 +9,7 @@ from making import make_events, tree_hash
 import eventkit as ek
 from eventkit import EventkitError, Events, FormatError, OptionError
 from eventkit.boxes import BOX, write_boxes
-from eventkit.conversion import convert, finalize, times
+from eventkit.conversion import convert, finalize, sampling, times
 from eventkit.conversion.repair import repair
 
 
@@ -387,3 +387,35 @@ def test_times_that_could_mean_something_else_are_refused(name, content, unit, m
     path.write_text(content) if isinstance(content, str) else np.save(path, content)
     with pytest.raises(EventkitError, match=message):
         times.of_file(path, unit)
+
+
+@pytest.mark.parametrize("options", [{"every": "1us"}, {"sliding": "50ms/1us"}])
+def test_windows_of_which_most_would_be_empty_are_refused(options, tmp_path, monkeypatch):
+    """A slip of the unit would otherwise make millions of samples."""
+    recordings(tmp_path / "raw", count=1, n=400, step=10_000)
+    with pytest.raises(OptionError, match=r"0_td\.dat: .* windows of .* µs for 400 events"):
+        to(tmp_path / "s.zarr", tmp_path / "raw", **options)
+    monkeypatch.setattr(sampling, "MOST", 20)
+    with pytest.raises(OptionError, match=r"more than 20 windows of 50,000 µs, up to .*0_td\.dat"):
+        to(tmp_path / "s.zarr", tmp_path / "raw", every="50ms")
+    assert not (tmp_path / "s.zarr").exists()
+
+
+def test_times_that_are_not_in_order_are_not_called_overlapping(tmp_path):
+    recordings(tmp_path / "raw", count=1)
+    np.save(tmp_path / "raw/at.npy", [15_000, 9_000, 12_000])
+    store = to(tmp_path / "s.zarr", tmp_path / "raw", at="at.npy", window="1ms")
+    found = "\n".join(store.attributes["warnings"])
+    assert "windows that begin before the one before them: 1, first in all/one/0_td.dat" in found
+    assert "overlap" not in found
+    assert store["all"].column("window_stop")[:].tolist() == [15_000, 9_000, 12_000]
+
+
+def test_excluded_recordings_are_not_in_the_remarks(tmp_path):
+    recordings(tmp_path / "raw", count=2)
+    np.save(tmp_path / "raw/at.npy", [9_000, 9_100])
+    out = {"at": "at.npy", "window": "1ms", "exclude": ["1_td.dat"]}
+    store = to(tmp_path / "s.zarr", tmp_path / "raw", **out)
+    found = "\n".join(store.attributes["warnings"])
+    assert "windows that overlap the one before: 1, first in all/one/0_td.dat" in found
+    assert len(store["all"]) == 2

@@ -101,3 +101,16 @@ def test_missing_labels_are_one_sentence(tmp_path, capsys):
     ek.write(tmp_path / "a.npz", make_events(5))
     assert main(["bench-filters", str(tmp_path / "a.npz")]) == 1
     assert "a_noise.npy: no such file" in capsys.readouterr().err
+
+
+def test_a_share_of_nothing_is_no_number(run, tmp_path):
+    """A filter that keeps no event has no precision; without noise, none of it is removed."""
+    events = make_events(3, (34, 34), step=10**6)
+    (score,) = score_filters(events, np.zeros(3, bool), ["background_activity:duration=1us"])
+    assert (score.kept, score.precision, score.recall, score.removed) == (0, None, 0.0, None)
+    ek.write(tmp_path / "a.npz", events)
+    np.save(tmp_path / "a_noise.npy", np.zeros(3, bool))
+    spec = "background_activity:duration=1us"
+    code, out, _ = run("bench-filters", tmp_path / "a.npz", "--transform", spec)
+    assert code == 0
+    assert out.splitlines()[-1].split()[1:4] == ["-", "0.0%", "-"]

@@ -15,7 +15,7 @@ import eventkit as ek  # noqa: E402
 from eventkit import Events  # noqa: E402
 from eventkit.augment import AUGMENTATIONS  # noqa: E402
 from eventkit.conversion import convert  # noqa: E402
-from eventkit.errors import OptionError  # noqa: E402
+from eventkit.errors import EventkitError, OptionError  # noqa: E402
 from eventkit.loader import EventDataset, collate, loader  # noqa: E402
 from eventkit.loader.mixer import apply  # noqa: E402
 
@@ -396,3 +396,24 @@ def test_what_they_are_is_seen(events):
     assert "represent=None" in repr(EventDataset(events))
     ragged = EventDataset(events, represent="frames:duration=3000")
     assert "up to" in repr(ragged)
+
+
+@pytest.mark.parametrize("argument", ["transform", "augment", "target_transform", "represent"])
+@pytest.mark.parametrize("wrong", [5, 3.5, [5], {"flip": 1}])
+def test_what_is_neither_a_spec_nor_a_function_is_refused(argument, wrong, events):
+    with pytest.raises((OptionError, KeyError), match=f"{argument} is |no transform|no augment"):
+        EventDataset(events, **{"represent": "frames:n=2", argument: wrong})
+
+
+@pytest.mark.parametrize("device", ["nowhere", "cuda:99", 99])
+@pytest.mark.parametrize("send", ["frames", "events"])
+def test_a_device_that_cannot_be_used_is_an_error_of_one_sentence(device, send, events):
+    dataset = EventDataset(events, represent="frames:n=2")
+    with pytest.raises(OptionError, match=r"device '.*' cannot be used: ") as error:
+        loader(dataset, 2, device=device, send=send)
+    assert "\n" not in str(error.value)
+
+
+def test_a_split_in_place_of_a_store_is_an_error_that_says_so(events):
+    with pytest.raises(EventkitError, match="EventsSplit, expected a path or an address"):
+        EventDataset(ek.open(events)["train"])

@@ -171,3 +171,20 @@ def test_weights_of_elsewhere_call_nothing_but_networks(tmp_path):
     with pytest.raises(OptionError, match="os:mkdir is no network"):
         load(path)
     assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("steps", [2, 3])
+def test_a_network_with_samples_first_is_refused_whatever_the_number_of_steps(steps, tmp_path):
+    """It is tried with another number of samples than of steps, so that axes are not confused."""
+
+    class SamplesFirst(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(288, 4)
+
+        def forward(self, x):
+            return self.head(x.flatten(2)).transpose(0, 1)
+
+    splits = {name: Directions(8, steps=steps) for name in ("train", "test")}
+    with pytest.raises(OptionError, match=rf"expected one vote a step.*= \({steps}, "):
+        train(splits, model=SamplesFirst(), out=tmp_path / "run", epochs=1)

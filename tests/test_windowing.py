@@ -108,6 +108,8 @@ def test_windows_are_views_and_a_sequence(recording):
         ([10, 500], "of 2, 2 hold no event, 2 lie outside the recording, which is 100..140 µs"),
         ([120, 125], "of 2, 1 overlap the one before"),
         ([], "there are none"),
+        ([140, 115], "of 2, 1 begin before the one before them"),
+        ([140, 115, 130], "of 3, 1 begin before the one before them, 2 overlap the one before"),
     ],
 )
 def test_odd_windows_are_reported(at, message):
@@ -165,3 +167,9 @@ def test_no_times_give_no_windows_and_errors_name_the_option():
         ek.windows(EVENTS, every="4us/2us")
     with pytest.raises(OptionError, match="73,000 years"):
         ek.windows(EVENTS, at=np.array([2**64 - 5], np.uint64), duration=5)
+
+
+def test_more_windows_than_anybody_needs_are_refused_at_once():
+    events = Events(t=[0, 3_600_000_000], x=[0, 0], y=[0, 0], p=[0, 1], size=(2, 2))
+    with pytest.raises(OptionError, match=r"3,600,000,001 windows of 1 µs, expected at most"):
+        ek.windows(events, every="1us")

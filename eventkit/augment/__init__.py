@@ -114,7 +114,7 @@ class Augment:
         seed: int = 0,
         own: Literal["events", "frames"] = "events",
     ) -> None:
-        if isinstance(specs, str) or callable(specs):
+        if isinstance(specs, str) or callable(specs) or not isinstance(specs, Sequence):
             raise OptionError(f"augment is {specs!r}, expected a list of such texts or functions")
         self.seed = seed
         pairs = [_entry(spec, own) for spec in specs]

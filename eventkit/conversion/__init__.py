@@ -65,8 +65,13 @@ def prepare(
             f"{root}: no data of {dataset.name} there", hint="give its folder with {root:...}"
         )
     options = WindowOptions.of(**windows) if windows else None
-    listing = sampling.listing(dataset, folder, options, tolerant=tolerant, label_rules=label_rules)
-    left_out = {*left_out, *resume.excluded(listing.samples, folder, exclude)}
+    without: set[str] = set()
+    if exclude:
+        without = resume.excluded(layouts.listing(dataset, folder).samples, folder, exclude)
+    listing = sampling.listing(
+        dataset, folder, options, tolerant=tolerant, label_rules=label_rules, excluded=without
+    )
+    left_out = {*left_out, *(plan.named(s) for s in listing.samples if s.source in without)}
     return plan.make(
         dataset,
         listing,

@@ -116,6 +116,11 @@ def _transformed(name: str, events: Events) -> Events:
     made = load(name)(events)
     if not isinstance(made, Events):
         raise OptionError(f"{name} returned {type(made).__name__}, expected Events")
+    if made.backward_steps:
+        raise OptionError(
+            f"{name} returned events whose time goes back {made.backward_steps:,} times, expected "
+            "them in order of time; end the function with return events.sort()"
+        )
     return made
 
 

@@ -94,12 +94,11 @@ def keep_sources(plan: Plan, building: Building) -> None:
 
 
 def excluded(samples: Iterable[Sample], root: Path, files: Sequence[str | Path]) -> set[str]:
-    """The names of the samples of these recordings.
+    """The names of these recordings, as below the root.
 
     Each is given as below the root, as a path, or by the end of its name if no other has it.
     Raises OptionError for one that is none of them.
     """
-    samples = list(samples)
     names = dict.fromkeys(sample.source for sample in samples)
     out: set[str] = set()
     for file in map(str, files):
@@ -113,7 +112,7 @@ def excluded(samples: Iterable[Sample], root: Path, files: Sequence[str | Path])
             )
             raise OptionError(f"exclude {file}: no recording of that name below {root}{hint}")
         out |= found
-    return {named(sample) for sample in samples if sample.source in out}
+    return out
 
 
 class Failed:

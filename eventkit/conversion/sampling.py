@@ -4,7 +4,7 @@ A window belongs to a sample of the dataset (a recording, or a part of one), who
 columns it keeps.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from itertools import groupby
@@ -22,9 +22,11 @@ from eventkit.errors import FormatError, OptionError
 from eventkit.layouts import Listing, Sample
 from eventkit.windowing import (
     BETWEEN,
+    MOST,
     SIDES,
     Side,
     around,
+    backward,
     following,
     overlapping,
     parse_length,
@@ -32,6 +34,7 @@ from eventkit.windowing import (
 )
 
 NAMES = ("labels", "frames")  # of times that come with the recordings
+FEW = 100_000  # windows of a recording that are made, however few events it has
 
 
 @dataclass(frozen=True)
@@ -110,12 +113,17 @@ def listing(
     *,
     tolerant: bool = False,
     label_rules: str | None = None,
+    excluded: Collection[str] = (),
 ) -> Listing:
-    """The samples of a dataset in `folder`, cut into windows where options ask for it."""
+    """The samples of a dataset in `folder`, cut into windows where options ask for it.
+
+    What is odd about the recordings `excluded`, named as below the folder, is not reported.
+    """
     found = layouts.listing(dataset, folder)
     if options is None:
         return found
-    cutter = _Cutter(dataset, found, options, tolerant, TargetPlan.of(dataset, label_rules))
+    rules = TargetPlan.of(dataset, label_rules)
+    cutter = _Cutter(dataset, found, options, tolerant, rules, excluded)
     samples = [sample for part in cutter.parts() for sample in part]
     warnings = [*found.warnings, *cutter.remarks()]
     if not samples:
@@ -134,6 +142,7 @@ class _Cutter:
         options: WindowOptions,
         tolerant: bool,
         targets: TargetPlan | None,
+        excluded: Collection[str],
     ) -> None:
         self.dataset, self.root, self.options = dataset, found.root, options
         self.samples = found.samples
@@ -150,7 +159,8 @@ class _Cutter:
                 f"the label rules {self.rule.name} have windows of their own, at the labels; give "
                 "every or at, not sliding"
             )
-        self.counts = {"overlap": 0, "outside": 0, "empty": 0, "few": 0}
+        self.excluded, self.total = excluded, 0
+        self.counts = {"backward": 0, "overlap": 0, "outside": 0, "empty": 0, "few": 0}
         self.first: dict[str, str] = {}  # the recording of which each was found first
         self._times: dict[Path, np.ndarray] = {}  # of files that are not of one recording
 
@@ -168,6 +178,7 @@ class _Cutter:
     def remarks(self) -> list[str]:
         """A sentence on each thing that was odd, for all recordings together."""
         words = {
+            "backward": "windows that begin before the one before them",
             "overlap": "windows that overlap the one before",
             "outside": "times in no sample of their recording, so without a window",
             "empty": "recordings without events, so without windows",
@@ -180,8 +191,8 @@ class _Cutter:
         ]
 
     def _count(self, name: str, n: int, source: str) -> None:
-        self.counts[name] += n
-        if n:
+        if n and source not in self.excluded:
+            self.counts[name] += n
             self.first.setdefault(name, source)
 
     # Windows that follow each other.
@@ -197,7 +208,9 @@ class _Cutter:
                 if ends is None:
                     yield [sample]  # its conversion says what is wrong with it
                     continue
-                starts, stops = following(*ends, length, stride)
+                first, last, events = ends
+                starts, stops = following(first, last, length, stride)
+                self._limit(sample.source, length, len(starts), events)
                 self._count("empty", int(not len(starts)), sample.source)
                 if sample.stop is not None:
                     stops = np.minimum(stops, sample.stop)  # what follows has another label
@@ -206,16 +219,33 @@ class _Cutter:
                     for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)
                 ]
 
-    def _ends(self, sample: Sample) -> tuple[int, int] | None:
-        """The first and last time of a sample, (0, -1) if it has none; None if it is damaged."""
+    def _limit(self, source: str, length: int, n: int, events: int | None) -> None:
+        """OptionError for a length that can only be a mistake: most windows would be empty."""
+        if events is not None and n > max(events, FEW):
+            raise OptionError(
+                f"{source}: {n:,} windows of {length:,} µs for {events:,} events, so most would be "
+                "empty; ask for longer ones"
+            )
+        self.total += n
+        if self.total > MOST:
+            raise OptionError(
+                f"{self.root}: more than {MOST:,} windows of {length:,} µs, up to {source}; ask "
+                "for longer ones"
+            )
+
+    def _ends(self, sample: Sample) -> tuple[int, int, int | None] | None:
+        """The first and last time of a sample, (0, -1) if it has none, and its number of events.
+
+        The number is None where the times are known without reading; None if it is damaged.
+        """
         if sample.start is not None and sample.stop is not None:
-            return sample.start, sample.stop - 1
+            return sample.start, sample.stop - 1, None
         options = {**self.reader, "start": sample.start, "stop": sample.stop}
         if sample.recording is not None:
             options["recording"] = sample.recording
         try:
             path = self.root / sample.source
-            return times.span(path, self.dataset.format, options) or (0, -1)
+            return times.counted_span(path, self.dataset.format, options)
         except (FormatError, OSError):
             return None
 
@@ -287,6 +317,7 @@ class _Cutter:
             starts, stops = around(found[first], options.window, options.side)
         except OptionError as error:
             raise OptionError(f"{source}: times of {options.at}: {error}") from None
+        self._count("backward", backward(starts), source)
         self._count("overlap", overlapping(starts, stops), source)
         moved = int(self._belongs_to_end()) if options.side in BETWEEN else 0
         rows, counts = first[moved:][: len(starts)], counts[moved:][: len(starts)]

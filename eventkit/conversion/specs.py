@@ -31,7 +31,7 @@ def as_text(spec: Spec) -> str:
 
 def transforms(specs: Spec | Sequence[Spec]) -> tuple[str, ...]:
     """One or several transforms as a tuple of texts."""
-    if isinstance(specs, str) or callable(specs):
+    if isinstance(specs, str) or not isinstance(specs, Sequence):
         return (as_text(specs),)
     if len(specs) == 2 and isinstance(specs[1], Mapping):
         return (as_text(specs),)  # type: ignore[arg-type]

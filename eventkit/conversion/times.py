@@ -239,10 +239,17 @@ def checked(path: Path, times: np.ndarray, factor: Fraction) -> np.ndarray:
 
 def span(path: Path, format: str | None, options: Mapping[str, Any]) -> tuple[int, int] | None:
     """The first and the last time of a recording; None where it has no events."""
-    low, high = None, None
+    first, last, n = counted_span(path, format, options)
+    return (first, last) if n else None
+
+
+def counted_span(
+    path: Path, format: str | None, options: Mapping[str, Any]
+) -> tuple[int, int, int]:
+    """The first and the last time of a recording and its number of events; (0, -1, 0) without."""
+    low, high, n = LIMIT, -LIMIT, 0
     for events in formats.stream(path, format=format, **options):
         if len(events):
-            first, last = int(events.t.min()), int(events.t.max())
-            low = first if low is None else min(low, first)
-            high = last if high is None else max(high, last)
-    return None if low is None or high is None else (low, high)
+            low, high = min(low, int(events.t.min())), max(high, int(events.t.max()))
+            n += len(events)
+    return (low, high, n) if n else (0, -1, 0)

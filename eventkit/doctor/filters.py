@@ -17,14 +17,15 @@ class FilterScore:
     """What a filter did to events of which it is known whether they are noise.
 
     precision is the share of signal among the events kept, recall the share of the signal that was
-    kept, removed the share of the noise that was dropped, and rate the events per second of CPU.
+    kept, removed the share of the noise that was dropped, and rate the events per second of CPU. A
+    share of nothing is None: the precision of a filter that keeps no event.
     """
 
     spec: str
     kept: int
-    precision: float
-    recall: float
-    removed: float
+    precision: float | None
+    recall: float | None
+    removed: float | None
     rate: float
 
 
@@ -75,8 +76,8 @@ def _score(events: Events, is_noise: np.ndarray, spec: str, repeats: int) -> Fil
     )
 
 
-def _share(part: float, whole: float) -> float:
-    return float(part / whole) if whole else 0.0
+def _share(part: float, whole: float) -> float | None:
+    return float(part / whole) if whole else None
 
 
 @jit

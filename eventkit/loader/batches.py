@@ -18,7 +18,7 @@ from eventkit.loader.dataset import EventDataset
 from eventkit.loader.mixer import Mixer
 from eventkit.loader.ring import Ring, Slot
 from eventkit.loader.sampler import ResumableSampler
-from eventkit.loader.ships import EventShip, ObjectShip, moved
+from eventkit.loader.ships import EventShip, ObjectShip, moved, usable
 
 T = TypeVar("T")
 
@@ -223,7 +223,7 @@ class Ship:
         self, dataset: EventDataset, batches_ahead: int, device: str | torch.device | None
     ) -> None:
         self.dataset = dataset
-        self.device = torch.device(device) if device is not None else None
+        self.device = None if device is None else usable(device)
         self.on_gpu = self.device is not None and self.device.type == "cuda"
         self._ring = Ring(batches_ahead + 2, self.on_gpu)
 

@@ -23,7 +23,8 @@ class Transforms:
     """Specs and functions in turn, for each sample anew: Transforms(["resize:width=48", f])."""
 
     def __init__(self, given: Given | Sequence[Given]) -> None:
-        listed = [given] if isinstance(given, str) or callable(given) else list(given)
+        one = isinstance(given, str) or not isinstance(given, Sequence)
+        listed: Sequence[Any] = [given] if one else given  # type: ignore[assignment]
         self._steps: list[Own | tuple[str, dict[str, Any]]] = [
             transforms.parse(one) if isinstance(one, str) else Own(one, "transform")
             for one in listed

@@ -20,6 +20,17 @@ class Job(NamedTuple):
     futures: list[Future[Any]]
 
 
+def usable(device: str | torch.device) -> torch.device:
+    """The device; OptionError if torch cannot use it here."""
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise OptionError(f"device {str(device)!r} cannot be used: {reason}") from None
+    return found
+
+
 def moved(part: Any, device: torch.device | None) -> Any:
     """Tensors on the device, also those of a list or a dict; anything else as it is."""
     if device is None:
@@ -38,7 +49,7 @@ class ObjectShip:
         self, dataset: EventDataset, device: str | torch.device | None, lengths: bool | None
     ) -> None:
         self.dataset, self._lengths = dataset, lengths
-        self.device = None if device is None else torch.device(device)
+        self.device = None if device is None else usable(device)
 
     def start(
         self, pool: ThreadPoolExecutor, threads: int, samples: np.ndarray, length: int, epoch: int
@@ -72,7 +83,7 @@ class EventShip:
 
     def __init__(self, dataset: EventDataset, device: str | torch.device | None) -> None:
         self.dataset = dataset
-        self.device = torch.device(device or "cpu")
+        self.device = usable("cpu" if device is None else device)
         source = dataset.source if dataset.objects is None else None
         if not isinstance(source, FramesOfEvents):
             raise OptionError(

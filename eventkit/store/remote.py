@@ -176,11 +176,9 @@ class Lock:
     def _take(self) -> None:
         mode: Any = "create"
         for _ in range(3):
-            try:
-                self._tag = self.place.write_bytes(self._card(), mode)
+            if self._put(mode):
                 return
-            except FileExistsError:
-                head = self.place.head()
+            head = self.place.head()
             if head is None:  # deleted meanwhile
                 mode = "create"
                 continue
@@ -195,6 +193,24 @@ class Lock:
             f"{self.place}: another conversion is writing there ({who}); wait for it or choose "
             f"another --out. The lock of one that was killed ends after {EXPIRED:.0f} s"
         )
+
+    def _put(self, mode: Any) -> bool:
+        """Write the lock; False if it is another's.
+
+        Where the answer is lost on the way, the client asks again, and is refused as the object is
+        there already or has changed: by its own first try.
+        """
+        card = self._card()
+        try:
+            self._tag = self.place.write_bytes(card, mode)
+            return True
+        except FileExistsError:
+            head = self.place.head()
+        with suppress(FileNotFoundError):
+            if head is not None and self.place.read_bytes() == card:
+                self._tag = head["e_tag"]
+                return True
+        return False
 
     def _card(self) -> bytes:
         """Who holds the lock; never twice the same bytes, as their hash is the object's tag."""
@@ -228,12 +244,11 @@ class Lock:
     def _renew(self) -> None:
         while not self._stop.wait(RENEWED):
             try:
-                self._tag = self.place.write_bytes(self._card(), {"e_tag": self._tag})
-            except FileExistsError:
-                self._lost = True
-                return
+                self._lost = not self._put({"e_tag": self._tag})
             except StoreError:
                 continue  # the network may be back before the lock expires
+            if self._lost:
+                return
 
 
 def _machine() -> str:

@@ -32,6 +32,11 @@ def at(where: "str | Path | Remote", cache: str | Path | None = None) -> Storage
     """
     if isinstance(where, Local | Remote):
         return where
+    if not isinstance(where, str | os.PathLike):
+        raise StoreError(
+            f"a store is {type(where).__name__}, expected a path or an address such as "
+            "s3://bucket/name.zarr"
+        )
     text = _text(where)
     if is_remote(text):
         kept = cache if cache is not None else os.environ.get("EVENTKIT_CACHE") or None

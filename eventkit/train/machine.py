@@ -20,7 +20,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from eventkit.errors import OptionError
+from eventkit.loader.ships import usable
 
 
 @contextmanager
@@ -51,12 +51,7 @@ def device(name: str) -> torch.device:
     if name == "auto":
         own = int(os.environ.get("LOCAL_RANK", "0"))  # torchrun's processes take one GPU each
         name = f"cuda:{own % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu"
-    try:
-        found = torch.device(name)
-        torch.empty(0, device=found)
-    except (RuntimeError, AssertionError) as error:
-        raise OptionError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
-    return found
+    return usable(name)
 
 
 def keep_memory() -> None:

@@ -173,7 +173,8 @@ def _kind(parameter: inspect.Parameter, hints: Mapping[str, Any]) -> Any:
 def check_votes(net: nn.Module, *, classes: int, in_shape: tuple[int, ...], steps: int) -> None:
     """Try a network of the user's on zeros: OptionError unless it gives (T, N, classes)."""
     device = next((p.device for p in net.parameters()), torch.device("cpu"))
-    frames, was = torch.zeros(steps, 2, *in_shape, device=device), net.training
+    samples = 3 if steps == 2 else 2  # another number than steps, so that axes are not confused
+    frames, was = torch.zeros(steps, samples, *in_shape, device=device), net.training
     net.eval()
     try:
         with torch.no_grad():
@@ -185,7 +186,7 @@ def check_votes(net: nn.Module, *, classes: int, in_shape: tuple[int, ...], step
         ) from error
     finally:
         net.train(was)
-    wanted = (steps, 2, classes)
+    wanted = (steps, samples, classes)
     if not isinstance(found, Tensor) or tuple(found.shape) != wanted:
         shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
         raise OptionError(
