@@ -30,6 +30,7 @@ NAVIGATION = {
         "howto/clean_recording",
         "windows",
         "targets",
+        "targets",
         "loading",
         "training",
         "methods",
