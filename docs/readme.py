@@ -16,6 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+import dataset_pages
 from click.testing import CliRunner
 from eventkit.cli import SECTIONS
 
@@ -131,7 +132,7 @@ def sources_table() -> str:
         automatic = each.files and all(source.urls for source in each.files)
         lines.append(
             _row(
-                f"`{each.name}`",
+                f"[`{each.name}`](datasets/{each.name}.md)",
                 f"[{each.title}]({each.homepage}): {each.about}",
                 each.task,
                 each.n_classes or "",
@@ -146,7 +147,8 @@ def sources_table() -> str:
     lines += ["| name | dataset | task | what is missing |", "|---|---|---|---|"]
     for each in (each for each in known if not each.layout):
         title = f"[{each.title}]({each.homepage}): {each.about}"
-        lines.append(_row(f"`{each.name}`", title, each.task, each.missing))
+        name = f"[`{each.name}`](datasets/{each.name}.md)"
+        lines.append(_row(name, title, each.task, each.missing))
     return "\n".join(lines)
 
 
@@ -459,6 +461,7 @@ def main() -> None:
     rows = parser.parse_args().benchmarks
     for page, parts in PARTS.items():
         write(page, parts)
+    dataset_pages.write()
     try:
         import torch  # noqa: F401
     except ImportError:
