@@ -115,11 +115,13 @@ MAY_USE: dict[str, set[str]] = {
     "tonic": {"doctor"},  # where installed, its filters are scored beside ours
     "dv_processing": {"doctor"},
     "obstore": {"store"},
+    "huggingface_hub": {"store"},
     "click": {"cli"},
     "rich": {"cli"},
 }
 # What not everybody has or needs is imported inside the functions that use it.
 LAZY = {
+    "huggingface_hub",
     "distributed",
     "dask_jobqueue",
     "bokeh",
