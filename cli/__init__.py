@@ -56,6 +56,7 @@ SECTIONS = {
         "repair": "Rebuild the damaged parts of a store.",
         "merge": "Combine several stores into one.",
         "subset": "Create a store from selected samples of another.",
+        "push": "Upload a store to the Hugging Face Hub.",
         "bench": "Measure how fast a store is read and what limits the speed.",
     },
     "Methods": {

@@ -9,6 +9,7 @@ import click
 
 from ._text import (
     FRAME_LENGTH,
+    FROM_HELP,
     PATH,
     STORE,
     Bar,
@@ -19,8 +20,8 @@ from ._text import (
     print_facts,
     print_json,
     progress,
-    size,
 )
+from ._text import size as size_text
 
 SIDES = ["before", "after", "centre", "between", "front", "back"]
 
@@ -66,7 +67,7 @@ def spec(
 
 
 @click.command()
-@click.argument("name", metavar="NAME|TOML|FOLDER")
+@click.argument("name", metavar="NAME|TOML|FOLDER|FILE")
 @click.option("--frames", type=click.IntRange(min=1), metavar="N", help="N frames per sample.")
 @click.option(
     "--by",
@@ -115,6 +116,39 @@ def spec(
     "--label-rules",
     metavar="NAME",
     help="Published rules of which boxes count: rvt (Gen1, 1 Mpx) or dsec_det.",
+)
+@click.option(
+    "--count",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Samples of N events, one after the other.",
+)
+@click.option(
+    "--active",
+    metavar="auto|OPTIONS",
+    help="Samples where the recording is active: at least rate= events/s [mean] in each bin= "
+    "[10ms]; pauses below gap= [100ms] belong to them; at least least= [100ms] long.",
+)
+@click.option(
+    "--split",
+    metavar="SPEC",
+    help="Splits: one that the dataset names, shares as train=0.8,test=0.2, by-user, fold:k=0,n=5 "
+    "or first:train=0.9,test=0.1.  [default: the dataset's own]",
+)
+@click.option("--stratify", is_flag=True, help="With --split: the same shares of every class.")
+@click.option("--seed", type=click.IntRange(min=0), help="With --split: random seed.  [default: 0]")
+@click.option(
+    "--group",
+    metavar="COLUMN",
+    help="With --split: keep samples of equal value together, as user or recording.",
+)
+@click.option("--size", metavar="WxH", help="Size of the sensor, as 346x260.")
+@click.option("--from", "source", metavar="SPEC", help=FROM_HELP)
+@click.option(
+    "--labels",
+    type=PATH,
+    metavar="FILE",
+    help="CSV or JSON table of the samples: file, label, and optionally start, end, split.",
 )
 @click.option("--root", type=PATH, help="Where the raw data is [$EVENTKIT_DATA/NAME or data/NAME].")
 @click.option("--out", type=STORE, help="The store to make [NAME-<spec>.zarr].")
@@ -167,6 +201,15 @@ def command(
     every: int | None,
     sliding: str | None,
     label_rules: str | None,
+    count: int | None,
+    active: str | None,
+    split: str | None,
+    stratify: bool,
+    seed: int | None,
+    group: str | None,
+    size: str | None,
+    source: str | None,
+    labels: Path | None,
     root: str | None,
     out: str | None,
     transforms: tuple[str, ...],
@@ -185,8 +228,10 @@ def command(
 ) -> int:
     """Make one Zarr store of training tensors from a dataset's raw recordings.
 
-    NAME is a known dataset (see eventkit datasets), a dataset description in TOML, or a folder of
-    class folders. An interrupted conversion continues when the same command is run again.
+    NAME is a known dataset (see eventkit datasets) or a dataset description in TOML. Own data is a
+    FOLDER of class folders, of recordings, or with a table labels.csv or labels.json (columns file,
+    label, start, end, split), or one recording, FILE. An interrupted conversion continues when the
+    same command is run again.
     """
     represent = spec(frames, by, length, rep, like, events)
     from eventkit.conversion import convert
@@ -204,6 +249,15 @@ def command(
             every=every,
             sliding=sliding,
             label_rules=label_rules,
+            count=count,
+            active=active,
+            split=split,
+            stratify=stratify,
+            seed=seed,
+            group=group,
+            size=size,
+            source=source,
+            labels=labels,
             transform=transforms,
             codec=codec,
             engine=engine,
@@ -295,7 +349,7 @@ def print_summary(summary: Mapping[str, Any]) -> None:
         else ""
     )
     facts = {
-        "store": f"{summary['out']} ({size(summary['bytes'])})",
+        "store": f"{summary['out']} ({size_text(summary['bytes'])})",
         "samples": samples + (f", each {' x '.join(map(str, shape))}" if shape else ""),
         "events": f"{ledger['read']:,} read, {ledger['binned']:,} "
         f"{'binned' if shape else 'stored'}{places}",
@@ -316,7 +370,7 @@ def _print_part(part: Mapping[str, Any]) -> None:
         {
             "store": f"{part['out']}, unfinished",
             "shard": f"{part['shard']}: {part['jobs']:,} jobs, {part['samples']:,} samples",
-            "events": f"{part['events']:,} kept, {size(part['bytes'])}",
+            "events": f"{part['events']:,} kept, {size_text(part['bytes'])}",
             "next": f"eventkit finalize {part['out']}, when all shards are done",
         }
     )
@@ -335,10 +389,10 @@ def _print_plan(plan: Mapping[str, Any]) -> None:
             "store": plan["out"] + (f" ({plan['there']})" if plan["there"] else ""),
             "samples": ", ".join(f"{count:,} {split}" for split, count in plan["samples"].items()),
             "each": each,
-            "read": f"{plan['sources']:,} files, {size(plan['source_bytes'])}",
+            "read": f"{plan['sources']:,} files, {size_text(plan['source_bytes'])}",
             "write": f"{shards:,} shards"
-            + (f", {size(dense)} before compression" if dense else ""),
-            "memory": f"at most {size(plan['memory_bytes'])} with {plan['workers']} workers",
+            + (f", {size_text(dense)} before compression" if dense else ""),
+            "memory": f"at most {size_text(plan['memory_bytes'])} with {plan['workers']} workers",
             "time": f"about {duration(plan['seconds'])}",
         }
     )

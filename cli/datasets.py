@@ -1,14 +1,17 @@
 """eventkit datasets: list the known datasets, or show one in detail."""
 
+import shlex
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
 
 from eventkit import datasets
 from eventkit.datasets import Dataset
+from eventkit.errors import OptionError
 
-from ._text import print_facts, print_json, print_table
+from ._text import PATH, print_facts, print_json, print_table
 
 
 @click.command("datasets")
@@ -22,6 +25,13 @@ from ._text import print_facts, print_json, print_table
 @click.option("--sensor", help="Only datasets of this camera or size: davis346, 1280x720.")
 @click.option("--licence", "--license", "licence", help="Only datasets under this licence: cc.")
 @click.option("--here", is_flag=True, help="Only datasets whose files are on this disk.")
+@click.option(
+    "--new",
+    "folder",
+    type=PATH,
+    metavar="FOLDER",
+    help="Write a description (TOML) of your own data in FOLDER here, and say what to check.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
     name: str | None,
@@ -29,6 +39,7 @@ def command(
     sensor: str | None,
     licence: str | None,
     here: bool,
+    folder: Path | None,
     as_json: bool,
 ) -> None:
     """List the known datasets, or show one in detail: classes, files, checksums, licence.
@@ -36,6 +47,8 @@ def command(
     NAME is one of the listed names or the path of your own dataset description in TOML. Datasets
     that are known only in part cannot be converted yet; their page says what is missing.
     """
+    if folder is not None:
+        return _new(folder, as_json)
     if name is not None:
         dataset = datasets.load(name)
         return print_json(_facts(dataset)) if as_json else _show(dataset)
@@ -52,6 +65,25 @@ def command(
         return print_json({dataset.name: _facts(dataset) for dataset in known})
     head = ["name", "title", "sensor", "classes", "samples", "licence", "state"]
     print_table(head, [_row(dataset) for dataset in known], right="classes")
+    return None
+
+
+def _new(folder: Path, as_json: bool) -> None:
+    """Write NAME.toml here, unless it exists."""
+    from eventkit.layouts.new import description
+
+    folder = folder.resolve()
+    out = Path(f"{folder.name}.toml")
+    if out.exists():
+        raise OptionError(f"{out}: exists already; move it away")
+    text, checks = description(folder)
+    out.write_text(text, encoding="utf-8")
+    if as_json:
+        return print_json({"description": str(out), "check": checks})
+    click.echo(f"{text}\nwritten to {out}; please check:")
+    for each in checks:
+        click.echo(f"  {each}")
+    click.echo(f"then: eventkit convert {out.name} --root {shlex.quote(str(folder))} --frames 16")
     return None
 
 

@@ -11,16 +11,18 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, fields
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+import dataset_pages
 from click.testing import CliRunner
 from eventkit.cli import SECTIONS
 
 from eventkit import datasets
 from eventkit.formats import FORMATS
-from eventkit.layouts import LAYOUTS
+from eventkit.layouts import LAYOUTS, _division
 from eventkit.registry import signature
 
 # The benchmark rows of the README; docs/benchmarks.md has all of them.
@@ -130,7 +132,7 @@ def sources_table() -> str:
         automatic = each.files and all(source.urls for source in each.files)
         lines.append(
             _row(
-                f"`{each.name}`",
+                f"[`{each.name}`](datasets/{each.name}.md)",
                 f"[{each.title}]({each.homepage}): {each.about}",
                 each.task,
                 each.n_classes or "",
@@ -145,7 +147,8 @@ def sources_table() -> str:
     lines += ["| name | dataset | task | what is missing |", "|---|---|---|---|"]
     for each in (each for each in known if not each.layout):
         title = f"[{each.title}]({each.homepage}): {each.about}"
-        lines.append(_row(f"`{each.name}`", title, each.task, each.missing))
+        name = f"[`{each.name}`](datasets/{each.name}.md)"
+        lines.append(_row(name, title, each.task, each.missing))
     return "\n".join(lines)
 
 
@@ -160,6 +163,116 @@ def layouts_table() -> str:
         about = (inspect.getmodule(layout.samples).__doc__ or "").partition("\n")[0]
         lines.append(f"| `{name}` | {about.rstrip('.')} |")
     return "\n".join(lines)
+
+
+# What the keys of a description mean that no layout takes alone.
+KEYS = {
+    "title": "name of the dataset",
+    "about": "one sentence on it",
+    "task": "one of " + ", ".join(datasets.TASKS),
+    "homepage": "its address",
+    "cite": '"Authors, Title, Venue 2026", of which the BibTeX is made',
+    "license": "its licence",
+    "terms": "conditions that a person must accept before a download (`--accept-license`)",
+    "sensor": "the camera",
+    "note": "anything that users should know",
+    "missing": "what is not known, instead of `[layout]`",
+    "size": "width and height of the sensor, as `[346, 260]`",
+    "format": "format of the recordings; detected by default",
+    "reader": 'options of the format, as `{ chip = "dvs128" }`',
+    "classes": "their names in the order of the labels, or "
+    '`{ pattern = "class%d", first = 0, count = 10 }`',
+    "samples": "published number of samples by split, with which the files are compared",
+    "splits": "`[splits.NAME]`: another way to divide the samples: `about`, and options of the "
+    "layout in place of those of `[layout]`",
+    "files": "`[[files]]`: what is downloaded, see below",
+    "layout": "`[layout]`: how the files become samples, see below",
+    "example": "`[example]`: an example of the folder structure: "
+    '`recordings = [["train/a/1.bin", "train", 0]]`, path, split and label; the tests of eventkit '
+    "create and convert it",
+    "targets": "`[targets.boxes]` and others: where boxes, points, intervals and text of a recording "
+    "are (`eventkit/targets/files.py`)",
+    "labels": "kinds of labels that are published with the events",
+    "defects": "known faults, printed when it is converted",
+    "unverified": "statements that no source confirms",
+}
+FILE_KEYS = {
+    "name": "its name",
+    "urls": "mirrors: https, `figshare:ID`, `zenodo:RECORD/FILE`, "
+    "`doi:10.5281/zenodo.RECORD/FILE`, `gdrive:ID` or `hf://datasets/OWNER/NAME/FILE`",
+    "page": "where a person can download it",
+    "md5": "checksum",
+    "sha256": "checksum",
+    "crc32": "checksum",
+    "bytes": "exact size",
+    "about": "approximate size in bytes",
+    "unpacked": "approximate size of its contents in bytes",
+    "unpack": "whether an archive is unpacked",
+    "nested": "archives inside it: `here` unpacks them in place, `folder` into folders of their "
+    "names",
+    "into": "folder below the root that its contents go to",
+}
+
+
+def keys_table() -> str:
+    """Every key of a description and of [[files]], with its type."""
+    lines = ["| key | type | meaning |", "|---|---|---|"]
+    for key, kind in datasets.KINDS.items():
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        named = " or ".join(TOML_TYPES[each] for each in kinds)
+        lines.append(f"| `{key}` | {named} | {KEYS[key]} |")
+    lines += ["", "Keys of `[[files]]`, one table for each file:", ""]
+    lines += ["| key | type [default] | meaning |", "|---|---|---|"]
+    hints = get_type_hints(datasets.SourceFile)
+    for each in fields(datasets.SourceFile):
+        default = "required" if each.default is MISSING else _shown(each.default) or "none"
+        kind = _toml_kind(hints[each.name])
+        lines.append(f"| `{each.name}` | {kind} [{default}] | {FILE_KEYS[each.name]} |")
+    return "\n".join(lines)
+
+
+TOML_TYPES = {str: "text", list: "list", dict: "table", bool: "true or false", int: "integer"}
+
+
+def layouts_keys() -> str:
+    """Every key of every layout: types, defaults, and what the layout does, from its code."""
+    parts = [_layout_keys(name, layout.samples) for name, layout in LAYOUTS.items()]
+    parts.append(_layout_keys("of every layout", _division.divide))
+    parts.append(
+        "The key `kind` names the layout, and `folder` the top folder of the archive, in which the "
+        "files are looked for too."
+    )
+    return "\n\n".join(parts)
+
+
+def _layout_keys(name: str, function: Callable[..., Any]) -> str:
+    lines = [f"### {name}", "", _escaped(_text(function)), ""]
+    lines += ["| key | type | default |", "|---|---|---|"]
+    for key, each in inspect.signature(function).parameters.items():
+        if each.kind is each.KEYWORD_ONLY:
+            default = "required" if each.default is each.empty else each.default
+            shown = "" if default is None else default
+            lines.append(f"| `{key}` | {_toml_kind(each.annotation)} | {shown} |")
+    return "\n".join(lines)
+
+
+def _escaped(text: str) -> str:
+    """Text in which <class> and {stem} are no markup."""
+    return text.replace("<", "&lt;").replace("*", "\\*")
+
+
+def _toml_kind(kind: Any) -> str:
+    """A type as TOML has it."""
+    if get_origin(kind) is Literal:
+        return " or ".join(f'`"{value}"`' for value in get_args(kind))
+    if get_origin(kind) is list or get_origin(kind) is tuple:
+        inner = get_args(kind)[0]
+        return "list" if inner is Any else f"list of {TOML_TYPES[inner]}s"
+    if get_origin(kind) is dict:
+        inner = get_args(kind)[1]
+        return "table" if inner is Any else f"table of {TOML_TYPES.get(inner, 'number')}s"
+    kinds = [each for each in get_args(kind) if each is not type(None)]
+    return " or ".join(map(_toml_kind, kinds)) if kinds else TOML_TYPES.get(kind, str(kind))
 
 
 def listed(registry: str) -> str:
@@ -283,7 +396,8 @@ PARTS: dict[str, dict[str, Callable[[], str]]] = {
     "docs/commands.md": {"commands": commands_list},
     "docs/formats.md": {"table": formats_table, "formats": formats_options},
     "docs/datasets.md": {
-        "sources": sources_table, "layouts": layouts_table,
+        "sources": sources_table, "layouts": layouts_table, "keys": keys_table,
+        "layouts keys": layouts_keys,
     },
     "docs/representations.md": {"representations": lambda: listed("representations")},
     "docs/transforms.md": {"transforms": lambda: listed("transforms")},
@@ -349,6 +463,7 @@ def main() -> None:
     rows = parser.parse_args().benchmarks
     for page, parts in PARTS.items():
         write(page, parts)
+    dataset_pages.write()
     try:
         import torch  # noqa: F401
     except ImportError:

@@ -4,6 +4,7 @@ A description is found by name in `eventkit.datasets_meta` or in one of the fold
 environment variable EVENTKIT_DATASETS, or is given as the path of a TOML file.
 """
 
+import difflib
 import inspect
 import os
 import re
@@ -155,10 +156,13 @@ class Dataset:
 
 
 def default_root(name: str | Path) -> Path:
-    """The default folder of the files: the given folder, $EVENTKIT_DATA/NAME, or data/NAME."""
+    """The default folder of the files: the given folder, $EVENTKIT_DATA/NAME, or data/NAME.
+
+    That of a recording is the folder it is in.
+    """
     path = Path(name)
-    if path.is_dir() and str(name) not in names():
-        return path
+    if path.exists() and path.suffix != ".toml" and str(name) not in names():
+        return path if path.is_dir() else path.parent
     if path.suffix == ".toml":
         path = Path(path.stem)
     return Path(os.environ.get("EVENTKIT_DATA", "data")) / path
@@ -222,7 +226,7 @@ def _parse(name: str, text: bytes, where: str) -> Dataset:
         raise OptionError(f"{where}: not a TOML file: {error}") from None
     for key, value in table.items():
         if key not in KINDS:
-            raise OptionError(f"{where}: unknown key {key!r}; use {', '.join(KINDS)}")
+            raise _unknown_key(where, key, list(KINDS))
         if not isinstance(value, KINDS[key]):
             raise OptionError(f"{where}: {key} is {value!r}, expected {_expected(KINDS[key])}")
     if "kind" not in table.setdefault("layout", {}) and not table.get("missing"):
@@ -244,6 +248,13 @@ def _parse(name: str, text: bytes, where: str) -> Dataset:
         files=tuple(_source(entry, where) for entry in table.pop("files", ())),
         **table,
     )
+
+
+def _unknown_key(where: str, key: str, known: list[str]) -> OptionError:
+    """An OptionError that suggests the closest key."""
+    near = difflib.get_close_matches(key.lower(), known, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return OptionError(f"{where}: unknown key {key!r}.{hint} Its keys: {', '.join(known)}")
 
 
 LISTS = ("labels", "defects", "unverified")  # keys that are lists of texts
@@ -294,9 +305,10 @@ def _classes(given: Any, where: str) -> tuple[str, ...]:
 def _source(entry: Any, where: str) -> SourceFile:
     """One entry of [[files]], validated here so that errors do not appear during a download."""
     known = {each.name: each.type for each in fields(SourceFile)}
-    if not isinstance(entry, dict) or set(entry) - set(known):
-        odd = ", ".join(set(entry) - set(known)) if isinstance(entry, dict) else repr(entry)
-        raise OptionError(f"{where}: in [[files]]: unknown key {odd}; use {', '.join(known)}")
+    if not isinstance(entry, dict):
+        raise OptionError(f"{where}: [[files]] is {entry!r}, expected a table with a name")
+    if odd := [key for key in entry if key not in known]:
+        raise _unknown_key(f"{where}: in [[files]]", odd[0], list(known))
     urls = tuple(https(url) or url for url in entry.get("urls", ()) if isinstance(url, str))
     for key, kind in (
         *((key, str) for key in ("name", "page", *CHECKSUMS, "nested", "into")),

@@ -246,10 +246,25 @@ def bag(path, recordings, *, topic="/dvs/events"):
         out.write(connection, 10**9, store.serialize_ros1(message, kind))
 
 
+def aedat2_cameras(path, recordings):
+    """Events of several DAVIS346 in one file, by time, with the camera in bits 0-3."""
+    words = []
+    for camera, (_, events) in enumerate(recordings):
+        width, height = events.size
+        x, y, p = (getattr(events, name).astype(np.int64) for name in "xyp")
+        address = (height - 1 - y) << 22 | (width - 1 - x) << 12 | p << 11 | camera
+        words.append(np.stack([address, events.t], 1))
+    rows = np.concatenate(words)
+    rows = rows[np.argsort(rows[:, 1], kind="stable")]
+    special = np.array([[1 << 10, rows[0, 1]]])
+    rows = np.concatenate([special, rows]).astype(">u4")
+    path.write_bytes(b"#!AER-DAT2.0\r\n# AEChip: Davis346B\r\n" + rows.tobytes())
+
+
 MAKERS = {
     make.__name__: make
     for make in (
         *(writer, npy_table, npz_table, npy_fields, csv, h5_group, h5_table, h5_fields),
-        *(ebssa, tidigits, mat_cells, mat_columns, packets, evimo2, bag),
+        *(ebssa, tidigits, mat_cells, mat_columns, packets, evimo2, bag, aedat2_cameras),
     )
 }

@@ -39,13 +39,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runs": set(),
     "targets": set(),
     "transforms": {"events", "targets"},
+    "splits": set(),
     "representations": {"events"},
     "windowing": {"events"},
     "datasets": {"_address"},
-    "layouts": {"datasets", "events", "formats"},
+    "layouts": {"datasets", "events", "formats", "splits"},
     "fetch": {"datasets", "formats", "layouts"},
-    "store": {"events", "targets"},
-    "conversion": DATA | {"datasets", "layouts", "store", "targets", "windowing"},
+    "store": {"events", "splits", "targets"},
+    "conversion": DATA | {"datasets", "layouts", "splits", "store", "targets", "windowing"},
     "doctor": DATA | {"augment", "conversion", "store"},
     "viz": {"events"},
     "pages": DATA | {"boxes", "runs", "store", "viz"},
@@ -62,7 +63,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "targets",
         "transforms",
     },
-    "train": {"augment", "evaluate", "loader", "models", "runs", "snn", "store"},
+    "train": {"augment", "evaluate", "loader", "models", "runs", "snn", "splits", "store"},
     "evaluate": {"pages", "snn", "viz"},
     "export": {"snn", "store"},
     "cli": DATA
@@ -81,7 +82,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "simulate",
         "snn",
     }
-    | {"__init__", "augment", "runs", "store", "train", "viz"},
+    | {"__init__", "augment", "runs", "splits", "store", "train", "viz"},
     "datasets_meta": set(),
 }
 
@@ -113,11 +114,13 @@ MAY_USE: dict[str, set[str]] = {
     "tonic": {"doctor"},  # where installed, its filters are scored beside ours
     "dv_processing": {"doctor"},
     "obstore": {"store"},
+    "huggingface_hub": {"store"},
     "click": {"cli"},
     "rich": {"cli"},
 }
 # What not everybody has or needs is imported inside the functions that use it.
 LAZY = {
+    "huggingface_hub",
     "distributed",
     "dask_jobqueue",
     "bokeh",

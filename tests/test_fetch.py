@@ -565,7 +565,7 @@ def test_unpacking_on_a_full_disk_leaves_nothing_half(tmp_path):
         ('name = "receipt.json"', "the name receipt.json is reserved"),
         ('name = "x"\nurls = ["ftp://x"]', "expected https://"),
         ('name = "x"\nmd5 = "abc"', "md5 of x is"),
-        ('name = "x"\nsize = 3', "unknown key size"),
+        ('name = "x"\nsize = 3', "unknown key 'size'"),
         ('name = "x"\nbytes = "3"', "bytes is '3'"),
         ('name = "x"\nnested = "deep"', "expected here or folder"),
     ],

@@ -639,6 +639,9 @@ def test_wrong_divisions_are_said(text, tmp_path):
     ("text", "match"),
     [
         ('task = "cooking"', "task is 'cooking', expected one of classification"),
+        ('licence = "MIT"', "unknown key 'licence'. Did you mean 'license'"),
+        ('[[files]]\nname = "a"\nurl = []', "unknown key 'url'. Did you mean 'urls'"),
+        ("files = [3]", "is 3, expected a table with a name"),
         ("defects = [3]", r"defects is \[3\], expected a list of texts"),
         ("splits = { mine = { by_number = 1 } }", r"\[splits.mine\] needs about"),
         ('[[files]]\nname = "a.zip"\ncrc32 = "12"', "crc32 of a.zip is '12'"),

@@ -15,6 +15,7 @@ from eventkit import datasets
 
 sys.path.insert(0, str(ROOT / "docs"))
 
+import dataset_pages
 import readme
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -38,6 +39,24 @@ def test_generated_parts_of_networks_are_current(page):
     pytest.importorskip("torch")
     made = readme.current(page, readme.TORCH_PARTS[page])
     assert made == (ROOT / page).read_text(encoding="utf-8"), STALE
+
+
+def test_the_pages_of_datasets_are_current():
+    made = dataset_pages.pages()
+    there = {p.name: p.read_text(encoding="utf-8") for p in dataset_pages.FOLDER.glob("*.md")}
+    assert there.keys() == made.keys(), STALE
+    assert not [name for name, text in made.items() if there[name] != text], STALE
+
+
+def test_a_page_of_a_dataset_has_its_card():
+    for name in ("cifar10dvs", "sl_animals_dvs", "dhp19"):
+        dataset, page = datasets.load(name), dataset_pages.page(datasets.load(name))
+        assert page.startswith(f"# {dataset.title}\n\n{dataset.about}\n")
+        assert dataset.bibtex in page
+        assert all(text in page for text in (*dataset.defects, *dataset.unverified))
+        assert all(value in page for s in dataset.files for value in s.sums.values())
+        assert (f"eventkit convert {name} " in page) == bool(dataset.layout)
+        assert dataset.layout or dataset.missing in page
 
 
 def test_the_readme_links_every_page():

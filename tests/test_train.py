@@ -20,8 +20,9 @@ from eventkit.evaluate.score import mean_vote, unpack, votes
 from eventkit.loader import EventDataset, Loader
 from eventkit.models import create
 from eventkit.snn import LIF
+from eventkit.splits import hold_out
 from eventkit.train import load, train
-from eventkit.train.data import Part, Steps, hold_out, start_at
+from eventkit.train.data import Part, Steps, start_at
 from eventkit.train.machine import World
 
 

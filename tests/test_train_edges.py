@@ -16,9 +16,10 @@ from torch import nn
 from eventkit.errors import EventkitError, OptionError
 from eventkit.runs import Settings
 from eventkit.snn import DelayedLinear
+from eventkit.splits import hold_out
 from eventkit.train import train
 from eventkit.train.checkpoint import read, write
-from eventkit.train.data import Part, hold_out
+from eventkit.train.data import Part
 from eventkit.train.loop import Training
 from eventkit.train.machine import World, device
 from eventkit.train.optim import Average, Statistics, groups

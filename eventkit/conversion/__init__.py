@@ -17,9 +17,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from eventkit import datasets, layouts
+from eventkit import datasets, layouts, splits
 from eventkit._platform import cpus
 from eventkit.conversion import plan, resume, sampling, specs
+from eventkit.conversion.chosen import Chosen
 from eventkit.conversion.engine import executor
 from eventkit.conversion.finish import few, finish
 from eventkit.conversion.plan import Plan
@@ -29,6 +30,7 @@ from eventkit.conversion.sampling import WindowOptions
 from eventkit.conversion.specs import Spec
 from eventkit.conversion.summary import command_of, default_out, describe, estimate, summary
 from eventkit.errors import FetchError, OptionError, PartlyDone
+from eventkit.layouts.own import described
 from eventkit.store import storage
 from eventkit.store.building import Building, is_store
 from eventkit.store.remote import building_at
@@ -47,15 +49,17 @@ def prepare(
     left_out: Collection[str] = (),
     windows: dict[str, Any] | None = None,
     label_rules: str | None = None,
+    chosen: dict[str, Any] | None = None,
     command: str = "",
 ) -> Plan:
     """Find the data of a dataset and decide its conversion.
 
     It goes without the samples of the recordings `exclude` and without those whose names are
-    `left_out`; `windows` are the options of `WindowOptions`. Raises FetchError, with the steps to
-    get the data, when it is not at `root`.
+    `left_out`; `windows` are the options of `WindowOptions`, `chosen` those of `Chosen`. Raises
+    FetchError, with the steps to get the data, when it is not at `root`.
     """
-    dataset = datasets.load(name)
+    choice = Chosen.of(**(chosen or {}))
+    dataset = choice.dataset(described(name))
     root = Path(root)
     folder = layouts.find(dataset, root)
     if folder is None:
@@ -69,7 +73,13 @@ def prepare(
     if exclude:
         without = resume.excluded(layouts.listing(dataset, folder).samples, folder, exclude)
     listing = sampling.listing(
-        dataset, folder, options, tolerant=tolerant, label_rules=label_rules, excluded=without
+        dataset,
+        folder,
+        options,
+        chosen=choice,
+        tolerant=tolerant,
+        label_rules=label_rules,
+        excluded=without,
     )
     left_out = {*left_out, *(plan.named(s) for s in listing.samples if s.source in without)}
     return plan.make(
@@ -82,6 +92,7 @@ def prepare(
         left_out=left_out,
         windows=options.document(folder) if options else None,
         label_rules=label_rules,
+        chosen=choice.document(folder),
     )
 
 
@@ -101,8 +112,17 @@ def convert(
     side: Side | None = None,
     every: int | str | None = None,
     sliding: str | None = None,
+    count: int | None = None,
+    active: str | None = None,
     at_unit: str | None = None,
     label_rules: str | None = None,
+    split: str | None = None,
+    stratify: bool = False,
+    seed: int | None = None,
+    group: str | None = None,
+    size: str | tuple[int, int] | None = None,
+    source: str | None = None,
+    labels: str | Path | None = None,
     transform: Spec | Sequence[Spec] = (),
     codec: str = "fast",
     engine: str = "threads",
@@ -117,7 +137,7 @@ def convert(
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> Converted | Planned | Part:
-    """Convert a dataset (name, TOML or folder of class folders) to a store.
+    """Convert a dataset (its name or TOML), a folder of own data or a recording to a store.
 
     Returns what was made, `Converted`; with `dry_run` only `Planned`, with `shard` a `Part`. The
     arguments are the options of `eventkit convert`, under the same names.
@@ -139,10 +159,15 @@ def convert(
     `shard` = "i/n" does the i-th of n parts (from 0), as a job of an array; `finalize` makes the
     store of them.
 
-    By default the samples are those of the dataset. `at`, `every` and `sliding` cut each of them
-    into windows, half-open, on the camera's clock; the store has their times in µs as window_start
-    and window_stop. With every="50ms" and sliding="50ms/25ms" (length/stride) they follow each
-    other from the first event on; those of a sample that is a part of a recording end with it.
+    By default the samples are those of the dataset. `at`, `every`, `sliding`, `count` and `active`
+    cut each of them into windows, half-open, on the camera's clock; the store has their times in µs
+    as window_start and window_stop. With every="50ms" and sliding="50ms/25ms" (length/stride) they
+    follow each other from the first event on; those of a sample that is a part of a recording end
+    with it. With `count` each has so many events. With `active` they are the times of activity, as
+    "rate=50000,bin=10ms,gap=100ms,least=100ms": where at least `rate` events a second fall into
+    every `bin`, pauses shorter than `gap` included, for `least` or longer; "auto" takes the mean
+    rate of the recording.
+
     With `at` there is one for each time:
 
     - at="labels": those of the labels, in the label table or in a file of boxes beside the
@@ -162,6 +187,12 @@ def convert(
     Boxes, points, intervals and text that the description of the dataset declares come along, cut
     by the windows and moved by the transforms. `label_rules` are published rules of which of them
     count: rvt (with `every`, also where its windows lie) or dsec_det; see targets/rules.
+    `split` divides the samples: the name of one of the dataset's splits, or a request such as
+    "train=0.8,test=0.2", "random:train=0.8,test=0.2,seed=0,stratify=true,group=user",
+    "by-user:train=0.8,test=0.2", "fold:k=0,n=5" or "first:train=0.9,test=0.1" (eventkit.splits),
+    to which `stratify`, `seed` and `group` add. `size` ("346x260" or (346, 260)), `source` (format
+    and options, "aedat2:chip=dvs128") and `labels` (a CSV or JSON table of files, labels, times and
+    splits) take the place of what the description says.
 
     Of a damaged recording `tolerant` takes what is sound. Recordings in `exclude`, named as below
     the root or by their paths, are left out. With `keep_going` the store is made without the
@@ -183,10 +214,19 @@ def convert(
     asked: dict[str, Any] = {"represent": represent, "transform": transform, "codec": codec}
     asked |= {"tolerant": tolerant, "exclude": [str(file) for file in exclude]}
     options = WindowOptions.of(
-        at=at, window=window, side=side, every=every, sliding=sliding, at_unit=at_unit
+        at=at,
+        window=window,
+        side=side,
+        every=every,
+        sliding=sliding,
+        count=count,
+        active=active,
+        at_unit=at_unit,
     )
     asked["windows"] = options.given() if options else None
     asked["label_rules"] = label_rules
+    split = splits.request(split, stratify=stratify, seed=seed, group=group)
+    asked["chosen"] = Chosen.of(split=split, size=size, source=source, labels=labels).given()
     command = command_of(name, **asked)
     decided = prepare(name, root=root, command=command, **asked)
     target = storage.at(
@@ -216,7 +256,7 @@ def convert(
     with begun as finished:
         if finished:
             return _complete(summary(target, 0, started, note="nothing to do"), failed.why)
-        request = {**asked, **_anywhere(name, root, asked["windows"]), "command": command}
+        request = {**asked, **_anywhere(name, root, asked), "command": command}
         decided, state = run.produce_all(decided, failed, request)
         if part is not None:
             return Part(out=str(target), shard=f"{part[0]}/{part[1]}", note="", **state)
@@ -225,15 +265,16 @@ def convert(
     return _complete(summary(target, run.resumed, started), failed.why)
 
 
-def _anywhere(name: str | Path, root: Path, windows: dict[str, Any] | None) -> dict[str, Any]:
+def _anywhere(name: str | Path, root: Path, asked: dict[str, Any]) -> dict[str, Any]:
     """What of a request are paths, by names that mean the same in any folder."""
-    known = str(name) in datasets.names()
+    known, windows, chosen = str(name) in datasets.names(), asked["windows"], asked["chosen"]
     if windows and "at" in windows and Path(windows["at"]).is_file():
         windows = {**windows, "at": str(Path(windows["at"]).absolute())}
     return {
         "name": str(name if known else Path(name).absolute()),
         "root": str(root.absolute()),
         "windows": windows,
+        "chosen": {k: str(Path(v).absolute()) if k == "labels" else v for k, v in chosen.items()},
     }
 
 

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -98,6 +98,7 @@ class Plan:
     windows: dict[str, Any] | None = None  # the options by which samples were cut (sampling.py)
     targets: TargetPlan | None = None
     remarks: tuple[str, ...] = ()  # what is odd about its targets
+    chosen: dict[str, Any] = field(default_factory=dict)  # options that chosen.py documents
 
     @property
     def array(self) -> str:
@@ -122,6 +123,7 @@ class Plan:
             "codec": asdict(self.codec),
             **({"windows": self.windows} if self.windows else {}),
             **({"targets": self.targets.document()} if self.targets else {}),
+            **({"chosen": self.chosen} if self.chosen else {}),
             **({"tolerant": True} if self.tolerant else {}),
             **({"left_out": self.left_out} if self.left_out else {}),
             **({"plugins": self.plugins} if self.plugins else {}),
@@ -235,11 +237,12 @@ def make(
     left_out: Collection[str] = (),
     windows: dict[str, Any] | None = None,
     label_rules: str | None = None,
+    chosen: dict[str, Any] | None = None,
 ) -> Plan:
     """Decide a conversion, of all samples but those whose names (see `named`) are `left_out`.
 
-    `windows` says by which options the samples of the listing were cut, if they were, and
-    `label_rules` by which rules targets are chosen.
+    `windows` says by which options the samples of the listing were cut, if they were, `label_rules`
+    by which rules targets are chosen, and `chosen` how the user changed the description.
 
     Raises OptionError for options that do not fit the data, FormatError for unreadable sources.
     """
@@ -284,6 +287,7 @@ def make(
         windows=windows,
         targets=scaled(targets, options),
         remarks=tuple(told),
+        chosen=chosen or {},
     )
 
 
@@ -353,6 +357,7 @@ def without(plan: Plan, names: Collection[str]) -> Plan:
         left_out=names,
         windows=plan.windows,
         label_rules=plan.targets.rules if plan.targets else None,
+        chosen=plan.chosen,
     )
     return replace(made, left_out=tuple(sorted({*made.left_out, *plan.left_out})))
 

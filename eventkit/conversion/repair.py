@@ -18,6 +18,7 @@ from eventkit import datasets, layouts
 from eventkit._platform import cpus
 from eventkit._write import sync
 from eventkit.conversion import sampling
+from eventkit.conversion.chosen import Chosen
 from eventkit.conversion.engine import run
 from eventkit.conversion.finish import source_arrays, split_arrays
 from eventkit.conversion.grids import Segments
@@ -25,6 +26,7 @@ from eventkit.conversion.plan import Job, Plan, make
 from eventkit.conversion.sampling import WindowOptions
 from eventkit.conversion.targets import packed
 from eventkit.errors import FetchError, StoreError, UnknownName
+from eventkit.layouts.own import described
 from eventkit.registry import format_spec
 from eventkit.store import Store
 from eventkit.store.building import Building, difference
@@ -165,6 +167,8 @@ class _Anew:
                 f"--overwrite: {told['command']}"
             )
         dataset, root = self._find()
+        chosen = self._chosen(root)
+        dataset = chosen.dataset(dataset)
         folder = layouts.find(dataset, root)
         if folder is None:
             raise FetchError(
@@ -181,7 +185,7 @@ class _Anew:
         options = WindowOptions.of(**windows) if windows else None
         label_rules = told["plan"].get("targets", {}).get("rules")
         listing = sampling.listing(
-            dataset, folder, options, tolerant=tolerant, label_rules=label_rules
+            dataset, folder, options, chosen=chosen, tolerant=tolerant, label_rules=label_rules
         )
         self._check_sizes(folder)
         made = make(
@@ -194,6 +198,7 @@ class _Anew:
             left_out=told["plan"].get("left_out", ()),
             windows=windows,
             label_rules=label_rules,
+            chosen=told["plan"].get("chosen"),
         )
         if made.digest() != told["plan_digest"]:
             what = difference(told["plan"], made.document())
@@ -206,7 +211,7 @@ class _Anew:
     def _find(self) -> tuple[datasets.Dataset, Path]:
         name = self.store.attributes["dataset"]
         if self.dataset is not None:
-            found = datasets.load(self.dataset)
+            found = described(self.dataset)
             return found, Path(self.root or datasets.default_root(self.dataset))
         if name in datasets.names():
             return datasets.load(name), Path(self.root or datasets.default_root(name))
@@ -215,7 +220,14 @@ class _Anew:
                 f"{self.store.path} was made from {name!r}, which is none of the known datasets; "
                 "give its files with --root and, if it has one, its description with --dataset"
             )
-        return replace(datasets.load(self.root), name=name), Path(self.root)
+        return replace(described(self.root), name=name), Path(self.root)
+
+    def _chosen(self, root: Path) -> Chosen:
+        """What was chosen when the store was made; a table of labels is looked for in `root`."""
+        options = dict(self.store.attributes["plan"].get("chosen", {}))
+        if "labels" in options and (root / options["labels"]).is_file():
+            options["labels"] = str(root / options["labels"])
+        return Chosen.of(**options)
 
     def _check_sizes(self, folder: Path) -> None:
         """Compare the sources with those the store was made from, before anything is read."""

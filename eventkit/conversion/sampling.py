@@ -17,6 +17,8 @@ from eventkit import formats, layouts
 from eventkit._platform import cpus
 from eventkit.conversion import times
 from eventkit.conversion.targets import TargetFiles, TargetPlan
+from eventkit.conversion.activity import Activity, Pair, by_count
+from eventkit.conversion.chosen import NOTHING, Chosen
 from eventkit.datasets import Dataset
 from eventkit.errors import FormatError, OptionError
 from eventkit.layouts import Listing, Sample
@@ -46,6 +48,8 @@ class WindowOptions:
     side: Side = "before"
     every: int | None = None  # µs
     sliding: str | None = None
+    count: int | None = None
+    active: str | None = None  # the options of Activity
     at_unit: str | None = None
 
     @classmethod
@@ -57,10 +61,12 @@ class WindowOptions:
         side: Side | None = None,
         every: int | str | None = None,
         sliding: str | None = None,
+        count: int | str | None = None,
+        active: str | None = None,
         at_unit: str | None = None,
     ) -> "WindowOptions | None":
         """The options, checked; None where none asks for windows."""
-        places = {"at": at, "every": every, "sliding": sliding}
+        places = {"at": at, "every": every, "sliding": sliding, "count": count, "active": active}
         chosen = [name for name, value in places.items() if value is not None]
         if len(chosen) > 1:
             raise OptionError(f"{' and '.join(chosen)} exclude each other; give one of them")
@@ -72,7 +78,14 @@ class WindowOptions:
                 return None
             if sliding is not None:
                 parse_sliding(sliding)
-            return cls(every=None if every is None else parse_length(every), sliding=sliding)
+            if count is not None and not (str(count).isdecimal() and int(count) > 0):
+                raise OptionError(f"count is {count!r}, expected a number of events of at least 1")
+            return cls(
+                every=None if every is None else parse_length(every),
+                sliding=sliding,
+                count=None if count is None else int(count),
+                active=None if active is None else Activity.of(active).text,
+            )
         side = side or "before"
         if side not in SIDES:
             raise OptionError(f"side is {side!r}, expected one of {', '.join(SIDES)}")
@@ -111,15 +124,17 @@ def listing(
     folder: Path,
     options: WindowOptions | None,
     *,
+    chosen: Chosen = NOTHING,
     tolerant: bool = False,
     label_rules: str | None = None,
     excluded: Collection[str] = (),
 ) -> Listing:
     """The samples of a dataset in `folder`, cut into windows where options ask for it.
 
-    What is odd about the recordings `excluded`, named as below the folder, is not reported.
+    They are divided into the chosen splits first, so that the windows of a sample are in one. What
+    is odd about the recordings `excluded`, named as below the folder, is not reported.
     """
-    found = layouts.listing(dataset, folder)
+    found = chosen.divided(dataset, layouts.listing(dataset, folder))
     if options is None:
         return found
     rules = TargetPlan.of(dataset, label_rules)
@@ -154,19 +169,24 @@ class _Cutter:
         self.targets: TargetFiles | None = None
         if targets is not None:
             self.targets = TargetFiles(targets, found.root, reader, dataset.size)
-        if self.rule is not None and self.rule.own_windows and options.sliding is not None:
+        others = [name for name in ("sliding", "count", "active") if getattr(options, name)]
+        if self.rule is not None and self.rule.own_windows and others:
             raise OptionError(
                 f"the label rules {self.rule.name} have windows of their own, at the labels; give "
-                "every or at, not sliding"
+                f"every or at, not {others[0]}"
             )
         self.excluded, self.total = excluded, 0
-        self.counts = {"backward": 0, "overlap": 0, "outside": 0, "empty": 0, "few": 0}
+        names = ("backward", "overlap", "outside", "empty", "idle", "few")
+        self.counts = dict.fromkeys(names, 0)
         self.first: dict[str, str] = {}  # the recording of which each was found first
         self._times: dict[Path, np.ndarray] = {}  # of files that are not of one recording
 
     def parts(self) -> Iterator[list[Sample]]:
         """The windows of every recording, or of every sample of it, in order."""
         ruled = self.rule is not None and self.rule.own_windows
+        if self.options.count is not None or self.options.active is not None:
+            yield from self._by_content()
+            return
         if self.options.at is None and not ruled:
             yield from self._following()
             return
@@ -182,6 +202,7 @@ class _Cutter:
             "overlap": "windows that overlap the one before",
             "outside": "times in no sample of their recording, so without a window",
             "empty": "recordings without events, so without windows",
+            "idle": "recordings without activity, so without windows",
             "few": "recordings with too few times, so without windows",
         }
         return [
@@ -292,6 +313,38 @@ class _Cutter:
                     rows = int(own_columns["label_row"]), int(own_columns["label_count"])
                 cut.append(replace(sample, start=start, stop=stop, columns=merged, rows=rows))
         return cut
+
+    # Windows that the events themselves decide.
+
+    def _by_content(self) -> Iterator[list[Sample]]:
+        with ThreadPoolExecutor(cpus()) as pool:
+            for sample, cut in zip(self.samples, pool.map(self._pairs, self.samples), strict=True):
+                if cut is None:
+                    yield [sample]  # its conversion says what is wrong with it
+                    continue
+                self._count(
+                    "empty" if self.options.count else "idle", not len(cut[0]), sample.source
+                )
+                yield [
+                    replace(sample, start=start, stop=stop, by="time")
+                    for start, stop in zip(cut[0].tolist(), cut[1].tolist(), strict=True)
+                ]
+
+    def _pairs(self, sample: Sample) -> Pair | None:
+        """Starts and stops of the windows in a sample; None if it is damaged."""
+        if sample.by == "events":
+            raise OptionError("count and active cut recordings by time, these samples are not")
+        options: dict[str, Any] = {**self.reader, "clock": (sample.start, sample.stop)}
+        if sample.recording is not None:
+            options["recording"] = sample.recording
+        path = self.root / sample.source
+        try:
+            chunks = formats.stream(path, format=self.dataset.format, **options)
+            if self.options.count is not None:
+                return by_count(chunks, self.options.count)
+            return Activity.of(self.options.active or "").windows(chunks)
+        except (FormatError, OSError):
+            return None
 
     # Windows at given times.
 

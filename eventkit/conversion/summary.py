@@ -35,9 +35,13 @@ def default_out(
     for key, value in (windows.given() if windows else {}).items():
         if key in ("at", "side"):
             words.append(re.sub(r"[^\w.]+", "-", Path(value).stem).strip("-"))
+        elif key in ("count", "active"):
+            words += [key, re.sub(r"[^\w.]+", "-", str(value)).strip("-")]
         elif key != "at_unit":
             words += ([key] if key != "window" else []) + [_with_unit(value).replace("/", "-")]
     words += [label_rules] if label_rules else []
+    if split := decided.chosen.get("split"):
+        words.append(re.sub(r"[^\w.]+", "-", split))
     words += [] if codec == "fast" else [codec]
     return Path("-".join(words) + ".zarr")
 
@@ -86,6 +90,7 @@ def command_of(
     exclude: Sequence[str] = (),
     windows: dict[str, Any] | None = None,
     label_rules: str | None = None,
+    chosen: dict[str, str] | None = None,
 ) -> str:
     """The command that makes this store, without the paths of one machine."""
     shown = Path(name).name if Path(name).suffix == ".toml" or Path(name).is_dir() else str(name)
@@ -101,8 +106,15 @@ def command_of(
         words = ["eventkit", "convert", shown, "--rep", represent]
     for key, value in (windows or {}).items():
         value = Path(value).name if key == "at" and Path(value).is_absolute() else value
-        words += [f"--{key.replace('_', '-')}", _with_unit(value)]
+        text = str(value) if key == "count" else _with_unit(value)
+        words += [f"--{key.replace('_', '-')}", text]
     words += ["--label-rules", label_rules] if label_rules else []
+    for key, value in (chosen or {}).items():
+        flag = "--from" if key == "source" else f"--{key}"
+        words += [
+            flag,
+            Path(value).name if key == "labels" and Path(value).is_absolute() else value,
+        ]
     for spec in transform:
         words += ["--transform", spec]
     if codec != "fast":

@@ -268,8 +268,8 @@ def _read(job: Job, sample: Sample, report: Report) -> Iterator[Events]:
                 raise FormatError(
                     path,
                     None,
-                    f"is {width}x{height}, the first recording {job.sensor[0]}x{job.sensor[1]}; "
-                    "state the size of all in a dataset description (TOML)",
+                    f"is {width}x{height}, the first recording {job.sensor[0]}x{job.sensor[1]}",
+                    "state the size of all, as {size:346x260}",
                 )
 
 

@@ -22,6 +22,7 @@ from eventkit.errors import EventkitError, FetchError, FetchFailed, FetchLocked
 from eventkit.fetch.adopt import adopt
 from eventkit.fetch.download import (
     DEFAULT_RETRY,
+    RESERVE,
     Progress,
     RetryPolicy,
     check,
@@ -75,6 +76,7 @@ def fetch(
             f"eventkit fetch {name} --accept-license"
         )
     fetched, manual = 0, []
+    _check_space(data, [s for s in missing if s.urls or data.archive(s)], keep, dataset)
     for source in missing:
         local = data.archive(source)
         if local is None and not source.urls:
@@ -90,6 +92,35 @@ def fetch(
     if not dataset.files:
         note = NOT_VERIFIED
     return _summary(dataset, data, started, fetched, note)
+
+
+def _check_space(
+    data: DatasetFiles, sources: list[SourceFile], keep: bool, dataset: Dataset
+) -> None:
+    """Raise FetchFailed before anything is downloaded unless all of it fits on the disk."""
+    needed = room(data, sources, keep)
+    if needed + RESERVE > data.free():
+        raise FetchFailed(
+            f"{data.root}: {data.free():,} bytes are free, about {needed:,} are needed for "
+            f"{dataset.name}; free some space or choose another root folder"
+        )
+
+
+def room(data: DatasetFiles, sources: list[SourceFile], keep: bool = False) -> int:
+    """The most bytes that getting these files, one after the other, adds to the disk.
+
+    An archive is there beside its contents until it is unpacked, or longer if `keep`. Files whose
+    size is unknown count as nothing; what is downloaded of a file already is not counted.
+    """
+    held = most = 0
+    for source in sources:
+        size = 0
+        if data.archive(source) is None:
+            size = max((source.bytes or source.about or 0) - data.begun(source), 0)
+        most = max(most, held + size + (source.unpacked or 0))
+        held += source.unpacked or size
+        held += size if keep and source.unpacked else 0
+    return max(most, held)
 
 
 def _get(
@@ -112,9 +143,7 @@ def _get(
             return 0
         archive = data.folder / source.name
         needed = (source.bytes or source.about or 0) + (source.unpacked or 0)
-        part = archive.with_name(archive.name + ".part")
-        done = part.stat().st_size if part.exists() else 0
-        check_space(data.folder, needed - done, source.name)
+        check_space(data.folder, needed - data.begun(source), source.name)
         try:
             download(source, archive, progress, retry)
         except FetchFailed:
@@ -147,7 +176,7 @@ def _plan(dataset: Dataset, data: DatasetFiles, missing: list[SourceFile]) -> di
             action = "download" if source.urls else "manual download"
         files.append({**asdict(source), "size": source.size, "action": action})
     free = data.free()
-    needed = sum((f.bytes or f.about or 0) + (f.unpacked or 0) for f in missing)
+    needed = room(data, missing)
     return {
         "dataset": dataset.name,
         "root": str(data.root),

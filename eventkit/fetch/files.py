@@ -67,6 +67,11 @@ class DatasetFiles:
                 return folder / source.name
         return None
 
+    def begun(self, source: SourceFile) -> int:
+        """The bytes of a file that an interrupted download has got."""
+        part = self.folder / f"{source.name}.part"
+        return part.stat().st_size if part.exists() else 0
+
     def free(self) -> int:
         """Free bytes on the disk of the root folder, which need not exist yet."""
         path = self.root.absolute()

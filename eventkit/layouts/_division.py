@@ -8,12 +8,16 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from eventkit import splits
 from eventkit.errors import OptionError
+from eventkit.registry import format_spec
 
 if TYPE_CHECKING:
     from eventkit.layouts import Listing, Sample
 
-OPTIONS = ("exclude", "by_number", "by_column")
+OPTIONS = ("exclude", "by_number", "by_column", "in_order")
 
 
 def divide(
@@ -22,6 +26,7 @@ def divide(
     exclude: list[str] | None = None,
     by_number: dict[str, Any] | None = None,
     by_column: dict[str, Any] | None = None,
+    in_order: dict[str, float] | None = None,
 ) -> "Listing":
     """The listing without what is excluded, in splits where these are asked for.
 
@@ -29,15 +34,31 @@ def divide(
     by_number divides by the last number in a file's name, or that of the recording in a file of
     many: { test = [0, 99], train = [100, 999] }, both ends included. by_column divides by a column:
     { user = { train = ["ali", "eve"], test = ["zoe"] } }, or by numbers in it, as above. ["*"] is
-    for all others; without it, samples that are in no split are counted and left out.
+    for all others; without it, samples that are in no split are counted and left out. in_order
+    divides each class by shares, in the order of the names as texts: { train = 0.9, test = 0.1 }
+    (eventkit.splits.in_order).
     """
     if exclude is not None:
         _exclude(listing, _list(exclude, "exclude"))
     if by_number is not None:
         _in_splits(listing, by_number, number, "have a number")
-    for column, splits in (by_column or {}).items():
-        _in_splits(listing, splits, partial(_value, column), f"have a {column}")
+    for column, parts in (by_column or {}).items():
+        _in_splits(listing, parts, partial(_value, column), f"have a {column}")
+    if in_order is not None:
+        _in_order(listing, in_order)
     return listing
+
+
+def _in_order(listing: "Listing", shares: dict[str, float]) -> None:
+    division = splits.parse(format_spec("first", {**shares, "of": splits.ALL}))
+    samples = listing.samples
+    names = [sample.source for sample in samples]
+    labels = np.array([sample.label for sample in samples])
+    numbers = splits.in_order([float(share) for share in division.shares.values()], names, labels)
+    parts = list(division.shares)
+    listing.samples = [
+        replace(samples[i], split=parts[numbers[i]]) for i in np.argsort(numbers, kind="stable")
+    ]
 
 
 def number(sample: "Sample") -> str:

@@ -40,7 +40,7 @@ def class_folders(
     names are the classes, numbers in order of number; `count` says how many there should be.
     `folders` are the names of the classes' folders where these differ.
     """
-    places = _guess_splits(root) if splits is None else chosen(root, splits)
+    places = guess_splits(root) if splits is None else chosen(root, splits)
     there = {split: root / part for split, part in places.items() if (root / part).is_dir()}
     seen = {name for path in there.values() for name in _folders(path)}
     classes = list(dataset.classes) or sorted(seen, key=natural)
@@ -80,7 +80,7 @@ def _is_no_class(name: str) -> bool:
     return name.startswith(".") or ".zarr" in PurePosixPath(name).suffixes
 
 
-def _guess_splits(root: Path) -> dict[str, str]:
+def guess_splits(root: Path) -> dict[str, str]:
     """The folder of each split: those with class folders in them, or the root as `all`.
 
     FormatError if some folders look like splits and others like classes.

@@ -62,7 +62,7 @@ def cut_by_table(
             if folder not in classes:
                 raise FormatError(root / recording, None, f"its folder {folder!r} is no class")
             rows = [(classes.index(folder) + first_label, *row[1:]) for row in rows]
-        warnings += _audit(recording, rows, by)
+        warnings += audit(recording, rows, by)
         for number, (told, start, stop) in enumerate(rows):
             if not 0 <= told - first_label < len(classes):
                 last = first_label + len(classes) - 1
@@ -128,7 +128,7 @@ def _whole(text: str) -> bool:
     return re.fullmatch(r"-?\d+", text) is not None
 
 
-def _audit(recording: str, rows: list[Row], by: str) -> list[str]:
+def audit(recording: str, rows: list[Row], by: str) -> list[str]:
     """What is odd in the label windows of one recording, one sentence each."""
     notes = []
     for row, (label, start, stop) in enumerate(rows):

@@ -1,6 +1,7 @@
 """Recordings known by their names: NavGesture by class, DSEC and Gen1 without classes."""
 
 import re
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,12 +18,15 @@ def recordings(
     name: str | None = None,
     codes: list[str] | None = None,
     first_label: int | None = None,
+    cameras: int | None = None,
 ) -> Listing:
     """Every file of the pattern, which may name folders (*/events.h5), in the order of its name.
 
     The named groups of the expression `name`, matched against the path below the split, become
     columns; a group `class` is the label by its place in `codes`, which are the names of the
     classes unless told, or as a number that begins at `first_label`. Otherwise there are no labels.
+    Of a file of several `cameras`, each is a sample, with its number, from 0, in the column
+    `camera`.
     """
     if first_label is not None:
         codes = [str(first_label + i) for i in range(len(dataset.classes))]
@@ -44,10 +48,19 @@ def recordings(
                 odd += 1
                 continue
             label = UNLABELLED if codes is None else codes.index(str(code))
-            samples.append(Sample(split, label, str(PurePosixPath(place, path)), columns=columns))
+            sample = Sample(split, label, str(PurePosixPath(place, path)), columns=columns)
+            samples += [sample] if cameras is None else _of_cameras(sample, cameras)
         if odd:
             warnings.append(f"{split}: {odd:,} files have no known class in their name; left out")
     return Listing(root, list(dataset.classes), samples, warnings)
+
+
+def _of_cameras(sample: Sample, cameras: int) -> list[Sample]:
+    """The samples of a file, one of each camera."""
+    return [
+        replace(sample, columns={**sample.columns, "camera": str(n)}, recording=n)
+        for n in range(cameras)
+    ]
 
 
 def _marks(

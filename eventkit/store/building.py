@@ -79,7 +79,8 @@ class Building:
 
         An unfinished conversion whose plan differs in nothing but `may_differ` is continued: then
         the caller says which of what is done still holds. Another one is an error, or is dropped
-        with `overwrite`. Raises what `locked`, `already` and `begin` do.
+        with `overwrite`. A run that fails before anything is done leaves nothing behind. Raises
+        what `locked`, `already` and `begin` do.
         """
         metadata.check_little_endian()
         if self.already(plan, overwrite):
@@ -92,7 +93,16 @@ class Building:
                 yield True
                 return
             self.begin(plan, may_differ=may_differ, overwrite=overwrite)
-            yield False
+            try:
+                yield False
+            except BaseException:
+                if self._is_idle():
+                    self.remove()
+                raise
+
+    def _is_idle(self) -> bool:
+        """Whether a failed run has done nothing that another could continue."""
+        return self.part is None and not self.done and not (self.folder / "failed.json").exists()
 
     def settle(self) -> None:
         """End what a run was at that was killed while its store took the place of another.

@@ -9,7 +9,6 @@ named only when it is whole. It has no sources of its own to be repaired from bu
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +16,20 @@ import numpy as np
 
 from eventkit import __version__
 from eventkit.errors import OptionError, StoreError
+from eventkit.splits import parse, request
 from eventkit.store import Store, metadata, notes, targets
 from eventkit.store.building import Building, difference
 from eventkit.store.copying import Copier, Row
+from eventkit.store.picks import Pick, divided, ranges
 from eventkit.store.provenance import sources, split_rows
 from eventkit.store.remote import building_at
-from eventkit.store.select import select
+from eventkit.store.select import label_numbers, select
 from eventkit.store.storage import Storage, at
 from eventkit.store.tree import Tree
 
 Progress = Callable[[int, int], None]
 _SAME = ("kind", "represent", "size", "classes")
 _MADE = {"segment", "start", "source"}  # columns that are made anew
-
-
-@dataclass(frozen=True)
-class Pick:
-    """Some samples of one split of a store."""
-
-    store: Store
-    split: str
-    indices: np.ndarray
 
 
 def merge(
@@ -71,15 +63,27 @@ def subset(
     classes: Sequence[str | int] = (),
     where: Sequence[str] = (),
     indices: Sequence[int] | None = None,
+    relabel: bool = False,
+    split_into: str | None = None,
+    stratify: bool = False,
+    seed: int | None = None,
+    group: str | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Some samples of a store as a store of their own; labels keep their numbers.
+    """Some samples of a store as a store of their own.
 
     `splits` are all by default; the conditions are those of `select.select`; `indices` need one
-    split. Raises OptionError when nothing is left. Returns the summary.
+    split. Labels keep their numbers; with `relabel` the classes are only those in `classes`, and
+    label i is the i-th of these. `split_into` divides the samples that were selected:
+    "train=0.8,test=0.2" or another request of `eventkit.splits`, to which `stratify`, `seed` and
+    `group` add.
+
+    Raises OptionError when nothing is left. Returns the summary.
     """
     opened = Store(store)
+    if relabel and not classes:
+        raise OptionError("relabel needs classes: label i becomes the i-th of them")
     chosen = list(splits) or opened.splits
     if indices is not None and len(chosen) != 1:
         raise OptionError("indices are those of one split; say which")
@@ -90,12 +94,21 @@ def subset(
             picks[name] = [Pick(opened, name, found)]
     if not picks:
         raise OptionError(f"{store}: no sample fulfils all of these conditions")
+    notes_: list[str] = []
+    split_into = request(split_into, stratify=stratify, seed=seed, group=group)
+    if split_into is not None:
+        division = parse(split_into)
+        split_into = division.spec
+        picks, notes_ = divided(picks, division)
     command = ["eventkit subset", _quoted(out), _quoted(store)]
     command += [f"--split {name}" for name in splits]
     command += [f"--classes {','.join(map(str, classes))!r}"] if classes else []
     command += [f"--where {condition!r}" for condition in where]
-    command += [f"--indices {_ranges(indices)}"] if indices is not None else []
-    return _make(at(out), picks, " ".join(command), overwrite, progress)
+    command += [f"--indices {ranges(indices)}"] if indices is not None else []
+    command += ["--relabel"] if relabel else []
+    command += [f"--split-into {shlex.quote(split_into)}"] if split_into is not None else []
+    kept = label_numbers(opened, classes) if relabel else None
+    return _make(at(out), picks, " ".join(command), overwrite, progress, labels=kept, notes_=notes_)
 
 
 def _name(path: object) -> str:
@@ -107,30 +120,22 @@ def _quoted(path: str | Path) -> str:
     return shlex.quote(_name(path))
 
 
-def _ranges(indices: Sequence[int]) -> str:
-    """Indices as text, runs of them as first:last + 1."""
-    runs: list[list[int]] = []
-    for index in indices:
-        if runs and runs[-1][1] == index:
-            runs[-1][1] += 1
-        else:
-            runs.append([index, index + 1])
-    return ",".join(str(a) if b == a + 1 else f"{a}:{b}" for a, b in runs)
-
-
 def _make(
     out: Storage,
     picks: dict[str, list[Pick]],
     command: str,
     overwrite: bool,
     progress: Progress | None,
+    labels: Sequence[int] | None = None,
+    notes_: Sequence[str] = (),
 ) -> dict[str, Any]:
+    """The new store; `labels` are the old numbers of its classes where these are renumbered."""
     started = time.perf_counter()
     parents = list({id(p.store): p.store for parts in picks.values() for p in parts}.values())
     _check_same(parents)
     if out.identity() in [store.path.identity() for store in parents]:
         raise StoreError(f"{out}: is one of the stores to be read; choose another name")
-    work = _Work(picks, parents, command)
+    work = _Work(picks, parents, command, labels, notes_)
     building = building_at(out)
     note = ""
     with building.begun(work.plan, overwrite=overwrite) as finished:
@@ -171,8 +176,18 @@ def _check_same(parents: list[Store]) -> None:
 class _Work:
     """One new store: its plan, and how it is made."""
 
-    def __init__(self, picks: dict[str, list[Pick]], parents: list[Store], command: str) -> None:
-        self.picks, self.parents, self.command = picks, parents, command
+    def __init__(
+        self,
+        picks: dict[str, list[Pick]],
+        parents: list[Store],
+        command: str,
+        labels: Sequence[int] | None = None,
+        notes_: Sequence[str] = (),
+    ) -> None:
+        self.picks, self.parents, self.command, self.notes = picks, parents, command, notes_
+        known = parents[0].classes
+        self.labels = None if labels is None else {old: new for new, old in enumerate(labels)}
+        self.classes = known if labels is None else [known[old] for old in labels]
         self.counts = {"linked": 0, "whole": 0, "copied": 0, "encoded": 0}
         self.sources, self._numbers = self._sources()
         self.dropped: list[str] = []
@@ -181,7 +196,8 @@ class _Work:
         self.plan: dict[str, Any] = {
             "schema": metadata.SCHEMA,
             "dataset": self._joined("dataset", "+"),
-            **{key: told[key] for key in ("representation", "transforms", "codec", "classes")},
+            **{key: told[key] for key in ("representation", "transforms", "codec")},
+            "classes": list(self.classes),
             **{key: told[key] for key in ("sensor", "size")},
             **self._plugins(),
             "sources": metadata.digest(sorted((s["name"], s["bytes"]) for s in self.sources)),
@@ -252,6 +268,8 @@ class _Work:
         for p in self.picks[split]:
             own = split_rows(p.store, p.split)
             rows += [own[i] for i in p.indices.tolist()]
+        if self.labels is not None:
+            rows = [(*row[:3], self.labels[int(str(row[3]))]) for row in rows]
         return rows
 
     def _columns(self, tree: Tree, split: str, copier: Copier) -> None:
@@ -271,6 +289,9 @@ class _Work:
                 continue
             names = [node["attributes"].get("names") for node in nodes if node is not None]
             columns = [_column(p, name) for p in parts]
+            if name == "labels" and self.labels is not None:
+                new = [[self.labels[label] for label in column.tolist()] for column in columns]
+                columns = [np.array(column, np.int32) for column in new]
             if not any(names):
                 tree.column(f"{split}/{name}", np.concatenate(columns), "sample")
             elif all(names):
@@ -302,7 +323,8 @@ class _Work:
         tree.sources(names, sizes, [int(crc, 16) for crc in crcs])
         first = self.parents[0].attributes
         about = {
-            **{key: first[key] for key in ("kind", "classes", "size", "represent")},
+            **{key: first[key] for key in ("kind", "size", "represent")},
+            "classes": list(self.classes),
             **{key: self._joined(key, "; ") for key in ("title", "cite", "license")},
             "dataset": self.plan["dataset"],
             "command": self.command,
@@ -330,7 +352,7 @@ class _Work:
             told += notes.of_empty(split, rows, self._joined_column(split, "n_events"), gaps)
         if twice:
             told.append(f"{len(twice):,} samples are in it twice, the first is {twice[0]}")
-        return [*told, *self.dropped]
+        return [*told, *self.notes, *self.dropped]
 
     def _kept(self, store: Store) -> Iterator[str]:
         """What a parent warned of that is true of its samples here: of what was read of a source.

@@ -71,6 +71,16 @@ def parse_indices(text: str) -> list[int]:
     return found
 
 
+def label_numbers(store: Store, classes: Sequence[str | int]) -> list[int]:
+    """The labels of classes given by name or number. OptionError for one that is given twice."""
+    found = [_label(store, name) for name in classes]
+    if twice := [
+        name for name, label in zip(classes, found, strict=True) if found.count(label) > 1
+    ]:
+        raise OptionError(f"class {twice[0]!r} is given twice")
+    return found
+
+
 def _label(store: Store, name: str | int) -> int:
     if str(name) in store.classes:
         return store.classes.index(str(name))

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,6 +13,8 @@ from torch import Tensor
 from eventkit.augment import Augment, mixing
 from eventkit.errors import OptionError
 from eventkit.loader import EventDataset, Loader, ResumableSampler, collate, loader, mixer
+from eventkit.splits import folds as divided
+from eventkit.splits import hold_out
 
 from .machine import World
 
@@ -134,48 +136,22 @@ def start_at(reader: "Loader | Reader", epoch: int, samples: int) -> Iterator[Ba
     return iter(reader)
 
 
-def hold_out(
-    labels: np.ndarray, share: float, *, names: Iterable[str] | None = None, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of samples to train on, and of those held out: `share` of every class.
-
-    Samples go by the hash of their names (without names, of their numbers), so that the same are
-    held out whatever the seed of the run or the representation in the store.
-    """
-    ranks = _ranks(len(labels), names, seed)
-    held: list[int] = []
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        members = members[np.argsort(ranks[members], kind="stable")]
-        # One at least is trained on.
-        held += members[: min(round(len(members) * share), len(members) - 1)].tolist()
-    return np.setdiff1d(np.arange(len(labels)), held), np.sort(np.array(held, np.int64))
-
-
-def fold_of(
-    labels: np.ndarray, folds: int, *, names: Iterable[str] | None = None
-) -> np.ndarray:  # fmt: skip
-    """The fold, from 0, of each sample: each class is spread evenly, by the hash of the names."""
-    found = np.zeros(len(labels), np.int64)
-    ranks, first = _ranks(len(labels), names, seed=0), 0
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        members = members[np.argsort(ranks[members], kind="stable")]
-        found[members] = (first + np.arange(len(members))) % folds
-        first += len(members)  # so that small classes do not all miss the same folds
-    return found
-
-
 def parts(
     splits: dict[str, Samples], share: float, *, test: bool = True, folds: int | None = None,
     fold: int | None = None,
 ) -> dict[str, Part]:  # fmt: skip
     """The parts train, validation and, with `test`, test, as far as there are samples for them.
 
-    Of `folds` folds of the split train, `fold` is what is tested on.
+    Of `folds` folds of the split train, or of the only split there is, `fold` is tested on.
     """
+    if folds is not None and len(splits) == 1:
+        splits = {"train": next(iter(splits.values()))}
     if "train" not in splits:
-        raise OptionError(f"there is no split 'train' to train on, only {', '.join(splits)}")
+        raise OptionError(
+            f"there is no split 'train' to train on, only {', '.join(splits)}; make one with "
+            "eventkit subset OUT STORE --split-into train=0.8,test=0.2, or cross-validate a store "
+            "with one split by folds=5"
+        )
     found = {name: Part(split, np.arange(len(split.labels))) for name, split in splits.items()}
     whole, names_ = splits["train"], _names(splits["train"])
     if folds is not None and folds > len(whole.labels):
@@ -183,7 +159,8 @@ def parts(
             f"folds is {folds}, expected at most {len(whole.labels):,}, the samples of split train"
         )
     if folds is not None and fold is not None:
-        is_tested = fold_of(whole.labels, folds, names=names_) == fold
+        n = len(whole.labels)
+        is_tested = divided(folds, names_, labels=whole.labels, samples=n) == fold
         found["train"] = Part(whole, np.flatnonzero(~is_tested))
         found["test"] = Part(whole, np.flatnonzero(is_tested))
     if "validation" not in found:
@@ -196,12 +173,6 @@ def parts(
         raise OptionError("there are no samples to train on")
     names = ("train", "validation", "test") if test else ("train", "validation")
     return {name: found[name] for name in names if name in found and len(found[name])}
-
-
-def _ranks(n: int, names: Iterable[str] | None, seed: int) -> np.ndarray:
-    """What sorts samples at random, but by their names alone (without names, their numbers)."""
-    keys = map(str, range(n) if names is None else names)
-    return np.array([hashlib.sha256(f"{seed}/{key}".encode()).hexdigest() for key in keys])
 
 
 def unvalidated(parts: Mapping[str, Part], share: float) -> str | None:

@@ -5,6 +5,7 @@ import struct
 import google_crc32c
 import numpy as np
 import pytest
+from miniatures import aedat2_cameras, sample
 
 from eventkit import Events, FormatError, OptionError
 from eventkit.formats import FORMATS, Report, guess, info, read, stream, write
@@ -249,3 +250,33 @@ def test_the_front_of_a_real_dark_object_is_off(samples):
     first[events.y[order], events.x[order]] = events.p[order]
     assert aedat2.CHIPS["dvs128"].size == events.size
     assert np.count_nonzero(first == 0) > np.count_nonzero(first == 1)
+
+
+def several_cameras(path, n=5000, cameras=4):
+    """A file of several DAVIS346 by the maker of miniatures, and the events of each."""
+    events = [sample(f"camera {camera}", (346, 260), n) for camera in range(cameras)]
+    aedat2_cameras(path, [(str(camera), each) for camera, each in enumerate(events)])
+    return events
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_one_of_several_cameras_is_read(threads, tmp_path, monkeypatch):
+    monkeypatch.setattr("eventkit.formats.aedat.aedat2.BLOCK", 1 << 12)
+    truth = several_cameras(tmp_path / "a.aedat")
+    for camera, events in enumerate(truth):
+        report = Report()
+        found = read(
+            tmp_path / "a.aedat", chip="davis346", recording=camera, threads=threads, report=report
+        )
+        assert found == events
+        assert report.counts == {"special": 1, "of other cameras": 15_000}
+    assert len(read(tmp_path / "a.aedat", recording=7)) == 0
+    assert len(read(tmp_path / "a.aedat")) == 20_000
+
+
+def test_a_camera_that_no_address_has_is_one_sentence(tmp_path):
+    several_cameras(tmp_path / "a.aedat", 10)
+    with pytest.raises(OptionError, match="recording is 16, expected from 0 to 15"):
+        read(tmp_path / "a.aedat", recording=16)
+    with pytest.raises(OptionError, match="only addresses of a DAVIS"):
+        read(tmp_path / "a.aedat", chip="dvs128", recording=1)

@@ -81,6 +81,18 @@ def backward(records: np.ndarray) -> int:
 
 
 @jit
+def select(records: np.ndarray, camera: int, no_event: int) -> int:
+    """Move the records of a camera, and those that are no events, to the front; how many."""
+    n = 0
+    for i in range(len(records)):
+        address = records[i, 0]
+        if address & no_event or address & 15 == camera:
+            records[n, 0], records[n, 1] = address, records[i, 1]
+            n += 1
+    return n
+
+
+@jit
 def _kind(address: int, no_event: int) -> int:
     """Which of KINDS an address is that is no event."""
     if address & no_event & 0x80000000:

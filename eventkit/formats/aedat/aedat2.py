@@ -12,11 +12,13 @@ on beyond them. So a time is the one of its 32 bits that is nearest to the time 
     address of a DVS128                 address of a DAVIS
     0 polarity (0 ON) | 1-7 x | 8-14 y  31: 0 event, 1 sample of an image (APS) or IMU word
     15 special event                    10: special event | 11: polarity (1 ON) | 12-21 x | 22-30 y
+                                        0-3: number of the camera, where there are several (DHP19)
 
 The origin of x and y is at the bottom right. A cochlea has no pixels: x is its address (channel,
 side, neuron), of 1024x1, and p is 0. Sources: the file format pages of iniVation, and jAER
 (DVS128.java, DavisBaseCamera.java), which has polarity 0 as ON where these pages have 1; recordings
-of dark objects, whose front is OFF, agree with jAER.
+of dark objects, whose front is OFF, agree with jAER. The camera's number is as read by
+SensorsINI/DHP19 (read_aedat/ImportAedatDataVersion1or2.m).
 """
 
 import io
@@ -26,7 +28,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Annotated, Any, BinaryIO, Literal
 
 import google_crc32c
 import numpy as np
@@ -35,11 +37,12 @@ from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
 from eventkit.formats._threads import ALONE, Arrays, Team, Unit
 from eventkit.formats.aedat import _aedat2_decode as kernels
-from eventkit.formats.aedat._aedat2_chips import ALIASES, CHIPS, Chip, Chips, placement
+from eventkit.formats.aedat._aedat2_chips import ALIASES, CHIPS, DAVIS, Chip, Chips, placement
 from eventkit.formats.aedat._aedat2_decode import KINDS
 from eventkit.formats.base import CROP, FIRST, FORMATS, HEAD, Format, Report, limits
 from eventkit.formats.filling import Chunks, cut_short, fill_whole
 from eventkit.formats.live.feed import Feed, cut_off
+from eventkit.registry import Range
 
 MAGIC, END = b"#!AER-DAT", "end of ascii header"
 BLOCK = 1 << 19
@@ -97,32 +100,55 @@ def stream(
     chip: Chips | None = None,
     origin: Literal["jaer", "raw", "cifar10dvs"] = "jaer",
     polarity: Literal["jaer", "reversed"] = "jaer",
+    recording: Annotated[int | None, Range(0, 15)] = None,
     threads: int = 1,
 ) -> Iterator[Events]:
     """Events of the camera; chip names it where neither the header nor the addresses do.
 
     origin="jaer" puts the origin at the top left; "raw" keeps addresses as they are; "cifar10dvs"
     also swaps x and y, as those recordings lie on their side (the pixels of SpikingJelly).
-    polarity="reversed" swaps ON and OFF. Several `threads` decode version 2.0 side by side.
-    Counts: special, aps, imu and adc words, events out of bounds, trailing bytes.
+    polarity="reversed" swaps ON and OFF. `recording` is the number, from 0, of a camera in a file
+    of several DAVIS cameras. Several `threads` decode version 2.0 side by side. Counts: special,
+    aps, imu and adc words, events out of bounds or of other cameras, trailing bytes.
     """
     window = limits(start, stop)
     with path.open("rb") as file, Team(threads) as team:
-        recording = _open(path, file)
-        trailing = (recording.end - recording.begin) % recording.record
-        what = f"the {recording.record} of an event"
-        cut_short(path, recording.end, trailing, what, strict, report)
-        if not recording.begin and strict:
-            _judge(recording)
-        sensor = CHIPS[chip or _guess_chip(recording, report)]
+        opened = _open(path, file)
+        trailing = (opened.end - opened.begin) % opened.record
+        what = f"the {opened.record} of an event"
+        cut_short(path, opened.end, trailing, what, strict, report)
+        if not opened.begin and strict:
+            _judge(opened)
+        sensor = CHIPS[chip or _guess_chip(opened, report)]
         place = placement(sensor, origin, polarity)
-        if team.alone or recording.record == 6:
-            yield from _events(recording, report, into, chunk, window, sensor.size, place)
+        one = _Camera(recording, sensor)
+        if team.alone or opened.record == 6:
+            yield from _events(opened, report, into, chunk, window, sensor.size, place, one)
             return
         tallies = [np.zeros(len(KINDS), np.int64)]
-        units = _units(recording, report, team, window, place, tallies)
-        yield from team.decode(units, into, chunk, recording.records, sensor.size)
-        _count(report, np.sum(tallies, axis=0))
+        units = _units(opened, report, team, window, place, tallies, one)
+        yield from team.decode(units, into, chunk, opened.records, sensor.size)
+        _count(report, np.sum(tallies, axis=0), one)
+
+
+class _Camera:
+    """The records of one camera of several; of all, where its number is None."""
+
+    def __init__(self, number: int | None, chip: Chip) -> None:
+        if number is not None and chip.layout is not DAVIS:
+            raise OptionError(
+                f"recording is {number}, but only addresses of a DAVIS have the number of a "
+                f"camera, not those of a chip of {chip.size[0]}x{chip.size[1]}"
+            )
+        self.number, self.no_event, self.others = number, chip.layout.no_event, 0
+
+    def of(self, records: np.ndarray) -> np.ndarray:
+        """Those of these records that are of the camera or no events; the array is changed."""
+        if self.number is None:
+            return records
+        n = kernels.select(records, self.number, self.no_event)
+        self.others += len(records) - n
+        return records[:n]
 
 
 def live(
@@ -179,6 +205,7 @@ def _units(
     window: tuple[int, int],
     place: tuple[int, ...],
     tallies: list[np.ndarray],
+    camera: _Camera,
 ) -> Iterator[Unit]:
     """The blocks as work for threads, each of which appends what is no event, by its kind."""
 
@@ -186,7 +213,8 @@ def _units(
         room, tally = len(columns[0]), np.zeros(len(KINDS), np.int64)
         records = np.empty((room, 2), np.int32)
         kernels.turn(block, recording.record, records.view(np.uint32))
-        n, _ = kernels.decode(records, 0, clock, tally, *window, place, *columns, 0, room)
+        mine = camera.of(records)
+        n, _ = kernels.decode(mine, 0, clock, tally, *window, place, *columns, 0, room)
         tallies.append(tally)
         return n
 
@@ -198,8 +226,10 @@ def _units(
     report.crc32c = crc
 
 
-def _count(report: Report, tally: np.ndarray) -> None:
+def _count(report: Report, tally: np.ndarray, camera: _Camera | None = None) -> None:
     report.counts.update({kind: n for kind, n in zip(KINDS, tally.tolist(), strict=True) if n})
+    if camera is not None and camera.others:
+        report.counts["of other cameras"] = camera.others
 
 
 def _events(
@@ -210,6 +240,7 @@ def _events(
     window: tuple[int, int],
     size: tuple[int, int],
     place: tuple[int, ...],
+    camera: _Camera,
 ) -> Iterator[Events]:
     chunks = Chunks(into, max(1, min(chunk, recording.records)), size)
     tally = np.zeros(len(KINDS), np.int64)
@@ -217,12 +248,12 @@ def _events(
     crc = recording.crc
     for block, records in recording.blocks():
         crc = google_crc32c.extend(crc, block)
-        k = 0
-        while k < len(records):
-            n, k = kernels.decode(records, k, clock, tally, *window, place, *chunks.place())
+        k, mine = 0, camera.of(records)
+        while k < len(mine):
+            n, k = kernels.decode(mine, k, clock, tally, *window, place, *chunks.place())
             yield from chunks.take(n)
     report.crc32c = crc
-    _count(report, tally)
+    _count(report, tally, camera)
     yield from chunks.rest()
 
 
