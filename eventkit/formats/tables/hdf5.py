@@ -26,7 +26,7 @@ import numpy as np
 from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
 from eventkit.formats._limits import DEFAULT_EXPANSION
-from eventkit.formats.base import FORMATS, Format, Report, Size, parse_size
+from eventkit.formats.base import FORMATS, Format, Report, Size, limits, parse_size
 from eventkit.formats.tables._columns import (
     ROWS,
     Asked,
@@ -42,6 +42,7 @@ from eventkit.formats.tables._hdf5_read import (
     CHUNKS_READ,
     Part,
     Rows,
+    Spans,
     check,
     get,
     is_table,
@@ -116,6 +117,9 @@ def _opened(path: Path) -> Iterator[Any]:
 
     with damaged(path, DAMAGE), h5py.File(path, "r") as file:
         yield file
+
+
+_spans = Spans()
 
 
 def _find(path: Path, file: Any, group: str | None, camera: str) -> Found:
@@ -251,6 +255,10 @@ def _table(path: Path, found: Found, columns: str | None, asked: Asked) -> Table
     part = (0, rows.length)
     if found.index is not None and rows.length and asked.unit is None:
         part = _window(found, found.index, rows, asked)
+    elif rows.times is not None and rows.length and (asked.start, asked.stop) != (None, None):
+        if (asked.unit or found.unit or rows.unit or "us") == "us" and not found.offset:
+            low, high = limits(asked.start, asked.stop)
+            part = _spans.window(path, found.place.name, rows, low, high)
     step = min(max(1, ROWS // rows.step), CHUNKS_READ) * rows.step
 
     def blocks(at: int, stop: int) -> Iterator[Block]:
