@@ -53,6 +53,7 @@ from eventkit.formats.tables._polarity import Polarity
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 DAMAGE = (OSError, KeyError, ValueError, TypeError, RuntimeError, OverflowError, AttributeError)
+UNLIMITED = 1 << 30  # of expansion: for arrays of which the shape is known
 CHANNELS = 700  # of the cochlea of SHD and SSC
 INDEXES = ("/ms_to_idx", "/ms_map_idx", "/t_offset", "/CD/indexes")
 TRIGGER = np.dtype([("t", np.int64), ("p", np.uint8), ("id", np.uint8)])
@@ -255,8 +256,9 @@ def _table(path: Path, found: Found, columns: str | None, asked: Asked) -> Table
     part = (0, rows.length)
     if found.index is not None and rows.length and asked.unit is None:
         part = _window(found, found.index, rows, asked)
-    elif rows.times is not None and rows.length and (asked.start, asked.stop) != (None, None):
-        if (asked.unit or found.unit or rows.unit or "us") == "us" and not found.offset:
+    elif rows.times is not None and rows.length and asked.has_window:
+        unit = asked.unit or found.unit or rows.unit or "us"
+        if unit == "us" and not found.offset:
             low, high = limits(asked.start, asked.stop)
             part = _spans.window(path, found.place.name, rows, low, high)
     step = min(max(1, ROWS // rows.step), CHUNKS_READ) * rows.step
@@ -329,6 +331,23 @@ def _spikes(path: Path, place: Any, recording: int | None) -> Table:
         yield t, x, None, None
 
     return Table(blocks, len(t), (CHANNELS, 1), "s")
+
+
+def read_dataset(
+    path: Path, name: str, part: Part, *, dtype: np.dtype, sides: tuple[int, ...]
+) -> np.ndarray:
+    """Rows of one dataset of a file, whose other axes are `sides`. FormatError for another one."""
+    import h5py
+
+    with _opened(path) as file:
+        place = get(path, file, name)
+        if not isinstance(place, h5py.Dataset) or not place.shape:
+            raise FormatError(path, None, f"has no dataset {name}; {_listed(file)}")
+        if place.dtype != dtype or place.shape[1:] != sides or len(place) < part[1]:
+            reason = f"{name} is {place.dtype} {place.shape}, expected {dtype} ({part[1]} or more"
+            raise FormatError(path, None, f"{reason}, {', '.join(map(str, sides))})")
+        check(path, place, UNLIMITED)
+        return np.asarray(place[slice(*part)])
 
 
 def bound(path: Path) -> int:
