@@ -4,16 +4,21 @@
 the same windows, tensors and boxes on such miniatures (uzh-rpg/RVT, scripts/genx).
 """
 
+import itertools
+
 import numpy as np
 import pytest
 from making import tree_hash
 
 import eventkit as ek
-from eventkit import Events, OptionError
+from eventkit import Events, FormatError, OptionError, fetch
 from eventkit.boxes import BOX
 from eventkit.conversion import convert
+from eventkit.conversion.preprocessed import adopt
+from eventkit.errors import FetchFailed
+from eventkit.store.verify import verify
 from eventkit.targets import KINDS
-from eventkit.targets.rules import RULES
+from eventkit.targets.rules import LABEL_RULES
 
 h5py = pytest.importorskip("h5py")
 SIZES = {"gen1": (304, 240), "one_mpx": (1280, 720)}
@@ -165,7 +170,7 @@ def test_rvt_refuses_what_it_does_not_define(tmp_path):
     boxes["t"] = np.arange(5) * 20_000 + 100_000
     classes = ("pedestrian", "two wheeler", "car", "truck", "bus", "traffic sign", "traffic light")
     with pytest.raises(OptionError, match="labels come at 50 Hz, expected 30 or 60 Hz"):
-        RULES["rvt"].times(boxes, classes)
+        LABEL_RULES["rvt"].times(boxes, classes)
 
 
 def test_dsec_det_gives_the_labels_at_the_start_of_a_window(tmp_path):
@@ -208,3 +213,87 @@ def test_dsec_det_gives_the_labels_at_the_start_of_a_window(tmp_path):
         ("dsec_det", "front"): at_start,
         ("dsec_det", "back"): at_start,
     }
+
+
+def preprocessed(root, raw, name):
+    """A folder as RVT's preprocessing writes it, from what `theirs` gives."""
+    scale = 1 if name == "gen1" else 2
+    for split in ("train", "val"):
+        ends, tensors, labels = theirs(raw, name, split)
+        folder = root / split / STEM / "event_representations_v2/stacked_histogram_dt=50_nbins=10"
+        folder.mkdir(parents=True)
+        (root / split / STEM / "labels_v2").mkdir()
+        suffix = "" if scale == 1 else "_ds2_nearest"
+        with h5py.File(folder / f"event_representations{suffix}.h5", "w") as out:
+            shape = (1, *tensors[0].shape)
+            out.create_dataset("data", data=np.stack(tensors), chunks=shape, compression="gzip")
+        np.save(folder / "timestamps_us.npy", np.array(ends))
+        windows = [i for i, rows in enumerate(labels) if rows]
+        np.save(folder / "objframe_idx_2_repr_idx.npy", np.array(windows))
+        boxes = np.zeros(sum(map(len, labels)), BOX)
+        names = ("t", "x", "y", "w", "h", "class_id", "track_id")
+        for column, values in zip(names, zip(*itertools.chain(*labels), strict=True), strict=True):
+            boxes[column] = values
+        first = np.cumsum([0, *(len(labels[i]) for i in windows)])[:-1]
+        where = {"objframe_idx_2_label_idx": first}
+        np.savez(root / split / STEM / "labels_v2/labels.npz", labels=boxes, **where)
+
+
+@pytest.mark.parametrize("name", ["gen1", "one_mpx"])
+def test_a_folder_that_rvt_has_made_is_adopted_as_the_store_that_convert_makes(name, run, tmp_path):
+    make(tmp_path / "raw", name)
+    preprocessed(tmp_path / "rvt", tmp_path / "raw", name)
+    out = tmp_path / "adopted.zarr"
+    code, text, err = run("adopt", name, tmp_path / "rvt", "--out", out)
+    assert code == 0, err
+    scale = 1 if name == "gen1" else 2
+    represent = f"stacked_histogram:bins=10,like=rvt,downsample={scale}"
+    options = {"represent": represent, "every": "50ms", "label_rules": "rvt"}
+    convert(name, root=tmp_path / "raw", out=tmp_path / "s.zarr", **options)
+    adopted, made = ek.open(out), ek.open(tmp_path / "s.zarr")
+    assert adopted.attributes["represent"] == made.attributes["represent"]
+    for split in ("train", "val"):
+        mine, other = adopted[split], made[split]
+        every = range(len(other))
+        np.testing.assert_array_equal(mine.read(every), other.read(every))
+        for column in ("window_start", "window_stop", "frames_crc", "targets/boxes/count"):
+            np.testing.assert_array_equal(mine.column(column), other.column(column))
+        for i in every:
+            found, expected = mine.targets[i]["boxes"], other.targets[i]["boxes"]
+            for field in ("t", "x", "y", "w", "h", "class", "track"):
+                np.testing.assert_array_equal(found[field], expected[field])
+        assert mine.targets.names("boxes") == other.targets.names("boxes")
+    assert verify(out, deep=True) == []
+    code, text, err = run("adopt", name, tmp_path / "rvt", "--out", out)
+    assert "nothing to do" in text
+
+
+def test_adopting_continues_where_it_was_killed_and_refuses_what_is_not_as_rvt_writes_it(tmp_path):
+    from killing import killed_by
+
+    make(tmp_path / "raw", "gen1")
+    root = tmp_path / "rvt"
+    preprocessed(root, tmp_path / "raw", "gen1")
+    adopt("gen1", root, out=tmp_path / "a.zarr")
+    out = tmp_path / "b.zarr"
+    assert killed_by("after_journal:1", lambda: adopt("gen1", root, out=out))
+    adopt("gen1", root, out=out)
+    assert tree_hash(out) == tree_hash(tmp_path / "a.zarr")
+    with pytest.raises(OptionError, match="rvt are those of Gen1"):
+        adopt("etram", root, out=tmp_path / "c.zarr")
+    with pytest.raises(OptionError, match="has no <split>/<sequence>/event_representations_v2"):
+        adopt("gen1", tmp_path / "raw", out=tmp_path / "c.zarr")
+    with pytest.raises(FetchFailed, match="contains only tensors that RVT has made"):
+        fetch.adopt("gen1", [root], root=tmp_path / "data")
+    (file,) = root.glob("val/*/event_representations_v2/*/event_representations.h5")
+    with h5py.File(file, "w") as h5:
+        h5["data"] = np.zeros((3, 20, 240, 300), np.uint8)
+    with pytest.raises(FormatError, match=r"data is uint8 \(3, 20, 240, 300\), expected uint8"):
+        adopt("gen1", root, out=tmp_path / "d.zarr")
+    (labels,) = root.glob("train/*/labels_v2/labels.npz")
+    np.savez(labels, labels=np.zeros(3), objframe_idx_2_label_idx=np.zeros(1, int))
+    with pytest.raises(FormatError, match=r"labels.npz: lacks class_id, h, t, w, x, y"):
+        adopt("gen1", root, out=tmp_path / "e.zarr")
+    labels.write_bytes(b"PK")
+    with pytest.raises(FormatError, match=r"labels.npz: is not as RVT writes it"):
+        adopt("gen1", root, out=tmp_path / "f.zarr")

@@ -41,6 +41,7 @@ from eventkit.models import MODELS  # noqa: E402
 from eventkit.representations import REPRESENTATIONS, Whole  # noqa: E402
 from eventkit.snn import NEURONS, SURROGATES  # noqa: E402
 from eventkit.snn.stdp import STDP  # noqa: E402
+from eventkit.targets.rules import LABEL_RULES  # noqa: E402
 from eventkit.train.losses import LOSSES, loss  # noqa: E402
 from eventkit.train.optim import OPTIMIZERS, SCHEDULES, schedule  # noqa: E402
 from eventkit.train.rules import RULES, rule  # noqa: E402
@@ -49,7 +50,7 @@ from eventkit.transforms import TRANSFORMS  # noqa: E402
 
 REGISTRIES = (
     AUGMENTATIONS, FORMATS, LAYOUTS, MODELS, NEURONS, REPRESENTATIONS, TRANSFORMS,
-    LOSSES, RULES, OPTIMIZERS, SCHEDULES, SURROGATES, SPARSIFIERS, STDP,
+    LABEL_RULES, LOSSES, RULES, OPTIMIZERS, SCHEDULES, SURROGATES, SPARSIFIERS, STDP,
 )  # fmt: skip
 ENTRIES = [(table, name) for table in REGISTRIES for name in table]
 

@@ -66,6 +66,12 @@ class DenseWriter:
             "ledger/out_of_bounds": outside,
             "ledger/unbinned": n - placed - outside,
             "ledger/binned": placed,
+        }
+        return {**row, **self.take(array)}
+
+    def take(self, array: np.ndarray) -> dict[str, int]:
+        """One sample as its array (T, C, H, W), which it keeps; its row, as to the array."""
+        row = {
             "frames_crc": crc32c(array),
             "n_frames": len(array),
             # Zeros say that there was no event only where events are counted.

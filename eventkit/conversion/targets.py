@@ -22,7 +22,7 @@ from eventkit.store.metadata import SMALL_ARRAY
 from eventkit.store.shard import decode
 from eventkit.targets import KINDS, Placed, Size
 from eventkit.targets.files import TargetFile, read
-from eventkit.targets.rules import RULES, LabelRules
+from eventkit.targets.rules import LABEL_RULES, LabelRules
 from eventkit.transforms import Step, move_targets
 
 Rows = tuple[np.ndarray, list[str]]
@@ -47,7 +47,7 @@ class TargetPlan:
             for kind, told in dataset.targets.items()
         }
         if rules is not None:
-            RULES[rules]
+            LABEL_RULES[rules]
             if "boxes" not in files:
                 raise OptionError(
                     f"the label rules {rules} choose among boxes, and the description of "
@@ -55,12 +55,12 @@ class TargetPlan:
                 )
             if dataset.size is None:
                 raise OptionError(f"{dataset.name}: label rules need the size of the sensor")
-            RULES[rules].classes(files["boxes"].classes)  # refuses those of other datasets
+            LABEL_RULES[rules].classes(files["boxes"].classes)  # refuses those of other datasets
         return cls(files, rules) if files else None
 
     @property
     def rule(self) -> LabelRules | None:
-        return None if self.rules is None else RULES[self.rules]
+        return None if self.rules is None else LABEL_RULES[self.rules]
 
     @property
     def raised(self) -> bool:

@@ -145,6 +145,11 @@ def _unknown(dataset: Dataset, path: Path) -> str:
             "original recordings; to convert the copy, run: eventkit convert "
             f"{shlex.quote(str(path / 'events_np'))}"
         )
+    if any(path.glob("*/*/event_representations_v2")):
+        return (
+            f"{path}: contains only tensors that RVT has made, not the original recordings; "
+            "eventkit.conversion.preprocessed.adopt makes a store of them"
+        )
     if any(entry.startswith(("frames_number_", "duration_")) for entry in names):
         return f"{path}: contains only frames created by SpikingJelly; expected recordings"
     everywhere = any("**" in mark for mark in layouts.marks(dataset))  # was looked for already

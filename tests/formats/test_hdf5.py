@@ -635,3 +635,36 @@ def test_the_default_compression_gives_the_same_bytes_each_time(layout, tmp_path
         columns = file["events"] if layout == "dsec" else file["CD"]
         filters = {column.compression for column in columns.values()}
     assert filters == {"gzip"}
+
+
+def test_a_window_without_an_index_reads_only_the_parts_that_hold_it(tmp_path, monkeypatch):
+    """Times may go back: an event is in the window of its own time, wherever in the file it is."""
+    rows = _hdf5_read.ROWS
+    n = 4 * rows + 17
+    rng = np.random.default_rng(0)
+    t = np.arange(n) * 3
+    late = rng.integers(rows, n, 40)
+    t[late] -= 2 * rows
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as out:
+        for name, values in (("t", t), ("x", t % 9), ("y", t % 7), ("p", t % 2)):
+            out[f"events/{name}"] = values.astype("i8" if name == "t" else "u2")
+    taken = []
+    block_of = _hdf5_read.block_of
+    monkeypatch.setattr(_hdf5_read, "block_of", lambda c: taken.append(len(c["t"])) or block_of(c))
+    for low, high in (
+        (0, 10),
+        (3 * rows, 3 * rows + 99),
+        (6 * rows - 50, 6 * rows + 50),
+        (n, 4 * n),
+    ):
+        found = read(path, clock=(low, high), size=(9, 7))
+        np.testing.assert_array_equal(found.t, t[(t >= low) & (t < high)])
+    taken.clear()
+    read(path, clock=(30, 60), size=(9, 7))
+    assert sum(taken) <= 3 * rows  # the first look at the polarity, and what may hold the window
+    assert len(read(path, clock=(9 * n, 9 * n + 5), size=(9, 7))) == 0
+    with h5py.File(path, "r+") as out:  # what is remembered of a file is of that version of it
+        out["events/t"][...] = t + 1_000
+    os.utime(path, ns=(1, 1))
+    assert len(read(path, clock=(0, 900), size=(9, 7))) == 0

@@ -73,6 +73,11 @@ class Asked:
     round: bool = False
     expansion: int = DEFAULT_EXPANSION
 
+    @property
+    def has_window(self) -> bool:
+        """Whether a part of the time is asked for."""
+        return self.start is not None or self.stop is not None
+
 
 @dataclass(frozen=True)
 class Table:
@@ -118,7 +123,7 @@ def events(
         *columns, good, none = _normal(block, unit, table, asked.round, meaning)
         row += len(good)
         inside = None
-        if asked.start is not None or asked.stop is not None:
+        if asked.has_window:
             inside = (columns[0] >= low) & (columns[0] < high)
         if none is not None and none.any():
             good &= ~none

@@ -38,7 +38,8 @@ class Rows:
     """`length` rows; read gives a part of them, best of whole chunks, of which one has `step`.
 
     unit is that of the times, if the name of their column states it; unsigned says that
-    polarities cannot be negative.
+    polarities cannot be negative. times gives those of a part alone, if they are whole numbers in a
+    column of their own.
     """
 
     read: Callable[[Part], Block]
@@ -46,6 +47,42 @@ class Rows:
     step: int
     unit: Unit | None = None
     unsigned: bool = False
+    times: Callable[[Part], np.ndarray] | None = None
+
+
+class Spans:
+    """The least and the greatest time in parts of files, as a window without an index needs them.
+
+    Kept for the files that were looked at last, as a conversion reads many windows of one.
+    """
+
+    KEPT = 8
+
+    def __init__(self) -> None:
+        self._known: dict[Any, tuple[np.ndarray, np.ndarray]] = {}
+
+    def window(self, path: Path, name: str, rows: Rows, low: int, high: int) -> Part:
+        """Rows among which all of low <= t < high are, in whole parts of ROWS."""
+        stat = path.stat()
+        key = (str(path), stat.st_size, stat.st_mtime_ns, stat.st_ino, name)
+        if (known := self._known.get(key)) is None:
+            known = self._look(rows)
+            self._known = {**dict(list(self._known.items())[1 - self.KEPT :]), key: known}
+        least, greatest = known
+        there = np.flatnonzero((least < high) & (greatest >= low))
+        if not len(there):
+            return 0, 0
+        return int(there[0]) * ROWS, min(int(there[-1] + 1) * ROWS, rows.length)
+
+    def _look(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+        assert rows.times is not None
+        ends = []
+        for first in range(0, rows.length, 16 * ROWS):
+            t = rows.times((first, min(first + 16 * ROWS, rows.length)))
+            borders = np.arange(0, len(t), ROWS)
+            ends.append((np.minimum.reduceat(t, borders), np.maximum.reduceat(t, borders)))
+        least, greatest = (np.concatenate(each) for each in zip(*ends, strict=True))
+        return least, greatest
 
 
 def read_rows(path: Path, place: Any, columns: str | None, expansion: int) -> Rows:
@@ -186,7 +223,9 @@ def _of_group(path: Path, place: Any, expansion: int) -> Rows:
 
     unsigned = "p" in known and known["p"].dataset.dtype.kind in "ub"
     length = check_lengths(path, known)
-    return Rows(read, length, known["t"].step, unit_in(names["t"]), unsigned)
+    whole = known["t"].dataset.dtype.kind in "iu"
+    times = known["t"].read if whole else None
+    return Rows(read, length, known["t"].step, unit_in(names["t"]), unsigned, times)
 
 
 def _of_compound(path: Path, place: Any) -> Callable[[Part], Block]:

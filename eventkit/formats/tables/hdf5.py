@@ -26,7 +26,7 @@ import numpy as np
 from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
 from eventkit.formats._limits import DEFAULT_EXPANSION
-from eventkit.formats.base import FORMATS, Format, Report, Size, parse_size
+from eventkit.formats.base import FORMATS, Format, Report, Size, limits, parse_size
 from eventkit.formats.tables._columns import (
     ROWS,
     Asked,
@@ -42,6 +42,7 @@ from eventkit.formats.tables._hdf5_read import (
     CHUNKS_READ,
     Part,
     Rows,
+    Spans,
     check,
     get,
     is_table,
@@ -52,6 +53,7 @@ from eventkit.formats.tables._polarity import Polarity
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 DAMAGE = (OSError, KeyError, ValueError, TypeError, RuntimeError, OverflowError, AttributeError)
+UNLIMITED = 1 << 30  # of expansion: for arrays of which the shape is known
 CHANNELS = 700  # of the cochlea of SHD and SSC
 INDEXES = ("/ms_to_idx", "/ms_map_idx", "/t_offset", "/CD/indexes")
 TRIGGER = np.dtype([("t", np.int64), ("p", np.uint8), ("id", np.uint8)])
@@ -116,6 +118,9 @@ def _opened(path: Path) -> Iterator[Any]:
 
     with damaged(path, DAMAGE), h5py.File(path, "r") as file:
         yield file
+
+
+_spans = Spans()
 
 
 def _find(path: Path, file: Any, group: str | None, camera: str) -> Found:
@@ -251,6 +256,11 @@ def _table(path: Path, found: Found, columns: str | None, asked: Asked) -> Table
     part = (0, rows.length)
     if found.index is not None and rows.length and asked.unit is None:
         part = _window(found, found.index, rows, asked)
+    elif rows.times is not None and rows.length and asked.has_window:
+        unit = asked.unit or found.unit or rows.unit or "us"
+        if unit == "us" and not found.offset:
+            low, high = limits(asked.start, asked.stop)
+            part = _spans.window(path, found.place.name, rows, low, high)
     step = min(max(1, ROWS // rows.step), CHUNKS_READ) * rows.step
 
     def blocks(at: int, stop: int) -> Iterator[Block]:
@@ -321,6 +331,23 @@ def _spikes(path: Path, place: Any, recording: int | None) -> Table:
         yield t, x, None, None
 
     return Table(blocks, len(t), (CHANNELS, 1), "s")
+
+
+def read_dataset(
+    path: Path, name: str, part: Part, *, dtype: np.dtype, sides: tuple[int, ...]
+) -> np.ndarray:
+    """Rows of one dataset of a file, whose other axes are `sides`. FormatError for another one."""
+    import h5py
+
+    with _opened(path) as file:
+        place = get(path, file, name)
+        if not isinstance(place, h5py.Dataset) or not place.shape:
+            raise FormatError(path, None, f"has no dataset {name}; {_listed(file)}")
+        if place.dtype != dtype or place.shape[1:] != sides or len(place) < part[1]:
+            reason = f"{name} is {place.dtype} {place.shape}, expected {dtype} ({part[1]} or more"
+            raise FormatError(path, None, f"{reason}, {', '.join(map(str, sides))})")
+        check(path, place, UNLIMITED)
+        return np.asarray(place[slice(*part)])
 
 
 def bound(path: Path) -> int:

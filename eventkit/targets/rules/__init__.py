@@ -50,6 +50,6 @@ class LabelRules:
         return names
 
 
-RULES: Registry[LabelRules] = Registry(
+LABEL_RULES: Registry[LabelRules] = Registry(
     "set of label rules", __name__, options=lambda entry: entry.classes
 )

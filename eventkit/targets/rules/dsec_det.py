@@ -4,8 +4,8 @@ Each sample there is the time from one image to the next. Its labels are those o
 start of that time, for sync="front" as for sync="back", whatever the drawing in the docstring says.
 """
 
-from eventkit.targets.rules import RULES, LabelRules
+from eventkit.targets.rules import LABEL_RULES, LabelRules
 
-RULES.register(
+LABEL_RULES.register(
     LabelRules("dsec_det", "labels of a window between images: those at its start", at_start=True)
 )

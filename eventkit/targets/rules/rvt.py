@@ -19,7 +19,7 @@ import numpy as np
 
 from eventkit.errors import OptionError
 from eventkit.targets import Size
-from eventkit.targets.rules import RULES, LabelRules
+from eventkit.targets.rules import LABEL_RULES, LabelRules
 
 GEN1 = ("car", "pedestrian")
 MPX = ("pedestrian", "two wheeler", "car", "truck", "bus", "traffic sign", "traffic light")
@@ -110,7 +110,7 @@ def _tenth_of_a_second(times: np.ndarray) -> int:
     return int((6 if rate == 60 else 3) * median)
 
 
-RULES.register(
+LABEL_RULES.register(
     _Rvt(
         "rvt",
         "Gen1 and 1 Mpx as RVT trains on them: classes, sizes, label rate, windows at the labels",
