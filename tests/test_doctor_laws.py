@@ -100,8 +100,9 @@ def law(what, name, tmp_path, sizes, places):
                 ledger = repair(path, out, to="aedat4", overwrite=True, **how)
             except FormatError:  # nothing can be read of it
                 continue
-            assert what != "zeroed" or ledger["before"]["level"] == "damage"
             found = read(out)
+            whole_still = found == original  # zeros where nothing was, as HDF5 has them
+            assert what != "zeroed" or ledger["before"]["level"] == "damage" or whole_still
             copied = zip(*(getattr(found, c).tolist() for c in "txyp"), strict=True)
             false = sum(row not in rows for row in copied)
             if what != "removed" or fmt.reveals != "nothing":
