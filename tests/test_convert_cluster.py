@@ -475,10 +475,16 @@ def test_keep_going_with_dask_names_what_failed(cluster, tmp_path):
 
 @pytest.mark.slow
 def test_a_killed_process_is_one_sentence(gestures, tmp_path):
-    out = tmp_path / "s.zarr"
-    command = ["convert", "dvsgesture", "--frames", 4, "--root", gestures, "--out", out]
-    # The coordinator writes the plan first: its second passage is later than a worker's.
-    done = eventkit(*command, "--engine", "processes", EVENTKIT_FAILPOINT="after_rename:3")
+    (tmp_path / "own_kill.py").write_text(
+        "import os, signal\n"
+        "def dies(events):\n"
+        "    if len(events):  # only a worker has any\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return events\n"
+    )
+    command = ["convert", "dvsgesture", "--frames", 4, "--root", gestures]
+    command += ["--out", tmp_path / "s.zarr", "--transform", "own_kill:dies"]
+    done = eventkit(*command, "--engine", "processes", PYTHONPATH=str(tmp_path))
     assert done.returncode == 1
     assert "a worker process was killed" in done.stderr
     assert "Traceback" not in done.stderr

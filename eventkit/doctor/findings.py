@@ -13,6 +13,10 @@ SOUND = {
     "nothing": "none found; the format has no checksums, so changed or missing bytes may go "
     "undetected",
 }
+UNCERTAIN = (
+    "the format has no checksums: where bytes are missing, events next to the gap, or all after "
+    "it, may be false and look like recorded ones"
+)
 SILENCE = 100_000  # µs: shorter gaps are never reported
 LOPSIDED = 4  # ratio of ON to OFF events, or the inverse, that is reported
 
@@ -46,6 +50,8 @@ def _damage(facts: dict[str, Any]) -> Iterator[Finding]:
         "events, and strict=False skips the damaged data. If the format was detected incorrectly, "
         "specify it",
     )
+    if facts.get("reveals", "nothing") == "nothing":
+        yield Finding("damage", "note", UNCERTAIN)
 
 
 def _foreign(facts: dict[str, Any]) -> Iterator[Finding]:

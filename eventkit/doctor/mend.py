@@ -9,6 +9,7 @@ from typing import Any
 from eventkit import formats
 from eventkit._write import check_target
 from eventkit.doctor.exam import examine
+from eventkit.doctor.findings import UNCERTAIN
 from eventkit.doctor.foreign import foreign
 from eventkit.doctor.losses import losses
 from eventkit.doctor.survey import FAR
@@ -37,7 +38,7 @@ def repair(
     of the copy is `to` with the options `writing`, or determined by the suffix of `out`, or that of
     the recording; other options are those of the reader. Returns a dict with the keys path, out,
     format, read, dropped (events by reason), written, sorted (number of backward steps), counts
-    (what the reader skipped), beside (other contents of the recording that were not copied), notes
+    (what the reader skipped), not_copied (other contents of the recording), notes
     (about these), before and after (the results of `examine` for both files) and clean (whether the
     copy has exactly these events, in order, with trustworthy times).
 
@@ -63,6 +64,8 @@ def repair(
     not_copied, notes = losses(path, out, name, before["size"], {"format": format, **options})
     if before["noise"]:
         notes.append(NOISE)
+    if before["damage"] and before["reveals"] == "nothing":
+        notes.append(UNCERTAIN)
     faults = after["damage"], after["foreign"], after["order"]["backward_steps"]
     sound = not (any(faults) or after["out_of_bounds"])
     return {

@@ -29,6 +29,7 @@ HEADER = struct.Struct("<hhiiiiii")
 EVENT = 8
 BLOCK = 1 << 19  # stays in the second-level cache between read, checksum and decoding
 LARGEST = 1 << 26  # bytes of one event; frames of pixels are the largest
+SECOND = 1_000_000  # µs: a larger step back in a packet is that of other bytes
 LISTED = 10  # damaged places that get a note of their own
 KINDS = (
     *("special", "polarity", "frame", "imu6", "imu9", "sample", "ear", "config"),
@@ -152,8 +153,11 @@ def blocks(
             found, at, doubt = _walk(buffer[:n], at, offset, hashed == file.end, state, runs, tally)
             yield buffer, offset, _whole(file, buffer, offset, runs[:found], strict, report)
             if doubt:
-                state["sure"] = offset + at
-                state["end"] = _settle(file, offset + at, strict, report)
+                end, sound = _settle(file, offset + at, strict, report)
+                if sound:
+                    state["sure"], state["end"] = offset + at, end
+                else:
+                    state["skip"] = end - offset - at
         offset += at
     report.crc32c = crc
     _summarise(report, tally, state)
@@ -247,23 +251,28 @@ def whole(
     return np.array(rows, RUN), at
 
 
-def _settle(file: File, at: int, strict: bool, report: Report) -> int:
-    """The byte where the packet at a byte ends, of which `_walk` is not sure.
+def _settle(file: File, at: int, strict: bool, report: Report) -> tuple[int, bool]:
+    """The byte where the packet at a byte ends, of which `_walk` is not sure; whether to read it.
 
-    A damaged packet ends where the next one begins for certain.
+    A damaged packet ends where the next one begins for certain. One of which bytes are missing is
+    left out as a whole: nobody knows where, and what of it is of the next; so is one whose times
+    jump back. Of the last packet the events that are there are kept: the file is cut off.
     """
     end = file.end_of(at)
     if end is not None:
-        return end
+        return end, True
     fault = file.fault(at)
     if strict:
         raise FormatError(file.path, at, f"{fault}; strict=False reads what is sound")
     fields = file.header(at)
     skipped = at if fields is None else at + HEADER.size
     end = file.find(max(skipped, at + 1))
-    if fields is not None:
+    sound = fields is not None and _holds(file, at, end, fields)
+    if fields is not None and sound:
         _, _, size, _, _, _, number, _ = fields
         skipped += min(number, (end - skipped) // size) * size
+    else:
+        skipped = at
     report.counts["damaged places"] += 1
     report.counts["skipped bytes"] += end - skipped
     places = report.counts["damaged places"]
@@ -272,7 +281,19 @@ def _settle(file: File, at: int, strict: bool, report: Report) -> int:
         report.notes.append(f"at byte {at:,}: {fault}{where}")
     elif places == LISTED + 1:
         report.notes.append("further damaged places are counted, not listed")
-    return end
+    return end, sound
+
+
+def _holds(file: File, at: int, end: int, fields: tuple[int, ...]) -> bool:
+    """Whether the packet from a byte to another has what it promises, or is cut off at the end."""
+    kind, _, size, stamp, _, _, number, _ = fields
+    there = (end - at - HEADER.size) // size
+    if kind > 1 or (there < number and end < file.end):
+        return there >= number
+    data = np.empty(min(there, number) * size, np.uint8)
+    file.fill(data, at + HEADER.size)
+    times = data.reshape(-1, size)[:, stamp : stamp + 4].copy().view("<i4")[:, 0]
+    return not bool((np.diff(times.astype(np.int64)) < -SECOND).any())
 
 
 def _summarise(report: Report, tally: np.ndarray, state: np.ndarray) -> None:
