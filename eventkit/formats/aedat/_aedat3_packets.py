@@ -21,7 +21,7 @@ from eventkit._jit import jit
 from eventkit.errors import FormatError
 from eventkit.formats._holes import in_hole
 from eventkit.formats._threads import ALONE, Team
-from eventkit.formats.base import HEAD, Report, fill
+from eventkit.formats.base import HEAD, Report, fill, opened
 from eventkit.formats.filling import fill_whole
 from eventkit.formats.live.feed import Feed
 
@@ -69,8 +69,8 @@ class File:
     @classmethod
     @contextmanager
     def open(cls, path: Path) -> Iterator[Self]:
-        with path.open("rb", buffering=0) as file:
-            yield cls(path, file.fileno(), os.fstat(file.fileno()).st_size)
+        with opened(path) as fd:
+            yield cls(path, fd, os.fstat(fd).st_size)
 
     def fill(self, buffer: np.ndarray, at: int) -> int:
         """Fill the buffer with the bytes from a place on, which must be there."""

@@ -19,7 +19,7 @@ import numpy as np
 
 from eventkit._jit import jit, trailing_zeros
 from eventkit.errors import FormatError
-from eventkit.formats.base import HEAD
+from eventkit.formats.base import HEAD, opened
 from eventkit.formats.filling import blocks
 
 BLOCK = 1 << 19  # stays in the second-level cache between read, checksum and decoding
@@ -149,9 +149,9 @@ class File:
     @contextmanager
     def open(cls, path: Path, code: Code) -> Iterator[Self]:
         """Raises FormatError when the header is cut, or is that of another code."""
-        with path.open("rb", buffering=0) as file:
-            status = os.fstat(file.fileno())
-            head = os.pread(file.fileno(), HEAD, 0)
+        with opened(path) as fd:
+            status = os.fstat(fd)
+            head = os.pread(fd, HEAD, 0)
             try:
                 header = parse_header(head)
             except ValueError as error:
@@ -163,7 +163,7 @@ class File:
             state, begin = np.zeros(1, STATE), header.begin
             if code.variant is not None:
                 state["variant"] = code.variant(header, head[begin:])
-            yield cls(path, file.fileno(), code, header, begin, status.st_size, state, stamp)
+            yield cls(path, fd, code, header, begin, status.st_size, state, stamp)
 
     @property
     def trailing(self) -> int:

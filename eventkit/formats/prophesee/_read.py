@@ -385,6 +385,7 @@ def raw(
         write=write,
         detect=is_kind(code.name),
         bound=functools.partial(bound, code),
+        bounded=code.most == 1,
         header=functools.partial(header, code),
         extras={"triggers": functools.partial(triggers_of, code)},
         live=live(code),

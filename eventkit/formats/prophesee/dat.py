@@ -306,6 +306,7 @@ FORMATS.register(
         write=write,
         detect=detect,
         bound=bound,
+        bounded=True,
         header=header,
         extras={"triggers": triggers},
         live=live,

@@ -32,6 +32,7 @@ from eventkit.formats.base import (
     Size,
     fill,
     limits,
+    opened,
 )
 from eventkit.formats.filling import Chunks, Extent, fill_whole
 from eventkit.formats.live.feed import Feed, cut_off, sensor_of
@@ -78,8 +79,7 @@ def stream(
     Counts: sentinel lines; invalid (lines that are no events); with strict=False damaged lines.
     """
     window = limits(start, stop)
-    with path.open("rb", buffering=0) as file:
-        fd = file.fileno()
+    with opened(path) as fd:
         layout = _layout(path, os.pread(fd, HEAD, 0), unit, columns, polarity)
         where = partial(_line_number, fd) if strict else None
         lines_of = Lines(path, layout, window, report, where, polarity is not None, round)
@@ -300,10 +300,10 @@ def _survey(fd: int, lines_of: Lines) -> Size:
 def bound(path: Path) -> int:
     """At most so many events are in the file: its lines."""
     lines = 1
-    with path.open("rb", buffering=0) as file:
+    with opened(path) as fd:
         buffer = np.empty(BLOCK, np.uint8)
         at = 0
-        while n := fill(file.fileno(), buffer, at):
+        while n := fill(fd, buffer, at):
             lines += int(np.count_nonzero(buffer[:n] == 10))
             at += n
     return lines
@@ -311,8 +311,8 @@ def bound(path: Path) -> int:
 
 def header(path: Path, *, unit: Unit | None = None, columns: str | None = None) -> dict[str, str]:
     """The columns and the unit of the times, as the reader takes them."""
-    with path.open("rb", buffering=0) as file:
-        layout = _layout(path, os.pread(file.fileno(), HEAD, 0), unit, columns)
+    with opened(path) as fd:
+        layout = _layout(path, os.pread(fd, HEAD, 0), unit, columns)
     return {"columns": layout.order, "unit": layout.unit}
 
 
