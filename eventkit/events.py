@@ -4,7 +4,7 @@ import operator
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, NoReturn, Self, overload
+from typing import Any, NamedTuple, NoReturn, Self, overload
 
 import numpy as np
 
@@ -169,6 +169,15 @@ class Events:
         return f"Events({len(self):,} events, {self.width}x{self.height}{span})"
 
 
+class Arrays(NamedTuple):
+    """The columns of events while they are decoded: what kernels write to."""
+
+    t: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    p: np.ndarray
+
+
 class Columns:
     """Reusable event buffers for a decoder, handed out as views.
 
@@ -202,9 +211,9 @@ class Columns:
         return Events.trusted(t[:n], x[:n], y[:n], p[:n], size)
 
 
-def _columns(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _columns(n: int) -> Arrays:
     t, x, y, p = KINDS
-    return np.empty(n, t), np.empty(n, x), np.empty(n, y), np.empty(n, p)
+    return Arrays(np.empty(n, t), np.empty(n, x), np.empty(n, y), np.empty(n, p))
 
 
 KINDS = tuple(RECORD[name] for name in "txyp")  # looked up once

@@ -22,14 +22,13 @@ from eventkit.errors import FormatError
 from eventkit.formats._holes import in_hole
 from eventkit.formats._threads import ALONE, Team
 from eventkit.formats.base import HEAD, Report, fill, opened
-from eventkit.formats.filling import fill_whole
+from eventkit.formats.filling import fill_whole, note_damage
 from eventkit.formats.live.feed import Feed
 
 HEADER = struct.Struct("<hhiiiiii")
 EVENT = 8
 BLOCK = 1 << 19  # stays in the second-level cache between read, checksum and decoding
 LARGEST = 1 << 26  # bytes of one event; frames of pixels are the largest
-LISTED = 10  # damaged places that get a note of their own
 KINDS = (
     *("special", "polarity", "frame", "imu6", "imu9", "sample", "ear", "config"),
     *("point1d", "point2d", "point3d", "point4d", "spike", "matrix4x4", "unknown type"),
@@ -170,10 +169,7 @@ def _whole(
         reason = f"{n:,} events of a packet are partly zeros: bytes were lost"
         if strict:
             raise FormatError(file.path, at, f"{reason}; strict=False leaves them out")
-        report.counts["damaged places"] += 1
-        report.counts["skipped bytes"] += n * EVENT
-        if report.counts["damaged places"] <= LISTED:
-            report.notes.append(f"at byte {at:,}: {reason}")
+        note_damage(report, n * EVENT, f"at byte {at:,}: {reason}")
     return runs[~zeroed]
 
 
@@ -264,14 +260,8 @@ def _settle(file: File, at: int, strict: bool, report: Report) -> int:
     if fields is not None:
         _, _, size, _, _, _, number, _ = fields
         skipped += min(number, (end - skipped) // size) * size
-    report.counts["damaged places"] += 1
-    report.counts["skipped bytes"] += end - skipped
-    places = report.counts["damaged places"]
-    if places <= LISTED:
-        where = f"; skipped bytes {skipped:,} to {end:,}" if skipped < end else ""
-        report.notes.append(f"at byte {at:,}: {fault}{where}")
-    elif places == LISTED + 1:
-        report.notes.append("further damaged places are counted, not listed")
+    where = f"; skipped bytes {skipped:,} to {end:,}" if skipped < end else ""
+    note_damage(report, end - skipped, f"at byte {at:,}: {fault}{where}")
     return end
 
 

@@ -30,7 +30,7 @@ from eventkit.formats.aedat._aedat4_bytes import (
 from eventkit.formats.aedat._aedat4_inflate import LIMIT, LZ4_MAGIC, ZSTD_MAGIC, inflater
 from eventkit.formats.aedat._aedat4_walk import find
 from eventkit.formats.base import Report, fill, opened
-from eventkit.formats.filling import shorter
+from eventkit.formats.filling import note_damage, shorter
 from eventkit.formats.live.feed import Feed
 
 BLOCK = 1 << 18
@@ -38,7 +38,6 @@ NEAR = 1 << 12  # bytes in which the next packet is searched at first after dama
 TAIL = 1 << 24  # bytes at the end in which a table is searched that is not where it should be
 LARGEST_HEADER = 1 << 22
 NOWHERE = 1 << 62  # the end of a recording that has none yet
-LISTED = 10  # damaged places that get a note of their own
 
 
 @dataclass
@@ -267,10 +266,4 @@ def fault_at(file: File, at: int, wanted: int) -> str:
 
 def note(report: Report, at: int, end: int, reason: str) -> None:
     """Count a damaged place, and tell of the first few."""
-    report.counts["damaged places"] += 1
-    report.counts["skipped bytes"] += end - at
-    places = report.counts["damaged places"]
-    if places <= LISTED:
-        report.notes.append(f"at byte {at:,}: {reason}; skipped to byte {end:,}")
-    elif places == LISTED + 1:
-        report.notes.append("further damaged places are counted, not listed")
+    note_damage(report, end - at, f"at byte {at:,}: {reason}; skipped to byte {end:,}")

@@ -52,8 +52,8 @@ SYSTEMS = {
 class Code:
     """One way to code events in words.
 
-    decode(words, k, state, t, x, y, p, n, room, marks) decodes from word k on and appends to n
-    events until there are `room` or a few more (up to SLACK), notes triggers in `marks`, and
+    decode(words, k, state, out, n, room, marks) decodes from word k on and appends to the n events
+    in `out` until there are `room` or a few more (up to SLACK), notes triggers in `marks`, and
     returns the new n and k. measure(words, state) goes over words in the same way, without their
     events: it returns how many there are, and bounds of their times. `word` is the type of a word
     for the kernels; what belongs together has `stride` bytes, with at most `most` events.
