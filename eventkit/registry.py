@@ -341,6 +341,8 @@ def _named(kind: Any) -> str:
 def _convert(value: Any, kind: Any, what: str) -> Any:
     if type(value) is kind and kind in (int, bool, str):
         return value
+    if value is None and isinstance(kind, types.UnionType):
+        return None
     origin = typing.get_origin(kind)
     if origin is Annotated:
         kind, *marks = typing.get_args(kind)

@@ -13,7 +13,7 @@ from eventkit.formats._packed import is_packed, plain_file
 from eventkit.formats.base import CHUNK, WHOLE, Format, Report
 from eventkit.formats.live import feed
 from eventkit.formats.recognise import format_of
-from eventkit.formats.window import Clock, Time, Window, windowed
+from eventkit.formats.window import EVERYTHING, Clock, Time, Window, windowed
 from eventkit.registry import bind, unknown
 
 
@@ -239,7 +239,7 @@ def _stream(
     asked.pop("follow", None)
     if asked["chunk"] is None:
         asked["chunk"] = _room(fmt, path)
-    bound = bind(fmt.stream, {**asked, **Window().options()}, fmt.name)
+    bound = bind(fmt.stream, {**asked, **EVERYTHING.options()}, fmt.name)
     if bound["chunk"] < 1:
         raise OptionError(f"chunk is {bound['chunk']}, expected at least 1")
     return windowed(fmt, path, report, into or Columns(), bound, window)

@@ -37,6 +37,9 @@ STATE = np.dtype(
         )
     ]
 )
+FIELD, NUMBER = re.compile(r"(\w+)=(\w+)"), re.compile(r"\d{1,4}")
+SIDES = re.compile(r"([1-9]\d{0,3})x([1-9]\d{0,3})")
+CONTROL = re.compile(rb"[^\t\r\x20-\xff]")  # a byte that no line of text has
 KINDS = {"2.0": "EVT2", "2.1": "EVT21", "3.0": "EVT3", "4.0": "EVT4"}
 # Sizes of the sensors whose recordings do not name one, by version and system_ID.
 VGA, HD = (640, 480), (1280, 720)
@@ -89,12 +92,12 @@ class Header:
     @property
     def size(self) -> tuple[int, int] | None:
         """Width and height, said outright or known from the camera's number."""
-        fields = dict(re.findall(r"(\w+)=(\w+)", self.facts.get("format", "")))
+        fields = dict(FIELD.findall(self.facts.get("format", "")))
         sides = [fields.get(side) or self.facts.get(side, "") for side in ("width", "height")]
         for text in ("x".join(sides), self.facts.get("geometry", "")):
-            if match := re.fullmatch(r"([1-9]\d{0,3})x([1-9]\d{0,3})", text):
+            if match := SIDES.fullmatch(text):
                 return int(match[1]), int(match[2])
-        number = re.fullmatch(r"\d{1,4}", self.facts.get("system_id", ""))
+        number = NUMBER.fullmatch(self.facts.get("system_id", ""))
         return SYSTEMS.get((self.kind or "", int(number[0]))) if number else None
 
 
@@ -108,7 +111,7 @@ def parse_header(data: bytes) -> Header:
     while data.startswith(b"% ", begin):
         stop = data.find(b"\n", begin)
         line = data[begin:] if stop < 0 else data[begin:stop]
-        if re.search(rb"[^\t\r\x20-\xff]", line):
+        if CONTROL.search(line):
             break  # words that look like the begin of a line
         if stop < 0:
             raise ValueError("the file ends within its header; it is cut off")
