@@ -151,7 +151,8 @@ def opened(
 
     The payloads are those of a buffer that begins at byte `offset` of the file: it is `plain`; or
     they were inflated, and lie there one after the other with these sizes. `promises` is as in
-    `kept`; if `tabled`, it has a row for each sound packet. Returns how many are sound, and the packet of the first that is not (-1: none).
+    `kept`; if `tabled`, it has a row for each sound packet. Returns how many are sound, and the
+    packet of the first that is not (-1: none).
     """
     next_ = 0
     k = np.searchsorted(promises[:, 0], offset + rows[0].at - 8) if len(rows) else 0
