@@ -20,6 +20,7 @@ NAMES = [
     "decode_prophesee",
     "decode_inivation",
     "decode_containers",
+    "decode_real",
     "frames",
     "representations",
     "convert",

@@ -4,7 +4,7 @@ import operator
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, NoReturn, Self, overload
+from typing import Any, NamedTuple, NoReturn, Self, overload
 
 import numpy as np
 
@@ -57,9 +57,12 @@ class Events:
         cls, t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray, size: tuple[int, int]
     ) -> Self:
         """Events from columns that already have the correct dtypes and lengths (not checked)."""
-        self = object.__new__(cls)
-        for name, value in zip(cls.__slots__, (t, x, y, p, size), strict=True):  # type: ignore[attr-defined]
-            object.__setattr__(self, name, value)
+        self, set_ = object.__new__(cls), object.__setattr__
+        set_(self, "t", t)
+        set_(self, "x", x)
+        set_(self, "y", y)
+        set_(self, "p", p)
+        set_(self, "size", size)
         return self
 
     @classmethod
@@ -166,6 +169,15 @@ class Events:
         return f"Events({len(self):,} events, {self.width}x{self.height}{span})"
 
 
+class Arrays(NamedTuple):
+    """The columns of events while they are decoded: what kernels write to."""
+
+    t: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    p: np.ndarray
+
+
 class Columns:
     """Reusable event buffers for a decoder, handed out as views.
 
@@ -175,9 +187,9 @@ class Columns:
     """
 
     def __init__(self) -> None:
-        self.arrays = _columns(0)  # t, x, y, p
+        self.arrays = NONE  # t, x, y, p
         self._lent: list[weakref.ref[np.ndarray]] = []  # views of them that somebody may hold
-        self._spare = _columns(0), self._lent[:]
+        self._spare = NONE, self._lent[:]
 
     def reserve(self, n: int) -> None:
         """Make `arrays` hold n events or more, with no view of them in use."""
@@ -195,13 +207,17 @@ class Columns:
         # these four live for as long as anybody looks at the events.
         whole = [np.frombuffer(array.data, array.dtype) for array in self.arrays]
         self._lent += map(weakref.ref, whole)
-        t, x, y, p = (column[:n] for column in whole)
-        return Events.trusted(t, x, y, p, size)
+        t, x, y, p = whole
+        return Events.trusted(t[:n], x[:n], y[:n], p[:n], size)
 
 
-def _columns(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    t, x, y, p = (np.empty(n, RECORD[name]) for name in "txyp")
-    return t, x, y, p
+def _columns(n: int) -> Arrays:
+    t, x, y, p = KINDS
+    return Arrays(np.empty(n, t), np.empty(n, x), np.empty(n, y), np.empty(n, p))
+
+
+KINDS = tuple(RECORD[name] for name in "txyp")  # looked up once
+NONE = _columns(0)
 
 
 def expect(events: object) -> Events:

@@ -62,6 +62,15 @@ def test_registry_is_a_mapping():
     assert TRANSFORMS.get("crap") is None
 
 
+def test_all_entries_are_in_the_order_of_their_names_those_of_later_too():
+    table: Registry = Registry("thing", None)
+    assert table.all() == ()
+    for name in "bca":
+        table.register(named := type(name, (), {"__init__": lambda self: None}))
+        assert named in table.all()
+    assert [entry.__name__ for entry in table.all()] == ["a", "b", "c"]
+
+
 def test_one_name_cannot_be_registered_twice():
     registry: Registry = Registry("thing", "eventkit.transforms")
     registry.register(sample)

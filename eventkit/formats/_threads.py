@@ -7,7 +7,7 @@ them. So damage, counts and the order of events are the same for any number of t
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain, count, repeat
 from operator import itemgetter
 from typing import Self, TypeVar
@@ -34,14 +34,18 @@ class Team:
         if threads < 1:
             raise OptionError(f"threads is {threads}, expected at least 1")
         self.threads, self.alone = threads, threads == 1
-        self._pool = ThreadPoolExecutor(threads)  # which starts threads when there is work
         self._ahead = AHEAD * threads
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._pool.shutdown()
+        if not self.alone:
+            self._pool.shutdown()
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self.threads)
 
     def buffers(self, longest: int) -> Iterator[np.ndarray]:
         """Bytes for blocks: anew for each as threads may still use the last, or always the same."""

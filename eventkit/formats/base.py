@@ -14,7 +14,7 @@ from eventkit.errors import OptionError
 from eventkit.events import Events
 from eventkit.registry import Registry
 
-CHUNK = 1_000_000
+CHUNK, WHOLE = 1_000_000, 1 << 62  # events
 HEAD = 65536
 LOWEST, HIGHEST = -(1 << 63), (1 << 63) - 1
 # What writers advise where a format cannot hold the events.
@@ -54,7 +54,8 @@ class Format:
     write(file, chunks, **options) writes to an open binary file.
     detect(head) says whether the first 64 KiB are of this format; a format without is known by
     its suffix.
-    bound(path) is an upper limit of the number of events, for exact allocation.
+    bound(path) is an upper limit of the number of events, for exact allocation; `bounded` says that
+    the reader itself reserves no more than that, however large a `chunk` it is asked for.
     header(path, **options) is what the file says of itself; its keyword arguments are those
     options of the reader without which it could not be read.
     extras has functions of a path that give what is beside the events, as triggers.
@@ -83,6 +84,7 @@ class Format:
     live: Callable[..., Iterator[Events]] | None = None
     folder: str | None = None
     beside: Callable[..., dict[str, int]] | None = None
+    bounded: bool = False
     threads: bool = False
     expansion: bool = False
     sized: bool = True
@@ -116,6 +118,19 @@ def limits(start: int | None, stop: int | None) -> tuple[int, int]:
     low = LOWEST if start is None else min(max(start, LOWEST), HIGHEST)
     high = HIGHEST if stop is None else min(max(stop, LOWEST), HIGHEST)
     return low, high
+
+
+class opened:
+    """Where a `with` block reads the file descriptor of a file: in half the time of Path.open."""
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+
+    def __enter__(self) -> int:
+        return self._fd
+
+    def __exit__(self, *error: object) -> None:
+        os.close(self._fd)
 
 
 def fill(fd: int, buffer: np.ndarray, offset: int) -> int:

@@ -10,10 +10,10 @@ import numpy as np
 from eventkit.errors import OptionError
 from eventkit.events import Columns, Events
 from eventkit.formats._packed import is_packed, plain_file
-from eventkit.formats.base import CHUNK, Format, Report
+from eventkit.formats.base import CHUNK, WHOLE, Format, Report
 from eventkit.formats.live import feed
 from eventkit.formats.recognise import format_of
-from eventkit.formats.window import Clock, Time, Window, windowed
+from eventkit.formats.window import EVERYTHING, Clock, Time, Window, windowed
 from eventkit.registry import bind, unknown
 
 
@@ -99,24 +99,11 @@ def read(
     `start` and `stop` count from the first event, clock=(t0, t1) is on the camera's clock. Sorting
     is stable. The other arguments are those of `stream`.
     """
-    one = _is_live(path, options) or is_packed(Path(path))
-    fmt = None if one else format_of(Path(path), format)
-    chunk = CHUNK
-    if fmt is not None and fmt.bound is not None:
-        chunk = max(1, fmt.bound(Path(path)))
-    events = stream(
-        path,
-        chunk,
-        start=start,
-        stop=stop,
-        clock=clock,
-        strict=strict,
-        format=fmt.name if fmt else format,
-        report=report,
-        into=into,
-        **options,
-    )
-    parts = [part.copy() for part in events] if one else list(events)
+    report = Report(checksum=False) if report is None else report
+    live = _is_live(path, options)
+    asked = {"chunk": CHUNK if live else None, "strict": strict, **options}
+    events = _stream(path, format, asked, report, into, Window.of(start, stop, clock))
+    parts = [part.copy() for part in events] if live else list(events)
     whole = parts[0] if len(parts) == 1 else Events.concat(parts)
     return whole.sort() if sort else whole
 
@@ -239,18 +226,30 @@ def _stream(
     into: Columns | None,
     window: Window,
 ) -> Generator[Events, None, None]:
-    """The chunks of any source, where wrong options raise at once and not with the first chunk."""
+    """The chunks of any source, where wrong options raise at once and not with the first chunk.
+
+    Where None is asked for as the chunk, one holds all events of a file that tells how many it has.
+    """
     if _is_live(path, asked):
         return feed.stream(path, asked, format, report, into, window)
-    path = Path(path)
+    path = path if isinstance(path, Path) else Path(path)  # which takes 2 µs even of a Path
     if is_packed(path):
         return _unpacked(path, format, asked, report, into, window)
     fmt = format_of(path, format)
     asked.pop("follow", None)
-    bound = bind(fmt.stream, {**asked, **Window().options()}, fmt.name)
+    if asked["chunk"] is None:
+        asked["chunk"] = _room(fmt, path)
+    bound = bind(fmt.stream, {**asked, **EVERYTHING.options()}, fmt.name)
     if bound["chunk"] < 1:
         raise OptionError(f"chunk is {bound['chunk']}, expected at least 1")
     return windowed(fmt, path, report, into or Columns(), bound, window)
+
+
+def _room(fmt: Format, path: Path) -> int:
+    """A chunk that holds all events of a file, if it tells how many it has."""
+    if fmt.bounded:
+        return WHOLE
+    return CHUNK if fmt.bound is None else max(1, fmt.bound(path))
 
 
 def _unpacked(

@@ -1,5 +1,6 @@
 """Which format a file has: by its first bytes, then by its suffix."""
 
+import os
 import stat
 from pathlib import Path
 from typing import NoReturn
@@ -7,7 +8,7 @@ from typing import NoReturn
 from eventkit.errors import FormatError, OptionError
 from eventkit.formats._packed import head as packed_head
 from eventkit.formats._packed import is_packed, suffix_within
-from eventkit.formats.base import FORMATS, HEAD, Format
+from eventkit.formats.base import FORMATS, HEAD, Format, opened
 
 
 def guess(path: str | Path) -> Format:
@@ -17,22 +18,28 @@ def guess(path: str | Path) -> Format:
     Raises FormatError for an unknown file or folder, OSError when it cannot be opened.
     """
     path = Path(path)
-    if path.is_dir():
-        if fmt := folder_format(path):
-            return fmt
-        raise FormatError(path, None, "is a folder; expected one recording")
+    return _guess_folder(path) if path.is_dir() else _guess_file(path)
+
+
+def _guess_folder(path: Path) -> Format:
+    if fmt := folder_format(path):
+        return fmt
+    raise FormatError(path, None, "is a folder; expected one recording")
+
+
+def _guess_file(path: Path) -> Format:
     if is_packed(path):
         head = packed_head(path, HEAD)
     else:
-        with path.open("rb", buffering=0) as file:
-            head = file.read(HEAD)
+        with opened(path) as fd:
+            head = os.read(fd, HEAD)
     return known_by(head, suffix_within(path)) or unknown_format(path, head)
 
 
 def known_by(head: bytes, suffix: str) -> Format | None:
     """The format that the first bytes tell, or else the suffix."""
     by_suffix = None
-    for fmt in FORMATS.values():
+    for fmt in FORMATS.all():
         if fmt.detect is None:
             by_suffix = by_suffix or (fmt if suffix in fmt.suffixes else None)
         elif fmt.detect(head):
@@ -51,12 +58,12 @@ def format_of(path: Path, name: str | None) -> Format:
     """The format named, or that of the file, which must be one and not be empty."""
     status = path.stat()
     if stat.S_ISDIR(status.st_mode):
-        return guess(path)
+        return _guess_folder(path)
     if not stat.S_ISREG(status.st_mode):
         raise FormatError(path, None, "is a pipe or a device; expected a file")
     if not status.st_size:
         raise FormatError(path, None, "the file is empty; expected a recording")
-    return FORMATS[name] if name else guess(path)
+    return FORMATS[name] if name else _guess_file(path)
 
 
 def folder_format(path: Path) -> Format | None:

@@ -64,6 +64,9 @@ class Window:
         return {"start": self.start, "stop": self.stop}
 
 
+EVERYTHING = Window()
+
+
 def windowed(
     fmt: Format,
     path: Path,
@@ -77,6 +80,9 @@ def windowed(
     Raises OptionError where a window that counts from the first event lies behind the last one,
     or `stop` was plainly meant on the camera's clock: start and stop were that once.
     """
+    if window == EVERYTHING:
+        yield from fmt.stream(path, report, into, **{**options, **window.options()})
+        return
     first = _first(fmt, path, options) if window.counted else None
     last = None
     absolute = window.after(first)

@@ -15,8 +15,8 @@ import zstandard
 
 from eventkit import Events, FormatError, OptionError
 from eventkit.formats import FORMATS, Report, beside, extra, info, read, stream, write
-from eventkit.formats.aedat import _aedat4_file as _aedat4
 from eventkit.formats.aedat import _aedat4_inflate
+from eventkit.formats.aedat import _aedat4_packets as _aedat4
 
 MAGIC = b"#!AER-DAT4.0\r\n"
 SIZE = (346, 260)
@@ -355,6 +355,26 @@ def test_what_is_beside_the_events_is_counted_also_in_a_damaged_file(compression
     begin = whole.index(b"</dv>") + 6
     damaged = file(whole[:begin] + bytes(8) + whole[begin + 8 :])  # the header of a packet
     assert beside(damaged) == expected
+
+
+@pytest.mark.parametrize("compression", COMPRESS)
+@pytest.mark.parametrize("table", [True, False])
+def test_of_many_small_packets_those_before_the_first_damaged_one_are_streamed(
+    compression, table, file
+):
+    events = [(100 * (i // 40) + i % 40, i % 40, i % 260, i & 1) for i in range(300 * 40)]
+    made = Golden(compression)
+    for at in range(0, len(events), 40):
+        made.add(events[at : at + 40])
+    assert rows(read(file(made.bytes(table)))) == events
+    empty = COMPRESS[compression](prefixed(flat(b"EVTS", ("I", 4), tail=struct.pack("<I", 9))))
+    made.packets[200] = (0, empty, made.packets[200][2])
+    path, found = file(made.bytes(table)), []
+    parts = stream(path, 1)
+    with pytest.raises(FormatError, match="the payload of a packet is damaged"):
+        found.extend(rows(part)[0] for part in parts)
+    assert found == events[:8000]
+    assert rows(read(path, strict=False)) == events[:8000] + events[8040:]
 
 
 def test_packets_that_inflate_beyond_the_limit_are_damaged(file, monkeypatch):

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventkit import Events, FormatError, OptionError
+from eventkit.events import Columns
 from eventkit.formats import Report, info, read, stream, write
 from eventkit.formats.base import HIGHEST, LOWEST
 from eventkit.formats.tables import _text_parse
@@ -46,27 +47,15 @@ def test_seconds_are_rounded_not_cut_off(file):
 def test_decimals_are_exact_below_10_17_us(digits, rest, power, plus, unit):
     number = f"{plus}{digits}.{rest}e{power:+03d}"
     line = np.frombuffer(f"{number} 1 2 1\n".encode(), np.uint8)
-    t, x, y, p = np.zeros(1, "i8"), np.zeros(1, "u2"), np.zeros(1, "u2"), np.zeros(1, "u1")
-    roles = np.arange(4)
-    n, _, _ = _text_parse.parse(
-        line,
-        0,
-        roles,
-        _text_parse.SCALE[unit],
-        LOWEST,
-        HIGHEST,
-        t,
-        x,
-        y,
-        p,
-        0,
-        1,
-        np.array([0, 1, 0, 0]),
-    )
+    state = np.array([0, 1, 0, 0])
+    how = _text_parse.How(np.arange(4), _text_parse.SCALE[unit], LOWEST, HIGHEST, state)
+    into = Columns()
+    into.reserve(1)
+    n, _, _ = _text_parse.parse(line, 0, how, into.arrays, 0, 1)
     value = abs(Fraction(number)) * Fraction(10) ** _text_parse.SCALE[unit]
     whole = int(value + Fraction(1, 2))  # halves away from zero
     assert n == 1
-    assert t[0] == (-whole if plus == "-" else whole)
+    assert into.arrays.t[0] == (-whole if plus == "-" else whole)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from test_format_laws import WRITABLE, example, holds, mutant, written
 from eventkit import Events, FormatError, OptionError
 from eventkit.formats import FORMATS, Report, _threads, guess, read, stream, write
 from eventkit.formats.aedat import _aedat3_packets as _aedat3
-from eventkit.formats.aedat import _aedat4_file as _aedat4
+from eventkit.formats.aedat import _aedat4_packets as _aedat4
 from eventkit.formats.aedat import aedat2
 
 THREADED = [

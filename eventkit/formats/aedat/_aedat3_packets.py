@@ -21,8 +21,8 @@ from eventkit._jit import jit
 from eventkit.errors import FormatError
 from eventkit.formats._holes import in_hole
 from eventkit.formats._threads import ALONE, Team
-from eventkit.formats.base import HEAD, Report, fill
-from eventkit.formats.filling import fill_whole
+from eventkit.formats.base import HEAD, Report, fill, opened
+from eventkit.formats.filling import fill_whole, note_damage
 from eventkit.formats.live.feed import Feed
 
 HEADER = struct.Struct("<hhiiiiii")
@@ -30,7 +30,6 @@ EVENT = 8
 BLOCK = 1 << 19  # stays in the second-level cache between read, checksum and decoding
 LARGEST = 1 << 26  # bytes of one event; frames of pixels are the largest
 SECOND = 1_000_000  # µs: a larger step back in a packet is that of other bytes
-LISTED = 10  # damaged places that get a note of their own
 KINDS = (
     *("special", "polarity", "frame", "imu6", "imu9", "sample", "ear", "config"),
     *("point1d", "point2d", "point3d", "point4d", "spike", "matrix4x4", "unknown type"),
@@ -70,8 +69,8 @@ class File:
     @classmethod
     @contextmanager
     def open(cls, path: Path) -> Iterator[Self]:
-        with path.open("rb", buffering=0) as file:
-            yield cls(path, file.fileno(), os.fstat(file.fileno()).st_size)
+        with opened(path) as fd:
+            yield cls(path, fd, os.fstat(fd).st_size)
 
     def fill(self, buffer: np.ndarray, at: int) -> int:
         """Fill the buffer with the bytes from a place on, which must be there."""
@@ -174,10 +173,7 @@ def _whole(
         reason = f"{n:,} events of a packet are partly zeros: bytes were lost"
         if strict:
             raise FormatError(file.path, at, f"{reason}; strict=False leaves them out")
-        report.counts["damaged places"] += 1
-        report.counts["skipped bytes"] += n * EVENT
-        if report.counts["damaged places"] <= LISTED:
-            report.notes.append(f"at byte {at:,}: {reason}")
+        note_damage(report, n * EVENT, f"at byte {at:,}: {reason}")
     return runs[~zeroed]
 
 
@@ -273,14 +269,8 @@ def _settle(file: File, at: int, strict: bool, report: Report) -> tuple[int, boo
         skipped += min(number, (end - skipped) // size) * size
     else:
         skipped = at
-    report.counts["damaged places"] += 1
-    report.counts["skipped bytes"] += end - skipped
-    places = report.counts["damaged places"]
-    if places <= LISTED:
-        where = f"; skipped bytes {skipped:,} to {end:,}" if skipped < end else ""
-        report.notes.append(f"at byte {at:,}: {fault}{where}")
-    elif places == LISTED + 1:
-        report.notes.append("further damaged places are counted, not listed")
+    where = f"; skipped bytes {skipped:,} to {end:,}" if skipped < end else ""
+    note_damage(report, end - skipped, f"at byte {at:,}: {fault}{where}")
     return end, sound
 
 

@@ -1,19 +1,15 @@
-"""The packets of an AEDAT 4 file, as runs of events; `aedat4` has the layout.
+"""An AEDAT 4 file: its header and table, and where its packets are; `aedat4` has the layout.
 
-A file is read block by block, and `_walk` hops from packet to packet within a block. Events of
-plain packets are found in the block itself; compressed packets are inflated one by one, never
-beyond LIMIT bytes. A place counts as a packet when its stream is known, its size lies within the
-file, and its payload begins as payloads do; so after damage the next packet is found by its first
-bytes.
+A place counts as a packet when its stream is known, its size lies within the file, and its payload
+begins as payloads do; so after damage the next packet is found by its first bytes.
 """
 
+import functools
 import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
-from operator import itemgetter
 from pathlib import Path
 from typing import Any, Self
 from xml.parsers import expat
@@ -22,35 +18,26 @@ import google_crc32c
 import numpy as np
 
 from eventkit.errors import FormatError
-from eventkit.formats._threads import ALONE, Team
 from eventkit.formats.aedat._aedat4_bytes import (
     COMPRESSIONS,
     ENTRY,
     MAGIC,
     Stream,
-    find_events,
     read_header,
     read_rows,
     read_streams,
 )
-from eventkit.formats.aedat._aedat4_inflate import LIMIT, unlz4, unzstd
-from eventkit.formats.aedat._aedat4_walk import find, is_packet, kept, plausible, walk
-from eventkit.formats.base import HIGHEST, LOWEST, Report, fill
-from eventkit.formats.filling import fill_whole, shorter
+from eventkit.formats.aedat._aedat4_inflate import LIMIT, LZ4_MAGIC, ZSTD_MAGIC, inflater
+from eventkit.formats.aedat._aedat4_walk import find
+from eventkit.formats.base import Report, fill, opened
+from eventkit.formats.filling import note_damage, shorter
 from eventkit.formats.live.feed import Feed
 
-LZ4_MAGIC, ZSTD_MAGIC = 0x184D2204, 0xFD2FB528
 BLOCK = 1 << 18
 NEAR = 1 << 12  # bytes in which the next packet is searched at first after damage
 TAIL = 1 << 24  # bytes at the end in which a table is searched that is not where it should be
 LARGEST_HEADER = 1 << 22
 NOWHERE = 1 << 62  # the end of a recording that has none yet
-LISTED = 10  # damaged places that get a note of their own
-RUN = np.dtype([("at", np.int64), ("n", np.int64)])  # events in a buffer, or a payload of n bytes
-# Of the packet in which a block ends: events to come, bytes to skip after them, and now.
-STATE = np.dtype([(name, np.int64) for name in ("more", "after", "skip")])
-ANYTHING = 0, LOWEST, HIGHEST  # what is known of a packet without a table
-Block = tuple[np.ndarray, np.ndarray]  # bytes, runs in them
 
 
 @dataclass
@@ -63,11 +50,12 @@ class File:
     begin: int = 0
     last: int = 0  # where the packets end
     compression: str = "NONE"
+    magic: int = 0  # the first four bytes of a payload; 0 if it is not compressed
     streams: dict[int, Stream] = field(default_factory=dict)
     table: np.ndarray | None = None  # ENTRY
     shift: int = 0  # bytes that are missing before the table
 
-    @property
+    @functools.cached_property
     def index(self) -> np.ndarray | None:
         """The table, if it accounts for every byte of the packets: only then none is missing."""
         if self.table is None:
@@ -96,8 +84,8 @@ class File:
     @contextmanager
     def open(cls, path: Path, strict: bool, report: Report) -> Iterator[Self]:
         """FormatError for a header that cannot be read; strict=False does without the table."""
-        with path.open("rb", buffering=0) as file:
-            self = cls(path, file.fileno(), os.fstat(file.fileno()).st_size)
+        with opened(path) as fd:
+            self = cls(path, fd, os.fstat(fd).st_size)
             position = self._read_header()
             self.last = self.end
             if position != -1:
@@ -136,6 +124,7 @@ class File:
         try:
             compression, position, text = read_header(data)
             self.compression = COMPRESSIONS[compression]
+            self.magic = {"L": LZ4_MAGIC, "Z": ZSTD_MAGIC}.get(self.compression[0], 0)
             self.streams = read_streams(text)
         except (struct.error, IndexError, ValueError, expat.ExpatError) as error:
             reason = f"its header cannot be read ({error}); without it nothing can be"
@@ -199,19 +188,9 @@ class File:
         """The numbers of the streams, in order."""
         return np.array(sorted(self.streams), np.int64)
 
-    @property
-    def magic(self) -> int:
-        """The first four bytes of a payload; 0 if it is not compressed."""
-        return {"L": LZ4_MAGIC, "Z": ZSTD_MAGIC}.get(self.compression[0], 0)
-
     def inflate(self, payload: Any) -> bytes | None:
         """The plain bytes of a payload, or None if it is damaged or larger than LIMIT."""
-        data = memoryview(payload)
-        if self.magic and int.from_bytes(data[:4], "little") != self.magic:
-            return None
-        if not self.magic:
-            return bytes(data)
-        return unlz4(data) if self.magic == LZ4_MAGIC else unzstd(data)
+        return inflater(self.magic)(memoryview(payload))
 
     def find(self, at: int) -> int:
         """The first byte from `at` on where a packet begins, or where packets end."""
@@ -223,210 +202,6 @@ class File:
                 return at + found
             at, reach = at + n - 19, min(2 * reach, BLOCK)
         return self.last
-
-
-def runs(file: File, wanted: int, report: Report, team: Team = ALONE) -> Iterator[Block]:
-    """All events of a stream; FormatError at the first damage.
-
-    The report gets the checksum of the file, if it wants one.
-    """
-    walk = _Walk(file, wanted, team, Digest(file) if report.checksum else None)
-    entries = file.entries(wanted, (LOWEST, HIGHEST))
-    promises = _promises(entries)
-    unseen = set(promises[:, 0].tolist())
-    counts, fault = np.zeros(len(promises), np.int64), -1
-    if file.magic:
-        packets = walk.payloads(file.begin, walk.block)
-        known = {place: rest for place, *rest in promises.tolist() if rest[0]}
-        work = partial(_inflated, file, known)
-        for place, block in team.map(work, packets, itemgetter(2)):
-            if block is None or (entries is not None and place not in unseen):
-                fault = place
-                break
-            unseen.discard(place)
-            yield block
-        if fault < 0 and walk.fault < 0:
-            fault = min(unseen, default=-1)
-    else:
-        for buffer, at, rows in walk.blocks(file.begin, walk.block):
-            data = _frozen(buffer)
-            sound, fault = kept(data, rows, at, promises, counts)
-            if sound:
-                yield data, rows[:sound]
-            if fault >= 0:
-                break
-    fault = walk.fault if fault < 0 else fault
-    missed = promises[(counts != promises[:, 1]) & (promises[:, 1] > 0), 0]
-    if fault < 0 and len(missed) and not file.magic:
-        fault = int(missed[0])
-    if fault >= 0:
-        hint = "strict=False reads what is sound"
-        raise FormatError(file.path, fault, f"{fault_at(file, fault, wanted)}; {hint}")
-    if walk.digest is not None:
-        walk.digest.rest()
-        report.crc32c = walk.digest.crc
-
-
-def _promises(entries: np.ndarray | None) -> np.ndarray:
-    """What the table says of packets: rows of place, events, first and last time."""
-    if entries is None:
-        return np.zeros((0, 4), np.int64)
-    return np.stack([entries["at"] - 8, *(entries[name] for name in ("n", "first", "last"))], 1)
-
-
-class _Walk:
-    """The packets of a stream, up to the end of all packets or to a `fault` (-1: none)."""
-
-    def __init__(self, file: File, wanted: int, team: Team, digest: "Digest | None") -> None:
-        self.digest, self.fault = digest, -1
-        self._file, self._wanted, self._team = file, wanted, team
-        self._known = file.known
-        self.block = BLOCK if team.alone else 8 * BLOCK  # fewer to hand over
-        self._longest = min(self.block, file.last - file.begin)
-        self._free = team.buffers(self._longest)
-
-    def blocks(self, at: int, reach: int) -> Iterator[tuple[np.ndarray, int, np.ndarray]]:
-        """From a packet on: blocks, where they begin in the file, and the RUNs in them.
-
-        `reach` bytes are read at first.
-        """
-        file, self.fault = self._file, -1
-        rows, state = np.empty(self._longest // 20 + 2, RUN), np.zeros(1, STATE)
-        while at < file.last and self.fault < 0:
-            reach = min(reach, file.last - at)
-            buffer = self._read(at, reach)
-            found, used, need = walk(
-                buffer, file.last - at, self._wanted, self._known, file.magic, state, rows
-            )
-            if found == used == 0 and reach < need <= LIMIT:
-                reach = need
-                continue
-            if need < 0 or found == used == 0:
-                self.fault = at + used
-            if found:
-                yield buffer, at, rows[:found].copy()
-            at, reach = at + used, min(2 * reach, self.block)
-
-    def payloads(self, at: int, reach: int) -> Iterator[tuple[np.ndarray, int, int]]:
-        """From a packet on: compressed packets, where they begin in the file, and their size."""
-        for buffer, offset, rows in self.blocks(at, reach):
-            for begin, size in rows.tolist():
-                yield buffer[begin : begin + size], offset + begin - 8, size
-
-    def _read(self, at: int, n: int) -> np.ndarray:
-        if n > self._longest:
-            self._longest, self._free = n, self._team.buffers(n)
-        buffer = fill_whole(self._file.path, self._file.fd, next(self._free)[:n], at)
-        if self.digest is not None:
-            self.digest.add(buffer, at)
-        return buffer
-
-
-def _frozen(buffer: np.ndarray) -> np.ndarray:
-    """A view that cannot be written, as inflated bytes are: kernels are compiled for one type."""
-    view = buffer.view()
-    view.flags.writeable = False
-    return view
-
-
-def _inflated(
-    file: File, promises: dict[int, list[int]], packet: tuple[Any, int, int]
-) -> tuple[int, Block | None]:
-    """Where a compressed packet begins, and its events, or None if it is damaged."""
-    payload, place, _ = packet
-    return place, unpacked(file, payload, *promises.get(place, ANYTHING))
-
-
-def unpacked(file: File, payload: Any, n: int, first: int, last: int) -> Block | None:
-    """The events of a payload, or None if it is damaged or has not n events of these times.
-
-    n is 0 where the number and the times are not known.
-    """
-    data = file.inflate(payload)
-    if data is None:
-        return None
-    plain = np.frombuffer(data, np.uint8)
-    at, found = find_events(plain, 0, len(plain))
-    if found < 0 or (n and found != n) or not plausible(plain, at, found, first, last):
-        return None
-    return plain, np.array([(at, found)], RUN)
-
-
-def arrived(file: File, feed: Feed, wanted: int, strict: bool, report: Report) -> Iterator[Block]:
-    """The events of a stream of a live recording, each packet as it is there.
-
-    Damage raises FormatError, or is skipped with a count. A table ends the packets.
-    """
-    known = file.known
-    for data in feed:
-        at, n = 0, min(len(data), file.last - feed.offset)
-        while n - at >= 20 and not _is_table(file, bytes(data[at : at + 12])):
-            stream, size = struct.unpack("<ii", data[at : at + 8].tobytes())
-            if is_packet(data, at, known, file.magic) and size <= LIMIT:
-                if at + 8 + size > n:
-                    break
-                block = None
-                if stream == wanted:
-                    block = unpacked(file, data[at + 8 : at + 8 + size], *ANYTHING)
-                if block is not None:
-                    yield block
-                if block is not None or stream != wanted:
-                    at += 8 + size
-                    continue
-            reason = (
-                f"expected a packet of stream {wanted}, found {bytes(data[at : at + 20]).hex(' ')}"
-            )
-            if strict:
-                raise FormatError(
-                    feed.path, feed.offset + at, f"{reason}; strict=False reads what is sound"
-                )
-            found = find(data[at + 1 : n], NOWHERE, known, file.magic)
-            end = at + 1 + found if found >= 0 else n - 19
-            note(report, feed.offset + at, feed.offset + end, reason)
-            at = end
-        if file.last <= feed.offset + at or _is_table(file, bytes(data[at : at + 12])):
-            feed.drain()
-            return
-        feed.use(at)
-
-
-def _is_table(file: File, head: bytes) -> bool:
-    """Whether a payload without a packet header begins here, which only the table has."""
-    if file.magic:
-        return int.from_bytes(head[:4], "little") == file.magic
-    return head[8:12] == b"FTAB"
-
-
-def chosen(file: File, entries: np.ndarray, team: Team) -> Iterator[Block]:
-    """The events of some packets of the table; what lies between is not read.
-
-    FormatError where a packet is not what the table says of it.
-    """
-    return team.map(partial(_required, file), entries.tolist(), lambda entry: entry[1][1])
-
-
-def _required(file: File, entry: Any) -> Block:
-    block = promised(file, entry, entry[0] - 8)
-    if block is None:
-        reason = f"the packet has not {promise(entry)} that the table promises"
-        hint = "strict=False leaves it out"
-        raise FormatError(file.path, entry[0] - 8, f"{reason}; {hint}")
-    return block
-
-
-def promise(entry: Any) -> str:
-    """What a row of the table says of a packet."""
-    _, (_, size), n, first, last = entry
-    return f"the {n:,} events from {first} to {last} µs" if n else f"the {size:,} bytes of events"
-
-
-def promised(file: File, entry: Any, place: int) -> Block | None:
-    """The events of a packet of the table that begins at a place, or None if it is another."""
-    _, (stream, size), n, first, last = entry
-    data = np.empty(size + 8, np.uint8)
-    if fill(file.fd, data, place) < len(data) or data[:8].view("<i4").tolist() != [stream, size]:
-        return None
-    return unpacked(file, data[8:], *((n, first, last) if n else ANYTHING))
 
 
 def payloads(file: File, kind: str) -> Iterator[tuple[int, bytes]]:
@@ -491,10 +266,4 @@ def fault_at(file: File, at: int, wanted: int) -> str:
 
 def note(report: Report, at: int, end: int, reason: str) -> None:
     """Count a damaged place, and tell of the first few."""
-    report.counts["damaged places"] += 1
-    report.counts["skipped bytes"] += end - at
-    places = report.counts["damaged places"]
-    if places <= LISTED:
-        report.notes.append(f"at byte {at:,}: {reason}; skipped to byte {end:,}")
-    elif places == LISTED + 1:
-        report.notes.append("further damaged places are counted, not listed")
+    note_damage(report, end - at, f"at byte {at:,}: {reason}; skipped to byte {end:,}")

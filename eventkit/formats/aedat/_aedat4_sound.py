@@ -16,18 +16,9 @@ from typing import Any
 import numpy as np
 
 from eventkit.formats.aedat._aedat4_bytes import EVENT, IMU, TRIGGER, i32, read_rows
-from eventkit.formats.aedat._aedat4_file import (
-    ANYTHING,
-    Block,
-    Digest,
-    File,
-    fault_at,
-    note,
-    promise,
-    promised,
-    unpacked,
-)
-from eventkit.formats.aedat._aedat4_inflate import LIMIT
+from eventkit.formats.aedat._aedat4_file import Digest, File, fault_at, note
+from eventkit.formats.aedat._aedat4_inflate import EXPANSION, LIMIT
+from eventkit.formats.aedat._aedat4_packets import Block, promise, promised, unpacked
 from eventkit.formats.aedat._aedat4_walk import in_order, is_packet
 from eventkit.formats.base import HIGHEST, LOWEST, Report
 
@@ -53,21 +44,21 @@ def sound(file: File, wanted: int, window: tuple[int, int], report: Report) -> I
 
 
 def _by_table(file: File, wanted: int, entries: np.ndarray, report: Report) -> Iterator[Block]:
-    for entry in entries.tolist():
-        place, (stream, size) = entry[0] - 8, entry[1]
+    for i, (at, (stream, size), *_) in enumerate(entries.tolist()):
+        place = at - 8
         if stream != wanted:
             if os.pread(file.fd, 8, place) == struct.pack("<ii", wanted, size):
                 reason = f"a packet of stream {wanted}, which the table has as one of {stream}"
-                note(report, place, entry[0] + size, reason)
+                note(report, place, at + size, reason)
             continue
         places = sorted({place, place - file.shift}, reverse=True)
-        blocks = (promised(file, entry, at) for at in places if at >= file.begin)
-        block = next((block for block in blocks if block is not None), None)
+        blocks = (promised(file, entries[i : i + 1], at) for at in places if at >= file.begin)
+        block = next((block for block in blocks if len(block[1])), None)
         if block is not None:
             yield block
         else:
-            reason = f"the packet has not {promise(entry)} that the table promises"
-            note(report, place, entry[0] + size, reason)
+            reason = f"the packet has not {promise(entries[i])} that the table promises"
+            note(report, place, at + size, reason)
 
 
 def _by_search(file: File, wanted: int, report: Report) -> Iterator[Block]:
@@ -92,7 +83,7 @@ def _packet(file: File, at: int, wanted: int) -> tuple[int, Block | None]:
     payload = np.frombuffer(os.pread(file.fd, size + 8, at), np.uint8)
     if i32(payload, 0) != wanted:
         return end, None
-    block = unpacked(file, payload[8:], *ANYTHING)
+    block = unpacked(file, payload[8:])
     if block is None:
         return -1, None
     if file.last - end >= SHORTEST and _size(file, end) < 0 and not _ends_well(file, end, block):
@@ -134,18 +125,24 @@ def others(file: File, wanted: int | None) -> Counter[str]:
     return counts
 
 
+def most(file: File, number: int) -> tuple[int, bool]:
+    """At most so many events are in a stream, and whether that is near their number."""
+    plain = (file.last - file.begin) // EVENT
+    if not file.magic:
+        return plain, True
+    rows = file.entries(number, (LOWEST, HIGHEST))
+    if rows is None or not (rows["n"] > 0).all():
+        return EXPANSION * plain, False
+    return min(int(rows["n"].sum()), EXPANSION * plain), True
+
+
 def count(file: File) -> int:
     """At most so many events are in the longest stream, by the table or else by inflating all."""
-    streams = [number for number, stream in file.streams.items() if stream.kind == "EVTS"]
-    plain = (file.last - file.begin) // EVENT
-    if file.compression == "NONE":
-        return plain
     totals = [0]
-    for number in streams:
-        rows = file.entries(number, (LOWEST, HIGHEST))
-        if rows is not None and (rows["n"] > 0).all():
-            totals.append(min(int(rows["n"].sum()), 255 * plain))
-        else:
+    for number in (number for number, stream in file.streams.items() if stream.kind == "EVTS"):
+        total, known = most(file, number)
+        if not known:
             blocks = sound(file, number, (LOWEST, HIGHEST), Report(checksum=False))
-            totals.append(sum(int(found["n"].sum()) for _, found in blocks))
+            total = sum(int(found["n"].sum()) for _, found in blocks)
+        totals.append(total)
     return max(totals)

@@ -139,6 +139,41 @@ def kept(
 
 
 @jit
+def opened(
+    plain: np.ndarray,
+    sizes: np.ndarray,
+    offset: int,
+    rows: np.ndarray,
+    promises: np.ndarray,
+    tabled: bool,
+) -> tuple[int, int]:
+    """Replace the payloads in `rows` by the events in them, up to the first that is not sound.
+
+    The payloads are those of a buffer that begins at byte `offset` of the file: it is `plain`; or
+    they were inflated, and lie there one after the other with these sizes. `promises` is as in
+    `kept`; if `tabled`, it has a row for each sound packet. Returns how many are sound, and the
+    packet of the first that is not (-1: none).
+    """
+    next_ = 0
+    k = np.searchsorted(promises[:, 0], offset + rows[0].at - 8) if len(rows) else 0
+    for i in range(len(rows)):
+        place = offset + rows[i].at - 8
+        begin, size = (next_, sizes[i]) if len(sizes) else (rows[i].at, rows[i].n)
+        next_ += size
+        at, n = find_events(plain, begin, size)
+        while k < len(promises) and promises[k, 0] < place:
+            k += 1
+        there = k < len(promises) and promises[k, 0] == place
+        known = there and promises[k, 1] > 0
+        first, last = (promises[k, 2], promises[k, 3]) if known else (LOWEST, HIGHEST)
+        wrong = (tabled and not there) or (known and n != promises[k, 1])
+        if n < 0 or wrong or not plausible(plain, at, n, first, last):
+            return i, place
+        rows[i].at, rows[i].n = at, n
+    return len(rows), -1
+
+
+@jit
 def plausible(buffer: np.ndarray, at: int, n: int, first: int, last: int) -> bool:
     """Whether n events from a byte on have times from first to last, and there is no hole."""
     words = buffer[at : at + 16 * n].view(np.int64)

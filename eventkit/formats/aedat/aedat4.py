@@ -26,17 +26,27 @@ from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
 from eventkit.formats._threads import Arrays, Team, Unit
 from eventkit.formats.aedat._aedat4_bytes import (
-    EVENT,
     IMU,
     MAGIC,
     TRIGGER,
     read_frame,
     read_rows,
 )
-from eventkit.formats.aedat._aedat4_file import Block, File, arrived, chosen, payloads, runs
-from eventkit.formats.aedat._aedat4_sound import count, others, sound
+from eventkit.formats.aedat._aedat4_file import File, payloads
+from eventkit.formats.aedat._aedat4_packets import Block, arrived, chosen, runs
+from eventkit.formats.aedat._aedat4_sound import count, most, others, sound
 from eventkit.formats.aedat._aedat4_write import write
-from eventkit.formats.base import FORMATS, HIGHEST, LOWEST, Format, Report, Size, limits
+from eventkit.formats.base import (
+    CHUNK,
+    FORMATS,
+    HIGHEST,
+    LOWEST,
+    WHOLE,
+    Format,
+    Report,
+    Size,
+    limits,
+)
 from eventkit.formats.filling import Chunks
 from eventkit.formats.live.feed import Feed, cut_off
 
@@ -67,20 +77,23 @@ def stream(
         if number is None:
             yield Events.empty(sensor)
             return
-        most = (file.end - file.begin) * (1 if file.compression == "NONE" else 255) // EVENT
+        room, known = most(file, number)
+        if chunk == WHOLE and not known:
+            chunk = CHUNK
         windowed = start is not None or stop is not None
         entries = file.entries(number, window) if windowed else None
         if not strict:
             found = sound(file, number, window, report)
         elif entries is not None:
-            most = int(entries["n"].sum()) if (entries["n"] > 0).all() else most
+            room = int(entries["n"].sum()) if (entries["n"] > 0).all() else room
             found = chosen(file, entries, team)
         else:
             found = runs(file, number, report, team)
+        chunk = max(1, min(chunk, room))
         if team.alone:
-            yield from _chunks(found, into, max(1, min(chunk, most)), window, sensor)
+            yield from _chunks(found, into, chunk, window, sensor)
         else:
-            yield from team.decode(_units(found, window), into, chunk, most, sensor)
+            yield from team.decode(_units(found, window), into, chunk, room, sensor)
 
 
 def _chunks(
@@ -316,6 +329,7 @@ FORMATS.register(
         write=write,
         detect=lambda head: head.startswith(MAGIC),
         bound=bound,
+        bounded=True,
         header=header,
         extras={"frames": frames, "imu": imu, "triggers": triggers},
         live=live,

@@ -19,7 +19,7 @@ import numpy as np
 
 from eventkit._jit import jit, trailing_zeros
 from eventkit.errors import FormatError
-from eventkit.formats.base import HEAD
+from eventkit.formats.base import HEAD, opened
 from eventkit.formats.filling import blocks
 
 BLOCK = 1 << 19  # stays in the second-level cache between read, checksum and decoding
@@ -37,6 +37,9 @@ STATE = np.dtype(
         )
     ]
 )
+FIELD, NUMBER = re.compile(r"(\w+)=(\w+)"), re.compile(r"\d{1,4}")
+SIDES = re.compile(r"([1-9]\d{0,3})x([1-9]\d{0,3})")
+CONTROL = re.compile(rb"[^\t\r\x20-\xff]")  # a byte that no line of text has
 KINDS = {"2.0": "EVT2", "2.1": "EVT21", "3.0": "EVT3", "4.0": "EVT4"}
 # Sizes of the sensors whose recordings do not name one, by version and system_ID.
 VGA, HD = (640, 480), (1280, 720)
@@ -52,8 +55,8 @@ SYSTEMS = {
 class Code:
     """One way to code events in words.
 
-    decode(words, k, state, t, x, y, p, n, room, marks) decodes from word k on and appends to n
-    events until there are `room` or a few more (up to SLACK), notes triggers in `marks`, and
+    decode(words, k, state, out, n, room, marks) decodes from word k on and appends to the n events
+    in `out` until there are `room` or a few more (up to SLACK), notes triggers in `marks`, and
     returns the new n and k. measure(words, state) goes over words in the same way, without their
     events: it returns how many there are, and bounds of their times. `word` is the type of a word
     for the kernels; what belongs together has `stride` bytes, with at most `most` events.
@@ -89,12 +92,12 @@ class Header:
     @property
     def size(self) -> tuple[int, int] | None:
         """Width and height, said outright or known from the camera's number."""
-        fields = dict(re.findall(r"(\w+)=(\w+)", self.facts.get("format", "")))
+        fields = dict(FIELD.findall(self.facts.get("format", "")))
         sides = [fields.get(side) or self.facts.get(side, "") for side in ("width", "height")]
         for text in ("x".join(sides), self.facts.get("geometry", "")):
-            if match := re.fullmatch(r"([1-9]\d{0,3})x([1-9]\d{0,3})", text):
+            if match := SIDES.fullmatch(text):
                 return int(match[1]), int(match[2])
-        number = re.fullmatch(r"\d{1,4}", self.facts.get("system_id", ""))
+        number = NUMBER.fullmatch(self.facts.get("system_id", ""))
         return SYSTEMS.get((self.kind or "", int(number[0]))) if number else None
 
 
@@ -108,7 +111,7 @@ def parse_header(data: bytes) -> Header:
     while data.startswith(b"% ", begin):
         stop = data.find(b"\n", begin)
         line = data[begin:] if stop < 0 else data[begin:stop]
-        if re.search(rb"[^\t\r\x20-\xff]", line):
+        if CONTROL.search(line):
             break  # words that look like the begin of a line
         if stop < 0:
             raise ValueError("the file ends within its header; it is cut off")
@@ -149,9 +152,9 @@ class File:
     @contextmanager
     def open(cls, path: Path, code: Code) -> Iterator[Self]:
         """Raises FormatError when the header is cut, or is that of another code."""
-        with path.open("rb", buffering=0) as file:
-            status = os.fstat(file.fileno())
-            head = os.pread(file.fileno(), HEAD, 0)
+        with opened(path) as fd:
+            status = os.fstat(fd)
+            head = os.pread(fd, HEAD, 0)
             try:
                 header = parse_header(head)
             except ValueError as error:
@@ -163,7 +166,7 @@ class File:
             state, begin = np.zeros(1, STATE), header.begin
             if code.variant is not None:
                 state["variant"] = code.variant(header, head[begin:])
-            yield cls(path, file.fileno(), code, header, begin, status.st_size, state, stamp)
+            yield cls(path, fd, code, header, begin, status.st_size, state, stamp)
 
     @property
     def trailing(self) -> int:

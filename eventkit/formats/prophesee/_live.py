@@ -74,7 +74,7 @@ def live_words(
         state["marked"] = 0
         while k < len(words):
             into.reserve(SCRATCH + SLACK)
-            n, k = code.decode(words, k, state, *into.arrays, 0, SCRATCH, marks)
+            n, k = code.decode(words, k, state, into.arrays, 0, SCRATCH, marks)
             if n:
                 shift = int(into.arrays[0][0]) if shift is None else shift
                 yield shifted(into, n, sensor, shift)

@@ -16,7 +16,7 @@ import google_crc32c
 import numpy as np
 
 from eventkit.errors import FormatError, OptionError
-from eventkit.events import Columns, Events
+from eventkit.events import Arrays, Columns, Events
 from eventkit.formats._holes import find_hole
 from eventkit.formats.base import Format, Report, Size, limits
 from eventkit.formats.filling import Extent, cut_short
@@ -160,8 +160,8 @@ def _place(file: File, into: Columns, row: Any, at: int) -> None:
     """Decode the events of a block to a place in the columns, and nothing beyond them."""
     ((words, state),) = _chosen(file, [row])
     n = int(row["n"])
-    columns = [column[at : at + n] for column in into.arrays]
-    file.code.decode(words, 0, state, *columns, 0, n, _marks(file))
+    columns = Arrays(*(column[at : at + n] for column in into.arrays))
+    file.code.decode(words, 0, state, columns, 0, n, _marks(file))
 
 
 def _size(file: File, option: Size | None, report: Report) -> tuple[int, int]:
@@ -190,7 +190,7 @@ def _pieces(file: File) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np
         words, k = file.words(block), 0
         state["marked"] = 0
         while k < len(words):
-            n, k = file.code.decode(words, k, state, *columns.arrays, 0, SCRATCH, marks)
+            n, k = file.code.decode(words, k, state, columns.arrays, 0, SCRATCH, marks)
             t, x, y, p = columns.arrays
             yield t[:n], x[:n], y[:n], p[:n]
 
@@ -205,7 +205,7 @@ def triggers(file: File) -> np.ndarray:
         words, k = file.words(block), 0
         state["marked"] = 0
         while k < len(words):
-            _, k = file.code.decode(words, k, state, *columns.arrays, 0, SCRATCH, marks)
+            _, k = file.code.decode(words, k, state, columns.arrays, 0, SCRATCH, marks)
         parts.append(marks[: int(state["marked"][0])].copy())
     return np.concatenate(parts)
 
@@ -277,7 +277,7 @@ def _chunks(
                 _renew(into, room, over)
                 fresh = False
             if n < room:
-                n, k = file.code.decode(words, k, state, *into.arrays, n, room, marks)
+                n, k = file.code.decode(words, k, state, into.arrays, n, room, marks)
             if n >= room:
                 over = [column[room:n].copy() for column in into.arrays]
                 yield shifted(into, room, size, shift)
@@ -385,6 +385,7 @@ def raw(
         write=write,
         detect=is_kind(code.name),
         bound=functools.partial(bound, code),
+        bounded=code.most == 1,
         header=functools.partial(header, code),
         extras={"triggers": functools.partial(triggers_of, code)},
         live=live(code),

@@ -9,24 +9,32 @@ may be of both.
 
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from eventkit._jit import jit
 from eventkit.formats._holes import find_hole
 from eventkit.formats.base import Report, fill
+from eventkit.formats.filling import note_damage
 from eventkit.formats.prophesee._file import BLOCK, File
 
 WINDOW = 64  # words that are looked at together
 STRAY, CLEAN = 8, 4  # odd words: from so many on of a window, and up to so many of four
 GUARD = 16  # words that are left out before the first that is odd
 MOST = 1 << 11  # coordinates are below
-LISTED = 10  # places that get a note of their own
 REASON = "the words {} are out of step, as bytes are missing or foreign"
 Segment = tuple[int, int]  # bytes
-# Bytes of a word, the one that has its type, types that are known, and the size of the sensor.
-How = tuple[int, int, np.ndarray, int, int]
+
+
+class How(NamedTuple):
+    """How words are judged, by kernels too."""
+
+    stride: int  # bytes of a word
+    top: int  # the byte of a word that has its type
+    known: np.ndarray  # which of 16 types are
+    width: int  # of the sensor
+    height: int
 
 
 def segments(file: File) -> list[Segment]:
@@ -37,7 +45,7 @@ def segments(file: File) -> list[Segment]:
     buffer = np.empty(BLOCK, np.uint8)
     while file.end - at >= WINDOW * stride:
         data = buffer[: fill(file.fd, buffer, at)]
-        first = _stray(data, 0, *how) if file.code.kinds is not None else -1
+        first = _stray(data, 0, how) if file.code.kinds is not None else -1
         hole, end = find_hole(data)
         if hole >= 0 and (first < 0 or hole < first + WINDOW * stride):
             found.append((begin, max(begin, at + (hole // stride - GUARD) * stride)))
@@ -47,7 +55,7 @@ def segments(file: File) -> list[Segment]:
             at += max(len(data) // (WINDOW * stride), 1) * WINDOW * stride
             continue
         step = _step(data[first:], how)
-        last = _last(data, max(first - WINDOW * stride, 0), *how)
+        last = _last(data, max(first - WINDOW * stride, 0), how)
         resumed = file.end if step == 0 else _resume(file, at + last + step, how)
         if resumed == file.end:
             at += first + WINDOW * stride
@@ -64,14 +72,9 @@ def parts(file: File, found: list[Segment]) -> list[File]:
 
 def tell(found: list[Segment], report: Report) -> None:
     """Count and note what lies between segments."""
-    for number, ((_, end), (begin, _)) in enumerate(pairwise(found)):
-        report.counts["damaged places"] += 1
-        report.counts["skipped bytes"] += begin - end
-        if number < LISTED:
-            reason = REASON.format(f"after byte {end:,}")
-            report.notes.append(f"{reason}; skipped to byte {begin:,}")
-    if len(found) - 1 > LISTED:
-        report.notes.append("further damaged places are counted, not listed")
+    for (_, end), (begin, _) in pairwise(found):
+        reason = REASON.format(f"after byte {end:,}")
+        note_damage(report, begin - end, f"{reason}; skipped to byte {begin:,}")
 
 
 def _how(file: File) -> How:
@@ -80,15 +83,15 @@ def _how(file: File) -> How:
     known[list(file.code.kinds or ())] = True
     legacy = file.code.variant is not None and int(file.state["variant"][0]) == 1
     width, height = file.header.size or (MOST, MOST)
-    return file.code.stride, 3 if legacy else file.code.stride - 1, known, width, height
+    return How(file.code.stride, 3 if legacy else file.code.stride - 1, known, width, height)
 
 
 def _step(data: np.ndarray, how: How) -> int:
     """By how many bytes words would have to begin later to be known, 0 if none would do."""
-    stride = how[0]
+    stride = how.stride
     offset = max(0, min(WINDOW * stride, len(data) - WINDOW * stride - stride))
     look = data[offset : offset + 4 * WINDOW * stride + stride]
-    counts = [_odds(look, step, *how) for step in range(stride)]
+    counts = [_odds(look, step, how) for step in range(stride)]
     best = int(np.argmin(counts))
     if counts[best] > CLEAN or counts[0] < STRAY:
         return 0
@@ -104,7 +107,7 @@ def _resume(file: File, at: int, how: How) -> int:
         return at
     buffer, stride = np.empty(BLOCK, np.uint8), file.code.stride
     while n := fill(file.fd, buffer[: max(0, min(BLOCK, file.end - at))], at):
-        place = _anchor(buffer[:n], file.code.row, *how)
+        place = _anchor(buffer[:n], file.code.row, how)
         if place >= 0:
             return at + place
         if n < BLOCK:
@@ -114,10 +117,9 @@ def _resume(file: File, at: int, how: How) -> int:
 
 
 @jit
-def _is_odd(
-    data: np.ndarray, at: int, stride: int, top: int, known: np.ndarray, width: int, height: int
-) -> Any:
+def _is_odd(data: np.ndarray, at: int, how: How) -> Any:
     """Whether a word is of no known type, or an event beyond the sensor."""
+    stride, top, known, width, height = how
     end = at + top
     kind = data[end] >> 4
     if not known[kind]:
@@ -137,83 +139,55 @@ def _is_odd(
 
 
 @jit
-def _odds(
-    data: np.ndarray,
-    at: int,
-    stride: int,
-    top: int,
-    known: np.ndarray,
-    width: int,
-    height: int,
-) -> int:
+def _odds(data: np.ndarray, at: int, how: How) -> int:
     """How many words are odd."""
+    stride = how.stride
     odd = 0
     for i in range(at, len(data) - stride + 1, stride):
-        odd += _is_odd(data, i, stride, top, known, width, height)
+        odd += _is_odd(data, i, how)
     return odd
 
 
 @jit
-def _stray(
-    data: np.ndarray,
-    at: int,
-    stride: int,
-    top: int,
-    known: np.ndarray,
-    width: int,
-    height: int,
-) -> int:
+def _stray(data: np.ndarray, at: int, how: How) -> int:
     """The byte of the first window that has STRAY odd words, -1 if none has."""
+    stride = how.stride
     while at + WINDOW * stride <= len(data):
         end = at + WINDOW * stride
-        if _odds(data[at:end], 0, stride, top, known, width, height) >= STRAY:
+        if _odds(data[at:end], 0, how) >= STRAY:
             return at
         at = end
     return -1
 
 
 @jit
-def _last(
-    data: np.ndarray,
-    at: int,
-    stride: int,
-    top: int,
-    known: np.ndarray,
-    width: int,
-    height: int,
-) -> int:
+def _last(data: np.ndarray, at: int, how: How) -> int:
     """The byte of the first odd word from one on."""
-    while at + stride <= len(data) and not _is_odd(data, at, stride, top, known, width, height):
+    stride = how.stride
+    while at + stride <= len(data) and not _is_odd(data, at, how):
         at += stride
     return at
 
 
 @jit
-def _anchor(
-    data: np.ndarray,
-    row: bool,
-    stride: int,
-    top: int,
-    known: np.ndarray,
-    width: int,
-    height: int,
-) -> int:
+def _anchor(data: np.ndarray, row: bool, how: How) -> int:
     """The byte of the first time in a run of words that are not odd; if `row`, of one that its
     low part and a row follow before any event does, as EVT3 has them; -1 if there is none."""
+    stride, top = how.stride, how.top
     time, low = -1, False
     for at in range(0, len(data) - stride + 1, stride):
         kind = data[at + top] >> 4
-        if _is_odd(data, at, stride, top, known, width, height):
+        if _is_odd(data, at, how):
             time = -1
         elif kind == 8:
             time, low = at, False
             end = at + WINDOW // 2 * stride
-            if not row and _odds(data[at:end], 0, stride, top, known, width, height) == 0:
+            if not row and _odds(data[at:end], 0, how) == 0:
                 return time
         elif row and time >= 0:
             end = at + WINDOW // 2 * stride
             low |= kind == 6
-            if low and kind == 0 and _odds(data[at:end], 0, stride, top, known, width, height) == 0:
+            if low and kind == 0 and _odds(data[at:end], 0, how) == 0:
                 return time
             if 2 <= kind <= 5:
                 time = -1

@@ -23,7 +23,7 @@ import numpy as np
 
 from eventkit._jit import jit
 from eventkit.errors import FormatError, OptionError
-from eventkit.events import Columns, Events
+from eventkit.events import Arrays, Columns, Events
 from eventkit.formats.base import FORMATS, Format, Report, Size
 from eventkit.formats.live.feed import Feed
 from eventkit.formats.prophesee import _file as prophesee
@@ -230,19 +230,10 @@ def _falls(words: np.ndarray, last: Any) -> Any:
 
 @jit
 def _decode(
-    words: np.ndarray,
-    k: int,
-    states: np.ndarray,
-    t: np.ndarray,
-    x: np.ndarray,
-    y: np.ndarray,
-    p: np.ndarray,
-    n: int,
-    room: int,
-    marks: np.ndarray,
+    words: np.ndarray, k: int, states: np.ndarray, out: Arrays, n: int, room: int, marks: np.ndarray
 ) -> tuple[int, int]:
     """Append events to n until there are `room`, as `_file.Code` says."""
-    state = states[0]
+    state, (t, x, y, p) = states[0], out
     y_at, p_at = (U(46), U(60)) if state.variant else (U(41), U(49))
     x_mask, y_mask = (U(0x3FFF), U(0x3FFF)) if state.variant else (U(0x1FF), U(0xFF))
     while k < len(words) and n < room:
@@ -306,6 +297,7 @@ FORMATS.register(
         write=write,
         detect=detect,
         bound=bound,
+        bounded=True,
         header=header,
         extras={"triggers": triggers},
         live=live,

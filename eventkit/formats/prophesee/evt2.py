@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from eventkit._jit import jit
-from eventkit.events import Events
+from eventkit.events import Arrays, Events
 from eventkit.formats.base import FORMATS
 from eventkit.formats.prophesee import _file as prophesee
 from eventkit.formats.prophesee import _read as reading
@@ -81,19 +81,10 @@ def _run(words: np.ndarray, k: int, stop: int) -> int:
 
 @jit
 def _decode(
-    words: np.ndarray,
-    k: int,
-    states: np.ndarray,
-    t: np.ndarray,
-    x: np.ndarray,
-    y: np.ndarray,
-    p: np.ndarray,
-    n: int,
-    room: int,
-    marks: np.ndarray,
+    words: np.ndarray, k: int, states: np.ndarray, out: Arrays, n: int, room: int, marks: np.ndarray
 ) -> tuple[int, int]:
     """Append events to n until there are `room`, as `_file.Code` says."""
-    state = states[0]
+    state, (t, x, y, p) = states[0], out
     if not state.started:
         k = _begin(words, k, state)
     now = _now(state)

@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from eventkit._jit import jit
-from eventkit.events import Events
+from eventkit.events import Arrays, Events
 from eventkit.formats.base import FORMATS
 from eventkit.formats.prophesee import _file as prophesee
 from eventkit.formats.prophesee import _read as reading
@@ -83,19 +83,10 @@ def _is_triple(first: int, second: int, third: int) -> bool:
 
 @jit
 def _decode(
-    words: np.ndarray,
-    k: int,
-    states: np.ndarray,
-    t: np.ndarray,
-    x: np.ndarray,
-    y: np.ndarray,
-    p: np.ndarray,
-    n: int,
-    room: int,
-    marks: np.ndarray,
+    words: np.ndarray, k: int, states: np.ndarray, out: Arrays, n: int, room: int, marks: np.ndarray
 ) -> tuple[Any, Any]:
     """Append events to n until there are `room` or a few more, as `_file.Code` says."""
-    state = states[0]
+    state, (t, x, y, p) = states[0], out
     if not state.started:
         k = _begin(words, k, state)
     now, row, base, on = _now(state), state.y, state.x, state.p

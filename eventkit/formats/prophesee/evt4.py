@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from eventkit._jit import jit
+from eventkit.events import Arrays
 from eventkit.formats.base import FORMATS
 from eventkit.formats.prophesee import _file as prophesee
 from eventkit.formats.prophesee import _read as reading
@@ -52,19 +53,10 @@ def _turn(word: np.int64, state: Any) -> None:
 
 @jit
 def _decode(
-    words: np.ndarray,
-    k: int,
-    states: np.ndarray,
-    t: np.ndarray,
-    x: np.ndarray,
-    y: np.ndarray,
-    p: np.ndarray,
-    n: int,
-    room: int,
-    marks: np.ndarray,
+    words: np.ndarray, k: int, states: np.ndarray, out: Arrays, n: int, room: int, marks: np.ndarray
 ) -> tuple[int, int]:
     """Append events to n until there are `room` or a few more, as `_file.Code` says."""
-    state = states[0]
+    state, (t, x, y, p) = states[0], out
     now = _now(state)
     while k < len(words) and n < room:
         word = np.int64(words[k])

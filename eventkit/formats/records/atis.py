@@ -25,7 +25,7 @@ import numpy as np
 from eventkit._jit import jit
 from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
-from eventkit.formats.base import CROP, FIRST, FORMATS, Format, Report, Size, limits
+from eventkit.formats.base import CROP, FIRST, FORMATS, Format, Report, Size, limits, opened
 from eventkit.formats.filling import Chunks, blocks, cut_short
 from eventkit.formats.live.feed import Feed, cut_off, sensor_of
 
@@ -51,8 +51,7 @@ def stream(
 ) -> Iterator[Events]:
     """Events; size (as 34x34) is that of the sensor. Counts: overflow markers, trailing bytes."""
     low, high = limits(start, stop)
-    with path.open("rb", buffering=0) as file:
-        fd = file.fileno()
+    with opened(path) as fd:
         end = os.fstat(fd).st_size
         records, trailing = divmod(end, RECORD)
         found: Iterable[np.ndarray] = blocks(path, fd, 0, end, BLOCK)
@@ -287,6 +286,7 @@ FORMATS.register(
         stream=stream,
         write=write,
         bound=bound,
+        bounded=True,
         live=live,
         sized=False,
     )

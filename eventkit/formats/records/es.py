@@ -29,7 +29,7 @@ from eventkit._jit import jit
 from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
 from eventkit.formats._holes import first_zero
-from eventkit.formats.base import FIRST, FORMATS, Format, Report, limits
+from eventkit.formats.base import FIRST, FORMATS, Format, Report, limits, opened
 from eventkit.formats.filling import Chunks, cut_short, fill_whole
 from eventkit.formats.live.feed import Feed, cut_off
 
@@ -65,8 +65,7 @@ def stream(
     skipped there. Reading ends where times reach stop, as none goes back.
     """
     low, high = limits(start, stop)
-    with path.open("rb", buffering=0) as file:
-        fd = file.fileno()
+    with opened(path) as fd:
         kind, size, begin = _head(path, os.pread(fd, 20, 0))
         end = whole = os.fstat(fd).st_size
         chunks = Chunks(into, max(1, min(chunk, (end - begin) // LEAST[kind])), size)
@@ -179,16 +178,16 @@ def _tell(report: Report, kind: int, state: np.ndarray) -> None:
 
 def header(path: Path) -> dict[str, Any]:
     """The version and the type: generic, dvs, atis or color."""
-    with path.open("rb", buffering=0) as file:
-        kind, _, _ = _head(path, os.pread(file.fileno(), 20, 0))
-        version = os.pread(file.fileno(), 3, 12)
+    with opened(path) as fd:
+        kind, _, _ = _head(path, os.pread(fd, 20, 0))
+        version = os.pread(fd, 3, 12)
     return {"version": ".".join(map(str, version)), "type": TYPES[kind]}
 
 
 def bound(path: Path) -> int:
     """At most so many events are in the file."""
-    with path.open("rb", buffering=0) as file:
-        kind, _, begin = _head(path, os.pread(file.fileno(), 20, 0))
+    with opened(path) as fd:
+        kind, _, begin = _head(path, os.pread(fd, 20, 0))
     return (path.stat().st_size - begin) // LEAST[kind]
 
 
@@ -410,6 +409,7 @@ FORMATS.register(
         write=write,
         detect=lambda head: head.startswith(MAGIC),
         bound=bound,
+        bounded=True,
         header=header,
         live=live,
     )

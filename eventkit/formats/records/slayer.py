@@ -27,7 +27,7 @@ import numpy as np
 from eventkit._jit import jit
 from eventkit.errors import OptionError
 from eventkit.events import Columns, Events
-from eventkit.formats.base import CROP, FIRST, FORMATS, Format, Report, Size, limits
+from eventkit.formats.base import CROP, FIRST, FORMATS, Format, Report, Size, limits, opened
 from eventkit.formats.filling import Chunks, blocks, cut_short
 from eventkit.formats.live.feed import Feed, cut_off, sensor_of
 
@@ -72,8 +72,7 @@ def _stream(
     strict: bool,
     size: Size | None,
 ) -> Iterator[Events]:
-    with path.open("rb", buffering=0) as file:
-        fd = file.fileno()
+    with opened(path) as fd:
         end = os.fstat(fd).st_size
         records, trailing = divmod(end, layout.record)
         cut_short(path, end, trailing, f"the {layout.record} of an event", strict, report)
@@ -253,6 +252,7 @@ for _layout, _title, _write in (
             stream=_reader(_layout),
             write=_write,
             bound=_bound(_layout),
+            bounded=True,
             sized=False,
             live=_live(_layout),
         )

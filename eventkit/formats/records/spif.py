@@ -25,7 +25,7 @@ import numpy as np
 from eventkit._jit import jit
 from eventkit.errors import OptionError
 from eventkit.events import Columns, Events
-from eventkit.formats.base import FIRST, FORMATS, Format, Report, Size, limits
+from eventkit.formats.base import FIRST, FORMATS, Format, Report, Size, limits, opened
 from eventkit.formats.filling import Chunks, Extent, blocks, cut_short
 from eventkit.formats.live.feed import Feed, cut_off, is_address, sensor_of
 
@@ -48,8 +48,8 @@ def stream(
 ) -> Iterator[Events]:
     """Events; size (as 346x260) is that of the sensor. Counts: trailing bytes."""
     window = limits(start, stop)
-    with path.open("rb", buffering=0) as file:
-        fd, end = file.fileno(), os.fstat(file.fileno()).st_size
+    with opened(path) as fd:
+        end = os.fstat(fd).st_size
         sensor = size or _survey(path, fd, end, report)
         chunks = Chunks(into, max(1, min(chunk, end // WORD)), sensor)
         state, crc = np.zeros(1, STATE), 0
@@ -185,6 +185,7 @@ FORMATS.register(
         stream=stream,
         write=write,
         bound=bound,
+        bounded=True,
         live=live,
         sized=False,
     )

@@ -7,7 +7,7 @@ are -1, 0 or 1, times seldom go back, and coordinates are whole numbers.
 import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -111,6 +111,9 @@ def events(
     """
     check_expansion(path, "its events", table.rows * RECORD.itemsize, asked.expansion)
     low, high = limits(asked.start, asked.stop)
+    if table.whole is None and table.rows <= ROWS:  # unpacked once, looked at up to three times
+        kept = list(table.blocks())
+        table = replace(table, blocks=lambda: kept)
     unit, meaning, blocks = _first_look(table, asked)
     size = asked.size or table.size or _survey(path, table, report, asked.round, meaning)
     chunks = Chunks(into, max(1, min(asked.chunk, table.rows)), size, Clock(report).look)

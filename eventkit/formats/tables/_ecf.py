@@ -53,7 +53,7 @@ def decode(data: np.ndarray, t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.
     if layout & 2:
         at = _packed_xyp(data, at, x, y, p)
         return -at if at < 0 else 0
-    at = _rows(data, at, y)
+    at = _runs(data, at, y, 2, 5)
     if at < 0:
         return -at
     if layout & 1:
@@ -62,7 +62,7 @@ def decode(data: np.ndarray, t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.
     at = _masks(data, at, x)
     if at < 0:
         return -at
-    at = _polarities(data, at, p)
+    at = _runs(data, at, p, 1, 7)
     return -at if at < 0 else 0
 
 
@@ -127,22 +127,24 @@ def _packed_xp(data: np.ndarray, at: int, x: np.ndarray, p: np.ndarray) -> int:
 
 
 @jit
-def _rows(data: np.ndarray, at: int, y: np.ndarray) -> int:
-    n = 0
-    while n < len(y):
-        if at + 2 > len(data):
+def _runs(data: np.ndarray, at: int, values: np.ndarray, width: int, bits: int) -> int:
+    """Runs of one value each, of `width` bytes: the lowest `bits` are how long the run is, or are
+    all set where the next two bytes say that."""
+    n, longest = 0, (1 << bits) - 1
+    while n < len(values):
+        if at + width > len(data):
             return -at
-        value = _u16(data, at)
-        count = value & 31
-        at += 2
-        if count == 31:
+        word: Any = _u16(data, at) if width == 2 else np.int64(data[at])
+        count = word & longest
+        at += width
+        if count == longest:
             if at + 2 > len(data):
                 return -at
             count = _u16(data, at)
             at += 2
-        if n + count > len(y):
+        if n + count > len(values):
             return -at
-        y[n : n + count] = value >> 5
+        values[n : n + count] = word >> bits
         n += count
     return at
 
@@ -163,25 +165,4 @@ def _masks(data: np.ndarray, at: int, x: np.ndarray) -> int:
                     return -at
                 x[n] = (value >> 5) + i
                 n += 1
-    return at
-
-
-@jit
-def _polarities(data: np.ndarray, at: int, p: np.ndarray) -> int:
-    n = 0
-    while n < len(p):
-        if at >= len(data):
-            return -at
-        value: Any = np.int64(data[at])
-        count = value & 127
-        at += 1
-        if count == 127:
-            if at + 2 > len(data):
-                return -at
-            count = _u16(data, at)
-            at += 2
-        if n + count > len(p):
-            return -at
-        p[n : n + count] = value >> 7
-        n += count
     return at

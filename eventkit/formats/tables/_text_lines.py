@@ -18,7 +18,7 @@ from eventkit.formats.tables._polarity import (
     contradicts,
     convention,
 )
-from eventkit.formats.tables._text_parse import BAD, ROUND, SCALE, ZEROS, parse
+from eventkit.formats.tables._text_parse import BAD, ROUND, SCALE, ZEROS, How, parse
 
 LINE = 1 << 16  # bytes of the longest line
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
@@ -82,11 +82,8 @@ class Lines:
         """
         while k < len(lines) and n < room:
             self._state[ZEROS] = 0
-            t, x, y, p = into.arrays
-            roles, scale = self.layout.roles, SCALE[self.layout.unit]
-            n, k, why = parse(
-                lines, k, roles, scale, *self._window, t, x, y, p, n, room, self._state
-            )
+            how = How(self.layout.roles, SCALE[self.layout.unit], *self._window, self._state)
+            n, k, why = parse(lines, k, how, into.arrays, n, room)
             if self._state[ZEROS]:
                 self.report.counts["invalid"] += int(self._state[ZEROS])
             if why == BAD and not self._decides(lines, k, at):

@@ -1,11 +1,12 @@
 """The kernels that read `text`: decimal numbers, taken exactly, and lines of them."""
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from eventkit._jit import jit
+from eventkit.events import Arrays
 from eventkit.formats.base import HIGHEST
 
 SCALE = {"s": 6, "ms": 3, "us": 0, "ns": -3}  # powers of ten
@@ -13,6 +14,20 @@ POWERS = 10 ** np.arange(19, dtype=np.int64)
 TENTH = HIGHEST // 10  # less than this can take one more digit
 DONE, FULL, BAD = range(3)  # why the kernel stops
 OFF, ON, ROUND, ZEROS = range(4)  # places of its state
+
+
+class How(NamedTuple):
+    """How the kernels read lines.
+
+    state: the polarities that mean OFF and ON, whether coordinates are rounded, and a count, to
+    which lines within the window are added that are no events (0 where OFF is -1).
+    """
+
+    roles: np.ndarray  # of the columns: 0 t, 1 x, 2 y, 3 p, -1 another
+    scale: int  # the power of ten that makes µs of times
+    low: int  # low <= t < high is the window
+    high: int
+    state: np.ndarray  # int64
 
 
 def _code(word: str) -> int:
@@ -101,56 +116,30 @@ def _scaled(digits: Any, power: int) -> tuple[Any, bool, bool]:
 
 @jit
 def parse(
-    lines: np.ndarray,
-    k: int,
-    roles: np.ndarray,
-    scale: int,
-    low: int,
-    high: int,
-    t: np.ndarray,
-    x: np.ndarray,
-    y: np.ndarray,
-    p: np.ndarray,
-    n: int,
-    room: int,
-    state: np.ndarray,
+    lines: np.ndarray, k: int, how: How, into: Arrays, n: int, room: int
 ) -> tuple[int, int, int]:
     """Append to n events those of the lines from byte k on; the last byte ends a line.
 
-    state is int64: the polarities that mean OFF and ON, whether coordinates are rounded, and a
-    count, to which lines within the window are added that are no events (0 where OFF is -1).
     Returns the new n, the place reached (of the line, if it is bad), and why it stops there.
     """
     while k < len(lines) and n < room:
-        n, k = _plain(lines, k, roles, scale, low, high, t, x, y, p, n, room, state)
+        n, k = _plain(lines, k, how, into, n, room)
         if k < len(lines) and n < room:
-            n, k, good = _line(lines, k, roles, scale, low, high, t, x, y, p, n, state)
+            n, k, good = _line(lines, k, how, into, n)
             if not good:
                 return n, k, BAD
     return n, k, FULL if n == room else DONE
 
 
 @jit
-def _plain(
-    lines: np.ndarray,
-    k: int,
-    roles: np.ndarray,
-    scale: int,
-    low: int,
-    high: int,
-    t: np.ndarray,
-    x: np.ndarray,
-    y: np.ndarray,
-    p: np.ndarray,
-    n: int,
-    room: int,
-    state: np.ndarray,
-) -> tuple[int, Any]:
+def _plain(lines: np.ndarray, k: int, how: How, into: Arrays, n: int, room: int) -> tuple[int, Any]:
     """Like `_parse`, but only up to a line that is not plain; that is three times as fast.
 
     Plain are numbers of 1 to 18 digits, with a point only in the time, and one comma or space
     between them. The place has an unsigned type, so that no index can count from the end.
     """
+    roles, scale, low, high, state = how
+    t, x, y, p = into
     one, ten, zero, end = np.uint64(1), np.uint64(10), np.uint64(48), np.uint64(len(lines))
     at: Any = np.uint64(k)
     begin = at
@@ -212,21 +201,10 @@ def _plain(
 
 
 @jit
-def _line(
-    lines: np.ndarray,
-    k: int,
-    roles: np.ndarray,
-    scale: int,
-    low: int,
-    high: int,
-    t: np.ndarray,
-    x: np.ndarray,
-    y: np.ndarray,
-    p: np.ndarray,
-    n: int,
-    state: np.ndarray,
-) -> tuple[int, int, bool]:
+def _line(lines: np.ndarray, k: int, how: How, into: Arrays, n: int) -> tuple[int, int, bool]:
     """Append the event of any line to n events: the new n, the next line, whether it is good."""
+    roles, scale, low, high, state = how
+    t, x, y, p = into
     at = k
     while lines[at] == 32 or lines[at] == 9 or lines[at] == 13:
         at += 1

@@ -458,6 +458,7 @@ FORMATS.register(
         write=write,
         detect=lambda head: head.startswith(MAGIC) or head[512:].startswith(MAGIC),
         bound=bound,
+        bounded=True,
         header=header,
         extras={"triggers": triggers, "labels": labels, "keys": keys, "frames": frames},
         beside=beside,

@@ -399,6 +399,7 @@ NPY = Format(
     write=write_npy,
     detect=lambda head: head.startswith(MAGIC),
     bound=bound,
+    bounded=True,
     sized=False,
 )
 NPZ = Format(
@@ -410,6 +411,7 @@ NPZ = Format(
     write=write_npz,
     detect=lambda head: head.startswith(ZIP),
     bound=bound,
+    bounded=True,
     beside=beside,
     reveals="bytes",
 )

@@ -231,6 +231,7 @@ FORMATS.register(
         write=write,
         detect=lambda head: head.startswith(MAGIC),
         bound=bound,
+        bounded=True,
         header=header,
         beside=beside,
     )

@@ -32,6 +32,7 @@ from eventkit.formats.base import (
     Size,
     fill,
     limits,
+    opened,
 )
 from eventkit.formats.filling import Chunks, Extent, fill_whole
 from eventkit.formats.live.feed import Feed, cut_off, sensor_of
@@ -53,6 +54,8 @@ ROOM = 1 << 16  # events of a chunk of a live recording
 SEEN = 1 << 12  # bytes of a live recording from which its columns are found
 SAID = {"on": 1, "true": 1, "off": 0, "false": 0}  # words for polarities
 COMMENTS = (b"#", b"%", b"//")
+PLAIN = b"0123456789.+-eE \t\r\n,;"  # of which words of numbers and what is between them consist
+SPACED = bytes.maketrans(b",;", b"  ")
 
 
 def stream(
@@ -78,8 +81,7 @@ def stream(
     Counts: sentinel lines; invalid (lines that are no events); with strict=False damaged lines.
     """
     window = limits(start, stop)
-    with path.open("rb", buffering=0) as file:
-        fd = file.fileno()
+    with opened(path) as fd:
         layout = _layout(path, os.pread(fd, HEAD, 0), unit, columns, polarity)
         where = partial(_line_number, fd) if strict else None
         lines_of = Lines(path, layout, window, report, where, polarity is not None, round)
@@ -182,31 +184,53 @@ def _layout(
     polarity: Polarity | None = None,
 ) -> Layout:
     """The layout of a file, from its first bytes and what the reader is told."""
-    begin, size, told = 0, None, None
+    begin, width, size, told = 0, 0, None, None
     names: list[str] = []
     rows: list[list[float]] = []
-    for line in head.splitlines(keepends=True):
-        words = words_of(line.decode("latin-1"))
-        numbers = _numbers(words)
-        if rows or len(numbers) > 2:
-            rows.append(numbers)
-        elif len(numbers) == 2 and (sides := _sides(*words)):
+    lines = head.splitlines(keepends=True)
+    cut = len(head) == HEAD and not head.endswith(b"\n")  # the last line may be half a line
+    while lines and len(rows) < JUDGED:
+        line = lines.pop(0)
+        numbers = _numbers(line)
+        if width or len(numbers) > 2:
+            width = width or len(numbers)
+            if _is_row(numbers, width) and (lines or not cut):
+                rows.append(numbers)
+            continue
+        begin += len(line)
+        if len(numbers) == 2 and (sides := _sides(*words_of(line.decode("latin-1")))):
             size = sides
         elif line.startswith(COMMENTS):
             size, told = _said(line.decode("latin-1"), size, told)
             names = names or _names(line.decode("utf-8", "replace").strip().lstrip("#%/"))
-        elif words != [""]:
+        elif words_of(line.decode("latin-1")) != [""]:
             names = _names(line.decode("utf-8", "replace"))
-        begin += 0 if rows else len(line)
-    cut = len(head) == HEAD and not head.endswith(b"\n")  # the last line may be half a line
-    rows = rows[: len(rows) - cut]
-    rows = [row for row in rows if len(row) == len(rows[0]) and set(row) != {-1}]
-    order, named = _order(path, names, rows[:JUDGED], columns)
-    t = np.array([row[order.index("t")] for row in rows[:JUDGED]])
+    order, named = _order(path, names, rows, columns)
+    t = np.array([row[order.index("t")] for row in rows])
     found: Unit = "s" if (t != np.floor(t)).any() else "us"
     if polarity is None and "p" in order:
-        polarity = convention(np.array([row[order.index("p")] for row in rows]))
+        at = order.index("p")
+        polarity = convention(np.array([row[at] for row in rows]))
+        more = lines[: len(lines) - cut]
+        if polarity != "-1/+1" and (polarity != "0/1" or any(b"-" in line for line in more)):
+            polarity = convention(np.array([*_others(more, width, at), *(row[at] for row in rows)]))
     return Layout(begin, order, unit or told or named or found, size, polarity)
+
+
+def _others(lines: list[bytes], width: int, at: int) -> Iterator[float]:
+    """The numbers in a column of lines; a line with a word that came before tells nothing new."""
+    known: set[bytes] = set()
+    for line in lines:
+        words = line.translate(SPACED).split()
+        word = words[at] if len(words) == width else b""
+        if word not in known and _is_row(numbers := _numbers(line), width):
+            known |= {word} - {b""}
+            yield numbers[at]
+
+
+def _is_row(numbers: list[float], width: int) -> bool:
+    """Whether a line of numbers is an event, and no sentinel."""
+    return len(numbers) == width and set(numbers) != {-1}
 
 
 def _names(line: str) -> list[str]:
@@ -219,11 +243,17 @@ def _names(line: str) -> list[str]:
     return [word.strip().strip("\"'") for word in words]
 
 
-def _numbers(words: list[str]) -> list[float]:
+def _numbers(line: bytes) -> list[float]:
     """The numbers in a line, or none if there are other words in it.
 
     A word for a polarity, as ON or False, is a number if it is the only word.
     """
+    if not line.translate(None, PLAIN):  # what such words are is the same to `float`, and fast
+        try:
+            return [float(word) for word in line.translate(SPACED).split()]
+        except ValueError:
+            return []
+    words = words_of(line.decode("latin-1"))
     others = [word for word in words if not NUMBER.fullmatch(word)]
     if not others or (len(others) == 1 < len(words) and others[0].lower() in SAID):
         return [float(SAID.get(word.lower(), word)) for word in words]
@@ -300,10 +330,10 @@ def _survey(fd: int, lines_of: Lines) -> Size:
 def bound(path: Path) -> int:
     """At most so many events are in the file: its lines."""
     lines = 1
-    with path.open("rb", buffering=0) as file:
+    with opened(path) as fd:
         buffer = np.empty(BLOCK, np.uint8)
         at = 0
-        while n := fill(file.fileno(), buffer, at):
+        while n := fill(fd, buffer, at):
             lines += int(np.count_nonzero(buffer[:n] == 10))
             at += n
     return lines
@@ -311,8 +341,8 @@ def bound(path: Path) -> int:
 
 def header(path: Path, *, unit: Unit | None = None, columns: str | None = None) -> dict[str, str]:
     """The columns and the unit of the times, as the reader takes them."""
-    with path.open("rb", buffering=0) as file:
-        layout = _layout(path, os.pread(file.fileno(), HEAD, 0), unit, columns)
+    with opened(path) as fd:
+        layout = _layout(path, os.pread(fd, HEAD, 0), unit, columns)
     return {"columns": layout.order, "unit": layout.unit}
 
 
