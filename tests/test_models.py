@@ -14,6 +14,7 @@ from eventkit.augment import Augment
 from eventkit.errors import OptionError, UnknownName
 from eventkit.models import MODELS, create, list_models
 from eventkit.snn import PLIF, Neuron
+from eventkit.snn.event_driven import EventDriven
 
 STEPS = 4
 SMALL = {  # where four channels are too narrow
@@ -124,7 +125,8 @@ def test_every_net_looks_at_each_sample_alone_and_remembers_nothing(name):
 def test_every_net_that_spikes_uses_the_order_of_frames(name):
     x = noise(6, 2, 2, 16, 16)
     net = settled(name, x)
-    spikes = any(isinstance(module, Neuron) and module.spiking for module in net.modules())
+    kinds = [m for m in net.modules() if isinstance(m, Neuron | EventDriven)]
+    spikes = any(isinstance(module, EventDriven) or module.spiking for module in kinds)
     assert spikes or name.startswith("qcfs")
     with torch.no_grad():
         assert torch.allclose(net(x).mean(0), net(x.flip(0)).mean(0), atol=1e-6) != spikes
@@ -169,7 +171,13 @@ def test_every_entry_says_what_it_is(name):
         Augment(recipe.augment)
         assert 0 < recipe.lr < 1
         assert recipe.batch > 0
-        assert recipe.loss.partition(":")[0] in ("ce_mean", "rate_mse", "tet", "softmax_sum")
+        assert recipe.loss.partition(":")[0] in (
+            "ce_mean",
+            "rate_mse",
+            "tet",
+            "softmax_sum",
+            "count",
+        )
     for published in entry.published:
         assert 0 < published.accuracy < 100
         assert published.source

@@ -143,3 +143,17 @@ def test_wrong_methods_are_told():
         rule("tbtt")
     with pytest.raises(OptionError, match="tbptt: window is 0"):
         rule("tbptt:window=0")
+
+
+def test_event_driven_layers_refuse_pieces_and_learn_by_backpropagation(tmp_path):
+    from directions import Directions
+
+    from eventkit.train import train
+
+    splits = {"train": Directions(64), "test": Directions(16, seed=1)}
+    options = {"model": "edbp_cnn:width=8,hidden=16", "page": False, "validation": 0.0}
+    with pytest.raises(OptionError, match=r"layer 0 \(EventConv2d\) remembers nothing"):
+        train(splits, method="sltt", epochs=1, out=tmp_path / "pieces", **options)
+    options |= {"loss": "count:gradient=times,desired=4", "augment": ["none"], "lr": 1e-2}
+    result = train(splits, epochs=15, out=tmp_path / "run", **options)
+    assert result["accuracy"]["last"] >= 0.75

@@ -47,7 +47,8 @@ def change(pre: Tensor, post: Tensor, rule: str = "pair") -> Tensor:
         )
     function, options = STDP.parse(rule)
     summed: Tensor = function(pre, post, **options)
-    return summed / max(1, pre.shape[1])
+    mean: Tensor = summed.div(max(1, pre.shape[1]))
+    return mean
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ from eventkit.errors import OptionError
 from eventkit.evaluate.score import votes
 from eventkit.registry import Range
 from eventkit.snn import DelayedLinear, Neuron, carry
+from eventkit.snn.event_driven import EventDriven
 from eventkit.snn.neurons import detached
 
 AtLeast1 = Annotated[int, Range(1)]
@@ -66,10 +67,10 @@ def windows(
 def check_pieces(net: nn.Module) -> None:
     """OptionError if a layer looks back and has no state that is carried from piece to piece."""
     for name, module in net.named_modules():
-        if isinstance(module, DelayedLinear):
+        if isinstance(module, DelayedLinear | EventDriven):
             raise OptionError(
-                f"layer {name} (DelayedLinear) remembers nothing between pieces of a sequence: "
-                "use method=bptt"
+                f"layer {name} ({type(module).__name__}) remembers nothing between pieces of a "
+                "sequence: use method=bptt"
             )
 
 
