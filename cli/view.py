@@ -31,7 +31,11 @@ from ._text import (
     format_options,
     in_order,
     is_store,
+    live,
+    live_options,
 )
+
+LIVE = "live input takes no"
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,10 @@ class Asked:
 @click.argument("path", type=STORE)
 @click.option("--out", type=PATH, help="NAME.png (a sheet) or NAME.gif.")
 @_viewer.options
+@live_options
+@click.option(
+    "--port", type=click.IntRange(0, 65535), help="Live input: port of the page.  [default: any]"
+)
 @click.option("--frames", "n", type=click.IntRange(1), help="Cut into N frames.  [default: 16]")
 @click.option(
     "--by",
@@ -113,6 +121,10 @@ def command(
     samples: int | None,
     max_events: int | None,
     labels: Path | None,
+    port: int | None,
+    follow: bool,
+    seconds: float | None,
+    idle_s: float | None,
     **cut: Any,
 ) -> None:
     """Draw PATH, a recording or a sample of a store, as a PNG sheet of all frames or as a GIF.
@@ -122,7 +134,17 @@ def command(
 
     With --html, write one page that needs no network: play the events, scrub, turn the cloud of
     x, y and time. Of a store it holds some samples of all classes.
+
+    Live input, a growing file with --follow or udp://HOST:PORT, is shown in the same viewer, on a
+    page that only this machine can open, until --seconds, --idle or Ctrl-C.
     """
+    if follow or str(path).startswith("udp://"):
+        given = {"out": out, "html": html, "labels": labels, "samples": samples}
+        _refuse({**given, "max-events": max_events, "split": split, "sample": sample}, LIVE)
+        ends = {"follow": follow, "seconds": seconds, "idle_s": idle_s}
+        _live(path, port or 0, ends, **cut)
+        return
+    _refuse({"port": port, "seconds": seconds, "idle": idle_s}, "only live input takes")
     if html is not None:
         _refuse({"out": out}, "--html takes no")
         check_target(html, overwrite)
@@ -154,6 +176,32 @@ def command(
         )
     n, _, height, width = view.frames.shape
     click.echo(f"{out}: {n} frames of {width}x{height}, {view.title}")
+
+
+def _live(
+    source: Any,
+    port: int,
+    ends: dict[str, Any],
+    *,
+    spec: str | None,
+    tolerant: bool,
+    length: int | None,
+    transform: tuple[str, ...],
+    **others: Any,
+) -> None:
+    """Serve the viewer of live input until it ends."""
+    from eventkit.pages.live import LiveViewer
+
+    _refuse(others, LIVE)
+    how = {"strict": not tolerant, **format_options(spec)}
+    steps = [transforms.begin(*transforms.parse(text)) for text in transform]
+    title = source.name if isinstance(source, Path) else str(source)
+    with live(source, **ends) as until, LiveViewer(title, port=port, window=length) as viewer:
+        click.echo(f"open {viewer.url} in a browser; Ctrl-C ends")
+        for events in formats.stream(source, **until, **how):
+            for step in steps:
+                events = step(events)
+            viewer.add(events)
 
 
 def _page(

@@ -22,7 +22,7 @@ from eventkit._write import whole
 ASSETS = files(__name__) / "assets"
 SHARED = ("page.js", "charts.js")  # run before the script of a page
 SCRIPTS: dict[str, tuple[str, ...]] = {
-    "viewer": ("events.js", "scene.js", "viewer.js"),
+    "viewer": ("events.js", "scene.js", "live.js", "viewer.js"),
     "report": ("events.js", "tiles.js", "report.js"),
     "run": ("events.js", "tiles.js", "network.js", "run.js"),
     "compare": ("network.js", "compare.js"),

@@ -19,20 +19,20 @@ LONGEST = 1 << 31  # time units from the first event to the last that a page can
 QUANTA = [digit * 10**power for power in range(12) for digit in (1, 2, 5)]
 
 
-def pack_events(events: Events, origin: int) -> dict[str, Any]:
+def pack_events(events: Events, origin: int, *, level: int = 6) -> dict[str, Any]:
     """The events, in order of time and inside the sensor, as a dictionary for a page.
 
     Times count from `origin` (µs). `unit` is their resolution: 1 µs, or as much more as keeps the
-    text within 4 bytes an event.
+    text within 4 bytes an event. `level` is that of zlib: 1 is fast, 9 small.
     """
     n = len(events)
-    place = _text(_places(events))
+    place = _text(_places(events), level)
     since = events.t - origin
     last = int(since[-1]) if n else 0
     for unit in QUANTA:
         if last // unit >= LONGEST:
             continue
-        time = _text(_varints(np.diff(since // unit, prepend=0)))
+        time = _text(_varints(np.diff(since // unit, prepend=0)), level)
         if len(place) + len(time) <= BYTES * n + SLACK or unit > max(1, last):
             break
     return {"n": n, "unit": unit, "place": place, "time": time}
@@ -67,5 +67,5 @@ def _varints(values: np.ndarray) -> bytes:
     return out
 
 
-def _text(data: bytes) -> str:
-    return base64.b64encode(zlib.compress(data, 6)).decode()
+def _text(data: bytes, level: int = 6) -> str:
+    return base64.b64encode(zlib.compress(data, level)).decode()

@@ -95,7 +95,7 @@ def events_sample(
         width, height = events.size
         inside = events[(events.x < width) & (events.y < height)]
         np.add.at(rate, (inside.t - t0) // bin_length, 1)
-        kept.append(_thinned(inside, first, n, limit).copy())
+        kept.append(thinned(inside, first, n, limit).copy())
         first += len(inside)
     events = Events.concat(kept).sort()
     return {
@@ -129,7 +129,7 @@ def frames_sample(frames: np.ndarray, *, name: str, label: str = "") -> dict[str
     }
 
 
-def _thinned(events: Events, first: int, n: int, limit: int) -> Events:
+def thinned(events: Events, first: int, n: int, limit: int) -> Events:
     """The events kept of a chunk that begins with number `first` of n: `limit` of all, evenly."""
     if n <= limit:
         return events

@@ -13,21 +13,25 @@ class Pixels {
 
   _count(first, last) {
     const { x, y, p } = this.events;
-    this.off.fill(0);
-    this.on.fill(0);
     for (let i = first; i < last; i++) (p[i] ? this.on : this.off)[y[i] * this.width + x[i]]++;
   }
 
   /** The 99.5th percentile of the counts that are not zero, over all windows of this length. */
   scaleOf(window) {
     if (this.scales.has(window)) return this.scales.get(window);
-    const { t } = this.events, seen = [];
+    this.off.fill(0);
+    this.on.fill(0);
+    const { t, x, y, p } = this.events, seen = [];
     const windows = Math.max(1, Math.ceil((this.length + 1) / window)), most = 400;
     const step = Math.ceil(windows / most); // of very many windows, some
     for (let k = 0; k < windows; k += step) {
-      this._count(indexOf(t, k * window), indexOf(t, (k + 1) * window));
-      for (const counts of [this.off, this.on])
-        for (const n of counts) if (n) seen[n] = (seen[n] ?? 0) + 1;
+      const first = indexOf(t, k * window), last = indexOf(t, (k + 1) * window);
+      this._count(first, last);
+      for (let i = first; i < last; i++) { // each pixel once: it is zero the second time
+        const counts = p[i] ? this.on : this.off, place = y[i] * this.width + x[i], n = counts[place];
+        if (n) seen[n] = (seen[n] ?? 0) + 1;
+        counts[place] = 0;
+      }
     }
     const scale = percentile(Array.from(seen, (n) => n ?? 0), 0.995);
     this.scales.set(window, scale);
@@ -37,6 +41,8 @@ class Pixels {
   /** Palette indices of the events of start <= t < start + window. */
   counts(start, window) {
     const { t } = this.events, scale = this.scaleOf(window);
+    this.off.fill(0);
+    this.on.fill(0);
     this._count(indexOf(t, start), indexOf(t, start + window));
     for (let i = 0; i < this.indices.length; i++)
       this.indices[i] = this.on[i] || this.off[i] ? level(this.on[i], scale) * LEVELS + level(this.off[i], scale) : 0;

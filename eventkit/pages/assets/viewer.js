@@ -310,5 +310,9 @@ class Viewer {
   }
 }
 
-const VIEWER = new Viewer(DATA);
-VIEWER.open(0);
+let VIEWER;
+if (DATA.live) follow();
+else {
+  VIEWER = new Viewer(DATA);
+  VIEWER.open(0);
+}
