@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eventkit.snn import IF, LIF, PLIF, Dropout, Fold, Halve, SumPool2d, Voting
+from eventkit.snn import IF, LIF, PLIF, Dropout, Fold, Fused, Halve, SumPool2d, Voting
 
 Shape = tuple[int, ...]
 
@@ -42,7 +42,7 @@ def chain(net: nn.Module, in_shape: Shape) -> tuple[list[Layer], list[str]]:
 
 def _leaves(module: nn.Module, name: str) -> list[tuple[str, nn.Module]]:
     """The modules of nested Sequential and Fold containers in order; others are not opened."""
-    if type(module) not in (nn.Sequential, Fold):
+    if type(module) not in (nn.Sequential, Fused, Fold):
         return [(name, module)]
     inside = [(f"{name}.{key}" if name else key, child) for key, child in module.named_children()]
     return [leaf for key, child in inside for leaf in _leaves(child, key)]

@@ -2,6 +2,7 @@
 
 from .attention import DrivenAttention, Patches, SelfAttention, TokenAttention
 from .delays import DelayedLinear, final_delays
+from .fuse import Fused, fuse
 from .layers import Dropout, Fold, Halve, SumPool2d, Voting, anneal, conv_norm
 from .neurons import NEURONS, Neuron, carry, carry_over, neuron, run
 from .neurons.adaptive import AdLIF, CSiLIF, SEAdLIF, SiLIF
@@ -33,6 +34,7 @@ __all__ = [
     "DrivenAttention",
     "Dropout",
     "Fold",
+    "Fused",
     "GroupNeuron",
     "Halve",
     "LIFNoReset",
@@ -57,6 +59,7 @@ __all__ = [
     "checkpointed",
     "conv_norm",
     "final_delays",
+    "fuse",
     "integrate",
     "neuron",
     "packed_spikes",

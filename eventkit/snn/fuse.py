@@ -30,6 +30,8 @@ from .neurons import Neuron
 from .neurons.leaky import IF
 from .surrogate import Surrogate
 
+SMALL = 1 << 17  # elements of a tensor below which separate modules are as fast
+
 
 class Fused(nn.Sequential):
     """A Sequential that fuses norms, neurons and poolings; its results are those of a Sequential."""
@@ -86,14 +88,11 @@ class _Unit:
             x = x.reshape(*steps, *x.shape[1:])
         if pool is not None and not _halves(x):
             pool = None
-        if norm is None and pool is None or not memory.has_kernels(x) or not _plain(x):
-            norm_only = norm is not None
-            x = norm(x.flatten(0, 1)).reshape(x.shape) if norm_only else x
-            norm, pool = None, None
+        if norm is None and pool is None:
             s = neuron(x)
         else:
-            s = _run(x, norm, neuron, _how(pool) if pool is not None else None)
-        return s if pool is self.pool else self.pool(s)  # type: ignore[misc]
+            s = _run(x, norm, neuron, None if pool is None else _how(pool))
+        return s if self.pool is pool else self.pool(s)  # type: ignore[misc]
 
 
 def _unit(layers: list[nn.Module]) -> _Unit | None:
@@ -164,6 +163,8 @@ def _takes(norm: _BatchNorm, x: Tensor) -> bool:
     """Whether the kernels compute this norm for x (T N, C, ...)."""
     if not _plain(x) or not memory.has_kernels(x) or x.ndim < 2 or x.shape[1] != norm.num_features:
         return False
+    if x.numel() < SMALL:
+        return False
     batch = norm.training or norm.running_mean is None
     return not batch or x.numel() > x.shape[1]  # else the norm itself raises torch's error
 
@@ -171,7 +172,10 @@ def _takes(norm: _BatchNorm, x: Tensor) -> bool:
 def _halves(x: Tensor) -> bool:
     """Whether the kernels pool x (T, N, C, H, W): even sides, channels_last."""
     return (
-        x.ndim == 5
+        _plain(x)
+        and memory.has_kernels(x)
+        and x.ndim == 5
+        and x.numel() >= SMALL
         and x.shape[-1] % 2 == x.shape[-2] % 2 == 0
         and x.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
     )
