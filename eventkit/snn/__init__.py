@@ -2,6 +2,7 @@
 
 from .attention import DrivenAttention, Patches, SelfAttention, TokenAttention
 from .delays import DelayedLinear, final_delays
+from .folding import fold_norm, fold_norms
 from .fuse import Fused, fuse
 from .layers import Dropout, Fold, Halve, SumPool2d, Voting, anneal, conv_norm
 from .neurons import NEURONS, Neuron, carry, carry_over, neuron, run
@@ -59,6 +60,8 @@ __all__ = [
     "checkpointed",
     "conv_norm",
     "final_delays",
+    "fold_norm",
+    "fold_norms",
     "fuse",
     "integrate",
     "neuron",

@@ -291,7 +291,7 @@ def _coefficients(k: Tensor, row: Tensor) -> np.ndarray:
 
 
 def window_forward(x: Tensor, weight: Tensor, bias: Tensor, steps: int) -> Tensor:
-    """The spikes (steps, ...) in x's dtype; weight is (rows, width), bias (steps,) or (1,)."""
+    """The spikes (steps, ...) in x's dtype; weight is (tiles, rows, width), bias (steps,) or (1,)."""
     s = empty_like(x[len(x) - steps :], x.dtype)
     xr, sr, w, b = as_rows(x, len(x)), as_rows(s, steps), weight.numpy(), bias.numpy()
     one = _one(x, w.dtype.type)
@@ -324,3 +324,25 @@ def window_backward(
     gw = sum((part_of_w for part_of_w, _ in sums), np.zeros(w.shape))
     gb = sum((part_of_b for _, part_of_b in sums), np.zeros(b.shape))
     return gx, torch.from_numpy(gw).to(weight.dtype), torch.from_numpy(gb).to(bias.dtype)
+
+
+def fire(h: Tensor, x: Tensor) -> Tensor:
+    """The spikes of h (T, neurons), in the dtype and layout of x."""
+    s = empty_like(x, x.dtype)
+    hr, sr, one = h.numpy(), as_rows(s, len(h)), _one(x, h.numpy().dtype.type)
+    split(lambda a, b: kernels.fire(hr, sr, a, b, one), h.shape[1], len(h))
+    return s
+
+
+def fire_backward(gs: Tensor, h: Tensor, x: Tensor, bias: Tensor, surrogate: Surrogate) -> Tensor:
+    """Overwrite h (T, neurons) with its gradient; return that of the bias (T,) or (1,)."""
+    hr, gsr = h.numpy(), as_rows(like(gs, x), len(h))
+    scalar = hr.dtype.type
+    slope = _SHAPES.index(surrogate.shape), scalar(surrogate.height), scalar(surrogate.steepness)
+
+    def part(a: int, b: int) -> np.ndarray:
+        gb = np.zeros(bias.numel())
+        kernels.fire_backward(hr, gsr, gb, a, b, *slope)
+        return gb
+
+    return torch.from_numpy(sum(split(part, h.shape[1], len(h)), np.zeros(bias.numel())))
