@@ -28,6 +28,7 @@ NAMES = [
     "loading",
     "startup",
     "neurons",
+    "steps",
 ]
 
 

@@ -1,7 +1,6 @@
 """Precompile the neuron kernels into Numba's cache."""
 
 import torch
-
 from torch import nn
 
 from .fuse import SMALL, fuse

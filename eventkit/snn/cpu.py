@@ -55,9 +55,7 @@ class Blocks:
         return self.line, self.piece, self.runs, self.inner, self.channels
 
 
-def blocks(
-    x: Tensor, size: int, *, steps: int, normed: bool = False, pool: bool = False
-) -> Blocks:
+def blocks(x: Tensor, size: int, *, steps: int, normed: bool = False, pool: bool = False) -> Blocks:
     """Blocks of about `size` neurons of a dense x: (T, N, C, ...) if it is normed or pooled.
 
     steps=1 instead of T is faster where no step depends on another: memory is read in order.
@@ -114,7 +112,7 @@ def fused_forward(
     vr, ir = as_rows(v_end, 1)[0], as_rows(i_end, 1)[0]
     scalar = v0r.dtype.type
     scale, shift, _ = _channels(norm, state)
-    numbers = [scalar(n) for n in (q, threshold, rest, synapse)]
+    numbers = scalar(q), scalar(threshold), scalar(rest), scalar(synapse)
 
     def part(a: int, b: int) -> None:
         integrate.integrate_forward(
@@ -140,9 +138,7 @@ def fused_backward(
     size = max(64, min(BACKWARD, SCRATCH // steps))
     parts = blocks(x, size, steps=steps, normed=norm is not None, pool=pool is not None)
     gx = empty_like(x, x.dtype)
-    gv0, gi0 = (
-        state if v is None else torch.empty_like(x[0], dtype=state.dtype) for v in (v0, i0)
-    )
+    gv0, gi0 = (state if v is None else torch.empty_like(x[0], dtype=state.dtype) for v in (v0, i0))
     shape, stride = pooled_layout(x) if pool else (x.shape, x.stride())
     if gs.stride() != stride or gs.dtype != x.dtype:
         gs = torch.empty_strided(shape, stride, dtype=x.dtype).copy_(gs)
@@ -150,7 +146,7 @@ def fused_backward(
     gvr, gir, v0r, i0r = _row(gv, x), _row(gi, x), _row(v0, x), _row(i0, x)
     gv0r, gi0r = as_rows(gv0, 1)[0], as_rows(gi0, 1)[0]
     scalar = v0r.dtype.type
-    numbers = [scalar(n) for n in (q, threshold, rest, synapse)]
+    numbers = scalar(q), scalar(threshold), scalar(rest), scalar(synapse)
     slope = _SHAPES.index(surrogate.shape), scalar(surrogate.height), scalar(surrogate.steepness)
 
     def part(a: int, b: int) -> tuple[float, float, np.ndarray]:
@@ -187,14 +183,15 @@ def pooled_layout(x: Tensor) -> tuple[tuple[int, ...], tuple[int, ...]]:
 def _row(state: Tensor | None, x: Tensor) -> np.ndarray:
     """The state, in the memory order of one step of x."""
     if state is None:
-        return as_rows(x.new_empty(0, dtype=state_dtype(x)), 1)[0]
+        return as_row(None, x.new_empty(0, dtype=state_dtype(x)))
     return as_row(state, torch.empty_like(x[0], dtype=state_dtype(x)))
 
 
-def _channels(norm: Norm | None, state: Tensor) -> tuple[np.ndarray, ...]:
+def _channels(norm: Norm | None, state: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if norm is None:
         return (state.numpy(),) * 3
-    return tuple(n.to(state.dtype).numpy() for n in (norm.scale, norm.shift, norm.mean))
+    scale, shift, mean = (n.to(state.dtype).numpy() for n in (norm.scale, norm.shift, norm.mean))
+    return scale, shift, mean
 
 
 def integrate_forward(
@@ -291,7 +288,7 @@ def _coefficients(k: Tensor, row: Tensor) -> np.ndarray:
 
 
 def window_forward(x: Tensor, weight: Tensor, bias: Tensor, steps: int) -> Tensor:
-    """The spikes (steps, ...) in x's dtype; weight is (tiles, rows, width), bias (steps,) or (1,)."""
+    """The spikes (steps, ...); weight is (tiles, rows, width), bias (steps,) or (1,)."""
     s = empty_like(x[len(x) - steps :], x.dtype)
     xr, sr, w, b = as_rows(x, len(x)), as_rows(s, steps), weight.numpy(), bias.numpy()
     one = _one(x, w.dtype.type)

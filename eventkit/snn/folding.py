@@ -1,7 +1,7 @@
 """Fold batch norms into the layers before them, for inference: once, instead of in every pass.
 
-    W (x) + b, then a norm with scale s = weight / sqrt(variance + eps)
-    =  (s W) (x) + s (b - mean) + bias
+W (x) + b, then a norm with scale s = weight / sqrt(variance + eps)
+=  (s W) (x) + s (b - mean) + bias
 """
 
 import copy
@@ -42,7 +42,8 @@ def fold_norms(net: nn.Module) -> nn.Module:
     net = copy.deepcopy(net).eval()
     for fold in [module for module in net.modules() if isinstance(module, Fold)]:
         for i in range(1, len(fold)):
-            layer, norm = fold[i - 1], fold[i]
+            layer: Any = fold[i - 1]
+            norm: Any = fold[i]
             plain = isinstance(norm, _BatchNorm) and type(norm).forward is _BatchNorm.forward
             if plain and type(layer) in FOLDABLE and norm.running_var is not None:
                 weight, bias = fold_norm(layer.weight, layer.bias, norm)

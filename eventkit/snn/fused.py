@@ -1,9 +1,9 @@
 """Neurons over all time steps in one pass, with an analytic backward pass.
 
 With torch operations, each step makes six passes over memory and saves as many tensors. Here only
-one tensor is saved. For IF, LIF, PLIF and CUBA it is the membrane before the reset, h: the spike is
-h >= threshold, and the membrane after the reset and all gradients (x, v, q, threshold) follow from
-it. For the adaptive neurons it is x, from which the steps are recomputed.
+one tensor is saved. On the CPU it is x, from which the steps are recomputed in the cache. On the
+GPU it is the membrane before the reset, h: the spike is h >= threshold, and the membrane after the
+reset and all gradients (x, v, q, threshold) follow from it. `fuse` adds batch norm and pooling.
 
     current  i = synapse i + x               CUBA; else i = x
     charge   h = v + q (i - (v - rest))      decay_input; q = 1 / tau

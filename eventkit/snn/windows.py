@@ -23,7 +23,7 @@ from . import cpu, memory
 from .memory import is_dense, keeps_graph, state_dtype
 from .surrogate import Surrogate, spike
 
-BLAS = 96  # steps of a (T, T) product from which BLAS is faster than the kernel
+BLAS = 64  # steps of a (T, T) product from which BLAS is faster than the kernel
 ROWS = 16  # steps of a filter per matrix: fewer rows waste overlap, more rows waste zeros
 
 
@@ -106,9 +106,7 @@ class _Product(torch.autograd.Function):
     """H = W X + b as one matrix product, for W (steps, T)."""
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, surrogate: Surrogate
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, surrogate: Surrogate) -> Tensor:
         dtype, steps = state_dtype(x), len(weight)
         b = bias.to(dtype).expand(steps, 1)
         h = torch.addmm(b, weight.to(dtype), memory.flat(x).to(dtype))
@@ -138,8 +136,8 @@ def windows(
     """The spikes (steps, N, ...) in x's dtype where H = W X + b >= 0; H is float32 or float64.
 
     x (T, N, ...) may start with rows that only provide context: spikes are computed for the last
-    `steps` rows (default: all). weight is (rows, width) or (tiles, rows, width), bias (steps, 1) or a
-    single number. The gradient of a spike is the surrogate's slope at H.
+    `steps` rows (default: all). weight is (rows, width) or (tiles, rows, width), bias (steps, 1) or
+    a single number. The gradient of a spike is the surrogate's slope at H.
     """
     steps = len(x) if steps is None else steps
     bias = bias.reshape(-1, 1)

@@ -196,9 +196,7 @@ def spread(
 
 
 @jit
-def collect(
-    row: Any, sums: Any, first: int, length: int, line: int, runs: int, inner: int
-) -> None:
+def collect(row: Any, sums: Any, first: int, length: int, line: int, runs: int, inner: int) -> None:
     """Add each number of `row` to the sum of its channel, and set it to 0: `spread`'s transpose."""
     channels = len(sums)
     for r in range(runs):

@@ -89,9 +89,7 @@ def _window(t: int, total: int, steps: int, rows: int, width: int) -> tuple[int,
 
 
 @jit
-def window_forward(
-    x: Any, w: Any, bias: Any, s: Any, start: int, stop: int, one: Any
-) -> None:
+def window_forward(x: Any, w: Any, bias: Any, s: Any, start: int, stop: int, one: Any) -> None:
     """Write spikes where H = W X + b >= 0; W is (tiles, rows, width), b (steps,) or (1,).
 
     All steps of a block of neurons are converted once and stay in the cache. The terms of H are
