@@ -29,6 +29,7 @@ NAMES = [
     "loading",
     "startup",
     "neurons",
+    "steps",
 ]
 
 

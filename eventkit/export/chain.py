@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eventkit.snn import IF, LIF, PLIF, Dropout, Fold, Halve, SumPool2d, Voting
+from eventkit.snn import IF, LIF, PLIF, Dropout, Fold, Fused, Halve, SumPool2d, Voting, fold_norm
 
 Shape = tuple[int, ...]
 
@@ -42,7 +42,7 @@ def chain(net: nn.Module, in_shape: Shape) -> tuple[list[Layer], list[str]]:
 
 def _leaves(module: nn.Module, name: str) -> list[tuple[str, nn.Module]]:
     """The modules of nested Sequential and Fold containers in order; others are not opened."""
-    if type(module) not in (nn.Sequential, Fold):
+    if type(module) not in (nn.Sequential, Fused, Fold):
         return [(name, module)]
     inside = [(f"{name}.{key}" if name else key, child) for key, child in module.named_children()]
     return [leaf for key, child in inside for leaf in _leaves(child, key)]
@@ -117,18 +117,13 @@ def _pool(module: Any, x: Tensor) -> dict[str, Any] | None:
 
 
 def _fold(layers: list[Layer], problems: list[str], name: str, norm: Any) -> None:
-    """Fold a batch norm into the layer before it: W g/s and (b - mean) g/s + bias."""
+    """Fold a batch norm into the layer before it."""
     before = layers[-1] if layers else None
     if before is None or before.weight is None or norm.running_var is None:
         problems.append(f"layer {name} (BatchNorm) follows no layer to fold it into")
         return
-    one = torch.ones_like(norm.running_var)
-    weight = one if norm.weight is None else norm.weight.detach()
-    bias = 0 * one if norm.bias is None else norm.bias.detach()
-    scale = weight / (norm.running_var + norm.eps).sqrt()
-    old = before.bias if before.bias is not None else 0 * one
-    folded = before.weight * scale.reshape(-1, *[1] * (before.weight.ndim - 1))
-    layers[-1] = replace(before, weight=folded, bias=(old - norm.running_mean) * scale + bias)
+    weight, bias = fold_norm(before.weight, before.bias, norm)
+    layers[-1] = replace(before, weight=weight, bias=bias)
 
 
 def _own(tensor: Tensor | None) -> Tensor | None:

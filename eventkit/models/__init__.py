@@ -19,6 +19,7 @@ from torch import nn
 
 from eventkit.errors import OptionError
 from eventkit.registry import Registry, bind, parse_spec
+from eventkit.snn import fuse
 
 from ._cost import Cost, cost
 
@@ -139,7 +140,7 @@ def create(
     net = entry.build(num_classes, tuple(in_shape), **bind(entry.build, known, name))
     # Convolution, batch norm and pooling are faster on the CPU with channels_last.
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return net
+    return fuse(net)
 
 
 def describe(

@@ -3,6 +3,8 @@
 from .attention import DrivenAttention, Patches, SelfAttention, TokenAttention
 from .conversion import Repeated, average_pooling, balance, to_spiking
 from .delays import DelayedLinear, final_delays
+from .folding import fold_norm, fold_norms
+from .fuse import Fused, fuse
 from .layers import Dropout, Fold, Halve, SumPool2d, Voting, anneal, conv_norm
 from .neurons import NEURONS, Neuron, carry, carry_over, neuron, run
 from .neurons.activation import QCFS, ReLU
@@ -36,6 +38,7 @@ __all__ = [
     "DrivenAttention",
     "Dropout",
     "Fold",
+    "Fused",
     "GroupNeuron",
     "Halve",
     "LIFNoReset",
@@ -64,6 +67,9 @@ __all__ = [
     "checkpointed",
     "conv_norm",
     "final_delays",
+    "fold_norm",
+    "fold_norms",
+    "fuse",
     "integrate",
     "neuron",
     "packed_spikes",

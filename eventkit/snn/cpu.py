@@ -112,7 +112,7 @@ def fused_forward(
     vr, ir = as_rows(v_end, 1)[0], as_rows(i_end, 1)[0]
     scalar = v0r.dtype.type
     scale, shift, _ = _channels(norm, state)
-    numbers = [scalar(n) for n in (q, threshold, rest, synapse)]
+    numbers = scalar(q), scalar(threshold), scalar(rest), scalar(synapse)
 
     def part(a: int, b: int) -> None:
         integrate.integrate_forward(
@@ -146,7 +146,7 @@ def fused_backward(
     gvr, gir, v0r, i0r = _row(gv, x), _row(gi, x), _row(v0, x), _row(i0, x)
     gv0r, gi0r = as_rows(gv0, 1)[0], as_rows(gi0, 1)[0]
     scalar = v0r.dtype.type
-    numbers = [scalar(n) for n in (q, threshold, rest, synapse)]
+    numbers = scalar(q), scalar(threshold), scalar(rest), scalar(synapse)
     slope = _SHAPES.index(surrogate.shape), scalar(surrogate.height), scalar(surrogate.steepness)
 
     def part(a: int, b: int) -> tuple[float, float, np.ndarray]:
@@ -183,14 +183,15 @@ def pooled_layout(x: Tensor) -> tuple[tuple[int, ...], tuple[int, ...]]:
 def _row(state: Tensor | None, x: Tensor) -> np.ndarray:
     """The state, in the memory order of one step of x."""
     if state is None:
-        return as_rows(x.new_empty(0, dtype=state_dtype(x)), 1)[0]
+        return as_row(None, x.new_empty(0, dtype=state_dtype(x)))
     return as_row(state, torch.empty_like(x[0], dtype=state_dtype(x)))
 
 
-def _channels(norm: Norm | None, state: Tensor) -> tuple[np.ndarray, ...]:
+def _channels(norm: Norm | None, state: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if norm is None:
         return (state.numpy(),) * 3
-    return tuple(n.to(state.dtype).numpy() for n in (norm.scale, norm.shift, norm.mean))
+    scale, shift, mean = (n.to(state.dtype).numpy() for n in (norm.scale, norm.shift, norm.mean))
+    return scale, shift, mean
 
 
 def integrate_forward(
@@ -287,7 +288,7 @@ def _coefficients(k: Tensor, row: Tensor) -> np.ndarray:
 
 
 def window_forward(x: Tensor, weight: Tensor, bias: Tensor, steps: int) -> Tensor:
-    """The spikes (steps, ...) in x's dtype; weight is (rows, width), bias (steps,) or (1,)."""
+    """The spikes (steps, ...); weight is (tiles, rows, width), bias (steps,) or (1,)."""
     s = empty_like(x[len(x) - steps :], x.dtype)
     xr, sr, w, b = as_rows(x, len(x)), as_rows(s, steps), weight.numpy(), bias.numpy()
     one = _one(x, w.dtype.type)
@@ -320,3 +321,25 @@ def window_backward(
     gw = sum((part_of_w for part_of_w, _ in sums), np.zeros(w.shape))
     gb = sum((part_of_b for _, part_of_b in sums), np.zeros(b.shape))
     return gx, torch.from_numpy(gw).to(weight.dtype), torch.from_numpy(gb).to(bias.dtype)
+
+
+def fire(h: Tensor, x: Tensor) -> Tensor:
+    """The spikes of h (T, neurons), in the dtype and layout of x."""
+    s = empty_like(x, x.dtype)
+    hr, sr, one = h.numpy(), as_rows(s, len(h)), _one(x, h.numpy().dtype.type)
+    split(lambda a, b: kernels.fire(hr, sr, a, b, one), h.shape[1], len(h))
+    return s
+
+
+def fire_backward(gs: Tensor, h: Tensor, x: Tensor, bias: Tensor, surrogate: Surrogate) -> Tensor:
+    """Overwrite h (T, neurons) with its gradient; return that of the bias (T,) or (1,)."""
+    hr, gsr = h.numpy(), as_rows(like(gs, x), len(h))
+    scalar = hr.dtype.type
+    slope = _SHAPES.index(surrogate.shape), scalar(surrogate.height), scalar(surrogate.steepness)
+
+    def part(a: int, b: int) -> np.ndarray:
+        gb = np.zeros(bias.numel())
+        kernels.fire_backward(hr, gsr, gb, a, b, *slope)
+        return gb
+
+    return torch.from_numpy(sum(split(part, h.shape[1], len(h)), np.zeros(bias.numel())))

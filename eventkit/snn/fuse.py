@@ -30,9 +30,11 @@ from .neurons import Neuron
 from .neurons.leaky import IF
 from .surrogate import Surrogate
 
+SMALL = 1 << 17  # elements of a tensor below which separate modules are as fast
+
 
 class Fused(nn.Sequential):
-    """A Sequential that fuses norms, neurons and poolings; its results are those of a Sequential."""
+    """A Sequential that fuses norms, neurons and poolings; its results stay the same."""
 
     def forward(self, x: Tensor) -> Tensor:
         layers, i = list(self), 0
@@ -86,14 +88,14 @@ class _Unit:
             x = x.reshape(*steps, *x.shape[1:])
         if pool is not None and not _halves(x):
             pool = None
-        if norm is None and pool is None or not memory.has_kernels(x) or not _plain(x):
-            norm_only = norm is not None
-            x = norm(x.flatten(0, 1)).reshape(x.shape) if norm_only else x
-            norm, pool = None, None
+        if norm is None and pool is None:
             s = neuron(x)
         else:
-            s = _run(x, norm, neuron, _how(pool) if pool is not None else None)
-        return s if pool is self.pool else self.pool(s)  # type: ignore[misc]
+            s = _run(x, norm, neuron, None if pool is None else _how(pool))
+        if self.pool is not pool and self.pool is not None:
+            s = self.pool(s)
+        spikes: Tensor = s
+        return spikes
 
 
 def _unit(layers: list[nn.Module]) -> _Unit | None:
@@ -164,6 +166,8 @@ def _takes(norm: _BatchNorm, x: Tensor) -> bool:
     """Whether the kernels compute this norm for x (T N, C, ...)."""
     if not _plain(x) or not memory.has_kernels(x) or x.ndim < 2 or x.shape[1] != norm.num_features:
         return False
+    if x.numel() < SMALL:
+        return False
     batch = norm.training or norm.running_mean is None
     return not batch or x.numel() > x.shape[1]  # else the norm itself raises torch's error
 
@@ -171,7 +175,10 @@ def _takes(norm: _BatchNorm, x: Tensor) -> bool:
 def _halves(x: Tensor) -> bool:
     """Whether the kernels pool x (T, N, C, H, W): even sides, channels_last."""
     return (
-        x.ndim == 5
+        _plain(x)
+        and memory.has_kernels(x)
+        and x.ndim == 5
+        and x.numel() >= SMALL
         and x.shape[-1] % 2 == x.shape[-2] % 2 == 0
         and x.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
     )
@@ -195,17 +202,21 @@ def _run(x: Tensor, norm: _BatchNorm | None, neuron: IF, pool: str | None) -> Te
     q = q if isinstance(q, Tensor) else torch.tensor(q, dtype=torch.float64)
     state = neuron._state if neuron._carries else None
     reset = memory.SOFT if neuron.v_reset is None else memory.HARD
-    rules = (reset, neuron.v_reset or 0.0, neuron.decay_input, 0.0, pool)
-    s, v = _Pass.apply(
+    rules = {
+        "reset": reset, "rest": neuron.v_reset or 0.0, "decay_input": neuron.decay_input,
+        "synapse": 0.0, "pool": pool,
+    }  # fmt: skip
+    s, v = _Pass.apply(  # type: ignore[no-untyped-call]
         x, weight, bias, state, q, mean, inverse, batch, neuron.v_threshold, rules,
         neuron.detach_reset, neuron._surrogate, neuron._carries,
     )  # fmt: skip
     if neuron._carries:
         neuron._state = v
-    return s
+    spikes: Tensor = s
+    return spikes
 
 
-def _statistics(norm: _BatchNorm, x: Tensor) -> tuple[Tensor, Tensor, bool]:
+def _statistics(norm: Any, x: Tensor) -> tuple[Tensor, Tensor, bool]:
     """Mean and variance in float64, and whether they are those of x; updates the running ones."""
     if not norm.training and norm.running_mean is not None:
         return norm.running_mean.double(), norm.running_var.double(), False
@@ -239,7 +250,7 @@ class _Pass(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, v0: Tensor | None,
         q: Tensor, mean: Tensor | None, inverse: Tensor | None, batch: bool, threshold: float,
-        rules: tuple[int, float, bool, float, str | None], detach: bool, surrogate: Surrogate,
+        rules: dict[str, Any], detach: bool, surrogate: Surrogate,
         ends: bool,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         norm = None
@@ -247,7 +258,7 @@ class _Pass(torch.autograd.Function):
             scale = inverse if weight is None else weight.double() * inverse
             shift = -mean * scale if bias is None else bias.double() - mean * scale
             norm = cpu.Norm(scale, shift, mean)
-        s, v, _ = cpu.fused_forward(x, norm, v0, None, q.item(), threshold, *rules, ends)
+        s, v, _ = cpu.fused_forward(x, norm, v0, None, q.item(), threshold, ends=ends, **rules)
         ctx.save_for_backward(x, weight, v0, q)
         ctx.options = (norm, inverse, batch, threshold, rules, detach, surrogate)
         ctx.set_materialize_grads(False)
@@ -261,11 +272,11 @@ class _Pass(torch.autograd.Function):
         need_x, need_w, need_b, need_v0, need_q = ctx.needs_input_grad[:5]
         gs, gv = grads
         if gs is None:
-            shape = cpu.pooled_layout(x)[0] if rules[-1] else x.shape
+            shape = cpu.pooled_layout(x)[0] if rules["pool"] else x.shape
             gs = x.new_zeros(shape)
         gx, gv0, _, gq, _, sums = cpu.fused_backward(
-            gs, gv, None, x, norm, v0, None, q.item(), threshold, *rules, detach, surrogate,
-            need_q, False,
+            gs, gv, None, x, norm, v0, None, q.item(), threshold, detach=detach,
+            surrogate=surrogate, need_q=need_q, need_threshold=False, **rules,
         )  # fmt: skip
         gw = gb = None
         if norm is not None:
@@ -281,8 +292,8 @@ class _Pass(torch.autograd.Function):
                 cpu.norm_backward(x, gx, k)
         return (
             gx if need_x else None,
-            gw.to(weight.dtype) if need_w else None,
-            gb.to(weight.dtype) if need_b else None,
+            gw.to(weight.dtype) if need_w and gw is not None else None,
+            gb.to(weight.dtype) if need_b and gb is not None else None,
             gv0 if need_v0 else None,
             q.new_tensor(gq) if need_q else None,
             *[None] * 8,

@@ -1,9 +1,9 @@
 """Neurons over all time steps in one pass, with an analytic backward pass.
 
 With torch operations, each step makes six passes over memory and saves as many tensors. Here only
-one tensor is saved. For IF, LIF, PLIF and CUBA it is the membrane before the reset, h: the spike is
-h >= threshold, and the membrane after the reset and all gradients (x, v, q, threshold) follow from
-it. For the adaptive neurons it is x, from which the steps are recomputed.
+one tensor is saved. On the CPU it is x, from which the steps are recomputed in the cache. On the
+GPU it is the membrane before the reset, h: the spike is h >= threshold, and the membrane after the
+reset and all gradients (x, v, q, threshold) follow from it. `fuse` adds batch norm and pooling.
 
     current  i = synapse i + x               CUBA; else i = x
     charge   h = v + q (i - (v - rest))      decay_input; q = 1 / tau
@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from . import cpu
-from .memory import is_dense, state_dtype
+from .memory import is_dense, keeps_graph, state_dtype
 from .surrogate import Surrogate
 
 # torch.compile and torch.export see the functions as torch operators; otherwise they are called
@@ -120,20 +120,12 @@ class _Integrate(torch.autograd.Function):
         gx, gv0, gi0, gq, gthreshold = backward(
             torch.zeros_like(h) if gs is None else gs, gv, gi, h, v0, i0, q, threshold, *rules,
             detach, surrogate.shape, surrogate.height, surrogate.steepness, need_q, need_threshold,
-            not _keeps_graph(),
+            not keeps_graph(),
         )  # fmt: skip
         return (
             gx, gv0 if need_v0 else None, gi0 if need_i0 else None, gq if need_q else None,
             gthreshold if need_threshold else None, None, None, None,
         )  # fmt: skip
-
-
-def _keeps_graph() -> bool:
-    """Whether the graph is kept for another backward pass, so that h must not be overwritten."""
-    if torch.compiler.is_compiling():
-        return True
-    ask = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", None)
-    return ask is None or bool(ask())
 
 
 def integrate(

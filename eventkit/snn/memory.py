@@ -112,3 +112,11 @@ def as_row(v: Tensor | None, layout: Tensor) -> np.ndarray:
     """The memory of one step as a NumPy row in the order of `layout`; empty for None."""
     row: np.ndarray = as_rows(layout.new_empty(0) if v is None else like(v, layout), 1)[0]
     return row
+
+
+def keeps_graph() -> bool:
+    """Whether the graph is kept for another backward pass, so that what it saved must stay."""
+    if torch.compiler.is_compiling():
+        return True
+    ask = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", None)
+    return ask is None or bool(ask())

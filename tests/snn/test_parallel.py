@@ -5,12 +5,13 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
+from torch import nn
 from torch.nn import functional
 
 from eventkit.errors import OptionError
 from eventkit.snn import PSN, MaskedPSN, SlidingPSN, neuron
 from eventkit.snn.surrogate import atan, spike
-from eventkit.snn.windows import toeplitz, windows
+from eventkit.snn.windows import BLAS, toeplitz, windows
 
 
 def test_psn_by_hand():
@@ -137,3 +138,47 @@ def test_wrong_options_and_lengths_are_told():
         MaskedPSN(T=4)(torch.ones(3, 1))
     with pytest.raises(OptionError, match="masked_psn: found step 5, expected at most T=4"):
         MaskedPSN(T=4)(torch.ones(5, 1))
+
+
+LONG = {
+    "blas": lambda: PSN(T=BLAS + 4),
+    "band": lambda: MaskedPSN(T=45, k=3, lambda_init=1.0),
+    "band of one": lambda: MaskedPSN(T=33, k=1, lambda_init=1.0),
+    "dense mask": lambda: MaskedPSN(T=45, k=3, lambda_init=0.5),
+    "long mask": lambda: MaskedPSN(T=BLAS + 4, k=60, lambda_init=1.0),
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_long_sequences_are_the_definition(name, dtype):
+    torch.manual_seed(0)
+    net = LONG[name]().double()
+    nn.init.normal_(net.bias, 0, 0.2)
+    weight = net.masked_weight() if isinstance(net, MaskedPSN) else net.weight
+    x = torch.randn(net.T, 2, 3, 5, dtype=dtype, requires_grad=True)
+    h = (weight @ x.double().flatten(1) + net.bias).reshape(x.shape)
+    expected, grad = spike(h, net._surrogate), torch.randn(x.shape, dtype=torch.float64)
+    wanted = [x, net.weight, net.bias]
+    reference = torch.autograd.grad((expected * grad).sum(), wanted)
+    if dtype == torch.bfloat16:
+        net = net.float()
+        wanted = [x, net.weight, net.bias]
+    s = net(x)
+    assert s.dtype == dtype
+    assert 0.02 < s.double().mean() < 0.98
+    assert (s.double() != expected).double().mean() <= (0 if dtype == torch.float64 else 1e-3)
+    tolerance = 1e-9 if dtype == torch.float64 else 0.02
+    for _ in range(2):  # the graph is kept, so what was saved must not change
+        found = torch.autograd.grad((s.double() * grad).sum(), wanted, retain_graph=True)
+        for a, b in zip(found, reference, strict=True):
+            apart = (a.double() - b.double()).norm() / b.double().norm()
+            assert apart <= tolerance
+
+
+def test_a_band_needs_no_step_at_once():
+    net = MaskedPSN(T=60, k=4, lambda_init=1.0).double()
+    x = torch.randn(60, 3, 5, dtype=torch.float64)
+    first, state = net.run(x[:21])
+    second, _ = net.run(x[21:], state)
+    assert torch.equal(torch.cat([first, second]), net(x))

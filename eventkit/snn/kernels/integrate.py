@@ -104,8 +104,8 @@ def _membranes(
 
 @jit
 def _leak(
-    x: Any, c: Any, center: Any, sum_g: Any, sum_gx: Any, gx: Any, current: Any, q: Any, factor: Any,
-    synapse: Any, normed: bool,
+    x: Any, c: Any, center: Any, sum_g: Any, sum_gx: Any, gx: Any, current: Any, q: Any,
+    factor: Any, synapse: Any, normed: bool,
 ) -> None:  # fmt: skip
     """One step back from c = dL/dh to dL/dv before the step: write the gradient of the input to gx.
 
@@ -133,7 +133,7 @@ def _add_q(
     sum_q: Any, c: Any, h: Any, before: Any, given: bool, q: Any, threshold: Any, rest: Any,
     reset: int, decay_input: bool,
 ) -> None:  # fmt: skip
-    """Add the contribution of a step to dL/dq; `before` is h of the step before, or v if `given`."""
+    """Add a step's contribution to dL/dq; `before` is h of the step before, or v if `given`."""
     for i in range(len(h)):
         m = before[i]
         after = rest if reset == HARD else (m - threshold if reset == SOFT else m)
@@ -155,7 +155,7 @@ def _state(
 
 @jit
 def _pool(h: Any, pooled: Any, channels: int, threshold: Any, share: Any) -> None:
-    """Pool the spikes of two runs of pixels: their maximum (share=0), or their sum times `share`."""
+    """Pool the spikes of two runs of pixels: maximum (share=0), or sum times `share`."""
     one, zero = h.dtype.type(1), h.dtype.type(0)
     half, n = len(h) // 2, channels
     for w in range(half // (2 * n)):
@@ -263,8 +263,8 @@ def integrate_backward(
 
     With a norm, add the sums per channel of the gradient, and of its products with x - mean, to
     `sums`. Membranes of all steps of a block are recomputed first; the membrane before a step is
-    that of the step before after its reset. Sums over the steps are per neuron, so that the inner loops
-    vectorise; those over neurons are in float64.
+    that of the step before after its reset. Sums over the steps are per neuron, so that the inner
+    loops vectorise; those over neurons are in float64.
     """
     steps, size, dtype = x.shape[0], runs * piece, v0.dtype
     normed = len(scale) > 0

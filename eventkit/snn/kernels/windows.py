@@ -7,7 +7,7 @@ import numpy as np
 
 from eventkit._jit import jit
 
-from .steps import SCRATCH, load, slope, store
+from .steps import BLOCK, SCRATCH, load, slope, store, value
 
 WINDOW = 512  # neurons per block if all steps of a block must stay in the cache
 
@@ -90,12 +90,12 @@ def _window(t: int, total: int, steps: int, rows: int, width: int) -> tuple[int,
 
 @jit
 def window_forward(x: Any, w: Any, bias: Any, s: Any, start: int, stop: int, one: Any) -> None:
-    """Write spikes where H = W X + b >= 0; W is (rows, width) as in `windows`, b (steps,) or (1,).
+    """Write spikes where H = W X + b >= 0; W is (tiles, rows, width), b (steps,) or (1,).
 
     All steps of a block of neurons are converted once and stay in the cache. The terms of H are
     always added in the same order, so that results do not depend on the number of steps.
     """
-    total, steps, (rows, width) = x.shape[0], s.shape[0], w.shape
+    total, steps, (tiles, rows, width) = x.shape[0], s.shape[0], w.shape
     block = max(16, min(WINDOW, SCRATCH // (total + rows)))
     xs, h = np.empty((total, block), w.dtype), np.empty((rows, block), w.dtype)
     limit, zero = w.dtype.type(0), s.dtype.type(0)
@@ -107,7 +107,7 @@ def window_forward(x: Any, w: Any, bias: Any, s: Any, start: int, stop: int, one
             m, first, last, source = _window(t, total, steps, rows, width)
             for r in range(m):
                 h[r] = bias[t + r if len(bias) > 1 else 0]
-            _add_product(h, 0, w[:m, first:last], xs, source, n)
+            _add_product(h, 0, w[t // rows % tiles, :m, first:last], xs, source, n)
             for r in range(m):
                 st, hr = s[t + r, a : a + n], h[r]
                 for i in range(n):
@@ -123,11 +123,11 @@ def window_backward(
 
     H is recomputed row block by row block and then overwritten with G = dL/dS * slope(H).
     """
-    total, steps, (rows, width) = x.shape[0], gs.shape[0], w.shape
+    total, steps, (tiles, rows, width) = x.shape[0], gs.shape[0], w.shape
     block = max(16, min(WINDOW, SCRATCH // (2 * total + rows)))
     xs, gxs = np.empty((total, block), w.dtype), np.empty((total, block), w.dtype)
     h, g, row = np.empty((rows, block), w.dtype), np.empty(block, w.dtype), np.empty(block, w.dtype)
-    limit, back = w.dtype.type(0), w.T
+    limit = w.dtype.type(0)
     for a in range(start, stop, block):
         n = min(block, stop - a)
         for t in range(total):
@@ -137,7 +137,7 @@ def window_backward(
             m, first, last, source = _window(t, total, steps, rows, width)
             for r in range(m):
                 h[r] = bias[t + r if len(bias) > 1 else 0]
-            _add_product(h, 0, w[:m, first:last], xs, source, n)
+            _add_product(h, 0, w[t // rows % tiles, :m, first:last], xs, source, n)
             for r in range(m):
                 hr = h[r]
                 slope(hr[:n], g, limit, shape, height, steepness)
@@ -146,8 +146,34 @@ def window_backward(
                     hr[i] = g[i] * row[i]
                 gb[t + r if len(bias) > 1 else 0] += _total(hr, n)
             if need_w:
-                _add_outer(gw[:m, first:last], h, xs, source, n)
+                _add_outer(gw[t // rows % tiles, :m, first:last], h, xs, source, n)
             if len(gx):
-                _add_product(gxs, source, back[first:last, :m], h, 0, n)
+                _add_product(gxs, source, w[t // rows % tiles, :m, first:last].T, h, 0, n)
         for t in range(len(gx)):
             store(gxs[t], gx[t, a : a + n])
+
+
+@jit
+def fire(h: Any, s: Any, start: int, stop: int, one: Any) -> None:
+    """Write spikes where H >= 0."""
+    limit, zero = h.dtype.type(0), s.dtype.type(0)
+    for t in range(len(h)):
+        ht, st = h[t, start:stop], s[t, start:stop]
+        for i in range(len(ht)):
+            st[i] = one if ht[i] >= limit else zero
+
+
+@jit
+def fire_backward(
+    h: Any, gs: Any, gb: Any, start: int, stop: int, shape: int, height: Any, steepness: Any
+) -> None:
+    """Overwrite H with G = dL/dS * slope(H), and add the sums of its rows to those of b."""
+    g, limit = np.empty(BLOCK, h.dtype), h.dtype.type(0)
+    for t in range(len(h)):
+        for a in range(start, stop, BLOCK):
+            b = min(a + BLOCK, stop)
+            ht, gt = h[t, a:b], gs[t, a:b]
+            slope(ht, g, limit, shape, height, steepness)
+            for i in range(len(ht)):
+                ht[i] = g[i] * value(gt, i)
+            gb[t if len(gb) > 1 else 0] += _total(ht, len(ht))

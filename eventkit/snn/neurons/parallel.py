@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from eventkit.errors import OptionError
 from eventkit.snn.surrogate import parse
-from eventkit.snn.windows import windows
+from eventkit.snn.windows import ROWS, band, windows
 
 from . import NEURONS, Neuron, State, check_input
 
@@ -102,6 +102,8 @@ class MaskedPSN(PSN):
                 "once until lambda_ is 1"
             )
         weight = self.masked_weight()[seen : len(whole), : len(whole)]
+        if len(x) > 2 * self.k and len(x) > ROWS and self.lambda_ == 1:
+            weight = band(weight, self.k)  # the rest of the matrix is zero
         bias = self.bias[seen : len(whole)]
         return windows(whole, weight, bias, surrogate=self._surrogate, steps=len(x)), whole
 
