@@ -190,8 +190,8 @@ KEYS = {
     "example": "`[example]`: an example of the folder structure: "
     '`recordings = [["train/a/1.bin", "train", 0]]`, path, split and label; the tests of eventkit '
     "create and convert it",
-    "targets": "`[targets.boxes]` and others: where boxes, points, intervals and text of a recording "
-    "are (`eventkit/targets/files.py`)",
+    "targets": "`[targets.boxes]` and others: where boxes, points, intervals and text of a "
+    "recording are (`eventkit/targets/files.py`)",
     "labels": "kinds of labels that are published with the events",
     "defects": "known faults, printed when it is converted",
     "unverified": "statements that no source confirms",

@@ -16,9 +16,9 @@ import numpy as np
 from eventkit import formats, layouts
 from eventkit._platform import cpus
 from eventkit.conversion import times
-from eventkit.conversion.targets import TargetFiles, TargetPlan
 from eventkit.conversion.activity import Activity, Pair, by_count
 from eventkit.conversion.chosen import NOTHING, Chosen
+from eventkit.conversion.targets import TargetFiles, TargetPlan
 from eventkit.datasets import Dataset
 from eventkit.errors import FormatError, OptionError
 from eventkit.layouts import Listing, Sample

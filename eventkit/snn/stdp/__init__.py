@@ -60,6 +60,6 @@ def learn(
 
     They change in place by `rate` times `change`, and stay within `low` and `high`.
     """
-    post = neuron(layer(pre))
+    post: Tensor = neuron(layer(pre))
     layer.weight.add_(change(pre, post, rule), alpha=rate).clamp_(low, high)
     return post
