@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from eventkit.errors import MissingExtra, OptionError, StoreDamaged, StoreError
 from eventkit.store import Store
@@ -105,8 +105,7 @@ def _api() -> Hub:
         from huggingface_hub import HfApi
     except ModuleNotFoundError:
         raise MissingExtra("uploading to the Hub needs huggingface_hub", "hub") from None
-    api: Hub = HfApi()
-    return api
+    return cast(Hub, HfApi())
 
 
 def _upload(
