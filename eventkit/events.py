@@ -12,6 +12,7 @@ from eventkit._jit import jit
 from eventkit.errors import OptionError
 
 RECORD = np.dtype([("t", np.int64), ("x", np.uint16), ("y", np.uint16), ("p", np.uint8)])
+KINDS = tuple(RECORD[name] for name in "txyp")  # looked up once
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -177,6 +178,12 @@ class Arrays(NamedTuple):
     y: np.ndarray
     p: np.ndarray
 
+    @classmethod
+    def empty(cls, n: int) -> Self:
+        """Room for n events, of any values."""
+        t, x, y, p = KINDS
+        return cls(np.empty(n, t), np.empty(n, x), np.empty(n, y), np.empty(n, p))
+
 
 class Columns:
     """Reusable event buffers for a decoder, handed out as views.
@@ -199,7 +206,7 @@ class Columns:
                 return
             (self.arrays, self._lent), self._spare = self._spare, (self.arrays, self._lent)
         self._spare = self.arrays, self._lent
-        self.arrays, self._lent = _columns(n), []
+        self.arrays, self._lent = Arrays.empty(n), []
 
     def events(self, n: int, size: tuple[int, int]) -> Events:
         """The first n events, as views."""
@@ -211,13 +218,7 @@ class Columns:
         return Events.trusted(t[:n], x[:n], y[:n], p[:n], size)
 
 
-def _columns(n: int) -> Arrays:
-    t, x, y, p = KINDS
-    return Arrays(np.empty(n, t), np.empty(n, x), np.empty(n, y), np.empty(n, p))
-
-
-KINDS = tuple(RECORD[name] for name in "txyp")  # looked up once
-NONE = _columns(0)
+NONE = Arrays.empty(0)
 
 
 def expect(events: object) -> Events:

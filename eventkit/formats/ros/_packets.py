@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from eventkit._jit import jit
+from eventkit.events import Arrays
 from eventkit.formats.prophesee._file import COUNT, SLACK, STATE, TRIGGER
 from eventkit.formats.prophesee._read import COUNTS
 from eventkit.formats.prophesee.evt3 import CODE
@@ -51,10 +52,10 @@ class Decoder:
     def _evt3(self, data: memoryview, base: int, order: str) -> Block:
         words = _words(data, order, "u2")
         n, _, _ = CODE.measure(words, self._states.copy())
-        block = tuple(np.empty(n + SLACK, kind) for kind in ("i8", "u2", "u2", "u1"))
+        block = Arrays.empty(n + SLACK)
         self._states["marked"] = 0
         marks = np.empty(len(words), TRIGGER)
-        CODE.decode(words, 0, self._states, *block, 0, n + 1, marks)
+        CODE.decode(words, 0, self._states, block, 0, n + 1, marks)
         t, x, y, p = (column[:n] for column in block)
         return t, x, y, p
 
@@ -74,7 +75,7 @@ class Decoder:
         words = _words(data, order, "u2")
         kinds = words >> 12
         room = int(np.count_nonzero(kinds == 3) + COUNT[words[kinds == 5] & 0xFF].sum())
-        block = tuple(np.empty(room, kind) for kind in ("i8", "u2", "u2", "u1"))
+        block = Arrays.empty(room)
         n = _decode_compressed(words, *block)
         if n == UNKNOWN:
             raise ValueError("a word of libcaer_cmp has an unknown type")
