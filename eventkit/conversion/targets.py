@@ -117,8 +117,8 @@ class TargetFiles:
             return np.zeros(0, KINDS[kind]), np.zeros(0, bool), []
         if self._kept.get(kind, (None,))[0] != (name, split):
             file = self.plan.files[kind]
-            rows, texts = read(self.root / name, kind, file)
-            if file.every is not None:
+            rows, texts = read(self.root / name, kind, file, self.size)
+            if file.untimed:
                 rows["t"] += self._first(source)
             sized = counts = np.ones(len(rows), bool)
             if kind == "boxes" and self.plan.rule is not None and self.size is not None:

@@ -42,8 +42,9 @@ LIMIT = 1 << 61  # µs
 
 
 def filled(pattern: str, source: str) -> str:
-    """A name with {stem}, {folder} or {sequence} of a recording put in.
+    """A name with {stem}, {folder}, {parent} or {sequence} of a recording put in.
 
+    {parent} is the name of its folder, as in "labels/{parent}/{sequence}.txt" of a parallel tree.
     {stem} is its path without suffixes, {sequence} its name without suffixes and without the part
     that says what it holds (_td, _events, -events_left).
 
@@ -53,7 +54,8 @@ def filled(pattern: str, source: str) -> str:
     path = PurePosixPath(source)
     name = path.name.partition(".")[0] or path.name
     sequence = re.sub(r"[_-](td|events|events_left|events_right)$", "", name)
-    values = {"folder": str(path.parent), "stem": str(path.parent / name), "sequence": sequence}
+    values = {"folder": str(path.parent), "parent": path.parent.name}
+    values |= {"stem": str(path.parent / name), "sequence": sequence}
     for key, value in values.items():
         pattern = pattern.replace(f"{{{key}}}", value)
     return str(PurePosixPath(pattern)) if pattern.startswith("./") else pattern

@@ -1,4 +1,4 @@
-"""Files of targets beside a recording: .npy with fields, or a table in .csv or .txt."""
+"""Files of targets of a recording: .npy with fields, a table in .csv or .txt, PASCAL VOC's .xml."""
 
 import csv
 import re
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from eventkit.errors import FormatError, OptionError
-from eventkit.targets import KINDS
+from eventkit.targets import KINDS, voc
 from eventkit.units import microseconds
 
 UNITS = {
@@ -33,6 +33,8 @@ NAMES = {
     "y2": ("y2", "y_max", "ymax", "bottom"),
     "w": ("w", "width"),
     "h": ("h", "height"),
+    "cx": ("cx", "x_center"),
+    "cy": ("cy", "y_center"),
     "text": ("text", "caption", "transcript"),
 }
 OPTIONAL = {"class": -1, "track": -1, "confidence": 1}
@@ -48,7 +50,8 @@ class TargetFile:
     the classes, in the order of their numbers; a table may have the names. `columns` are those of a
     table without a header, as "t x y w h class"; - is one that is not read. `unit` is that of the
     times (ns, us, ms or s). With `every` (as "10ms") the rows have no times: row i is at i times
-    that, counted from the recording's first event.
+    that, counted from the recording's first event; with at="start" all are at that event. Columns
+    cx, cy, w and h are centre and sides of a box as shares of the sensor's, as YOLO has them.
     """
 
     file: str
@@ -56,6 +59,12 @@ class TargetFile:
     columns: str = ""
     unit: str = "us"
     every: int | None = None
+    at: str = ""
+
+    @property
+    def untimed(self) -> bool:
+        """Whether the file has no times, so that its rows count from the first event."""
+        return self.every is not None or bool(self.at)
 
     @classmethod
     def parse(cls, kind: str, told: Any, where: str) -> "TargetFile":
@@ -85,22 +94,40 @@ class TargetFile:
             raise OptionError(f"{name} every is {error}") from None
         if step is not None and step < 1:
             raise OptionError(f"{name} every is {every!r}, expected at least 1 µs")
-        return cls(told["file"], tuple(classes), columns, unit or "us", step)
+        if told.get("at", "") not in ("", "start") or (step and told.get("at")):
+            raise OptionError(f"{name} at is {told['at']!r}, expected start, without every")
+        return cls(told["file"], tuple(classes), columns, unit or "us", step, told.get("at", ""))
 
 
-def read(path: Path, kind: str, source: TargetFile) -> tuple[np.ndarray, list[str]]:
+def read(
+    path: Path, kind: str, source: TargetFile, size: tuple[int, int] | None = None
+) -> tuple[np.ndarray, list[str]]:
     """The targets of a file in its order, of the type KINDS[kind], and the texts they number.
+
+    `size` is that of the sensor, which boxes in shares of it need.
 
     FormatError for what is not such a file; pickled objects are not loaded.
     """
     try:
-        columns = _npy(path, source) if path.suffix.lower() == ".npy" else _table(path, source)
+        suffix = path.suffix.lower()
+        columns = (
+            _npy(path, source)
+            if suffix == ".npy"
+            else voc.read(path)
+            if suffix == ".xml"
+            else _table(path, source)
+        )
     except OSError as error:
         raise FormatError(path, None, f"cannot be read: {error.strerror or error}") from None
     wanted = list(KINDS[kind].names or ())
     if source.every is not None:
         n = len(next(iter(columns.values()), ()))
         columns["t"] = np.arange(n, dtype=np.int64) * source.every
+    if source.at:
+        n = len(next(iter(columns.values()), ()))
+        columns["t"] = np.zeros(n, np.int64)
+    if {"cx", "cy", "w", "h"} <= columns.keys():
+        _scale(path, columns, size)
     for side, corner in (("w", "x2"), ("h", "y2")):
         start = columns.get(corner[0])
         if kind == "boxes" and side not in columns and corner in columns and start is not None:
@@ -129,11 +156,23 @@ def read(path: Path, kind: str, source: TargetFile) -> tuple[np.ndarray, list[st
         elif name == "class":
             rows[name] = _classes(path, columns[name], source.classes)
         elif name in ("t", "stop"):
-            unit = "us" if name == "t" and source.every is not None else source.unit
+            unit = "us" if name == "t" and source.untimed else source.unit
             rows[name] = _times(path, columns[name], UNITS[unit])
         else:
             rows[name] = _numbers(path, name, columns[name])
     return rows, texts
+
+
+def _scale(path: Path, columns: dict[str, np.ndarray], size: tuple[int, int] | None) -> None:
+    """Boxes from shares of the sensor to pixels: x, y, w, h of cx, cy, w, h."""
+    if size is None:
+        raise FormatError(path, None, "has boxes in shares of the sensor, whose size is not known")
+    for centre, side, whole in (("cx", "w", size[0]), ("cy", "h", size[1])):
+        middle, length = (_numbers(path, name, columns[name]) for name in (centre, side))
+        if (length < 0).any() or (np.abs(middle) > 2).any():
+            raise FormatError(path, None, f"{centre} and {side} are no shares of the sensor")
+        columns[centre[1]] = (middle - length / 2) * whole
+        columns[side] = length * whole
 
 
 def _npy(path: Path, source: TargetFile) -> dict[str, np.ndarray]:
