@@ -9,6 +9,7 @@ EventkitError
 │   └── FetchLocked              another process is fetching the same data
 ├── StoreError    (ValueError)   a store is unfinished or was converted with another plan
 │   ├── StoreDamaged             a file of a store is missing, truncated or changed
+│   ├── StoreUnreachable         an object store does not answer, or refuses
 │   ├── StoreLocked              another process is writing the store
 │   └── PartlyDone               some recordings could not be converted; the rest is kept
 └── MissingExtra  (ImportError)  an optional library is not installed
@@ -141,6 +142,10 @@ class StoreDamaged(StoreError):
     """A file of a store is missing, truncated or changed."""
 
     exit_code = 3
+
+
+class StoreUnreachable(StoreError):
+    """An object store does not answer, or refuses: nothing is known of what is there."""
 
 
 class StoreLocked(StoreError):

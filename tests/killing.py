@@ -86,6 +86,7 @@ def kills(work: Callable[[], object], again: Callable[[], object]) -> Iterator[i
             again()
             yield n
             n += 1
+    assert n > 1, "nothing was killed: the shim saw no change"
 
 
 def _killed(prepare: Callable[[], object], work: Callable[[], object]) -> tuple[bool, str]:

@@ -13,7 +13,7 @@ from making import make_gestures
 
 import eventkit as ek
 from eventkit.conversion import convert
-from eventkit.errors import StoreError
+from eventkit.errors import StoreError, StoreUnreachable
 from eventkit.store.storage import at
 from eventkit.store.verify import verify
 
@@ -174,6 +174,17 @@ def test_a_lasting_fault_is_an_error_of_one_sentence(fault, read, bucket, tmp_pa
             read(address)
         assert "\n" not in str(error.value)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]  # nothing half
+
+
+def test_an_outage_while_a_target_is_looked_at_does_not_say_that_it_is_no_store(bucket, tmp_path):
+    root = make_gestures(tmp_path / "raw", recordings=2, windows=1, events=100)
+    for overwrite in (False, True):
+        options = {"root": root, "represent": "frames:n=2", "overwrite": overwrite}
+        with (
+            bucket(lambda request, key: request.command == "GET" and refused(request, key)) as out,
+            pytest.raises(StoreUnreachable, match="AccessDenied"),
+        ):
+            convert("dvsgesture", out=out, **options)
 
 
 def test_a_fault_while_shards_are_read_is_an_error_of_one_sentence(bucket, tmp_path):

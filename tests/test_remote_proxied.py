@@ -11,7 +11,7 @@ from test_remote import contents, s3, service  # noqa: F401
 
 import eventkit as ek
 from eventkit.conversion import convert
-from eventkit.errors import StoreError, StoreLocked
+from eventkit.errors import StoreError, StoreLocked, StoreUnreachable
 from eventkit.store import objects, remote
 from eventkit.store.merge import merge, subset
 from eventkit.store.remote import Lock
@@ -155,6 +155,27 @@ def test_an_outage_at_any_time_ends_with_a_sentence_and_is_continued(fault, netw
         assert not list(at(out).with_name("x.zarr.building").files())
         at(out).remove()
     assert ended > 4
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_what_cannot_be_fetched_is_not_called_damage(deep, network, raw):
+    out = f"{network.bucket}/x.zarr"
+    to(out, raw)
+    for part in ("integrity/train/shard_crc/c.0", "train/labels/c.0", "train/frames/c."):
+        seen = []
+
+        def fault(request, part=part, seen=seen):
+            if request.command == "GET" and part in request.path:
+                seen.append(request.path)
+                return Request.refused
+            return None
+
+        network.fault = fault
+        with pytest.raises(StoreUnreachable, match="InternalError"):
+            verify(out, deep=deep)
+        assert seen
+    network.fault = lambda request: None
+    assert verify(out, deep=deep) == []
 
 
 def test_a_lock_whose_answer_is_lost_is_still_ours(network, monkeypatch):

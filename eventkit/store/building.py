@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from eventkit._write import sync
-from eventkit.errors import StoreError
+from eventkit.errors import StoreError, StoreUnreachable
 from eventkit.store import journal, metadata
 from eventkit.store.journal import Key
 from eventkit.store.local import Local, failpoint
@@ -31,6 +31,8 @@ def is_store(path: Storage) -> bool:
     try:
         document = json.loads((path / "zarr.json").read_bytes())
         return "eventkit" in document["attributes"]
+    except StoreUnreachable:
+        raise
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

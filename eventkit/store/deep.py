@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from eventkit.errors import StoreDamaged, StoreError
+from eventkit.errors import StoreDamaged, StoreError, StoreUnreachable
 from eventkit.store import Split, Store, metadata
 from eventkit.store.provenance import split_rows
 from eventkit.store.reader import Problem
@@ -36,6 +36,8 @@ def examine_contents(
         try:
             yield 0, [*_columns(store, split), *store[split].targets.check()]
             units += _units(store, split, damaged)
+        except StoreUnreachable:  # which is no damage
+            raise
         except (StoreError, KeyError) as error:
             yield 0, [Problem(split, str(error))]
     with ThreadPoolExecutor(workers) as pool:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, Literal, Self
 
-from eventkit.errors import MissingExtra, StoreDamaged, StoreError
+from eventkit.errors import MissingExtra, StoreDamaged, StoreError, StoreUnreachable
 from eventkit.store.local import Local, LocalFile, failpoint
 
 LISTED = 1000  # names at once
@@ -207,7 +207,7 @@ class Remote:
         except obstore.exceptions.BaseError as error:
             if isinstance(error, FileNotFoundError):
                 raise
-            raise StoreError(f"{self}: the object store refuses: {_reason(error)}") from None
+            raise StoreUnreachable(f"{self}: the object store refuses: {_reason(error)}") from None
 
 
 def _reason(error: Exception) -> str:

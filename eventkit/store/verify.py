@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from eventkit._platform import cpus
-from eventkit.errors import StoreDamaged, StoreError
+from eventkit.errors import StoreDamaged, StoreError, StoreUnreachable
 from eventkit.store import Store, metadata
 from eventkit.store.deep import examine_contents
 from eventkit.store.reader import Problem
@@ -91,6 +91,8 @@ def listed_files(store: Store) -> tuple[dict[str, tuple[int, int]], list[Problem
         for array in store[split].arrays:
             try:
                 files |= {name: (size, crc) for name, size, crc in array.listed()}
+            except StoreUnreachable:  # which is no damage
+                raise
             except (StoreError, KeyError, ValueError, OSError):
                 what = f"the checksums of its shards cannot be read from {array.integrity}"
                 problems.append(Problem(array.name, what))
