@@ -324,6 +324,15 @@ class Bar(Protocol):
         """Show that `done` of `total` (None if unknown) is finished; `label` replaces the label."""
 
 
+def mention_compiling() -> None:
+    """Say on a terminal that kernels are compiled, if none has been on this machine."""
+    from eventkit._jit import nothing_compiled
+
+    if sys.stderr.isatty() and nothing_compiled():
+        text = "eventkit: compiling kernels for this machine; this happens once and takes seconds"
+        click.echo(text, err=True)
+
+
 class _Silent:
     def update(self, done: int, total: int | None, label: str | None = None) -> None:
         pass

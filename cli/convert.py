@@ -16,6 +16,7 @@ from ._text import (
     duration,
     flag,
     for_command,
+    mention_compiling,
     number,
     print_facts,
     print_json,
@@ -236,6 +237,7 @@ def command(
     represent = spec(frames, by, length, rep, like, events)
     from eventkit.conversion import convert
 
+    mention_compiling()
     with progress("samples", "convert") as bar, resumable(), partly(as_json) as left, advised():
         summary = convert(
             name,

@@ -6,7 +6,16 @@ from typing import Any
 
 import click
 
-from ._text import PATH, duration, number, print_facts, print_json, progress, size
+from ._text import (
+    PATH,
+    duration,
+    mention_compiling,
+    number,
+    print_facts,
+    print_json,
+    progress,
+    size,
+)
 from .convert import print_summary, watch
 from .train import Shown, print_result
 
@@ -61,6 +70,7 @@ def command(folder: Path, seed: int, minutes: float, as_json: bool) -> None:
         "converted": converted,
         "trained": trained,
         "pictures": pictures,
+        "page": str(run / "page.html"),
         "seconds": seconds,
     }
     if as_json:
@@ -112,6 +122,7 @@ def _recordings(simulated: dict[str, Any]) -> dict[str, str]:
 def _convert(raw: Path, store: Path) -> dict[str, Any]:
     from eventkit.conversion import convert
 
+    mention_compiling()
     with progress("samples", "convert") as bar:
         summary = convert(
             "dvsgesture",
@@ -162,6 +173,7 @@ def _outcome(result: dict[str, Any]) -> dict[str, str]:
         f"(chance level {1 / 11:.1%})",
         "pictures": " and ".join(result["pictures"]),
         "time": duration(result["seconds"]),
+        "next": f"open {result['page']} in a browser: curves, mistakes, spikes in every layer",
     }
 
 

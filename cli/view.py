@@ -9,7 +9,7 @@ from typing import Any, cast
 import click
 import numpy as np
 
-from eventkit import formats, representations, transforms, viz
+from eventkit import film, formats, representations, transforms, viz
 from eventkit._write import check_target
 from eventkit.augment import AUGMENTATIONS, Augment
 from eventkit.augment.mixing import Batch, parse_mix
@@ -36,6 +36,7 @@ from ._text import (
 )
 
 LIVE = "live input takes no"
+FRAMES = 1_000_000  # of a film
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Asked:
 
 @click.command("view")
 @click.argument("path", type=STORE)
-@click.option("--out", type=PATH, help="NAME.png (a sheet) or NAME.gif.")
+@click.option("--out", type=PATH, help="NAME.png (a sheet), NAME.gif or NAME.mp4.")
 @_viewer.options
 @live_options
 @click.option(
@@ -97,14 +98,12 @@ class Asked:
 @click.option(
     "--side",
     type=click.IntRange(16, 2000),
-    help="Pixels of a frame's longer side, about.  [default: 200, GIF 400]",
+    help="Pixels of a frame's longer side, about.  [default: 200, GIF 400, MP4 720]",
 )
 @click.option(
     "--fps",
     type=click.FloatRange(0.1, 50),
-    default=10,
-    show_default=True,
-    help="GIF frames per second.",
+    help="Frames per second.  [default: GIF 10, MP4 30]",
 )
 @click.option("--light", is_flag=True, help="White background.")
 @click.option("--overwrite", is_flag=True, help="Replace the picture or page if it exists.")
@@ -114,7 +113,7 @@ def command(
     split: str | None,
     sample: int | None,
     side: int | None,
-    fps: float,
+    fps: float | None,
     light: bool,
     overwrite: bool,
     html: Path | None,
@@ -131,6 +130,9 @@ def command(
 
     Recordings and stores of events are cut into frames as the options say; a store of frames has
     its own. OFF is blue and ON is orange. Without --out, a PNG is written in the current folder.
+
+    An MP4 shows every event in real time, a frame being as long as it is shown; --duration 5ms
+    makes frames of 5 ms (slow motion at 30 frames per second).
 
     With --html, write one page that needs no network: play the events, scrub, turn the cloud of
     x, y and time. Of a store it holds some samples of all classes.
@@ -151,8 +153,14 @@ def command(
         click.echo(_page(path, html, split, sample, samples, max_events, labels, **cut))
         return
     _refuse({"samples": samples, "max-events": max_events, "labels": labels}, "only --html takes")
-    if out is not None and out.suffix.lower() not in (".png", ".gif"):
-        raise click.BadParameter(f"{out} must end in .png or .gif", param_hint="--out")
+    if out is not None and out.suffix.lower() not in (".png", ".gif", ".mp4"):
+        raise click.BadParameter(f"{out} must end in .png, .gif or .mp4", param_hint="--out")
+    theme: viz.Theme = "light" if light else "dark"
+    looks = {"theme": theme, "side": side, "fps": fps}
+    if out is not None and out.suffix.lower() == ".mp4":
+        check_target(out, overwrite)
+        click.echo(_film(path, out, split, sample, looks, **cut))
+        return
     if is_store(path):
         view = _of_store(path, split, sample or 0, **cut)
     elif isinstance(path, str):
@@ -162,9 +170,8 @@ def command(
         view = _of_recording(path, **cut)
     out = out or Path(f"{view.name}.png")
     check_target(out, overwrite)
-    theme: viz.Theme = "light" if light else "dark"
     if out.suffix.lower() == ".gif":
-        viz.animate(view.frames, out, fps=fps, theme=theme, side=side or 2 * viz.SIDE)
+        viz.animate(view.frames, out, fps=fps or 10, theme=theme, side=side or 2 * viz.SIDE)
     else:
         viz.sheet(
             view.frames,
@@ -176,6 +183,62 @@ def command(
         )
     n, _, height, width = view.frames.shape
     click.echo(f"{out}: {n} frames of {width}x{height}, {view.title}")
+
+
+def _film(
+    path: Any, out: Path, split: str | None, sample: int | None, looks: dict[str, Any], **cut: Any
+) -> str:
+    """Write an MP4: all events in real time, or the frames that are asked for; a line about it."""
+    fps = looks["fps"] or 30
+    more = {"fps": fps, "theme": looks["theme"], "side": looks["side"] or film.SIDE}
+    stored = is_store(path)
+    if cut["n"] or cut["by"] or cut["rep"] or (stored and not _holds_events(path)):
+        view = _of_store(path, split, sample or 0, **cut) if stored else _of_recording(path, **cut)
+        film.film(viz.palette_indices(view.frames), out, **more)
+        return f"{out}: {len(view.frames)} frames, {view.title}"
+    length = cut.pop("length") or round(1e6 / fps)
+    changed = _stream_of(path, split, sample, **cut)
+    whole, _, outside = _survey(changed())
+    n = (whole.t1 - whole.t0) // length + 1
+    if n > FRAMES:
+        raise OptionError(f"{n:,} frames of {duration(length / 1e6)}; use a longer --duration")
+
+    def frames() -> Iterator[np.ndarray]:
+        return film.windows(changed(), whole.t0, length, n)
+
+    film.film(film.coloured(frames(), film.full_scale(frames(), n)), out, **more)
+    speed = length * fps / 1e6
+    lost = f", {outside:,} events outside the sensor are not drawn" if outside else ""
+    return f"{out}: {n:,} frames of {duration(length / 1e6)}, {speed:.3g} x real time{lost}"
+
+
+def _holds_events(path: Any) -> bool:
+    from eventkit import store
+
+    return store.open(path).kind == "events"
+
+
+def _stream_of(
+    path: Any,
+    split: str | None,
+    sample: int | None,
+    *,
+    spec: str | None,
+    tolerant: bool,
+    **cut: Any,
+) -> Callable[[], Iterator[Events]]:
+    """A function that streams the events of a recording or of a store's sample, transformed."""
+    how = _asked(length=None, **cut)
+    if is_store(path):
+        from eventkit import store
+
+        _refuse({"spec": spec, "tolerant": tolerant}, "a store has no")
+        opened = store.open(path)
+        ((name, number),) = _viewer.choose(opened, split, sample or 0, None)
+        return _changed(lambda **ends: _parts_of_sample(opened[name], number, **ends), how)
+    _refuse({"split": split, "sample": sample}, "a recording has no")
+    options = {"strict": not tolerant, **format_options(spec)}
+    return _changed(lambda **window: formats.stream(path, **window, **options), how)
 
 
 def _live(
@@ -196,12 +259,14 @@ def _live(
     how = {"strict": not tolerant, **format_options(spec)}
     steps = [transforms.begin(*transforms.parse(text)) for text in transform]
     title = source.name if isinstance(source, Path) else str(source)
-    with live(source, **ends) as until, LiveViewer(title, port=port, window=length) as viewer:
-        click.echo(f"open {viewer.url} in a browser; Ctrl-C ends")
-        for events in formats.stream(source, **until, **how):
-            for step in steps:
-                events = step(events)
-            viewer.add(events)
+    with live(source, **ends) as until:
+        parts = formats.stream(source, **until, **how)
+        with LiveViewer(title, port=port, window=length) as viewer:
+            click.echo(f"open {viewer.url} in a browser; Ctrl-C ends")
+            for events in parts:
+                for step in steps:
+                    events = step(events)
+                viewer.add(events)
 
 
 def _page(

@@ -64,6 +64,11 @@ def folder() -> str:
         return _temporary()
 
 
+def nothing_compiled() -> bool:
+    """Whether no kernel is in the cache yet, so that the first call of each takes seconds."""
+    return next(Path(folder()).rglob("*.nbi"), None) is None
+
+
 @contextmanager
 def _cached_in(folder: str) -> Iterator[None]:
     """Let Numba cache what is decorated meanwhile in `folder`; other libraries' is not moved."""

@@ -48,6 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "store": {"events", "splits", "targets"},
     "conversion": DATA | {"datasets", "layouts", "splits", "store", "targets", "windowing"},
     "doctor": DATA | {"augment", "conversion", "store"},
+    "film": {"events", "viz"},
     "viz": {"events"},
     "pages": DATA | {"boxes", "runs", "store", "viz"},
     "simulate": {"datasets", "events", "formats"},
@@ -82,7 +83,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "simulate",
         "snn",
     }
-    | {"__init__", "augment", "runs", "splits", "store", "train", "viz"},
+    | {"__init__", "augment", "film", "runs", "splits", "store", "train", "viz"},
     "datasets_meta": set(),
 }
 
@@ -111,6 +112,7 @@ MAY_USE: dict[str, set[str]] = {
     "onnxscript": {"export"},
     "onnxruntime": {"export"},
     "PIL": {"viz"},
+    "av": {"film"},
     "tonic": {"doctor"},  # where installed, its filters are scored beside ours
     "dv_processing": {"doctor"},
     "obstore": {"store"},
@@ -121,6 +123,7 @@ MAY_USE: dict[str, set[str]] = {
 # What not everybody has or needs is imported inside the functions that use it.
 LAZY = {
     "huggingface_hub",
+    "av",
     "distributed",
     "dask_jobqueue",
     "bokeh",

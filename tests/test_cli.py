@@ -162,7 +162,7 @@ def test_unknown_command_suggests_the_near_one(run):
         ("view a --by size", "'size' is not one of 'number', 'time'"),
         ("view a --duration 5parsec", "'5parsec', expected a time such as 50ms"),
         ("view a --duration -3ms", "'-3ms' is negative, expected a duration"),
-        ("view a --out a.jpg", "a.jpg must end in .png or .gif"),
+        ("view a --out a.jpg", "a.jpg must end in .png, .gif or .mp4"),
         ("view a --frames 3 --duration 5ms", "--duration goes without --frames and --by"),
         ("view a --sample 0", "a recording has no --sample"),
         ("simulate dvsgesture", "Missing option '--root'"),

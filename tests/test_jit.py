@@ -59,3 +59,20 @@ def test_without_a_home_that_can_be_written_a_temporary_folder_is_used(compiled,
     (tmp_path / "tmp").mkdir()
     places = {"XDG_CACHE_HOME": str(tmp_path / "file"), "TMPDIR": str(tmp_path / "tmp")}
     assert compiled(**places).startswith(f"{tmp_path}/tmp/eventkit-numba-")
+
+
+def test_a_first_conversion_says_on_a_terminal_that_it_compiles(tmp_path, monkeypatch, capsys):
+    from eventkit.cli import _text
+
+    from eventkit import _jit
+
+    monkeypatch.setattr(_jit, "folder", lambda: str(tmp_path))
+    _text.mention_compiling()
+    assert capsys.readouterr().err == ""  # not on a terminal
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    _text.mention_compiling()
+    assert "compiling kernels" in capsys.readouterr().err
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "kernel.nbi").touch()
+    _text.mention_compiling()
+    assert capsys.readouterr().err == ""

@@ -15,7 +15,7 @@ from eventkit.events import Events
 from .pack import pack_events
 from .viewer import PALETTES, thinned
 
-BLOCK = 60_000  # events of an answer; of more, some are left out
+BLOCK = 200_000  # events of an answer; of more, some are left out
 HELD = 4_000_000  # events that wait for a page; the oldest go first
 PATIENCE = 1.0  # s that a request waits for events
 GRACE = 2.0  # s at the end in which pages may fetch the last events
