@@ -36,14 +36,14 @@ SETTINGS = {
 }
 METHODS = {
     "dense": None,
-    "gradr": "gradr:share=0.1,alpha=0.05",
+    "gradr": "gradr:share=0.1,alpha=0.2",
     "deepr": "deepr:share=0.1",
     "soft_deepr": "soft_deepr:share=0.1",
-    "stds": "stds:threshold=0.1",
-    "stds-linear": "stds:threshold=0.1,growth=linear",
-    "slats": "slats:threshold=0.1",
-    "pgh": "pgh:threshold=0.1",
-    "lats": "lats:threshold=0.1",
+    "stds": "stds:threshold=0.2",
+    "stds-linear": "stds:threshold=0.2,growth=linear",
+    "slats": "slats:threshold=0.22",
+    "pgh": "pgh:threshold=0.22",
+    "lats": "lats:threshold=0.22",
 }
 
 

@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from eventkit.snn import Neuron
+from eventkit.snn.event_driven import EventDriven
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ def cost(net: nn.Module, in_shape: tuple[int, ...], T: int = 1) -> Cost:
         neurons += output.numel()
 
     for module in net.modules():
+        if isinstance(module, EventDriven):
+            module.register_forward_hook(count)
         if isinstance(module, Neuron):
             module.register_forward_hook(count)
             if all(p.ndim < 2 for p in module.parameters()):

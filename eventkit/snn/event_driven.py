@@ -154,7 +154,7 @@ class EventDriven(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Spikes, or frames, (T, N, ...) -> spikes (T, N, ...)."""
-        with torch.autocast(x.device.type, enabled=False):
+        with torch.autocast("cuda" if x.is_cuda else "cpu", enabled=False):
             x = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
             if self.training and not self.searched:
                 self._search(x)

@@ -47,8 +47,7 @@ def change(pre: Tensor, post: Tensor, rule: str = "pair") -> Tensor:
         )
     function, options = STDP.parse(rule)
     summed: Tensor = function(pre, post, **options)
-    mean: Tensor = summed.div(max(1, pre.shape[1]))
-    return mean
+    return summed / max(1, pre.shape[1])
 
 
 @torch.no_grad()
