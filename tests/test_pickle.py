@@ -139,6 +139,7 @@ NETS = {
     snn.TokenAttention: lambda: snn.TokenAttention(16),
     snn.Patches: lambda: snn.Patches(2, 16),
     snn.Fold: lambda: snn.Fold(nn.Linear(2, 2)),
+    snn.Fused: lambda: snn.fuse(nn.Sequential(nn.Linear(2, 2))),
     snn.Recurrent: lambda: snn.Recurrent(snn.LIF(), 3),
     snn.Repeated: lambda: snn.Repeated(snn.IF(), 2),
     snn.LeakyIntegrator: lambda: snn.LeakyIntegrator(3, low=0.1, high=0.5),
