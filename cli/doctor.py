@@ -23,6 +23,7 @@ from ._text import (
     progress,
     size,
 )
+from .translate import print_streams
 
 MARKS = {"ok": "ok      ", "note": "note    ", "warning": "warning ", "damage": "DAMAGE  "}
 
@@ -205,6 +206,7 @@ def _print_ledger(ledger: dict[str, Any]) -> None:
             **{f"dropped, {name}": f"{n:,}" for name, n in ledger["dropped"].items() if n},
             "sorted": f"{steps:,} backward steps removed" if steps else None,
             "written": f"{ledger['written']:,} events",
+            **print_streams(ledger["streams"]),
             **{f"not copied, {name}": f"{n:,}" for name, n in ledger["not_copied"].items()},
         }
     )

@@ -11,11 +11,12 @@ from eventkit._write import check_target
 from eventkit.doctor.exam import examine
 from eventkit.doctor.findings import UNCERTAIN
 from eventkit.doctor.foreign import foreign
-from eventkit.doctor.losses import losses
 from eventkit.doctor.survey import FAR
+from eventkit.editing.losses import losses
+from eventkit.editing.streams import EVERYTHING, Tally, counted, heading, held, uncopied
 from eventkit.errors import OptionError
 from eventkit.events import Events, chunks
-from eventkit.formats import CHUNK, FORMATS, Report
+from eventkit.formats import CHUNK, FORMATS
 
 NOISE = "noise may have caused a clock wrap: later times may be wrong, so the copy is not clean"
 WAITING = 1 << 25  # maximum number of events held for sorting, about 1.2 GB
@@ -36,9 +37,10 @@ def repair(
 
     The sort is stable; its memory is proportional to the maximum lateness of an event. The format
     of the copy is `to` with the options `writing`, or determined by the suffix of `out`, or that of
-    the recording; other options are those of the reader. Returns a dict with the keys path, out,
-    format, read, dropped (events by reason), written, sorted (number of backward steps), counts
-    (what the reader skipped), not_copied (other contents of the recording), notes
+    the recording; other options are those of the reader. All streams that the format can hold are
+    copied. Returns a dict with the keys path, out, format, read, dropped (events by reason),
+    written, sorted (number of backward steps), streams (rows of each, read and written), counts
+    (what the reader skipped), beside (other contents of the recording that were not copied), notes
     (about these), before and after (the results of `examine` for both files) and clean (whether the
     copy has exactly these events, in order, with trustworthy times).
 
@@ -47,9 +49,10 @@ def repair(
     """
     path, out = Path(path), Path(out)
     check_target(out, overwrite, path)
-    report = Report()
-    parts = formats.stream(path, strict=False, format=format, report=report, **options)
-    name = to or _suited(path, out, formats.format_of(path, format).name)
+    recording = formats.recording(path, strict=False, format=format, **options)
+    report, tally = recording.report, Tally()
+    parts = recording.events()
+    name = to or _suited(path, out, recording.format)
     if FORMATS[name].write is None:
         raise OptionError(
             f"{name} can be read but not written; specify another format for the copy"
@@ -59,9 +62,21 @@ def repair(
     ledger: Counter[str] = Counter()
     inside = _inside(parts, ledger, progress)
     late_by = before["order"]["late_by"]
-    formats.write(out, _sorted(inside, late_by) if late_by else inside, name, **(writing or {}))
+    streams = {
+        key: counted(track, name, EVERYTHING, tally) for key, track in held(recording, name).items()
+    }
+    formats.write(
+        out,
+        _sorted(inside, late_by) if late_by else inside,
+        name,
+        streams=streams,
+        header=heading(recording, name),
+        **(writing or {}),
+    )
     after = examine(out, format=name, **_sized(name, before["size"]))
-    not_copied, notes = losses(path, out, name, before["size"], {"format": format, **options})
+    lost, notes = losses(recording, out, name, before["size"])
+    not_copied = {**tally.lost, **uncopied(recording, set(streams), EVERYTHING), **lost}
+    recording.close()
     if before["noise"]:
         notes.append(NOISE)
     if before["damage"] and before["reveals"] == "nothing":
@@ -76,7 +91,8 @@ def repair(
         "dropped": {"out of bounds": ledger["outside"], "foreign": ledger["foreign"]},
         "written": ledger["inside"],
         "sorted": before["order"]["backward_steps"],
-        "counts": dict(report.counts),
+        "streams": tally.facts(),
+        "counts": {key: n for key, n in report.counts.items() if key not in streams},
         "not_copied": not_copied,
         "notes": notes,
         "before": before,

@@ -51,7 +51,7 @@ class Format:
     chunk; it counts in `report` what it leaves out, and decodes into the columns `into`, of which
     it reserves what it needs anew for each chunk. Its further keyword arguments are the options
     of the format.
-    write(file, chunks, **options) writes to an open binary file.
+    write(file, chunks, **options) writes at least one chunk to an open binary file.
     detect(head) says whether the first 64 KiB are of this format; a format without is known by
     its suffix.
     bound(path) is an upper limit of the number of events, for exact allocation; `bounded` says that
@@ -59,8 +59,13 @@ class Format:
     header(path, **options) is what the file says of itself; its keyword arguments are those
     options of the reader without which it could not be read.
     extras has functions of a path that give what is beside the events, as triggers.
-    beside(path, **options) counts by name what is in the file and not among the events, as frames:
-    what the reader does not count in its report because it never looks at it.
+    tracks(path, _strict=True, _report=None, **options) lists what else the file holds that has
+    times (`formats.tracks.Track`); holds has the kinds of tracks that `write` can write, and
+    functions that make of their rows what it can hold: it then takes them as `_tracks`, and Packets
+    among the chunks; exact says that each trigger must stand before the first later event. heading
+    says that it takes `_header` (texts by name), appends that it never goes back in the file.
+    beside(path, **options) counts by name what is in the file and neither among the events nor the
+    tracks: what the reader does not count in its report because it never looks at it.
     threads says that its reader has the option `threads` (several decode one file side by side),
     expansion that it has `expansion` (it bounds to how much a file may unpack).
     sized says whether the format keeps the sensor's size.
@@ -85,6 +90,11 @@ class Format:
     folder: str | None = None
     beside: Callable[..., dict[str, int]] | None = None
     bounded: bool = False
+    tracks: Callable[..., list[Any]] | None = None
+    holds: Mapping[str, Callable[[np.ndarray], np.ndarray]] = field(default_factory=dict)
+    exact: bool = False
+    heading: bool = False
+    appends: bool = False
     threads: bool = False
     expansion: bool = False
     sized: bool = True

@@ -30,6 +30,7 @@ from eventkit.formats.prophesee._file import (
     File,
     is_kind,
 )
+from eventkit.formats.tracks import Track, as_signals, inside
 
 SCRATCH = 1 << 16
 COUNTS = {
@@ -195,19 +196,31 @@ def _pieces(file: File) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np
             yield t[:n], x[:n], y[:n], p[:n]
 
 
-def triggers(file: File) -> np.ndarray:
-    """The external triggers: a structured array (TRIGGER) of t (µs), p (1 rising) and id."""
-    state, marks = file.state.copy(), _marks(file)
-    parts = [marks[:0]]
-    columns = Columns()
-    columns.reserve(SCRATCH + SLACK)
-    for block in file.blocks():
-        words, k = file.words(block), 0
-        state["marked"] = 0
-        while k < len(words):
-            _, k = file.code.decode(words, k, state, columns.arrays, 0, SCRATCH, marks)
-        parts.append(marks[: int(state["marked"][0])].copy())
-    return np.concatenate(parts)
+def tracks(
+    code: Code, path: Path, *, _strict: bool = True, _report: Report | None = None
+) -> list[Track]:
+    """The external triggers, if there are any, block by block."""
+    with File.open(path, code) as file:
+        found = index(file)
+    counts = np.append(found.rows["state"]["triggers"], found.state["triggers"])
+    there = np.diff(counts) > 0  # blocks with triggers
+
+    def rows(low: int, high: int) -> Iterator[np.ndarray]:
+        chosen = found.rows[there & (found.rows["last"] >= low) & (found.rows["first"] < high)]
+        columns = Columns()
+        columns.reserve(SCRATCH + SLACK)
+        with File.open(path, code) as file:
+            marks = _marks(file)
+            for words, state in _chosen(file, chosen):
+                k = 0
+                while k < len(words):
+                    _, k = code.decode(words, k, state, columns.arrays, 0, SCRATCH, marks)
+                part = inside(marks[: int(state["marked"][0])].copy(), low, high)
+                if len(part):
+                    yield part
+
+    total = int(found.state["triggers"][0])
+    return [Track("triggers", "triggers", rows, total)] if total else []
 
 
 Block = tuple[np.ndarray, np.ndarray]  # words, and the state before them
@@ -387,7 +400,11 @@ def raw(
         bound=functools.partial(bound, code),
         bounded=code.most == 1,
         header=functools.partial(header, code),
-        extras={"triggers": functools.partial(triggers_of, code)},
+        tracks=functools.partial(tracks, code),
+        holds={"triggers": as_signals} if write else {},
+        exact=True,
+        heading=write is not None,
+        appends=True,
         live=live(code),
         threads=True,
     )
@@ -403,9 +420,3 @@ def bound(code: Code, path: Path) -> int:
     """An upper limit of the number of events: counted where a word can hold several."""
     with File.open(path, code) as file:
         return file.records if code.most == 1 else index(file).events
-
-
-def triggers_of(code: Code, path: Path) -> np.ndarray:
-    """The external triggers of a file, as `triggers` gives them."""
-    with File.open(path, code) as file:
-        return triggers(file)

@@ -407,6 +407,7 @@ FORMATS.register(
         suffixes=(".es",),
         stream=stream,
         write=write,
+        appends=True,
         detect=lambda head: head.startswith(MAGIC),
         bound=bound,
         bounded=True,
