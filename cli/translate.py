@@ -13,6 +13,7 @@ from ._text import (
     DURATION,
     FROM_HELP,
     NOTHING,
+    PATH,
     SOURCE,
     for_command,
     format_options,
@@ -42,6 +43,10 @@ from ._text import (
     "--transform", "transforms", multiple=True, metavar="SPEC",
     help="Event transform, e.g. crop:width=64; repeatable, applied in order.",
 )  # fmt: skip
+@click.option(
+    "--frames", type=PATH, metavar="FOLDER",
+    help="Also write the frames as PNG, with their times, to a new FOLDER.",
+)  # fmt: skip
 @click.option("--tolerant", is_flag=True, help="Skip damaged data instead of failing.")
 @live_options
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
@@ -55,6 +60,7 @@ def command(
     stop: int | None,
     rezero: bool,
     transforms: tuple[str, ...],
+    frames: Path | None,
     tolerant: bool,
     overwrite: bool,
     as_json: bool,
@@ -76,6 +82,15 @@ def command(
     udp://HOST:PORT; --format spif:speed=1 sends the events in real time.
     """
     in_order(start, stop)
+    if frames is not None:
+        from eventkit import formats
+        from eventkit.editing.png import write_frames
+
+        if len(sources) != 1 or isinstance(sources[0], str):
+            raise click.UsageError("--frames needs one recorded file as IN")
+        reading = format_options(spec)
+        with formats.recording(sources[0], strict=not tolerant, **reading) as recording:
+            write_frames(recording, frames, start=start, stop=stop)
     copy_and_report(
         "translate", sources, target, to, spec, as_json, ends,
         start=start, stop=stop, rezero=rezero, change=transforms, strict=not tolerant,

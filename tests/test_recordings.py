@@ -1,5 +1,6 @@
 """All streams of a recording: read in chunks, written, copied, joined and split."""
 
+import io
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ import eventkit as ek
 from eventkit import OptionError
 from eventkit.doctor import repair
 from eventkit.editing import Rule, copy, split
+from eventkit.editing.png import encode
 from eventkit.formats import FORMATS
 from eventkit.formats.tracks import IMU, SOURCE, TRIGGER, as_signals, merged, of
 
@@ -313,6 +315,34 @@ def test_live_input_is_split_as_it_comes(tmp_path):
     )  # fmt: skip
     files = [part["path"] for part in json.loads(done.stdout)["files"]]
     assert [len(ek.read(file)) for file in files] == [400, 400, 200]
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 3), (4, 5, 4)])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_frames_are_written_as_png(tmp_path, shape, kind):
+    pixels = np.random.default_rng(0).integers(0, np.iinfo(kind).max, shape, kind)
+    data = encode(pixels)
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    if kind == np.uint8:
+        image = pytest.importorskip("PIL.Image")
+        found = np.asarray(image.open(io.BytesIO(data)))
+        order = {2: [0], 3: [2, 1, 0]}.get(len(shape)) if shape[2:] != (4,) else [2, 1, 0, 3]
+        assert np.array_equal(found.reshape(4, 5, -1), pixels.reshape(4, 5, -1)[..., order])
+
+
+def test_a_folder_of_frames_is_complete_or_absent(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file_of(tmp_path)
+    assert run("translate", "a.aedat4", "b.es", "--frames", "png")[0] == 0
+    assert sorted(path.name for path in (tmp_path / "png").iterdir()) == [
+        *(f"{i:06d}.png" for i in range(3)),
+        "frames.csv",
+    ]
+    table = (tmp_path / "png/frames.csv").read_text().splitlines()
+    assert table[:2] == ["file,t,begin,end", "000000.png,100,-1,90"]
+    assert run("translate", "a.aedat4", "c.es", "--frames", "png")[0] == 1
+    assert run("translate", "b.es", "c.es", "--frames", "other")[0] == 1
+    assert not (tmp_path / "other").exists()
 
 
 # Real recordings, compared by another library
