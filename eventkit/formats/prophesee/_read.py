@@ -17,6 +17,7 @@ import numpy as np
 
 from eventkit.errors import FormatError, OptionError
 from eventkit.events import Arrays, Columns, Events
+from eventkit.formats import _index_cache
 from eventkit.formats._holes import find_hole
 from eventkit.formats.base import Format, Report, Size, limits
 from eventkit.formats.filling import Extent, cut_short
@@ -342,7 +343,8 @@ class Index:
 
 
 def index(file: File) -> Index:
-    """The index of a file, from one pass over all of it; kept for the last few files."""
+    """The index of a file, from one pass over all of it; kept for the last few files, and for
+    large ones in the user's cache folder."""
     return _index(file.path, file.code, file.begin, file.state.tobytes(), file.stamp)
 
 
@@ -351,12 +353,17 @@ def _index(path: Path, code: Code, begin: int, before: bytes, stamp: tuple[int, 
     state = np.frombuffer(before, STATE).copy()
     with File.open(path, code) as file:
         file = replace(file, begin=begin)
+        about = code.name.encode(), str(begin).encode(), before, repr(ROW).encode()
+        kept = _index_cache.load(file.fd, about, (ROW, STATE))
+        if kept is not None and len(kept[1]) == 1:
+            return Index(kept[0], kept[1])
         rows = np.zeros(-(-max(file.end - begin, 0) // BLOCK), ROW)
         for number, block in enumerate(file.blocks()):
             row = rows[number : number + 1]
             row["at"], row["state"] = begin + BLOCK * number, state
             row["n"], row["first"], row["last"] = code.measure(file.words(block), state)
             state["holes"] += find_hole(block)[0] >= 0
+        _index_cache.save(file.fd, about, (rows, state))
         return Index(rows, state)
 
 
