@@ -345,6 +345,38 @@ def test_a_folder_of_frames_is_complete_or_absent(run, tmp_path, monkeypatch):
     assert not (tmp_path / "other").exists()
 
 
+# Repair
+
+
+def test_a_repair_lists_what_was_dropped_and_where(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    x = [1, 70, 71, 2, 99]
+    ek.write("a.aedat4", ek.Events([1, 2, 3, 4, 5], x, [0] * 5, [1] * 5, SIZE))
+    assert run("doctor", "a.aedat4", "--repair", "b.aedat4", "--dropped", "d.json")[0] == 0
+    listed = json.loads((tmp_path / "d.json").read_text())
+    reason = "out of bounds"
+    assert listed["places"] == [
+        {"event": 1, "events": 2, "t0": 2, "t1": 3, "reason": reason},
+        {"event": 4, "events": 1, "t0": 5, "t1": 5, "reason": reason},
+    ]
+    assert listed["dropped"][reason] == sum(place["events"] for place in listed["places"]) == 3
+    assert run("doctor", "a.aedat4", "--dropped", "d.json")[0] == 2
+
+
+def test_skipped_bytes_are_listed_in_order_and_add_up(tmp_path):
+    ek.write(tmp_path / "a.aedat4", make_events(5000, SIZE), compression="none", packet=500)
+    data = bytearray((tmp_path / "a.aedat4").read_bytes())
+    for at in (20_000, 60_000):
+        data[at : at + 4000] = bytes(4000)
+    (tmp_path / "a.aedat4").write_bytes(data)
+    ledger = repair(tmp_path / "a.aedat4", tmp_path / "b.aedat4")
+    places = [place for place in ledger["places"] if "from_byte" in place]
+    assert places
+    assert sum(p["to_byte"] - p["from_byte"] for p in places) == ledger["counts"]["skipped bytes"]
+    for at in (20_000, 60_000):
+        assert any(p["from_byte"] <= at + 2000 < p["to_byte"] for p in places)
+
+
 # Real recordings, compared by another library
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from eventkit import formats
 from eventkit._write import check_target
 from eventkit.doctor.exam import examine
@@ -17,6 +19,7 @@ from eventkit.editing.streams import EVERYTHING, Tally, counted, heading, held, 
 from eventkit.errors import OptionError
 from eventkit.events import Events, chunks
 from eventkit.formats import CHUNK, FORMATS
+from eventkit.formats.base import PLACES
 
 NOISE = "noise may have caused a clock wrap: later times may be wrong, so the copy is not clean"
 WAITING = 1 << 25  # maximum number of events held for sorting, about 1.2 GB
@@ -38,9 +41,12 @@ def repair(
     The sort is stable; its memory is proportional to the maximum lateness of an event. The format
     of the copy is `to` with the options `writing`, or determined by the suffix of `out`, or that of
     the recording; other options are those of the reader. All streams that the format can hold are
-    copied. Returns a dict with the keys path, out, format, read, dropped (events by reason),
-    written, sorted (number of backward steps), streams (rows of each, read and written), counts
-    (what the reader skipped), beside (other contents of the recording that were not copied), notes
+    copied.
+
+    Returns a dict with the keys path, out, format, read, dropped (events by reason), places (what
+    was dropped and where, a maximum of 100,000 of each kind: bytes of the file, or events by their
+    number and times), written, sorted (number of backward steps), streams (rows of each, read and
+    written), counts (what the reader skipped), not_copied (other contents of the recording), notes
     (about these), before and after (the results of `examine` for both files) and clean (whether the
     copy has exactly these events, in order, with trustworthy times).
 
@@ -60,7 +66,8 @@ def repair(
     formats.writer(name, writing or {})
     before = examine(path, format=format, **options)
     ledger: Counter[str] = Counter()
-    inside = _inside(parts, ledger, progress)
+    runs: list[dict[str, Any]] = []
+    inside = _inside(parts, ledger, runs, progress)
     late_by = before["order"]["late_by"]
     streams = {
         key: counted(track, name, EVERYTHING, tally) for key, track in held(recording, name).items()
@@ -89,6 +96,10 @@ def repair(
         "format": name,
         "read": ledger["read"],
         "dropped": {"out of bounds": ledger["outside"], "foreign": ledger["foreign"]},
+        "places": [
+            *({"from_byte": at, "to_byte": end, "reason": why} for at, end, why in report.places),
+            *runs,
+        ],
         "written": ledger["inside"],
         "sorted": before["order"]["backward_steps"],
         "streams": tally.facts(),
@@ -117,23 +128,56 @@ def _sized(name: str, size: tuple[int, int]) -> dict[str, Any]:
 
 
 def _inside(
-    parts: Iterable[Events], ledger: Counter[str], progress: Callable[[int], None] | None
+    parts: Iterable[Events],
+    ledger: Counter[str],
+    runs: list[dict[str, Any]],
+    progress: Callable[[int], None] | None,
 ) -> Iterator[Events]:
-    """The undamaged events on the sensor; the ledger counts all events and the kept ones."""
+    """The undamaged events on the sensor; the ledger counts all events and the kept ones.
+
+    `runs` gets the dropped events: number of the first, how many follow each other, first and last
+    time, reason.
+    """
     for events in parts:
+        first = ledger["read"]
         ledger["read"] += len(events)
         strange, _ = foreign(events)
         if strange.any():
             ledger["foreign"] += int(strange.sum())
+            _list(events, strange, first, "foreign", runs)
             events = events[~strange]
         if outside := events.out_of_bounds:
             ledger["outside"] += outside
             width, height = events.size
-            events = events[(events.x < width) & (events.y < height)]
+            on = (events.x < width) & (events.y < height)
+            number = np.flatnonzero(~strange) + first
+            _list(events, ~on, number, "out of bounds", runs)
+            events = events[on]
         ledger["inside"] += len(events)
         if progress is not None:
             progress(ledger["read"])
         yield events
+
+
+def _list(
+    events: Events, drop: np.ndarray, first: Any, reason: str, runs: list[dict[str, Any]]
+) -> None:
+    """List the runs of dropped events; `first` is the number of the first event, or of each."""
+    places = np.flatnonzero(drop)
+    numbers = first[places] if isinstance(first, np.ndarray) else first + places
+    for part in np.split(np.arange(len(places)), np.flatnonzero(np.diff(numbers) != 1) + 1):
+        if len(runs) == PLACES:
+            return
+        t = events.t[places[part]]
+        runs.append(
+            {
+                "event": int(numbers[part[0]]),
+                "events": len(part),
+                "t0": int(t.min()),
+                "t1": int(t.max()),
+                "reason": reason,
+            }
+        )
 
 
 def _sorted(

@@ -16,6 +16,7 @@ from eventkit.registry import Registry
 
 CHUNK, WHOLE = 1_000_000, 1 << 62  # events
 HEAD = 65536
+NOTED, PLACES = 10, 100_000  # damaged places that get a sentence, and that are listed
 LOWEST, HIGHEST = -(1 << 63), (1 << 63) - 1
 # What writers advise where a format cannot hold the events.
 FIRST = "t0=first subtracts the first time"
@@ -30,7 +31,8 @@ class Report:
     whole file, where the reader went through all of it; span is its first and last time (µs), where
     an index knows them though only a window was read. A reader may spare itself that sum where
     checksum is False, as when nobody gave a report. Of a live recording, format and bytes are what
-    it was and how many came.
+    it was and how many came. places are the damaged ones that were skipped, as far as they are
+    known: first byte, byte behind the last, reason.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -40,6 +42,19 @@ class Report:
     checksum: bool = True
     format: str | None = None
     bytes: int = 0
+    places: list[tuple[int, int, str]] = field(default_factory=list)
+
+    def skipped(self, at: int, end: int, reason: str, note: str | None = None) -> None:
+        """Count a damaged place, list it, and note the first few in a sentence."""
+        self.counts["damaged places"] += 1
+        self.counts["skipped bytes"] += end - at
+        n = self.counts["damaged places"]
+        if len(self.places) < PLACES:
+            self.places.append((at, end, reason))
+        if n <= NOTED:
+            self.notes.append(note or f"at byte {at:,}: {reason}; skipped to byte {end:,}")
+        elif n == NOTED + 1:
+            self.notes.append("further damaged places are counted, not listed")
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from eventkit.formats.aedat._aedat4_bytes import (
 from eventkit.formats.aedat._aedat4_inflate import LIMIT, LZ4_MAGIC, ZSTD_MAGIC, inflater
 from eventkit.formats.aedat._aedat4_walk import find
 from eventkit.formats.base import Report, fill, opened
-from eventkit.formats.filling import note_damage, shorter
+from eventkit.formats.filling import shorter
 from eventkit.formats.live.feed import Feed
 
 BLOCK = 1 << 18
@@ -246,5 +246,5 @@ def fault_at(file: File, at: int, wanted: int) -> str:
 
 
 def note(report: Report, at: int, end: int, reason: str) -> None:
-    """Count a damaged place, and tell of the first few."""
-    note_damage(report, end - at, f"at byte {at:,}: {reason}; skipped to byte {end:,}")
+    """Count a damaged place."""
+    report.skipped(at, end, reason)
