@@ -40,6 +40,8 @@ SECTIONS = {
         "view": "Play a recording or a store in a browser, or draw it as PNG or GIF.",
         "doctor": "Check a recording for damage and noise; write a cleaned copy.",
         "translate": "Convert a recording to another file format.",
+        "join": "Join recordings, one after the other or merged by time.",
+        "split": "Split a recording or live input by time, count, size or triggers.",
     },
     "Datasets": {
         "datasets": "List the known datasets, or show one in detail.",

@@ -80,6 +80,20 @@ class FrameLength(Duration):
         return super().convert(value, param, ctx)
 
 
+class Size(click.ParamType[int]):
+    """A number of bytes: 100MB, 1.5GB, 4096."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]?)B?", value.strip())
+        if match is None:
+            self.fail(f"{value!r} is not a size, expected e.g. 100MB", param, ctx)
+        return int(float(match[1]) * 1000 ** " kMGT".index(match[2] or " "))
+
+
 class StoreAddress(click.ParamType[Any]):
     """A path, or a URL such as s3://bucket/name.zarr, which is kept as text."""
 

@@ -1,5 +1,6 @@
 """eventkit doctor: check a recording for damage and noise, and write a cleaned copy."""
 
+import json
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,6 +24,7 @@ from ._text import (
     progress,
     size,
 )
+from .translate import print_streams
 
 MARKS = {"ok": "ok      ", "note": "note    ", "warning": "warning ", "damage": "DAMAGE  "}
 
@@ -36,6 +38,10 @@ MARKS = {"ok": "ok      ", "note": "note    ", "warning": "warning ", "damage": 
     "--format", "to", metavar="SPEC",
     help="Format of the copy, e.g. evt3:t0=first.  [default: by suffix]",
 )  # fmt: skip
+@click.option(
+    "--dropped", type=PATH, metavar="FILE",
+    help="With --repair: write what was dropped, and where, to a JSON FILE.",
+)  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace OUT or PAGE if it exists.")
 @click.option("--warm", is_flag=True, help="Precompile all kernels, e.g. for cluster jobs.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -45,6 +51,7 @@ def command(
     html: Path | None,
     spec: str | None,
     to: str | None,
+    dropped: Path | None,
     overwrite: bool,
     warm: bool,
     as_json: bool,
@@ -68,14 +75,14 @@ def command(
         if out is not None:
             raise click.UsageError("--html shows the findings; it goes without --repair")
         check_target(html, overwrite, file)
-    elif out is None and (to or overwrite):
-        option = "--format" if to else "--overwrite"
+    if out is None and (to or dropped or (overwrite and html is None)):
+        option = "--format" if to else "--dropped" if dropped else "--overwrite"
         raise click.UsageError(
             f"{option} applies to the copy and requires --repair OUT; "
             "use --from SPEC for the input format"
         )
     return (
-        _repair(file, out, spec, to, overwrite, as_json)
+        _repair(file, out, spec, to, dropped, overwrite, as_json)
         if out
         else _examine(file, spec, html, as_json)
     )
@@ -105,10 +112,19 @@ def _examine(file: Path, spec: str | None, html: Path | None, as_json: bool) -> 
 
 
 def _repair(
-    file: Path, out: Path, spec: str | None, to: str | None, overwrite: bool, as_json: bool
+    file: Path,
+    out: Path,
+    spec: str | None,
+    to: str | None,
+    dropped: Path | None,
+    overwrite: bool,
+    as_json: bool,
 ) -> int:
     from eventkit import doctor
+    from eventkit._write import check_target, replace
 
+    if dropped is not None:
+        check_target(dropped, overwrite, file)
     name, writing = parse_spec(to) if to else (None, {})
     how = format_options(spec)
     with progress("events", "repair") as bar:
@@ -123,6 +139,10 @@ def _repair(
             **how,
         )
     ledger["notes"] = [for_command(note) for note in ledger["notes"]]
+    if dropped is not None:
+        facts = {key: ledger[key] for key in ("path", "out", "read", "written", "dropped")}
+        listed = {**facts, "counts": ledger["counts"], "places": ledger["places"]}
+        replace(dropped, (json.dumps(listed, indent=1) + "\n").encode())
     _name_options(ledger["before"])
     _name_options(ledger["after"])
     if as_json:
@@ -205,6 +225,7 @@ def _print_ledger(ledger: dict[str, Any]) -> None:
             **{f"dropped, {name}": f"{n:,}" for name, n in ledger["dropped"].items() if n},
             "sorted": f"{steps:,} backward steps removed" if steps else None,
             "written": f"{ledger['written']:,} events",
+            **print_streams(ledger["streams"]),
             **{f"not copied, {name}": f"{n:,}" for name, n in ledger["not_copied"].items()},
         }
     )

@@ -62,6 +62,8 @@ def formats_options() -> str:
             parts.append(f"- Options for writing: {_options(fmt.write)}. {_text(fmt.write)}")
         if fmt.extras:
             parts.append("- `ek.extra(path, name)`: " + ", ".join(f"`{n}`" for n in fmt.extras))
+        if fmt.holds:
+            parts.append("- Streams that are written: " + ", ".join(f"`{n}`" for n in fmt.holds))
         live = "decoded as it arrives" if fmt.live else "standard input only, buffered in a file"
         parts.append(f"- Live input: {live}.\n")
     return "\n".join(parts).rstrip()
@@ -81,7 +83,7 @@ def _options(function: Callable[..., Any], without: Iterable[str] = ()) -> str:
     hints = get_type_hints(function)
     found = []
     for name, parameter in inspect.signature(function).parameters.items():
-        if parameter.kind is not parameter.KEYWORD_ONLY or name in without:
+        if parameter.kind is not parameter.KEYWORD_ONLY or name in without or name[0] == "_":
             continue
         default = "" if parameter.default is None else f" [{_shown(parameter.default)}]"
         found.append(f"`{name}` {_kind(hints[name])}{default}")

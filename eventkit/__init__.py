@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # what __getattr__ below gives, for type checkers and editors
     from eventkit.formats import extra as extra
     from eventkit.formats import info as info
     from eventkit.formats import read as read
+    from eventkit.formats import recording as recording
     from eventkit.formats import stream as stream
     from eventkit.formats import write as write
     from eventkit.representations import represent as represent
@@ -57,6 +58,7 @@ _HOME = {
     "info": "eventkit.formats",
     "open": "eventkit.store",
     "read": "eventkit.formats",
+    "recording": "eventkit.formats",
     "represent": "eventkit.representations",
     "stream": "eventkit.formats",
     "transform": "eventkit.transforms",

@@ -72,11 +72,9 @@ def of_images(path: Path, root: Path, source: str, format: str | None) -> np.nda
 
     OptionError where there are none.
     """
-    fmt = formats.format_of(path, format)
-    if "frames" in fmt.extras:
-        found = formats.extra(path, "frames", format=format)
-        if len(found):
-            return checked(path, found["t"], Fraction(1))
+    found = formats.frame_times(path, format=format)
+    if len(found):
+        return checked(path, found, Fraction(1))
     file = beside(root, source, IMAGES)
     if file is None:
         raise OptionError(

@@ -6,7 +6,6 @@ facts.py      from statistics to numbers
 findings.py   from numbers to findings with advice
 mend.py       repair(): the cleaned copy
 foreign.py    events that come from corrupted bytes, not from a camera
-losses.py     what a copy does not contain
 ahead.py      precompilation of all kernels
 """
 

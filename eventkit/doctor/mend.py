@@ -6,16 +6,20 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from eventkit import formats
 from eventkit._write import check_target
 from eventkit.doctor.exam import examine
 from eventkit.doctor.findings import UNCERTAIN
 from eventkit.doctor.foreign import foreign
-from eventkit.doctor.losses import losses
 from eventkit.doctor.survey import FAR
+from eventkit.editing.losses import losses
+from eventkit.editing.streams import EVERYTHING, Tally, counted, heading, held, uncopied
 from eventkit.errors import OptionError
 from eventkit.events import Events, chunks
-from eventkit.formats import CHUNK, FORMATS, Report
+from eventkit.formats import CHUNK, FORMATS
+from eventkit.formats.base import PLACES
 
 NOISE = "noise may have caused a clock wrap: later times may be wrong, so the copy is not clean"
 WAITING = 1 << 25  # maximum number of events held for sorting, about 1.2 GB
@@ -36,9 +40,13 @@ def repair(
 
     The sort is stable; its memory is proportional to the maximum lateness of an event. The format
     of the copy is `to` with the options `writing`, or determined by the suffix of `out`, or that of
-    the recording; other options are those of the reader. Returns a dict with the keys path, out,
-    format, read, dropped (events by reason), written, sorted (number of backward steps), counts
-    (what the reader skipped), not_copied (other contents of the recording), notes
+    the recording; other options are those of the reader. All streams that the format can hold are
+    copied.
+
+    Returns a dict with the keys path, out, format, read, dropped (events by reason), places (what
+    was dropped and where, a maximum of 100,000 of each kind: bytes of the file, or events by their
+    number and times), written, sorted (number of backward steps), streams (rows of each, read and
+    written), counts (what the reader skipped), not_copied (other contents of the recording), notes
     (about these), before and after (the results of `examine` for both files) and clean (whether the
     copy has exactly these events, in order, with trustworthy times).
 
@@ -47,9 +55,10 @@ def repair(
     """
     path, out = Path(path), Path(out)
     check_target(out, overwrite, path)
-    report = Report()
-    parts = formats.stream(path, strict=False, format=format, report=report, **options)
-    name = to or _suited(path, out, formats.format_of(path, format).name)
+    recording = formats.recording(path, strict=False, format=format, **options)
+    report, tally = recording.report, Tally()
+    parts = recording.events()
+    name = to or _suited(path, out, recording.format)
     if FORMATS[name].write is None:
         raise OptionError(
             f"{name} can be read but not written; specify another format for the copy"
@@ -57,11 +66,24 @@ def repair(
     formats.writer(name, writing or {})
     before = examine(path, format=format, **options)
     ledger: Counter[str] = Counter()
-    inside = _inside(parts, ledger, progress)
+    runs: list[dict[str, Any]] = []
+    inside = _inside(parts, ledger, runs, progress)
     late_by = before["order"]["late_by"]
-    formats.write(out, _sorted(inside, late_by) if late_by else inside, name, **(writing or {}))
+    streams = {
+        key: counted(track, name, EVERYTHING, tally) for key, track in held(recording, name).items()
+    }
+    formats.write(
+        out,
+        _sorted(inside, late_by) if late_by else inside,
+        name,
+        streams=streams,
+        header=heading(recording, name),
+        **(writing or {}),
+    )
     after = examine(out, format=name, **_sized(name, before["size"]))
-    not_copied, notes = losses(path, out, name, before["size"], {"format": format, **options})
+    lost, notes = losses(recording, out, name, before["size"])
+    not_copied = {**tally.lost, **uncopied(recording, set(streams), EVERYTHING), **lost}
+    recording.close()
     if before["noise"]:
         notes.append(NOISE)
     if before["damage"] and before["reveals"] == "nothing":
@@ -74,9 +96,14 @@ def repair(
         "format": name,
         "read": ledger["read"],
         "dropped": {"out of bounds": ledger["outside"], "foreign": ledger["foreign"]},
+        "places": [
+            *({"from_byte": at, "to_byte": end, "reason": why} for at, end, why in report.places),
+            *runs,
+        ],
         "written": ledger["inside"],
         "sorted": before["order"]["backward_steps"],
-        "counts": dict(report.counts),
+        "streams": tally.facts(),
+        "counts": {key: n for key, n in report.counts.items() if key not in streams},
         "not_copied": not_copied,
         "notes": notes,
         "before": before,
@@ -101,23 +128,56 @@ def _sized(name: str, size: tuple[int, int]) -> dict[str, Any]:
 
 
 def _inside(
-    parts: Iterable[Events], ledger: Counter[str], progress: Callable[[int], None] | None
+    parts: Iterable[Events],
+    ledger: Counter[str],
+    runs: list[dict[str, Any]],
+    progress: Callable[[int], None] | None,
 ) -> Iterator[Events]:
-    """The undamaged events on the sensor; the ledger counts all events and the kept ones."""
+    """The undamaged events on the sensor; the ledger counts all events and the kept ones.
+
+    `runs` gets the dropped events: number of the first, how many follow each other, first and last
+    time, reason.
+    """
     for events in parts:
+        first = ledger["read"]
         ledger["read"] += len(events)
         strange, _ = foreign(events)
         if strange.any():
             ledger["foreign"] += int(strange.sum())
+            _list(events, strange, first, "foreign", runs)
             events = events[~strange]
         if outside := events.out_of_bounds:
             ledger["outside"] += outside
             width, height = events.size
-            events = events[(events.x < width) & (events.y < height)]
+            on = (events.x < width) & (events.y < height)
+            number = np.flatnonzero(~strange) + first
+            _list(events, ~on, number, "out of bounds", runs)
+            events = events[on]
         ledger["inside"] += len(events)
         if progress is not None:
             progress(ledger["read"])
         yield events
+
+
+def _list(
+    events: Events, drop: np.ndarray, first: Any, reason: str, runs: list[dict[str, Any]]
+) -> None:
+    """List the runs of dropped events; `first` is the number of the first event, or of each."""
+    places = np.flatnonzero(drop)
+    numbers = first[places] if isinstance(first, np.ndarray) else first + places
+    for part in np.split(np.arange(len(places)), np.flatnonzero(np.diff(numbers) != 1) + 1):
+        if len(runs) == PLACES:
+            return
+        t = events.t[places[part]]
+        runs.append(
+            {
+                "event": int(numbers[part[0]]),
+                "events": len(part),
+                "t0": int(t.min()),
+                "t1": int(t.max()),
+                "reason": reason,
+            }
+        )
 
 
 def _sorted(

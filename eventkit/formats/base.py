@@ -16,6 +16,7 @@ from eventkit.registry import Registry
 
 CHUNK, WHOLE = 1_000_000, 1 << 62  # events
 HEAD = 65536
+NOTED, PLACES = 10, 100_000  # damaged places that get a sentence, and that are listed
 LOWEST, HIGHEST = -(1 << 63), (1 << 63) - 1
 # What writers advise where a format cannot hold the events.
 FIRST = "t0=first subtracts the first time"
@@ -30,7 +31,8 @@ class Report:
     whole file, where the reader went through all of it; span is its first and last time (µs), where
     an index knows them though only a window was read. A reader may spare itself that sum where
     checksum is False, as when nobody gave a report. Of a live recording, format and bytes are what
-    it was and how many came.
+    it was and how many came. places are the damaged ones that were skipped, as far as they are
+    known: first byte, byte behind the last, reason.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -40,6 +42,19 @@ class Report:
     checksum: bool = True
     format: str | None = None
     bytes: int = 0
+    places: list[tuple[int, int, str]] = field(default_factory=list)
+
+    def skipped(self, at: int, end: int, reason: str, note: str | None = None) -> None:
+        """Count a damaged place, list it, and note the first few in a sentence."""
+        self.counts["damaged places"] += 1
+        self.counts["skipped bytes"] += end - at
+        n = self.counts["damaged places"]
+        if len(self.places) < PLACES:
+            self.places.append((at, end, reason))
+        if n <= NOTED:
+            self.notes.append(note or f"at byte {at:,}: {reason}; skipped to byte {end:,}")
+        elif n == NOTED + 1:
+            self.notes.append("further damaged places are counted, not listed")
 
 
 @dataclass(frozen=True)
@@ -51,7 +66,7 @@ class Format:
     chunk; it counts in `report` what it leaves out, and decodes into the columns `into`, of which
     it reserves what it needs anew for each chunk. Its further keyword arguments are the options
     of the format.
-    write(file, chunks, **options) writes to an open binary file.
+    write(file, chunks, **options) writes at least one chunk to an open binary file.
     detect(head) says whether the first 64 KiB are of this format; a format without is known by
     its suffix.
     bound(path) is an upper limit of the number of events, for exact allocation; `bounded` says that
@@ -59,8 +74,13 @@ class Format:
     header(path, **options) is what the file says of itself; its keyword arguments are those
     options of the reader without which it could not be read.
     extras has functions of a path that give what is beside the events, as triggers.
-    beside(path, **options) counts by name what is in the file and not among the events, as frames:
-    what the reader does not count in its report because it never looks at it.
+    tracks(path, _strict=True, _report=None, **options) lists what else the file holds that has
+    times (`formats.tracks.Track`); holds has the kinds of tracks that `write` can write, and
+    functions that make of their rows what it can hold: it then takes them as `_tracks`, and Packets
+    among the chunks; exact says that each trigger must stand before the first later event. heading
+    says that it takes `_header` (texts by name), appends that it never goes back in the file.
+    beside(path, **options) counts by name what is in the file and neither among the events nor the
+    tracks: what the reader does not count in its report because it never looks at it.
     threads says that its reader has the option `threads` (several decode one file side by side),
     expansion that it has `expansion` (it bounds to how much a file may unpack).
     sized says whether the format keeps the sensor's size.
@@ -85,6 +105,11 @@ class Format:
     folder: str | None = None
     beside: Callable[..., dict[str, int]] | None = None
     bounded: bool = False
+    tracks: Callable[..., list[Any]] | None = None
+    holds: Mapping[str, Callable[[np.ndarray], np.ndarray]] = field(default_factory=dict)
+    exact: bool = False
+    heading: bool = False
+    appends: bool = False
     threads: bool = False
     expansion: bool = False
     sized: bool = True

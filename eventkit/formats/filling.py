@@ -10,8 +10,6 @@ from eventkit.errors import FormatError
 from eventkit.events import Columns, Events
 from eventkit.formats.base import Report, fill
 
-LISTED = 10  # damaged places that get a note of their own
-
 
 class Chunks:
     """The chunks of a recording while a decoder fills them: `room` events each, the last less.
@@ -89,17 +87,6 @@ def cut_short(path: Path, end: int, left: int, what: str, strict: bool, report: 
         raise FormatError(path, end - left, f"{reason}; strict=False reads the others")
     if left:
         report.counts["trailing bytes"] += left
-
-
-def note_damage(report: Report, skipped: int, text: str) -> None:
-    """Count a damaged place and the bytes skipped there, and note the first few."""
-    report.counts["damaged places"] += 1
-    report.counts["skipped bytes"] += skipped
-    places = report.counts["damaged places"]
-    if places <= LISTED:
-        report.notes.append(text)
-    elif places == LISTED + 1:
-        report.notes.append("further damaged places are counted, not listed")
 
 
 class Extent:

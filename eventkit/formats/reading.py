@@ -7,12 +7,13 @@ from typing import Any, Self
 
 import numpy as np
 
-from eventkit.errors import OptionError
+from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
 from eventkit.formats._packed import is_packed, plain_file
 from eventkit.formats.base import CHUNK, WHOLE, Format, Report
 from eventkit.formats.live import feed
 from eventkit.formats.recognise import format_of
+from eventkit.formats.tracks import EMPTY
 from eventkit.formats.window import EVERYTHING, Clock, Time, Window, windowed
 from eventkit.registry import bind, unknown
 
@@ -154,7 +155,7 @@ def info(
     about: dict[str, Any] = {}
     if fmt is not None:
         with plain_file(Path(path), options, strict) as (plain, _):
-            about = _header(fmt, plain, options)
+            about = header(fmt, plain, options)
     return {
         "path": str(path),
         "format": fmt.name if fmt else report.format,
@@ -185,14 +186,27 @@ def beside(path: str | Path, *, format: str | None = None, **options: Any) -> di
     """
     path = Path(path)
     fmt = format_of(path, format)
-    if fmt.beside is None:
-        return {}
-    own = {key: options[key] for key in options.keys() & inspect.signature(fmt.beside).parameters}
+    counts: dict[str, int] = {}
     with plain_file(path, options, True) as (plain, _):
-        return {name: n for name, n in fmt.beside(plain, **own).items() if n}
+        if fmt.tracks is not None:
+            report = Report(checksum=False)
+            for track in fmt.tracks(
+                plain, **own(fmt.tracks, options), _strict=False, _report=report
+            ):
+                n = track.count
+                rows = track.within(None, None) if n is None else ()
+                counts[track.name] = sum(map(len, rows)) if n is None else n
+        if fmt.beside is not None:
+            counts |= fmt.beside(plain, **own(fmt.beside, options))
+    return {name: n for name, n in counts.items() if n}
 
 
-def _header(fmt: Format, path: Path, options: Mapping[str, Any]) -> dict[str, Any]:
+def own(function: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those options that a function of a format takes."""
+    return {key: options[key] for key in options.keys() & inspect.signature(function).parameters}
+
+
+def header(fmt: Format, path: Path, options: Mapping[str, Any]) -> dict[str, Any]:
     """What a file says of itself, read with those of the reader's options that matter to it."""
     if fmt.header is None:
         return {}
@@ -202,16 +216,41 @@ def _header(fmt: Format, path: Path, options: Mapping[str, Any]) -> dict[str, An
 
 
 def extra(path: str | Path, name: str, *, format: str | None = None) -> np.ndarray:
-    """What a recording holds beside its events, as extra(path, "triggers"): a structured array.
+    """What a recording holds in addition to its events, as extra(path, "triggers"): one array.
+
+    Frames, samples of an IMU and triggers are structured arrays, as `formats.tracks` says; of
+    recordings too long for memory, `recording` gives them in chunks.
 
     Raises UnknownName when the format has nothing of that name.
     """
     path = Path(path)
     fmt = format_of(path, format)
-    if name not in fmt.extras:
-        raise unknown(f"extra of {fmt.name}", name, list(fmt.extras))
     with plain_file(path, {}, True) as (plain, _):
-        return fmt.extras[name](plain)
+        if name in fmt.extras:
+            return fmt.extras[name](plain)
+        if fmt.tracks is None or name not in EMPTY:
+            known = [*fmt.extras, *(EMPTY if fmt.tracks else ())]
+            raise unknown(f"extra of {fmt.name}", name, known)
+        tracks = [track for track in fmt.tracks(plain) if track.kind == name]
+        parts = [part for track in tracks for part in track.within(None, None)]
+    if len({part.dtype for part in parts}) > 1:
+        raise FormatError(
+            path, None, f"its {name} differ in shape; recording() gives them one by one"
+        )
+    return np.concatenate(parts) if parts else np.empty(0, EMPTY[name])
+
+
+def frame_times(path: str | Path, *, format: str | None = None) -> np.ndarray:
+    """When the frames of a recording were taken: int64 µs, of none where it has no frames."""
+    path = Path(path)
+    fmt = format_of(path, format)
+    with plain_file(path, {}, True) as (plain, _):
+        if "frame_times" in fmt.extras and len(found := fmt.extras["frame_times"](plain)):
+            return np.asarray(found["t"])
+        tracks = fmt.tracks(plain) if fmt.tracks is not None else []
+        frames = [track for track in tracks if track.kind == "frames"]
+        parts = [part["t"] for track in frames for part in track.within(None, None)]
+    return np.concatenate([np.empty(0, np.int64), *parts])
 
 
 def _is_live(path: str | Path, options: Mapping[str, Any]) -> bool:

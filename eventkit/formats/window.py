@@ -83,7 +83,7 @@ def windowed(
     if window == EVERYTHING:
         yield from fmt.stream(path, report, into, **{**options, **window.options()})
         return
-    first = _first(fmt, path, options) if window.counted else None
+    first = first_time(fmt, path, options) if window.counted else None
     last = None
     absolute = window.after(first)
     for events in fmt.stream(path, report, into, **{**options, **absolute.options()}):
@@ -110,7 +110,7 @@ def _beyond(path: Path, name: str, value: int, first: int, last: int) -> OptionE
     )
 
 
-def _first(fmt: Format, path: Path, options: Mapping[str, Any]) -> int | None:
+def first_time(fmt: Format, path: Path, options: Mapping[str, Any]) -> int | None:
     """The time of the first event in the file; None if there is none."""
     for events in _all(fmt, path, options, chunk=1):
         if len(events):

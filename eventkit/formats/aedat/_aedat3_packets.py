@@ -22,7 +22,7 @@ from eventkit.errors import FormatError
 from eventkit.formats._holes import in_hole
 from eventkit.formats._threads import ALONE, Team
 from eventkit.formats.base import HEAD, Report, fill, opened
-from eventkit.formats.filling import fill_whole, note_damage
+from eventkit.formats.filling import fill_whole
 from eventkit.formats.live.feed import Feed
 
 HEADER = struct.Struct("<hhiiiiii")
@@ -173,7 +173,7 @@ def _whole(
         reason = f"{n:,} events of a packet are partly zeros: bytes were lost"
         if strict:
             raise FormatError(file.path, at, f"{reason}; strict=False leaves them out")
-        note_damage(report, n * EVENT, f"at byte {at:,}: {reason}")
+        report.skipped(at, at + n * EVENT, reason, f"at byte {at:,}: {reason}")
     return runs[~zeroed]
 
 
@@ -221,8 +221,8 @@ def whole(
                 raise FormatError(feed.path, feed.offset + at, f"{reason}; {hint}")
             found = _find(data, at + 1, n)
             end = found if found >= 0 else n - HEADER.size + 1
-            report.counts["damaged places"] += 1
-            report.counts["skipped bytes"] += end - at
+            first, last = feed.offset + at, feed.offset + end
+            report.skipped(first, last, "there is no packet header")
             at = end
             continue
         kind, _, size, _, overflow, capacity, number, _ = HEADER.unpack(
@@ -270,7 +270,7 @@ def _settle(file: File, at: int, strict: bool, report: Report) -> tuple[int, boo
     else:
         skipped = at
     where = f"; skipped bytes {skipped:,} to {end:,}" if skipped < end else ""
-    note_damage(report, end - skipped, f"at byte {at:,}: {fault}{where}")
+    report.skipped(skipped, end, fault, f"at byte {at:,}: {fault}{where}")
     return end, sound
 
 

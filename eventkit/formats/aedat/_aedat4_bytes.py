@@ -12,6 +12,7 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 from xml.parsers import expat
+from xml.sax.saxutils import escape
 
 import numpy as np
 
@@ -33,18 +34,17 @@ ENTRY = np.dtype(
         ("last", np.int64),
     ]
 )
-IMU = np.dtype(
-    [
-        ("t", np.int64),
-        ("temperature", np.float32),
-        *(
-            (f"{sensor}_{axis}", np.float32)
-            for sensor in ("accelerometer", "gyroscope", "magnetometer")
-            for axis in "xyz"
-        ),
-    ]
+# Fields of a frame, in the order of the flatbuffer, with their bytes; `begin` and `end` are of the
+# exposure, x and y where the image lies on the sensor.
+FRAME_FIELDS = (
+    *((name, 8) for name in ("t", "frame_begin", "frame_end", "begin", "end")),
+    *(("format", 1), ("width", 2), ("height", 2), ("x", 2), ("y", 2), ("pixels", 4)),
+    *(("exposure", 8), ("source", 1)),
 )
-TRIGGER = np.dtype([("t", np.int64), ("source", np.uint8)])
+FRAME = [
+    *((name, np.int64) for name in ("t", "begin", "end", "frame_begin", "frame_end", "exposure")),
+    *(("x", np.int16), ("y", np.int16), ("source", np.int8)),
+]
 
 
 @dataclass
@@ -148,42 +148,59 @@ def _records(t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray, out: np
 
 
 def make_table(rows: list[tuple[int, int, int, int, int, int]]) -> bytes:
-    """A size-prefixed flatbuffer FTAB. Its objects are of 48 bytes: where their fields are, five
-    fields of 8 bytes, and 4 unused bytes so that the fields lie at multiples of 8."""
-    n = len(rows)
-    row = np.dtype(
-        [
-            ("fields", "<i4"),
-            ("at", "<i8"),
-            ("stream", "<i4"),
-            ("size", "<i4"),
-            ("n", "<i8"),
-            ("first", "<i8"),
-            ("last", "<i8"),
-            ("unused", "<i4"),
-        ]
-    )
-    begin = 48 + 4 * n  # of the objects, after the vector of their places
-    begin += (4 - begin) % 8
-    objects = np.zeros(n, row)
-    where = begin + 48 * np.arange(n)
-    objects["fields"] = where - 20
-    for i, name in enumerate(("at", "stream", "size", "n", "first", "last")):
-        objects[name] = [entry[i] for entry in rows]
-    words = b"FTAB" + np.array([6, 8, 4, 0], "<u2").tobytes()  # bytes 8 to 20
-    words += np.array([14, 44, 4, 12, 20, 28, 36, 0], "<u2").tobytes()  # to 36
-    root = len(words) + 8
+    """A size-prefixed flatbuffer FTAB of (place, stream, size, n, first, last) of each packet."""
+    table = np.zeros(len(rows), ENTRY)
+    for row, (at, stream, size, *rest) in zip(table, rows, strict=True):
+        row["at"], row["packet"] = at, (stream, size)
+        row["n"], row["first"], row["last"] = rest
+    return make_rows(b"FTAB", table)
+
+
+def make_rows(name: bytes, rows: np.ndarray) -> bytes:
+    """A size-prefixed flatbuffer: a vector of objects, one for each row, as `read_rows` reads it.
+
+    All objects share one table of fields. An object has where that is, its fields in their order,
+    and unused bytes so that those of the next lie at multiples of 8.
+    """
+    n, names = len(rows), rows.dtype.names or ()
+    sizes = [rows.dtype[field].itemsize for field in names]
+    places = np.cumsum([4, *sizes])
+    length = -(-int(places[-1]) // 8) * 8
+    fields = np.array([4 + 2 * len(names), places[-1], *places[:-1]], "<u2").tobytes()
+    fields += bytes(-len(fields) % 4)
+    words = name + np.array([6, 8, 4, 0], "<u2").tobytes() + fields  # from byte 8 on
+    table, root = 20, 20 + len(fields)  # where the fields of the objects and the root begin
     words += np.array([root - 12, 4, n], "<u4").tobytes()
-    first = len(words) + 8
+    first = root + 12
+    begin = first + 4 * n
+    begin += (4 - begin) % 8
+    objects = np.zeros((n, length), np.uint8)
+    where = begin + length * np.arange(n)
+    objects[:, :4] = (where - table).astype("<i4")[:, None].view(np.uint8).reshape(n, 4)
+    for field, place, size in zip(names, places.tolist(), sizes, strict=False):
+        column = np.ascontiguousarray(rows[field])
+        objects[:, place : place + size] = column.view(np.uint8).reshape(n, size)
     words += (where - (first + 4 * np.arange(n))).astype("<u4").tobytes()
     words += bytes(begin - len(words) - 8) + objects.tobytes()
     words += bytes(-len(words) % 8)
     return np.array([len(words) + 4, root - 4], "<u4").tobytes() + words
 
 
-def make_header(compression: str, table: int, size: tuple[int, int]) -> bytes:
-    """A size-prefixed flatbuffer IOHE."""
-    xml = _XML.format(compression=compression, width=size[0], height=size[1]).encode()
+def make_header(compression: str, table: int, streams: dict[int, Stream]) -> bytes:
+    """A size-prefixed flatbuffer IOHE that names the streams."""
+    nodes = "".join(
+        _NODE.format(
+            number=number,
+            compression=compression,
+            name=_NAMES.get(stream.kind, stream.kind.lower()),
+            kind=stream.kind,
+            width=stream.width,
+            height=stream.height,
+            source=escape(stream.source or "eventkit"),
+        )
+        for number, stream in sorted(streams.items())
+    )
+    xml = _XML.format(nodes=nodes).encode()
     xml += bytes(1 + (-(len(xml) + 1)) % 8)  # ends in a zero
     words = np.array([0, 0], "<u4").tobytes()  # length and root, set below
     words += b"IOHE" + np.array([10, 24, 4, 8, 16, 0, 0, 0], "<u2").tobytes()
@@ -193,22 +210,24 @@ def make_header(compression: str, table: int, size: tuple[int, int]) -> bytes:
     return np.array([len(words) - 4, 24], "<u4").tobytes() + words[8:]
 
 
+_NAMES = {"EVTS": "events", "FRME": "frames", "IMUS": "imu", "TRIG": "triggers"}
 _XML = """<dv version="2.0">
     <node name="outInfo" path="/outInfo/">
-        <node name="0" path="/outInfo/0/">
+{nodes}    </node>
+</dv>
+"""
+_NODE = """        <node name="{number}" path="/outInfo/{number}/">
             <attr key="compression" type="string">{compression}</attr>
             <attr key="originalModuleName" type="string">eventkit</attr>
-            <attr key="originalOutputName" type="string">events</attr>
-            <attr key="typeDescription" type="string">Array of events (polarity ON/OFF).</attr>
-            <attr key="typeIdentifier" type="string">EVTS</attr>
-            <node name="info" path="/outInfo/0/info/">
+            <attr key="originalOutputName" type="string">{name}</attr>
+            <attr key="typeDescription" type="string">{name}</attr>
+            <attr key="typeIdentifier" type="string">{kind}</attr>
+            <node name="info" path="/outInfo/{number}/info/">
                 <attr key="sizeX" type="int">{width}</attr>
                 <attr key="sizeY" type="int">{height}</attr>
-                <attr key="source" type="string">eventkit</attr>
+                <attr key="source" type="string">{source}</attr>
             </node>
         </node>
-    </node>
-</dv>
 """
 
 
@@ -284,26 +303,61 @@ def read_rows(data: bytes, name: bytes, row: np.dtype) -> np.ndarray | None:
     )
 
 
-def read_frame(data: bytes) -> tuple[int, int, int, np.ndarray] | None:
-    """Time, begin and end of the exposure, and pixels of a payload FRME, or None if damaged."""
+def read_frame(data: bytes) -> np.ndarray | None:
+    """The one row of a payload FRME, as FRAME says, or None if it is damaged."""
     buffer = np.frombuffer(data, np.uint8)
     if data[8:12] != b"FRME":
         return None
     root = 4 + u32(buffer, 4)
-    wanted = ((0, 8), (3, 8), (4, 8), (6, 2), (7, 2), (10, 4))  # field, bytes
-    t, begin, end, width, height, pixels = (_field(buffer, root, i, size) for i, size in wanted)
-    if min(t, begin, end, width, height, pixels) < 0 or not (width and height and pixels):
+    places = {name: _field(buffer, root, i, size) for i, (name, size) in enumerate(FRAME_FIELDS)}
+    wanted = places["width"], places["height"], places["pixels"]
+    if min(places.values()) < 0 or not all(wanted):
         return None
-    vector = pixels + u32(buffer, pixels)
-    shape = _u16(buffer, height), _u16(buffer, width)
+    vector = places["pixels"] + u32(buffer, places["pixels"])
+    shape = _u16(buffer, places["height"]), _u16(buffer, places["width"])
     if vector + 4 > len(buffer):
         return None
     n, area = u32(buffer, vector), shape[0] * shape[1]
     if not area or n % area or vector + 4 + n > len(buffer):
         return None
-    image = buffer[vector + 4 :][:n].reshape(*shape, *([n // area] if n != area else []))
-    t, begin, end = (_i64(buffer, place) if place else -1 for place in (t, begin, end))
-    return t, begin, end, image
+    sides = (*shape, n // area) if n != area else shape
+    row = np.zeros(1, [*FRAME, ("pixels", np.uint8, sides)])
+    for name, kind in FRAME:
+        place = places[name]
+        missing = -1 if kind == np.int64 else 0
+        step = np.dtype(kind).itemsize
+        row[name] = buffer[place : place + step].view(kind)[0] if place else missing
+    row["pixels"] = buffer[vector + 4 :][:n].reshape(sides)
+    return row
+
+
+def make_frame(row: np.void) -> bytes:
+    """A size-prefixed flatbuffer FRME of one row; fields that are -1 or missing are absent."""
+    pixels = np.ascontiguousarray(row["pixels"], np.uint8)
+    channels = pixels.shape[2] if pixels.ndim == 3 else 1
+    there = [name for name, _ in FRAME if name in (row.dtype.names or ())]
+    values = {name: row[name] for name in there if row[name] != -1}  # -1: absent
+    values |= {"width": pixels.shape[1], "height": pixels.shape[0], "format": 8 * (channels - 1)}
+    # root at 44 | FRME | table of fields: 4 + 2 * 13 bytes, and 2 unused | object | vector
+    sizes = np.array([size for _, size in FRAME_FIELDS])
+    order = np.argsort(-sizes, kind="stable")  # so that all are aligned
+    at = np.empty(len(sizes), np.int64)
+    at[order] = 4 + np.cumsum([0, *sizes[order]])[:-1]
+    words = np.zeros(4 + -(-int(sizes.sum()) // 4) * 4, np.uint8)
+    words[:4].view("<i4")[0] = 32
+    for (name, size), place in zip(FRAME_FIELDS, at.tolist(), strict=True):
+        if name == "pixels":
+            words[place : place + 4].view("<u4")[0] = len(words) - place
+        elif name not in values:
+            at[[field for field, _ in FRAME_FIELDS].index(name)] = 0
+        else:
+            words[place : place + size] = np.frombuffer(
+                int(values[name]).to_bytes(size, "little", signed=True), np.uint8
+            )
+    fields = np.array([30, len(words), *at, 0], "<u2").tobytes()
+    body = b"FRME" + fields + words.tobytes() + np.array([pixels.size], "<u4").tobytes()
+    body += pixels.tobytes()
+    return np.array([len(body) + 4, 40], "<u4").tobytes() + body
 
 
 @jit

@@ -30,7 +30,7 @@ from eventkit.formats.aedat._aedat4_bytes import (
 from eventkit.formats.aedat._aedat4_inflate import LIMIT, LZ4_MAGIC, ZSTD_MAGIC, inflater
 from eventkit.formats.aedat._aedat4_walk import find
 from eventkit.formats.base import Report, fill, opened
-from eventkit.formats.filling import note_damage, shorter
+from eventkit.formats.filling import shorter
 from eventkit.formats.live.feed import Feed
 
 BLOCK = 1 << 18
@@ -204,25 +204,6 @@ class File:
         return self.last
 
 
-def payloads(file: File, kind: str) -> Iterator[tuple[int, bytes]]:
-    """The plain payloads of all streams of a kind (FRME), and where their packets are.
-
-    FormatError where a packet is damaged.
-    """
-    at = file.begin
-    while at < file.last:
-        head = os.pread(file.fd, 8, at)
-        stream, size = struct.unpack("<ii", head) if len(head) == 8 else (-1, -1)
-        if stream not in file.streams or not 0 <= size <= min(LIMIT, file.last - at - 8):
-            raise FormatError(file.path, at, fault_at(file, at, min(file.streams, default=0)))
-        if file.streams[stream].kind == kind:
-            data = file.inflate(os.pread(file.fd, size, at + 8))
-            if data is None:
-                raise FormatError(file.path, at, "the payload of a packet is damaged")
-            yield at, data
-        at += 8 + size
-
-
 class Digest:
     """The checksum of a file of which blocks are read, some bytes maybe twice or not at all."""
 
@@ -265,5 +246,5 @@ def fault_at(file: File, at: int, wanted: int) -> str:
 
 
 def note(report: Report, at: int, end: int, reason: str) -> None:
-    """Count a damaged place, and tell of the first few."""
-    note_damage(report, end - at, f"at byte {at:,}: {reason}; skipped to byte {end:,}")
+    """Count a damaged place."""
+    report.skipped(at, end, reason)

@@ -9,13 +9,12 @@ times must not go back.
 
 import os
 import struct
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from eventkit.formats.aedat._aedat4_bytes import EVENT, IMU, TRIGGER, i32, read_rows
+from eventkit.formats.aedat._aedat4_bytes import EVENT, i32
 from eventkit.formats.aedat._aedat4_file import Digest, File, fault_at, note
 from eventkit.formats.aedat._aedat4_inflate import EXPANSION, LIMIT
 from eventkit.formats.aedat._aedat4_packets import Block, promise, promised, unpacked
@@ -23,7 +22,6 @@ from eventkit.formats.aedat._aedat4_walk import in_order, is_packet
 from eventkit.formats.base import HIGHEST, LOWEST, Report
 
 SHORTEST = 20  # bytes of a packet
-ROWS = {"IMUS": ("imu", IMU), "TRIG": ("triggers", TRIGGER)}  # streams of which elements count
 
 
 def sound(file: File, wanted: int, window: tuple[int, int], report: Report) -> Iterator[Block]:
@@ -76,7 +74,7 @@ def _by_search(file: File, wanted: int, report: Report) -> Iterator[Block]:
 
 def _packet(file: File, at: int, wanted: int) -> tuple[int, Block | None]:
     """Where the packet at a byte ends, -1 if it is damaged, and its events if it has any."""
-    size = _size(file, at)
+    size = packet_size(file, at)
     end = at + 8 + size
     if size < 0 or size > LIMIT or end > file.last:
         return -1, None
@@ -86,7 +84,11 @@ def _packet(file: File, at: int, wanted: int) -> tuple[int, Block | None]:
     block = unpacked(file, payload[8:])
     if block is None:
         return -1, None
-    if file.last - end >= SHORTEST and _size(file, end) < 0 and not _ends_well(file, end, block):
+    if (
+        file.last - end >= SHORTEST
+        and packet_size(file, end) < 0
+        and not _ends_well(file, end, block)
+    ):
         return -1, None
     return end, block
 
@@ -96,33 +98,12 @@ def _ends_well(file: File, end: int, block: Block) -> bool:
     return bool(file.magic) or (any(os.pread(file.fd, SHORTEST, end)) and in_order(*block))
 
 
-def _size(file: File, at: int) -> int:
+def packet_size(file: File, at: int) -> int:
     """The size of the payload of the packet at a byte, or -1 if there is none."""
     head: Any = np.frombuffer(os.pread(file.fd, SHORTEST, at), np.uint8)
     if len(head) < SHORTEST or not is_packet(head, 0, file.known, file.magic):
         return -1
     return int(i32(head, 4))
-
-
-def others(file: File, wanted: int | None) -> Counter[str]:
-    """How many frames, samples and triggers, and packets of other streams, a file holds."""
-    counts: Counter[str] = Counter()
-    at = file.begin
-    while at < file.last:
-        end = at + 8 + _size(file, at)
-        if end < at + 8 or end > file.last:
-            at = file.find(at + 1)
-            continue
-        number = int.from_bytes(os.pread(file.fd, 4, at), "little", signed=True)
-        kind = file.streams[number].kind
-        if number != wanted and kind in ROWS:
-            data = file.inflate(os.pread(file.fd, end - at - 8, at + 8))
-            rows = None if data is None else read_rows(data, kind.encode(), ROWS[kind][1])
-            counts[ROWS[kind][0]] += 0 if rows is None else len(rows)
-        elif number != wanted:
-            counts["frames" if kind == "FRME" else f"packets of stream {number} ({kind})"] += 1
-        at = end
-    return counts
 
 
 def most(file: File, number: int) -> tuple[int, bool]:

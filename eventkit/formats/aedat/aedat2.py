@@ -407,6 +407,7 @@ FORMATS.register(
         suffixes=(".aedat2",),
         stream=stream,
         write=write,
+        appends=True,
         detect=lambda head: head.startswith((MAGIC + b"1", MAGIC + b"2")),
         bound=bound,
         header=header,

@@ -313,6 +313,7 @@ FORMATS.register(
         suffixes=(".aedat",),
         stream=stream,
         write=write,
+        appends=True,
         detect=lambda head: head.startswith(MAGIC),
         bound=bound,
         header=header,

@@ -22,19 +22,16 @@ from typing import Any
 import numpy as np
 
 from eventkit._jit import jit
-from eventkit.errors import FormatError, OptionError
+from eventkit.errors import OptionError
 from eventkit.events import Columns, Events
 from eventkit.formats._threads import Arrays, Team, Unit
+from eventkit.formats.aedat import _aedat4_sides as sides
 from eventkit.formats.aedat._aedat4_bytes import (
-    IMU,
     MAGIC,
-    TRIGGER,
-    read_frame,
-    read_rows,
 )
-from eventkit.formats.aedat._aedat4_file import File, payloads
+from eventkit.formats.aedat._aedat4_file import File
 from eventkit.formats.aedat._aedat4_packets import Block, arrived, chosen, runs
-from eventkit.formats.aedat._aedat4_sound import count, most, others, sound
+from eventkit.formats.aedat._aedat4_sound import count, most, sound
 from eventkit.formats.aedat._aedat4_write import write
 from eventkit.formats.base import (
     CHUNK,
@@ -49,6 +46,7 @@ from eventkit.formats.base import (
 )
 from eventkit.formats.filling import Chunks
 from eventkit.formats.live.feed import Feed, cut_off
+from eventkit.formats.tracks import Track, as_images, as_imu, as_sources, unchanged
 
 
 def stream(
@@ -191,49 +189,14 @@ def header(path: Path) -> dict[str, Any]:
         return facts
 
 
-def imu(path: Path) -> np.ndarray:
-    """Samples of the IMU: t (int64 µs), and as float32 temperature (°C), accelerometer_x, _y, _z
-    (g), gyroscope_x, _y, _z (°/s), magnetometer_x, _y, _z (µT)."""
-    return _samples(path, "IMUS", IMU)
-
-
-def triggers(path: Path) -> np.ndarray:
-    """Signals: t (int64 µs) and source (uint8): 0 times begin anew; 1, 2, 3 external rising,
-    falling, pulse; 4, 5 generated rising, falling; 6, 7 begin and end of a frame; 8, 9 of its
-    exposure."""
-    return _samples(path, "TRIG", TRIGGER)
-
-
-def _samples(path: Path, kind: str, row: np.dtype) -> np.ndarray:
-    parts = [np.empty(0, row)]
-    with File.open(path, False, Report()) as file:
-        for at, data in payloads(file, kind):
-            part = read_rows(data, kind.encode(), row)
-            if part is None:
-                raise FormatError(path, at, f"the {kind} of a packet are damaged")
-            parts.append(part)
-    return np.concatenate(parts)
-
-
-def frames(path: Path) -> np.ndarray:
-    """Images of one shape: t, begin, end (int64 µs, the last two of the exposure), pixels (uint8,
-    height x width, or x 3 for BGR or 4 for BGRA)."""
-    images: list[tuple[int, int, int, np.ndarray]] = []
-    with File.open(path, False, Report()) as file:
-        for at, data in payloads(file, "FRME"):
-            image = read_frame(data)
-            if image is None or (images and image[-1].shape != images[0][-1].shape):
-                raise FormatError(path, at, "expected a frame of the shape of the first")
-            images.append(image)
-    shape = images[0][-1].shape if images else (0, 0)
-    times = [(name, np.int64) for name in ("t", "begin", "end")]
-    return np.array(images, [*times, ("pixels", np.uint8, shape)])
-
-
-def beside(path: Path, *, stream: int | None = None) -> dict[str, int]:
-    """Frames, samples of the IMU, triggers, and packets of all other streams."""
-    with File.open(path, False, Report()) as file:
-        return dict(others(file, _choose(file, stream, Report())))
+def tracks(
+    path: Path, *, stream: int | None = None, _strict: bool = True, _report: Report | None = None
+) -> list[Track]:
+    """Frames, samples of the IMU, triggers, and events of all other streams."""
+    report = _report or Report()
+    with File.open(path, _strict, Report()) as file:
+        wanted = _choose(file, stream, Report())
+    return sides.tracks(path, wanted, _strict, report)
 
 
 def bound(path: Path) -> int:
@@ -331,10 +294,10 @@ FORMATS.register(
         bound=bound,
         bounded=True,
         header=header,
-        extras={"frames": frames, "imu": imu, "triggers": triggers},
         live=live,
         threads=True,
-        beside=beside,
+        tracks=tracks,
+        holds={"frames": as_images, "imu": as_imu, "triggers": as_sources, "events": unchanged},
         reveals="blocks",
     )
 )

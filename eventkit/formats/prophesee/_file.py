@@ -21,10 +21,10 @@ from eventkit._jit import jit, trailing_zeros
 from eventkit.errors import FormatError
 from eventkit.formats.base import HEAD, opened
 from eventkit.formats.filling import blocks
+from eventkit.formats.tracks import TRIGGER as TRIGGER
 
 BLOCK = 1 << 19  # stays in the second-level cache between read, checksum and decoding
 SLACK = 64  # events that a kernel may decode beyond the room it is given
-TRIGGER = np.dtype([("t", np.int64), ("p", np.uint8), ("id", np.uint8)])
 STATE = np.dtype(
     [
         (name, np.int64)

@@ -17,6 +17,7 @@ import numpy as np
 
 from eventkit.errors import FormatError, OptionError
 from eventkit.events import Arrays, Columns, Events
+from eventkit.formats import _index_cache
 from eventkit.formats._holes import find_hole
 from eventkit.formats.base import Format, Report, Size, limits
 from eventkit.formats.filling import Extent, cut_short
@@ -30,6 +31,7 @@ from eventkit.formats.prophesee._file import (
     File,
     is_kind,
 )
+from eventkit.formats.tracks import Track, as_signals, inside
 
 SCRATCH = 1 << 16
 COUNTS = {
@@ -195,19 +197,31 @@ def _pieces(file: File) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np
             yield t[:n], x[:n], y[:n], p[:n]
 
 
-def triggers(file: File) -> np.ndarray:
-    """The external triggers: a structured array (TRIGGER) of t (µs), p (1 rising) and id."""
-    state, marks = file.state.copy(), _marks(file)
-    parts = [marks[:0]]
-    columns = Columns()
-    columns.reserve(SCRATCH + SLACK)
-    for block in file.blocks():
-        words, k = file.words(block), 0
-        state["marked"] = 0
-        while k < len(words):
-            _, k = file.code.decode(words, k, state, columns.arrays, 0, SCRATCH, marks)
-        parts.append(marks[: int(state["marked"][0])].copy())
-    return np.concatenate(parts)
+def tracks(
+    code: Code, path: Path, *, _strict: bool = True, _report: Report | None = None
+) -> list[Track]:
+    """The external triggers, if there are any, block by block."""
+    with File.open(path, code) as file:
+        found = index(file)
+    counts = np.append(found.rows["state"]["triggers"], found.state["triggers"])
+    there = np.diff(counts) > 0  # blocks with triggers
+
+    def rows(low: int, high: int) -> Iterator[np.ndarray]:
+        chosen = found.rows[there & (found.rows["last"] >= low) & (found.rows["first"] < high)]
+        columns = Columns()
+        columns.reserve(SCRATCH + SLACK)
+        with File.open(path, code) as file:
+            marks = _marks(file)
+            for words, state in _chosen(file, chosen):
+                k = 0
+                while k < len(words):
+                    _, k = code.decode(words, k, state, columns.arrays, 0, SCRATCH, marks)
+                part = inside(marks[: int(state["marked"][0])].copy(), low, high)
+                if len(part):
+                    yield part
+
+    total = int(found.state["triggers"][0])
+    return [Track("triggers", "triggers", rows, total)] if total else []
 
 
 Block = tuple[np.ndarray, np.ndarray]  # words, and the state before them
@@ -329,7 +343,8 @@ class Index:
 
 
 def index(file: File) -> Index:
-    """The index of a file, from one pass over all of it; kept for the last few files."""
+    """The index of a file, from one pass over all of it; kept for the last few files, and for
+    large ones in the user's cache folder."""
     return _index(file.path, file.code, file.begin, file.state.tobytes(), file.stamp)
 
 
@@ -338,12 +353,17 @@ def _index(path: Path, code: Code, begin: int, before: bytes, stamp: tuple[int, 
     state = np.frombuffer(before, STATE).copy()
     with File.open(path, code) as file:
         file = replace(file, begin=begin)
+        about = code.name.encode(), str(begin).encode(), before, repr(ROW).encode()
+        kept = _index_cache.load(file.fd, about, (ROW, STATE))
+        if kept is not None and len(kept[1]) == 1:
+            return Index(kept[0], kept[1])
         rows = np.zeros(-(-max(file.end - begin, 0) // BLOCK), ROW)
         for number, block in enumerate(file.blocks()):
             row = rows[number : number + 1]
             row["at"], row["state"] = begin + BLOCK * number, state
             row["n"], row["first"], row["last"] = code.measure(file.words(block), state)
             state["holes"] += find_hole(block)[0] >= 0
+        _index_cache.save(file.fd, about, (rows, state))
         return Index(rows, state)
 
 
@@ -387,7 +407,11 @@ def raw(
         bound=functools.partial(bound, code),
         bounded=code.most == 1,
         header=functools.partial(header, code),
-        extras={"triggers": functools.partial(triggers_of, code)},
+        tracks=functools.partial(tracks, code),
+        holds={"triggers": as_signals} if write else {},
+        exact=True,
+        heading=write is not None,
+        appends=True,
         live=live(code),
         threads=True,
     )
@@ -403,9 +427,3 @@ def bound(code: Code, path: Path) -> int:
     """An upper limit of the number of events: counted where a word can hold several."""
     with File.open(path, code) as file:
         return file.records if code.most == 1 else index(file).events
-
-
-def triggers_of(code: Code, path: Path) -> np.ndarray:
-    """The external triggers of a file, as `triggers` gives them."""
-    with File.open(path, code) as file:
-        return triggers(file)

@@ -16,7 +16,6 @@ import numpy as np
 from eventkit._jit import jit
 from eventkit.formats._holes import find_hole
 from eventkit.formats.base import Report, fill
-from eventkit.formats.filling import note_damage
 from eventkit.formats.prophesee._file import BLOCK, File
 
 WINDOW = 64  # words that are looked at together
@@ -74,7 +73,7 @@ def tell(found: list[Segment], report: Report) -> None:
     """Count and note what lies between segments."""
     for (_, end), (begin, _) in pairwise(found):
         reason = REASON.format(f"after byte {end:,}")
-        note_damage(report, begin - end, f"{reason}; skipped to byte {begin:,}")
+        report.skipped(end, begin, reason, f"{reason}; skipped to byte {begin:,}")
 
 
 def _how(file: File) -> How:

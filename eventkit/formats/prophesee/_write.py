@@ -1,7 +1,9 @@
 """How words of Prophesee's codes are written; `_file` and `_read` read them."""
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -10,10 +12,15 @@ from eventkit._jit import jit
 from eventkit.errors import OptionError
 from eventkit.events import Events
 from eventkit.formats.prophesee._file import KINDS, Code
+from eventkit.formats.tracks import Packet
 
 LONGEST = 1 << 34  # time before the first event, and between two events, that is written [µs]
 SIDE = 1 << 11
 VECTOR = 32  # events in a vector at most
+INPUTS = 15  # the last trigger input that all codes can number
+NO_LINES: Mapping[str, str] = MappingProxyType({})
+# Lines of a header that say how its words are to be read.
+LAYOUT = {"evt", "format", "geometry", "width", "height", "endianness", "end"}
 
 
 @dataclass(frozen=True)
@@ -24,9 +31,11 @@ class Pen:
     returns the next i and how many words there are; it leaves events that belong together with
     some that may follow, unless `final`. state is a record WRITTEN. Time has `low` bits in the
     words of events, wraps after `wrap` bits, and does so when its high part falls by `fall`.
+    trigger(t, p, id, state, out) encodes a trigger and returns how many words there are.
     """
 
     encode: Callable[..., tuple[int, int]]
+    trigger: Callable[..., int]
     low: int
     wrap: int
     fall: int
@@ -37,9 +46,10 @@ WRITTEN = np.dtype([(name, np.int64) for name in ("high", "low", "y", "variant",
 
 def write_words(
     file: BinaryIO,
-    chunks: Iterable[Events],
+    chunks: Iterable[Events | Packet],
     code: Code,
     pen: Pen,
+    heading: Mapping[str, str],
     *,
     variant: int = 0,
     detail: str = "",
@@ -49,12 +59,17 @@ def write_words(
     state["high"], state["low"], state["y"], state["variant"] = -1, -1, -1, variant
     out = np.empty(1 << 16, code.word)
     for events in chunks:
+        if isinstance(events, Packet):
+            assert rest is not None
+            _write(file, rest, pen, True, state, out)
+            last, rest = _triggers(file, events.rows, rest, code, pen, last, state, out), rest[:0]
+            continue
         if len(events):
             _check(events, code.name.lower(), pen, last)
             last = int(events.t[-1])
         if rest is None:
             state["width"], rest = events.width, events[:0]
-            file.write(_lines(code.name, events.size, detail))
+            file.write(_lines(code.name, events.size, detail, heading))
         if len(rest):  # a vector that some of the next events may complete
             whole = Events.concat([rest, events[:VECTOR]])
             done = _write(file, whole, pen, False, state, out)
@@ -78,17 +93,48 @@ def _write(
     return i
 
 
-def _lines(kind: str, size: tuple[int, int], detail: str) -> bytes:
+def _triggers(
+    file: BinaryIO,
+    signals: np.ndarray,
+    like: Events,
+    code: Code,
+    pen: Pen,
+    last: int | None,
+    state: np.ndarray,
+    out: np.ndarray,
+) -> int:
+    """Write triggers, and return the time of the last one."""
+    t, zero = np.ascontiguousarray(signals["t"]), np.zeros(len(signals), np.uint16)
+    _check(Events(t, zero, zero, zero, like.size), code.name.lower(), pen, last)
+    if signals["id"].max() > INPUTS:
+        raise OptionError(
+            f"{code.name.lower()} holds triggers of the inputs 0 to {INPUTS}, found "
+            f"{signals['id'].max()}"
+        )
+    for signal in signals:
+        m = pen.trigger(int(signal["t"]), int(signal["p"] != 0), int(signal["id"]), state, out)
+        file.write(out[:m].data)
+    return int(t[-1])
+
+
+def _lines(kind: str, size: tuple[int, int], detail: str, heading: Mapping[str, str]) -> bytes:
+    """The header; `heading` has further lines, or other values for those about the maker."""
     evt = next(evt for evt, name in KINDS.items() if name == kind)
-    lines = (
-        f"evt {evt}",
-        f"format {kind};{detail}height={size[1]};width={size[0]}",
-        f"geometry {size[0]}x{size[1]}",
-        "integrator_name Prophesee",  # openeb looks for its reader by these two
-        "plugin_name hal_plugin_prophesee",
-        "end",
-    )
-    return "".join(f"% {line}\n" for line in lines).encode()
+    facts = {
+        "evt": evt,
+        "format": f"{kind};{detail}height={size[1]};width={size[0]}",
+        "geometry": f"{size[0]}x{size[1]}",
+        "integrator_name": "Prophesee",  # openeb looks for its reader by these two
+        "plugin_name": "hal_plugin_prophesee",
+    }
+    more = {key: value for key, value in heading.items() if key.lower() not in LAYOUT}
+    for key, value in more.items():
+        if not re.fullmatch(r"\S+", key) or re.search(r"[^\t\x20-\xff]", f"{key}{value}"):
+            raise OptionError(
+                f"header field {key!r}: {value!r}; expected a word and one line of Latin-1 text"
+            )
+    lines = "".join(f"% {key} {value}\n" for key, value in {**facts, **more}.items())
+    return f"{lines}% end\n".encode("latin-1")
 
 
 def _check(events: Events, name: str, pen: Pen, last: int | None) -> None:

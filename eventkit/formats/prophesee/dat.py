@@ -295,6 +295,7 @@ FORMATS.register(
         suffixes=(".dat",),
         stream=stream,
         write=write,
+        appends=True,
         detect=detect,
         bound=bound,
         bounded=True,

@@ -13,7 +13,7 @@ beyond the sensor are kept, as Events allows. Specification:
 https://docs.prophesee.ai/stable/data/encoding_formats/evt2.html; details as in openeb's decoder.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -25,6 +25,7 @@ from eventkit.formats.prophesee import _file as prophesee
 from eventkit.formats.prophesee import _read as reading
 from eventkit.formats.prophesee import _write as writing
 from eventkit.formats.prophesee._live import live
+from eventkit.formats.tracks import Packet, Track
 
 FALL = (1 << 34) - 64 - 10_000  # of time that is a wrap
 RUN = 32  # events that are looked at together
@@ -157,15 +158,34 @@ def _encode(
     return i, m
 
 
-def write(file: BinaryIO, chunks: Iterable[Events]) -> None:
+@jit
+def _trigger(t: int, p: int, number: int, states: np.ndarray, out: np.ndarray) -> int:
+    """The words of a trigger, as `_write.Pen` says."""
+    state = states[0]
+    m = 0
+    while state.high != t >> 6:
+        state.high = writing.next_high(state.high, t >> 6, 28)
+        out[m] = 8 << 28 | (state.high & 0xFFFFFFF)
+        m += 1
+    out[m] = 10 << 28 | (t & 63) << 22 | number << 8 | p
+    return m + 1
+
+
+def write(
+    file: BinaryIO,
+    chunks: Iterable[Events | Packet],
+    *,
+    _header: Mapping[str, str] = writing.NO_LINES,
+    _tracks: Sequence[Track] = (),
+) -> None:
     """EVT2: x and y below 2,048; the first time below 2^34 µs (t0=first makes it 0).
 
     From there on time wraps; it may go back, but not over a wrap. No gap is longer than 2^34 µs.
     """
-    writing.write_words(file, chunks, CODE, PEN)
+    writing.write_words(file, chunks, CODE, PEN, _header)
 
 
-PEN = writing.Pen(_encode, low=6, wrap=34, fall=FALL >> 6)
+PEN = writing.Pen(_encode, _trigger, low=6, wrap=34, fall=FALL >> 6)
 KINDS = (0, 1, 5, 8, 10, 13, 14, 15)
 CODE = prophesee.Code("EVT2", "<u4", 4, 1, _decode, _measure, kinds=KINDS)
 FORMATS.register(reading.raw(CODE, "Prophesee RAW, EVT2", write, live))

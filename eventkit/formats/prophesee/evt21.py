@@ -18,7 +18,7 @@ https://docs.prophesee.ai/stable/data/encoding_formats/evt21.html; details as in
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
@@ -31,6 +31,7 @@ from eventkit.formats.prophesee import _read as reading
 from eventkit.formats.prophesee import _write as writing
 from eventkit.formats.prophesee._file import U, lowest, ones
 from eventkit.formats.prophesee._live import live
+from eventkit.formats.tracks import Packet, Track
 
 FALL = (1 << 28) - 1  # of the high part of time that is a wrap
 LITTLE_FROM = 55  # system_ID of the first cameras with this order
@@ -187,11 +188,26 @@ def _encode(
     return first, m - 2 * (i > first)
 
 
+@jit
+def _trigger(t: int, p: int, number: int, states: np.ndarray, out: np.ndarray) -> int:
+    """The words of a trigger, as `_write.Pen` says."""
+    state = states[0]
+    order, m = state.variant, 0
+    while state.high != t >> 6:
+        state.high = writing.next_high(state.high, t >> 6, 28)
+        out[m + 1 - order], out[m + order] = 8 << 28 | (state.high & 0xFFFFFFF), 0
+        m += 2
+    out[m + 1 - order], out[m + order] = 10 << 28 | (t & 63) << 22 | number << 8 | p, 0
+    return m + 2
+
+
 def write(
     file: BinaryIO,
-    chunks: Iterable[Events],
+    chunks: Iterable[Events | Packet],
     *,
     order: Literal["little", "legacy"] = "little",
+    _header: Mapping[str, str] = writing.NO_LINES,
+    _tracks: Sequence[Track] = (),
 ) -> None:
     """EVT2.1: x and y below 2,048; the first time below 2^34 µs (t0=first makes it 0).
 
@@ -202,12 +218,13 @@ def write(
         chunks,
         CODE,
         PEN,
+        _header,
         variant=int(order == "legacy"),
         detail=f"endianness={order};",
     )
 
 
-PEN = writing.Pen(_encode, low=6, wrap=34, fall=FALL)
+PEN = writing.Pen(_encode, _trigger, low=6, wrap=34, fall=FALL)
 KINDS = (0, 1, 8, 10, 14, 15)
 CODE = prophesee.Code("EVT21", "<u4", 8, 32, _decode, _measure, variant, KINDS)
 FORMATS.register(reading.raw(CODE, "Prophesee RAW, EVT2.1", write, live))

@@ -17,7 +17,7 @@ sensor are kept, as Events allows. Specification:
 https://docs.prophesee.ai/stable/data/encoding_formats/evt3.html; details as in openeb's decoder.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -30,6 +30,7 @@ from eventkit.formats.prophesee import _read as reading
 from eventkit.formats.prophesee import _write as writing
 from eventkit.formats.prophesee._file import COUNT, U, lowest
 from eventkit.formats.prophesee._live import live
+from eventkit.formats.tracks import Packet, Track
 
 FARTHEST = 65000  # where a damaged run of vectors stops: beyond any sensor, within 16 bits
 PLAIN = np.isin(np.arange(16), (0, 2, 6))
@@ -226,6 +227,24 @@ def _encode(
 
 
 @jit
+def _trigger(t: int, p: int, number: int, states: np.ndarray, out: np.ndarray) -> int:
+    """The words of a trigger, as `_write.Pen` says."""
+    state = states[0]
+    m = 0
+    while state.high != t >> 12:
+        state.high = writing.next_high(state.high, t >> 12, 12)
+        state.low = -1
+        out[m] = 8 << 12 | (state.high & 0xFFF)
+        m += 1
+    if state.low != t & 0xFFF:
+        state.low = t & 0xFFF
+        out[m] = 6 << 12 | state.low
+        m += 1
+    out[m] = 10 << 12 | number << 8 | p
+    return m + 1
+
+
+@jit
 def _vector(base: Any, on: Any, mask: Any, begin: int, m: int, width: int, out: np.ndarray) -> int:
     """Replace the words from `begin` to m by a vector, if it ends on the sensor; the new m."""
     if base + 32 > width:  # some readers refuse others
@@ -237,16 +256,22 @@ def _vector(base: Any, on: Any, mask: Any, begin: int, m: int, width: int, out: 
     return begin + 4
 
 
-def write(file: BinaryIO, chunks: Iterable[Events]) -> None:
+def write(
+    file: BinaryIO,
+    chunks: Iterable[Events | Packet],
+    *,
+    _header: Mapping[str, str] = writing.NO_LINES,
+    _tracks: Sequence[Track] = (),
+) -> None:
     """EVT3: x and y below 2,048; the first time below 2^34 µs (t0=first makes it 0).
 
     From there on time wraps; it may go back by up to 2^23 µs, but not over a wrap, which is every
     2^24 µs. No gap is longer than 2^34 µs.
     """
-    writing.write_words(file, chunks, CODE, PEN)
+    writing.write_words(file, chunks, CODE, PEN, _header)
 
 
-PEN = writing.Pen(_encode, low=12, wrap=24, fall=2048)
+PEN = writing.Pen(_encode, _trigger, low=12, wrap=24, fall=2048)
 KINDS = (0, 2, 3, 4, 5, 6, 7, 8, 10, 14, 15)
 CODE = prophesee.Code("EVT3", "<u2", 2, 12, _decode, _measure, kinds=KINDS, row=True)
 FORMATS.register(reading.raw(CODE, "Prophesee RAW, EVT3", write, live))

@@ -285,6 +285,7 @@ FORMATS.register(
         suffixes=(".bin",),
         stream=stream,
         write=write,
+        appends=True,
         bound=bound,
         bounded=True,
         live=live,

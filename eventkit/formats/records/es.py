@@ -146,9 +146,7 @@ def _lost(path: Path, at: int, end: int, strict: bool, report: Report) -> int:
     reason = "bytes were replaced by zeros, and times are steps from event to event"
     if strict:
         raise FormatError(path, at, f"{reason}; strict=False reads what comes before")
-    report.counts["damaged places"] += 1
-    report.counts["skipped bytes"] += end - at
-    report.notes.append(f"at byte {at:,}: {reason}; what follows is left out")
+    report.skipped(at, end, reason, f"at byte {at:,}: {reason}; what follows is left out")
     return at
 
 
@@ -407,6 +405,7 @@ FORMATS.register(
         suffixes=(".es",),
         stream=stream,
         write=write,
+        appends=True,
         detect=lambda head: head.startswith(MAGIC),
         bound=bound,
         bounded=True,

@@ -251,6 +251,7 @@ for _layout, _title, _write in (
             suffixes=(f".{_layout.name}",),
             stream=_reader(_layout),
             write=_write,
+            appends=True,
             bound=_bound(_layout),
             bounded=True,
             sized=False,

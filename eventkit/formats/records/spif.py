@@ -184,6 +184,7 @@ FORMATS.register(
         suffixes=(".spif",),
         stream=stream,
         write=write,
+        appends=True,
         bound=bound,
         bounded=True,
         live=live,

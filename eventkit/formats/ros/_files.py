@@ -2,6 +2,7 @@
 
 import contextlib
 import sqlite3
+import struct
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePath
@@ -19,6 +20,10 @@ from eventkit.formats.tables._columns import damaged
 
 MAGICS = (BAG, SQLITE, MCAP)
 METADATA = "metadata.yaml"
+DAMAGE = (
+    *(OSError, EOFError, ValueError, KeyError, IndexError, TypeError, RuntimeError, MemoryError),
+    *(AssertionError, AttributeError, OverflowError, struct.error, sqlite3.Error),
+)
 
 
 class Reader(Protocol):

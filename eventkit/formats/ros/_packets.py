@@ -12,6 +12,7 @@ from eventkit.formats.prophesee._read import COUNTS
 from eventkit.formats.prophesee.evt3 import CODE
 from eventkit.formats.tables._columns import Block
 
+NO_SIGNALS = np.zeros(0, TRIGGER)
 WRAP = 1 << 31  # µs after which the times of libcaer begin again
 UNORDERED, UNKNOWN = -1, -2  # what `_decode_compressed` returns for words that make no sense
 
@@ -21,9 +22,13 @@ class UnknownEncoding(ValueError):
 
 
 class Decoder:
-    """Decodes the messages of one topic; the state of EVT3 goes on from message to message."""
+    """Decodes the messages of one topic; the state of EVT3 goes on from message to message.
+
+    signals are the external triggers of the last message (TRIGGER).
+    """
 
     def __init__(self) -> None:
+        self.signals = NO_SIGNALS
         self._states = np.zeros(1, STATE)
         self._counts: Counter[str] = Counter()
         self._codes: dict[str, Callable[[memoryview, int, str], Block | None]] = {
@@ -42,6 +47,7 @@ class Decoder:
         if encoding not in self._codes:
             known = ", ".join(self._codes)
             raise UnknownEncoding(f"has the encoding {encoding!r:.20}, expected one of {known}")
+        self.signals = NO_SIGNALS
         return self._codes[encoding](data, base, order)
 
     def counted(self) -> Counter[str]:
@@ -56,6 +62,7 @@ class Decoder:
         self._states["marked"] = 0
         marks = np.empty(len(words), TRIGGER)
         CODE.decode(words, 0, self._states, block, 0, n + 1, marks)
+        self.signals = marks[: int(self._states["marked"][0])]
         t, x, y, p = (column[:n] for column in block)
         return t, x, y, p
 
@@ -91,7 +98,12 @@ class Decoder:
         return t, words >> 32 & 0xFFFF, words >> 48 & 0x7FFF, words >> 63
 
     def _trigger(self, data: memoryview, base: int, order: str) -> None:
-        self._counts["triggers"] += len(_words(data, order, "u8"))
+        words = _words(data, order, "u8")
+        self._counts["triggers"] += len(words)
+        self.signals = np.zeros(len(words), TRIGGER)
+        t = (words & 0xFFFFFFFF).astype(np.int64)
+        self.signals["t"] = base // 1000 + (t + base % 1000) // 1000
+        self.signals["p"], self.signals["id"] = words >> 63, words >> 32 & 0xFF
 
 
 def _words(data: memoryview, order: str, kind: str) -> np.ndarray:

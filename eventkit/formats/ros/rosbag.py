@@ -26,8 +26,6 @@ https://github.com/ros-event-camera/event_camera_msgs and event_camera_codecs
 """
 
 import contextlib
-import sqlite3
-import struct
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,9 +37,13 @@ import numpy as np
 from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
 from eventkit.formats.base import FORMATS, Format, Report, Size
-from eventkit.formats.ros._files import MAGICS, METADATA, Reader, opened
+from eventkit.formats.ros import _tracks
+from eventkit.formats.ros._files import DAMAGE, MAGICS, METADATA, Reader, opened
+from eventkit.formats.ros._message import Message
 from eventkit.formats.ros._packets import Decoder, UnknownEncoding
+from eventkit.formats.ros._tracks import KINDS as TRACKED
 from eventkit.formats.tables._columns import Asked, Block, Table, damaged, events
+from eventkit.formats.tracks import Track
 
 LISTS = {"dvs_msgs/msg/EventArray", "prophesee_event_msgs/msg/EventArray"}
 PACKETS = {"event_camera_msgs/msg/EventPacket", "event_array_msgs/msg/EventArray"}
@@ -52,52 +54,6 @@ PACKED = np.dtype([*zip(FIELDS, KINDS, strict=True)])
 ALIGNED = np.dtype(  # from the second event on, as the first number of each is at 2 mod 4
     {"names": FIELDS, "formats": KINDS, "offsets": [0, 2, 6, 10, 14], "itemsize": 16}
 )
-DAMAGE = (
-    *(OSError, EOFError, ValueError, KeyError, IndexError, TypeError, RuntimeError, MemoryError),
-    *(AssertionError, AttributeError, OverflowError, struct.error, sqlite3.Error),
-)
-
-
-@dataclass
-class Message:
-    """The bytes of a message, read number by number; in version 2 each is aligned."""
-
-    data: memoryview
-    at: int
-    aligned: bool
-
-    @classmethod
-    def of(cls, data: bytes, version: int) -> "Message":
-        """A message of a bag of version 1 or 2."""
-        if version == 1:
-            return cls(memoryview(data), 0, False)
-        if len(data) < 4 or data[1] not in (1, 3):
-            raise ValueError(f"a message starts with {data[:4]!r}, expected little endian CDR")
-        return cls(memoryview(data)[4:], 0, True)
-
-    def number(self, size: int) -> int:
-        """The next unsigned number of so many bytes."""
-        return int.from_bytes(self.bytes(size, size), "little")
-
-    def bytes(self, n: int, align: int = 1) -> memoryview:
-        """The next n bytes."""
-        self.at += -self.at % align if self.aligned else 0
-        if self.at + n > len(self.data):
-            raise ValueError(f"a message of {len(self.data):,} bytes ends early")
-        self.at += n
-        return self.data[self.at - n : self.at]
-
-    def text(self) -> str:
-        """The next string."""
-        return bytes(self.bytes(self.number(4))).decode("latin-1").rstrip("\0")
-
-    def head(self, version: int) -> tuple[int, int]:
-        """Skip the header; the sensor's width and height follow it."""
-        for _ in range(3 if version == 1 else 2):
-            self.number(4)
-        self.text()
-        height, width = self.number(4), self.number(4)
-        return width, height
 
 
 @dataclass(frozen=True)
@@ -163,7 +119,7 @@ def _blocks(bag: Bag, report: Report, strict: bool) -> Iterator[Block]:
         try:
             message = bag.open(data)
             message.head(bag.reader.version)
-            block = _packet(message, decoder) if bag.packets else _list(message)
+            block = message.packet(decoder) if bag.packets else _list(message)
         except ValueError as error:
             unknown = isinstance(error, UnknownEncoding)
             if strict:
@@ -199,15 +155,6 @@ def _list(message: Message) -> Block:
     return t, rows["x"], rows["y"], rows["p"]
 
 
-def _packet(message: Message, decoder: Decoder) -> Block | None:
-    """The events of a coded message."""
-    message.number(8)
-    base = message.number(8)
-    encoding, big = message.text(), message.number(1)
-    data = message.bytes(message.number(4))
-    return decoder.decode(encoding, data, base, ">" if big else "<")
-
-
 def header(path: Path) -> dict[str, Any]:
     """The topics and the types of their messages."""
     with damaged(path, DAMAGE):
@@ -215,11 +162,29 @@ def header(path: Path) -> dict[str, Any]:
 
 
 def beside(path: Path, *, topic: str | None = None) -> dict[str, int]:
-    """Topics that are not that of the events."""
+    """Topics that are neither that of the events nor tracks."""
     with damaged(path, DAMAGE):
         known = opened(path, strict=False).topics()
         read, _ = _chosen(path, known, topic)
-        return {"other topics": sum(name != read for name, _ in known)}
+        return {"other topics": sum(name != read and kind not in TRACKED for name, kind in known)}
+
+
+def tracks(
+    path: Path,
+    *,
+    topic: str | None = None,
+    inflate: float | None = None,
+    _strict: bool = True,
+    _report: Report | None = None,
+) -> list[Track]:
+    """Images, samples of IMUs and triggers."""
+
+    def open_bag() -> Reader:
+        return opened(path, _strict, inflate)
+
+    with damaged(path, DAMAGE):
+        events = _chosen(path, open_bag().topics(), topic)
+        return _tracks.tracks(path, open_bag, events, _strict, _report or Report())
 
 
 def _chosen(path: Path, known: list[tuple[str, str]], topic: str | None) -> tuple[str, bool]:
@@ -248,5 +213,6 @@ FORMATS.register(
         header=header,
         folder=METADATA,
         beside=beside,
+        tracks=tracks,
     )
 )

@@ -1,6 +1,6 @@
 """How events are written as HDF5: in the layouts of DSEC and of Metavision."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
@@ -10,6 +10,8 @@ from eventkit.events import Events
 from eventkit.formats.filling import pieces
 from eventkit.formats.tables._ecf import FILTER
 from eventkit.formats.tables._ecf_write import LARGEST, ROOM, encode
+from eventkit.formats.tables._hdf5_tracks import Sides
+from eventkit.formats.tracks import Packet, Track, without
 
 WRITTEN = 1 << 16  # rows written at once
 CHUNK, PERIOD = 1 << 14, 2000  # events of an ECF chunk, µs of a row of its index
@@ -35,16 +37,18 @@ METAVISION = np.dtype(
 
 def write(
     file: BinaryIO,
-    chunks: Iterable[Events],
+    chunks: Iterable[Events | Packet],
     *,
     layout: Literal["dsec", "metavision"] | None = None,
     compression: Literal["gzip", "lzf", "none", "ecf"] = "gzip",
+    _tracks: Sequence[Track] = (),
 ) -> None:
     """DSEC's layout, or Metavision's; compression=ecf is that of Metavision itself.
 
     DSEC needs times that do not go back and span less than 2^32 µs; ECF such that span less than
     2^36 µs, and coordinates below 2,048. The sensor's size is in attributes: geometry of the file,
-    or width and height of DSEC's events. The same events give the same bytes, except with lzf.
+    or width and height of DSEC's events; tracks are in the group streams. The same events give
+    the same bytes, except with lzf.
     """
     import h5py
 
@@ -52,7 +56,8 @@ def write(
         if layout == "dsec":
             raise OptionError("compression=ecf goes with layout=metavision, not with dsec")
         with h5py.File(file.name, "w") as out:
-            _write_ecf(out, pieces(chunks, CHUNK))
+            sides = Sides(out, _tracks, {"shuffle": True, "compression": "gzip"})
+            _write_ecf(out, pieces(without(chunks, sides.put), CHUNK))
         return
     layout = layout or "dsec"
     settings = {"maxshape": (None,), "shuffle": compression != "none"}
@@ -60,8 +65,9 @@ def write(
     # h5py's copy): its files decompress to the same events, but their bytes differ between runs.
     settings["compression"] = None if compression == "none" else compression
     with h5py.File(file.name, "w") as out:  # h5py reads back what it writes, which `file` cannot
+        sides = Sides(out, _tracks, settings)
         (_write_dsec if layout == "dsec" else _write_metavision)(
-            out, pieces(chunks, WRITTEN), settings
+            out, pieces(without(chunks, sides.put), WRITTEN), settings
         )
 
 

@@ -27,6 +27,7 @@ from eventkit.errors import FormatError, OptionError
 from eventkit.events import Columns, Events
 from eventkit.formats._limits import DEFAULT_EXPANSION
 from eventkit.formats.base import FORMATS, Format, Report, Size, limits, parse_size
+from eventkit.formats.tables import _hdf5_tracks
 from eventkit.formats.tables._columns import (
     ROWS,
     Asked,
@@ -50,13 +51,21 @@ from eventkit.formats.tables._hdf5_read import (
 )
 from eventkit.formats.tables._hdf5_write import write
 from eventkit.formats.tables._polarity import Polarity
+from eventkit.formats.tracks import KINDS, Track, unchanged
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 DAMAGE = (OSError, KeyError, ValueError, TypeError, RuntimeError, OverflowError, AttributeError)
 UNLIMITED = 1 << 30  # of expansion: for arrays of which the shape is known
 CHANNELS = 700  # of the cochlea of SHD and SSC
+TRACKS = (
+    f"/{_hdf5_tracks.GROUP}/",
+    "/EXT_TRIGGER/",
+    "/davis/left/image_raw",
+    "/davis/right/image_raw",
+    "/ovc/left/data",
+    "/ovc/ts",
+)
 INDEXES = ("/ms_to_idx", "/ms_map_idx", "/t_offset", "/CD/indexes")
-TRIGGER = np.dtype([("t", np.int64), ("p", np.uint8), ("id", np.uint8)])
 
 
 @dataclass(frozen=True)
@@ -394,21 +403,20 @@ def beside(
         file.visititems(
             lambda name, item: names.append(f"/{name}") if isinstance(item, h5py.Dataset) else None
         )
-    return {"other datasets": sum(n not in used and not n.endswith(INDEXES) for n in names)}
+    others = [n for n in names if n not in used and not n.endswith(INDEXES)]
+    return {"other datasets": sum(not n.startswith(TRACKS) for n in others)}
 
 
-def triggers(path: Path) -> np.ndarray:
-    """The external triggers of a Metavision file: (n,) with fields t (int64 µs), p, id (uint8)."""
+def tracks(
+    path: Path,
+    *,
+    camera: Literal["left", "right"] = "left",
+    _strict: bool = True,
+    _report: Report | None = None,
+) -> list[Track]:
+    """Triggers of Metavision, images of MVSEC, and what eventkit wrote."""
     with _opened(path) as file:
-        found = np.zeros(0, TRIGGER)
-        place = get(path, file, "EXT_TRIGGER/events")
-        if place is not None:
-            check(path, place)
-            rows = place[:]
-            found = np.zeros(len(rows), TRIGGER)
-            for name in TRIGGER.names or ():
-                found[name] = rows[name]
-        return found
+        return _hdf5_tracks.tracks(path, file, _opened, camera)
 
 
 def labels(path: Path) -> np.ndarray:
@@ -431,10 +439,10 @@ def keys(path: Path) -> np.ndarray:
         return np.array([_text(key) for key in place[:]], str)
 
 
-def frames(path: Path) -> np.ndarray:
+def frame_times(path: Path) -> np.ndarray:
     """When the images of MVSEC (left DAVIS) or M3ED were taken: (n,) with the field t, int64 µs.
 
-    Other files have no images, so n is 0; those of DSEC and TUM-VIE are beside the events.
+    Those of DSEC and TUM-VIE are beside the events; eventkit's are in the tracks.
     """
     with _opened(path) as file:
         for name, factor in (("davis/left/image_raw_ts", 1e6), ("ovc/ts", 1)):
@@ -460,7 +468,9 @@ FORMATS.register(
         bound=bound,
         bounded=True,
         header=header,
-        extras={"triggers": triggers, "labels": labels, "keys": keys, "frames": frames},
+        extras={"labels": labels, "keys": keys, "frame_times": frame_times},
         beside=beside,
+        tracks=tracks,
+        holds=dict.fromkeys(KINDS, unchanged),
     )
 )

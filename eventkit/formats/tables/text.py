@@ -353,6 +353,7 @@ FORMATS.register(
         suffixes=(".csv", ".txt", ".tsv"),
         stream=stream,
         write=write,
+        appends=True,
         bound=bound,
         header=header,
         live=live,

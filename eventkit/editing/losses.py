@@ -4,9 +4,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from eventkit import formats
 from eventkit.errors import EventkitError
-from eventkit.formats import FORMATS
+from eventkit.formats import FORMATS, Format, Recording
 
 # Header fields that describe the file layout, not the recording.
 LAYOUT = {
@@ -17,16 +16,15 @@ LISTED = 4  # maximum number of lost header fields named in a note
 
 
 def losses(
-    path: Path, out: Path, name: str, size: tuple[int, int], how: Mapping[str, Any]
+    recording: Recording, out: Path | None, name: str, size: tuple[int, int]
 ) -> tuple[dict[str, int], list[str]]:
-    """What a recording contains and its copy `out` of the format `name` lacks: counts and notes.
+    """What a recording contains and a copy `out` of the format `name` lacks: counts and notes.
 
-    `size` is the sensor size; `how` has the reader's options, including the format.
+    Streams are not among it. `size` is the sensor size; `out` is None if the copy is no file.
     """
-    counts, notes = dict(formats.beside(path, **how)), []
-    before = formats.format_of(path, how.get("format"))
-    fields = _lost_fields(_header(before, path), _header(FORMATS[name], out))
-    if fields:
+    counts, notes = recording.beside(), []
+    fields = _lost_fields(recording.header, _header(FORMATS[name], out) if out else {})
+    if out is not None and fields:
         counts["header fields"] = len(fields)
         more = ", ..." if len(fields) > LISTED else ""
         notes.append(f"header fields not copied: {', '.join(fields[:LISTED])}{more}")
@@ -39,7 +37,7 @@ def losses(
     return counts, notes
 
 
-def _header(fmt: formats.Format, path: Path) -> Mapping[str, Any]:
+def _header(fmt: Format, path: Path) -> Mapping[str, Any]:
     try:
         return fmt.header(path) if fmt.header else {}
     except EventkitError:  # a damaged header, which the examination reports
