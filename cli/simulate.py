@@ -20,6 +20,13 @@ from ._text import PATH, number, print_facts, print_json, progress, size
     help="Number of simulated people.",
 )  # fmt: skip
 @click.option(
+    "--seconds",
+    type=click.FloatRange(0.1, 60),
+    default=1.8,
+    show_default=True,
+    help="Duration of a gesture, about.",
+)
+@click.option(
     "--noise",
     "noise_hz",
     type=click.FloatRange(0, 1000),
@@ -29,7 +36,13 @@ from ._text import PATH, number, print_facts, print_json, progress, size
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
-    name: str, root: Path, seed: int, subjects: int, noise_hz: float, as_json: bool
+    name: str,
+    root: Path,
+    seed: int,
+    subjects: int,
+    seconds: float,
+    noise_hz: float,
+    as_json: bool,
 ) -> None:
     """Write simulated recordings with the layout, file format and classes of the dataset NAME.
 
@@ -41,7 +54,13 @@ def command(
 
     with progress("recordings", "simulate") as bar:
         summary = simulate(
-            name, root, seed=seed, subjects=subjects, noise_hz=noise_hz, progress=bar.update
+            name,
+            root,
+            seed=seed,
+            subjects=subjects,
+            seconds=seconds,
+            noise_hz=noise_hz,
+            progress=bar.update,
         )
     if as_json:
         print_json(summary)
