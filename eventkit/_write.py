@@ -33,12 +33,12 @@ def whole(path: Path) -> Iterator[Path]:
     """A name beside `path` to write to, which becomes `path` when all is written, else goes.
 
     What is written is synced first: a power failure leaves the old file or the new one. Raises
-    OptionError as `check_target` does with `overwrite`, and FileNotFoundError with the name of the
-    folder where there is none.
+    OptionError as `check_target` does with `overwrite`, and FileNotFoundError where there is no
+    folder for it.
     """
     check_target(path, overwrite=True)
     if not path.parent.exists():
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         yield temporary

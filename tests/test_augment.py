@@ -230,7 +230,7 @@ def test_drop_on_frames_thins_counts():
         ("roll:pixels=-1", "pixels is -1"),
         ("nda:n=0", "n is 0"),
         ("event_drop:ratio=2", "ratio is 2.0"),
-        ("time_jitter:std=-1", "std is -1.0"),
+        ("time_jitter:std=-1", "std is -1"),
         ("event_noise:share=11", "share is 11.0"),
         ("rotate:degrees=nan", "degrees is 'nan'"),
     ],

@@ -85,7 +85,7 @@ def test_a_damaged_recording_comes_with_what_to_do(run, tmp_path):
 
 def test_advice_about_a_recording_is_not_given_about_a_folder(run, tmp_path):
     (tmp_path / "raw").mkdir()
-    (tmp_path / "raw/a.bin").write_bytes(bytes(50))
+    (tmp_path / "raw/a.unknown").write_bytes(bytes(50))
     code, _, err = run("convert", tmp_path / "raw", "--frames", 4, "--out", tmp_path / "s.zarr")
     assert code == 1
     assert "no class folders" in err

@@ -11,7 +11,7 @@ import pytest
 from making import make_events, make_gestures
 
 import eventkit as ek
-from eventkit import datasets, layouts
+from eventkit import boxes, datasets, layouts
 from eventkit.conversion import convert
 from eventkit.errors import EventkitError, FormatError, OptionError, UnknownName
 
@@ -321,7 +321,7 @@ def test_gen1_is_read_as_published_and_as_hdf5(suffix, tmp_path):
         name = f"{split}/17-03-30_a_0_60000000"
         truth[split] = sample(name, (304, 240))
         (tmp_path / split).mkdir()
-        np.save(tmp_path / f"{name}_bbox.npy", np.zeros(3))
+        np.save(tmp_path / f"{name}_bbox.npy", np.zeros(0, boxes.BOX))
         format = "hdf5" if suffix.endswith("h5") else "dat"
         ek.write(tmp_path / f"{name}_td{suffix}", truth[split], format=format)
     convert("gen1", represent="events", root=tmp_path, out=tmp_path / "s.zarr", workers=1)

@@ -17,6 +17,7 @@ from torch import nn
 from eventkit.augment import Augment
 from eventkit.models import MODELS, cost, create, list_models
 from eventkit.snn import DelayedLinear, DrivenAttention
+from eventkit.snn.event_driven import EventConv2d, EventLinear
 from eventkit.train.optim import Now, schedule
 from eventkit.train.settings import settle
 
@@ -82,6 +83,11 @@ MACS = {
     "qkformer_dvs": qkformer(),
     "psn_cifar10": psn_cifar10(),
     "psn_seqcifar": psn_seqcifar(),
+    "qcfs_vgg16": 313.2e6 + 512 * 4096 + 4096**2 + 4096 * 10,  # as papers on CIFAR-10 have them
+    "qcfs_resnet18": 0.5554e9,
+    "qcfs_resnet20": 40.8e6,
+    "qcfs_resnet34": 3.664e9,  # as torchvision has it
+    "edbp_cnn": 34**2 * 12 * 2 * 25 + 17**2 * 64 * 12 * 25 + 64 * 8**2 * 10,
     "shd_lif": 140 * 256 + 256**2 + 256 * 20,
     "shd_radlif": 700 * 1024 + 3 * 1024**2 + 1024 * 20,  # two of them recurrent
     "shd_seadlif": 140 * 360 + 3 * 360**2 + 360 * 20,
@@ -105,7 +111,7 @@ NEURONS = {
 
 
 def test_the_operations_of_every_net_are_known():
-    assert set(MACS) == set(list_models())
+    assert set(MACS) == set(list_models())  # a new net needs an operation count from its paper
     assert sdt() == pytest.approx(1469e6, rel=1e-3)
 
 
@@ -136,6 +142,10 @@ def of_002(weight):
     return 0.02
 
 
+def of_1(weight):
+    return 1.0
+
+
 STARTS = {  # of convolutions and of linear layers, where they are not torch's own
     "csnn_tiny": (torch_default, lambda weight: 2 / math.sqrt(weight.shape[1])),  # ours
     "csnn_small": (torch_default, lambda weight: 2 / math.sqrt(weight.shape[1])),  # ours
@@ -145,8 +155,10 @@ STARTS = {  # of convolutions and of linear layers, where they are not torch's o
     "qkformer_dvs": (torch_default, of_002),
     "vggsnn": (he_fan_out, torch_default),
     "spiking_vgg11": (he_fan_out, torch_default),
+    "qcfs_vgg16": (he_fan_out, torch_default),
     **dict.fromkeys(list_models("*resnet*"), (he_fan_out, torch_default)),
     "shd_dcls": (None, he_fan_in),
+    "edbp_cnn": (of_1, of_1),  # standardised before use
 }
 LARGE = ("psn_cifar10", "plif_cifar10dvs", "plif_nmnist")
 DEEP = ("resnet34", "resnet50", "resnet101", "resnet152")
@@ -164,8 +176,9 @@ def test_weights_start_as_the_authors_let_them(name):
     of_convolutions, of_linear = STARTS.get(name, (torch_default, torch_default))
     seen = 0
     for module in net.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear | DelayedLinear):
-            start = of_convolutions if isinstance(module, nn.Conv2d) else of_linear
+        if isinstance(module, nn.Conv2d | nn.Linear | DelayedLinear | EventConv2d | EventLinear):
+            is_convolution = isinstance(module, nn.Conv2d | EventConv2d)
+            start = of_convolutions if is_convolution else of_linear
             weight = module.weight.detach()
             off = 5 / math.sqrt(2 * weight.numel())  # five standard errors
             assert float(weight.std()) == pytest.approx(start(weight), rel=off)

@@ -95,7 +95,7 @@ def test_triggers_stand_between_the_events_of_evt3_word_by_word(tmp_path):
     events = ek.Events([10, 20, 30], [1, 2, 3], [5, 5, 5], [1, 1, 1], SIZE)
     triggers = np.array([(5, 1, 2), (20, 0, 2)], TRIGGER)
     path = tmp_path / "a.raw"
-    ek.write(path, events, "evt3", streams={"triggers": triggers}, header={"serial_number": "7"})
+    ek.write(path, events, "evt3", streams={"triggers": triggers}, fields={"serial_number": "7"})
     head, _, words = path.read_bytes().partition(b"% end\n")
     assert b"% serial_number 7\n" in head
     found = np.frombuffer(words, "<u2").tolist()

@@ -199,7 +199,7 @@ def test_the_gradient_of_ce_plus_is_shared_by_the_spikes():
 def test_energy_counts_macs_of_analog_input_and_acs_of_spikes():
     net = nn.Sequential(nn.Flatten(2), nn.Linear(4, 3, bias=False), LIF(), nn.Linear(3, 2))
     nn.init.constant_(net[1].weight, 10.0)  # all neurons fire in every step
-    frames = torch.full((2, 5, 1, 2, 2), 0.5)
+    frames = torch.linspace(0.5, 0.6, 40).reshape(2, 5, 1, 2, 2)
     found = evaluate(net, [(frames, torch.tensor([0, 1]))], classes=["a", "b"])["energy"]
     macs, acs = 5 * 4 * 3, 5 * 3 * 2
     assert found["microjoules"] == pytest.approx((4.6 * macs + 0.9 * acs) / 1e6)

@@ -99,7 +99,7 @@ def test_a_file_that_could_not_be_written_leaves_the_one_before(tmp_path):
     assert list(tmp_path.iterdir()) == [out]
 
 
-def test_a_missing_folder_is_named(tmp_path):
+def test_the_file_is_named_for_which_there_is_no_folder(tmp_path):
     with pytest.raises(FileNotFoundError) as found, whole(tmp_path / "none" / "a.npz"):
         pass
-    assert found.value.filename == str(tmp_path / "none")
+    assert found.value.filename == str(tmp_path / "none" / "a.npz")

@@ -77,7 +77,7 @@ def repair(
         _sorted(inside, late_by) if late_by else inside,
         name,
         streams=streams,
-        header=heading(recording, name),
+        fields=heading(recording, name),
         **(writing or {}),
     )
     after = examine(out, format=name, **_sized(name, before["size"]))

@@ -77,7 +77,7 @@ def copy(
         counting = _counted(events, _changes(change), ledger, progress)
         header = heading(found[0], name) if found[0] is not None else {}
         target = str(out) if sent or out == "-" else Path(out)
-        formats.write(target, counting, name, streams=tracks, header=header, **options)
+        formats.write(target, counting, name, streams=tracks, fields=header, **options)
         beside: dict[str, int] = dict(tally.lost)
         for one in found:
             if one is not None:

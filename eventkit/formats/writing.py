@@ -32,14 +32,14 @@ def write(
     format: str | None = None,
     *,
     streams: Mapping[str, Content] | None = None,
-    header: Mapping[str, str] | None = None,
+    fields: Mapping[str, str] | None = None,
     **options: Any,
 ) -> None:
     """Write events, or chunks of them, in the format named or that of the suffix.
 
     `streams` are what is written with them, by name: frames, imu, triggers, or those with a number
     (imu_2), as structured arrays (`eventkit.formats.tracks`), iterables of such arrays in the order
-    of time, or tracks of a `Recording`. `header` has texts for the header of formats that have one.
+    of time, or tracks of a `Recording`. `fields` are texts for the header of formats that have one.
     t0="first" subtracts the time of the first event from all times, for formats that cannot hold
     those of a clock; the other options are those of the format.
     The file appears under its name only when it is complete, in place of a regular file that was
@@ -61,7 +61,7 @@ def write(
     elif format is None:
         raise OptionError("standard output has no suffix: give the format")
     fmt = FORMATS[format] if format else written_as(Path(path))
-    encode = writer(fmt.name, options, streams or {}, header or {})
+    encode = writer(fmt.name, options, streams or {}, fields or {})
     first = next(parts, None)
     if first is None:
         raise OptionError("no events to write: give at least one (maybe empty) chunk")
@@ -106,7 +106,7 @@ def writer(
     name: str,
     options: Mapping[str, Any],
     streams: Mapping[str, Content] | None = None,
-    header: Mapping[str, str] | None = None,
+    fields: Mapping[str, str] | None = None,
 ) -> Callable[[Any, Iterable[Events]], None]:
     """The writer of a format with all its options: call it with an open binary file and chunks.
 
@@ -116,7 +116,7 @@ def writer(
     own = {key: value for key, value in options.items() if key != "t0"}
     shared = {key: value for key, value in options.items() if key == "t0"}
     tracks = [of(key, value) for key, value in (streams or {}).items()]
-    encode = encoder(name, own, tracks, header or {})
+    encode = encoder(name, own, tracks, fields or {})
     origin, fmt = bind(_any_writer, shared, name), FORMATS[name]
 
     def write_all(file: Any, chunks: Iterable[Events]) -> None:
@@ -134,7 +134,7 @@ def writer(
 
 
 def encoder(
-    name: str, options: Mapping[str, Any], tracks: Sequence[Track], header: Mapping[str, str]
+    name: str, options: Mapping[str, Any], tracks: Sequence[Track], fields: Mapping[str, str]
 ) -> Callable[[Any, Iterable[Events | Packet]], None]:
     """As `writer`, but what is written has Packets of the tracks where they belong."""
     fmt = FORMATS[name]
@@ -147,7 +147,7 @@ def encoder(
             hint = f"; {', '.join(able)} can" if able else ""
             raise OptionError(f"{fmt.name} cannot hold {track.name}{hint}")
     if fmt.heading:
-        bound["_header"] = dict(header)
+        bound["_header"] = dict(fields)
     if tracks:
         bound["_tracks"] = list(tracks)
     return functools.partial(_encode, fmt.write, bound)

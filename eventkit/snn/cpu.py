@@ -106,8 +106,9 @@ def fused_forward(
     steps, state = len(x), x.new_empty(0, dtype=state_dtype(x))
     parts = blocks(x, FORWARD, steps=steps, normed=norm is not None, pool=pool is not None)
     s = empty(*pooled_layout(x), x.dtype) if pool else empty_like(x, x.dtype)
-    v_end = torch.empty_like(x[0], dtype=state.dtype) if ends else state
-    i_end = torch.empty_like(v_end) if synapse else state
+    # What an operator returns must not be the same tensor twice, not even an empty one.
+    v_end = torch.empty_like(x[0], dtype=state.dtype) if ends else state.clone()
+    i_end = torch.empty_like(v_end) if synapse else state.clone()
     xr, sr, v0r, i0r = as_rows(x, steps), as_rows(s, steps), _row(v0, x), _row(i0, x)
     vr, ir = as_rows(v_end, 1)[0], as_rows(i_end, 1)[0]
     scalar = v0r.dtype.type
@@ -138,7 +139,9 @@ def fused_backward(
     size = max(64, min(BACKWARD, SCRATCH // steps))
     parts = blocks(x, size, steps=steps, normed=norm is not None, pool=pool is not None)
     gx = empty_like(x, x.dtype)
-    gv0, gi0 = (state if v is None else torch.empty_like(x[0], dtype=state.dtype) for v in (v0, i0))
+    gv0, gi0 = (
+        state.clone() if v is None else torch.empty_like(x[0], dtype=state.dtype) for v in (v0, i0)
+    )
     shape, stride = pooled_layout(x) if pool else (x.shape, x.stride())
     if gs.stride() != stride or gs.dtype != x.dtype:
         gs = torch.empty_strided(shape, stride, dtype=x.dtype).copy_(gs)
