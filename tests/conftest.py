@@ -35,8 +35,18 @@ settings.register_profile(
 settings.load_profile("busy")
 
 
+# Kills, faults of a network and the text of the documentation are the same on every Python.
+ONCE = {
+    *("test_benchmarks", "test_docs_commands", "test_gallery", "test_readme"),
+    *("test_convert_attacked", "test_fetch_killed", "test_power_lost"),
+    *("test_remote", "test_remote_faults", "test_remote_proxied"),
+}
+
+
 def pytest_collection_modifyitems(items):
     for item in items:
+        if item.path.stem in ONCE:
+            item.add_marker(pytest.mark.once)
         if item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.timeout(3600))
 

@@ -157,7 +157,7 @@ def test_an_outage_at_any_time_ends_with_a_sentence_and_is_continued(fault, netw
     assert ended > 4
 
 
-@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize("deep", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_what_cannot_be_fetched_is_not_called_damage(deep, network, raw):
     out = f"{network.bucket}/x.zarr"
     to(out, raw)

@@ -377,7 +377,7 @@ def test_a_recording_that_is_stopped_within_a_record_keeps_all_before(name, tmp_
     options |= {"format": name}
     whole = ek.read(path, **options)
     data = path.read_bytes()
-    for cut in range(len(data) - 25, len(data) - 1):
+    for cut in range(len(data) - 25, len(data) - 1, 3):
         path.write_bytes(data[:cut])
         looks = []
 
