@@ -15,8 +15,8 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)          ## simulate recordings, convert, train, draw: the whole way in minutes
 	$(BIN)/eventkit demo
 
-test: $(STAMP)          ## the default suite, in three processes: many tests wait
-	$(BIN)/python -m pytest -n 3
+test: $(STAMP)          ## the default suite, in two processes
+	$(BIN)/python -m pytest -n 2
 
 matrix: $(STAMP)        ## the tests without torch on every other Python, and on the lowest versions
 	$(BIN)/python .ci/matrix.py

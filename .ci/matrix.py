@@ -111,7 +111,7 @@ def main(arguments: list[str]) -> int:
             results[name] = "FAILED to install"
             continue
         which = [] if constraints else ["-m", "not slow and not once"]
-        command = [python, "-m", "pytest", "-q", "-n", "3", *which, *arguments]
+        command = [python, "-m", "pytest", "-q", "-n", "2", *which, *arguments]
         code = subprocess.run(command, cwd=ROOT, check=False).returncode
         seconds = time.monotonic() - started
         results[name] = f"{'passed' if code == 0 else 'FAILED'} in {seconds:.0f} s"
