@@ -108,7 +108,7 @@ def run(peers: Path | None = None) -> list[dict]:
           f"{one['finish']:.2f} s", file=sys.stderr)  # fmt: skip
     model(work, task + note)
     rows = [("Dask, overhead of a task", task * 1e3, "ms", None, "")]
-    rows += [("two Dask workers beside one", two["work"], "s", one["work"], "one worker")]
+    rows += [("two Dask workers and one", two["work"], "s", one["work"], "one worker")]
     return [
         {
             "what": what,

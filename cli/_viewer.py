@@ -27,7 +27,7 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
             metavar="FILE",
             type=click.Path(path_type=Path),
             help="Page: intervals (.csv: start, stop, label) or boxes (.npy) to draw.  "
-            "[default: the file that a dataset keeps beside it]",
+            "[default: the file that a dataset keeps next to it]",
         ),
         click.option(
             "--max-events",

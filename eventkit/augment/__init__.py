@@ -268,7 +268,7 @@ class Augment:
         return draw.changes(step.number, lambda: step.entry.apply(size, draw.space, **step.options))
 
     def length(self, n_frames: int) -> int:
-        """How many frames are left of so many."""
+        """How many frames are left of `n_frames`."""
         for step in self._frames:
             if step.entry.length is not None:
                 n_frames = step.entry.length(n_frames, **step.options)

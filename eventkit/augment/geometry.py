@@ -35,14 +35,14 @@ def shift(size: Size, rng: np.random.Generator, *, share: float = 0.1) -> list[W
 
 @on_space
 def roll(size: Size, rng: np.random.Generator, *, pixels: int = 5) -> list[Warp]:
-    """Move by up to so many pixels; what leaves at one side comes back at the other."""
+    """Move by up to `pixels`; what leaves at one side comes back at the other."""
     at_least("roll: pixels", pixels, 0)
     return [_roll(rng, pixels)]
 
 
 @on_space
 def rotate(size: Size, rng: np.random.Generator, *, degrees: float = 15.0) -> list[Warp]:
-    """Turn about the centre by up to so many degrees, either way."""
+    """Turn about the centre by up to `degrees`, either way."""
     check_share("rotate: degrees", degrees, high=360)
     return [_rotate(rng, degrees)]
 

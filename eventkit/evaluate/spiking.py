@@ -20,7 +20,7 @@ def against_steps(
     """Accuracy and operations of `net` and of its spiking forms, one row each.
 
     The first row is the network without spikes; the others show every frame for so many `steps` to
-    neurons in groups of so many `members` (1: IF neurons). `batches()` starts a new pass over the
+    neurons in groups of `members` (1: IF neurons). `batches()` starts a new pass over the
     samples. `spikes` is the mean number per sample, where a group may fire up to `members` times in
     a step; its outputs are not binary, so the operations that they cause count as MACs.
     """

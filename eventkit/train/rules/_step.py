@@ -42,7 +42,7 @@ def backward(loss: Tensor) -> float:
 def windows(
     step: Step, frames: Tensor, window: int, update: Update, learned: set[int] | None = None
 ) -> float:
-    """Backpropagation within windows of so many steps, from the states at their start on.
+    """Backpropagation within windows of `window` steps, from the states at their start on.
 
     Those whose number is in `learned` (default: all) have their loss, by their share of the steps.
     """

@@ -14,7 +14,7 @@ from . import RULES, Step, Update, windows
 def sltt(
     step: Step, frames: Tensor, *, steps: Annotated[int, Range(0)] = 0, update: Update = "sequence"
 ) -> float:
-    """Backpropagation within single steps; with `steps`, in so many random ones of them (SLTT-K).
+    """Backpropagation within single steps; with `steps`, in that number of random ones (SLTT-K).
 
     The loss is the mean of those of the steps that learn.
     """

@@ -9,7 +9,7 @@ from . import RULES, AtLeast1, Step, Update, windows
 def tbptt(
     step: Step, frames: Tensor, *, window: AtLeast1 = 4, update: Update = "sequence"
 ) -> float:
-    """Backpropagation within windows of so many steps; each has its loss, by its share of T.
+    """Backpropagation within windows of `window` steps; each has its loss, by its share of T.
 
     The weights change once for the sequence, or after every window.
     """
