@@ -21,7 +21,8 @@ from typing import Any
 
 DOCS = Path(__file__).resolve().parent
 BLOCK = re.compile(r"^```(console|python)\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.M | re.S)
-NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
+UNIT = r"\s?(?:%|(?:[kMGµm]?[sBJ]|[kMG]|min)(?!\w))"
+NUMBER = re.compile(rf"\d[\d,]*(?:\.\d+)?(?:{UNIT})?")
 LEFT_OUT = {"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1", "OMP_WAIT_POLICY": "passive"}
 
 
@@ -35,7 +36,7 @@ def shell(lines: str, folder: Path) -> str:
     """The commands of a console block, each with what it prints on stdout."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     out = []
-    for command in re.findall(r"^\$ (.*(?:\\\n.*)*)", lines, re.M):
+    for command in re.findall(r"^\$ ((?:.*\\\n)*.*)", lines, re.M):
         done = subprocess.run(
             ["bash", "-c", command],
             cwd=folder,
@@ -75,9 +76,15 @@ def run(page: Path) -> str:
 
 def comparable(text: str) -> list[str]:
     """Lines without numbers that depend on the machine: those about time, sizes or training."""
-    lines, vague = [], ("time ", "test", "validation", "trained", "store ", "energy", "recall")
+    lines = []
+    vague = (
+        *("time ", "store ", "test", "validation", "trained", "Classification", "Activation"),
+        *("Synaptic", "Footprint", "energy", "latency", "accuracy after", "decision"),
+    )
     for line in text.splitlines():
-        mentions = line.startswith(vague) or re.search(r"\d ?(ms|s|µs|MB|kB|events/s|%)\b", line)
+        if line.startswith(("versions ", "plan digest ")):
+            line = line.split()[0]
+        mentions = line.startswith(vague) or re.search(rf"\d{UNIT}", line)
         lines.append(re.sub(r" +", " ", NUMBER.sub("#", line)) if mentions else line)
     return lines
 
