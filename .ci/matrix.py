@@ -3,7 +3,7 @@
 Each Python from 3.11 on that is on PATH or in pyenv, except the one that runs this script, gets an
 environment .venv-3.N with the newest libraries. The oldest of all Pythons also gets .venv-lowest
 with the lowest versions that pyproject.toml allows. torch is left out: its wheels take several GB.
-Tests marked `once` run on the lowest versions only.
+Tests marked `once` are left out, those marked `remote` run on the lowest versions only.
 
     python .ci/matrix.py [--list | --install | ARGUMENTS OF pytest]
 """
@@ -110,7 +110,7 @@ def main(arguments: list[str]) -> int:
         if python is None:
             results[name] = "FAILED to install"
             continue
-        which = [] if constraints else ["-m", "not slow and not once"]
+        which = ["-m", f"not slow and not once{'' if constraints else ' and not remote'}"]
         command = [python, "-m", "pytest", "-q", "-n", "2", *which, *arguments]
         code = subprocess.run(command, cwd=ROOT, check=False).returncode
         seconds = time.monotonic() - started

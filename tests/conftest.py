@@ -35,18 +35,22 @@ settings.register_profile(
 settings.load_profile("busy")
 
 
-# Kills, faults of a network and the text of the documentation are the same on every Python.
+# What is the same on every Python: kills, damage, descriptions and the text of the documentation;
+# and faults of a network, which depend on the version of one library too.
 ONCE = {
-    *("test_benchmarks", "test_docs_commands", "test_gallery", "test_readme"),
-    *("test_convert_attacked", "test_fetch_killed", "test_power_lost"),
-    *("test_remote", "test_remote_faults", "test_remote_proxied"),
+    *("test_benchmarks", "test_catalogue", "test_docs_commands", "test_gallery", "test_readme"),
+    *("test_convert_attacked", "test_fetch_killed", "test_power_lost", "test_store_limits"),
+    *("test_doctor_laws", "test_merge", "test_repair"),
 }
+REMOTE = {"test_remote", "test_remote_faults", "test_remote_proxied"}
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
         if item.path.stem in ONCE:
             item.add_marker(pytest.mark.once)
+        if item.path.stem in REMOTE:
+            item.add_marker(pytest.mark.remote)
         if item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.timeout(3600))
 

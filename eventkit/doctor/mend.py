@@ -55,35 +55,35 @@ def repair(
     """
     path, out = Path(path), Path(out)
     check_target(out, overwrite, path)
-    recording = formats.recording(path, strict=False, format=format, **options)
-    report, tally = recording.report, Tally()
-    parts = recording.events()
-    name = to or _suited(path, out, recording.format)
-    if FORMATS[name].write is None:
-        raise OptionError(
-            f"{name} can be read but not written; specify another format for the copy"
+    with formats.recording(path, strict=False, format=format, **options) as recording:
+        report, tally = recording.report, Tally()
+        parts = recording.events()
+        name = to or _suited(path, out, recording.format)
+        if FORMATS[name].write is None:
+            raise OptionError(
+                f"{name} can be read but not written; specify another format for the copy"
+            )
+        formats.writer(name, writing or {})
+        before = examine(path, format=format, **options)
+        ledger: Counter[str] = Counter()
+        runs: list[dict[str, Any]] = []
+        inside = _inside(parts, ledger, runs, progress)
+        late_by = before["order"]["late_by"]
+        streams = {
+            key: counted(track, name, EVERYTHING, tally)
+            for key, track in held(recording, name).items()
+        }
+        formats.write(
+            out,
+            _sorted(inside, late_by) if late_by else inside,
+            name,
+            streams=streams,
+            fields=heading(recording, name),
+            **(writing or {}),
         )
-    formats.writer(name, writing or {})
-    before = examine(path, format=format, **options)
-    ledger: Counter[str] = Counter()
-    runs: list[dict[str, Any]] = []
-    inside = _inside(parts, ledger, runs, progress)
-    late_by = before["order"]["late_by"]
-    streams = {
-        key: counted(track, name, EVERYTHING, tally) for key, track in held(recording, name).items()
-    }
-    formats.write(
-        out,
-        _sorted(inside, late_by) if late_by else inside,
-        name,
-        streams=streams,
-        fields=heading(recording, name),
-        **(writing or {}),
-    )
-    after = examine(out, format=name, **_sized(name, before["size"]))
-    lost, notes = losses(recording, out, name, before["size"])
-    not_copied = {**tally.lost, **uncopied(recording, set(streams), EVERYTHING), **lost}
-    recording.close()
+        after = examine(out, format=name, **_sized(name, before["size"]))
+        lost, notes = losses(recording, out, name, before["size"])
+        not_copied = {**tally.lost, **uncopied(recording, set(streams), EVERYTHING), **lost}
     if before["noise"]:
         notes.append(NOISE)
     if before["damage"] and before["reveals"] == "nothing":

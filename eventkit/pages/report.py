@@ -292,9 +292,10 @@ def _duplicates(store: Store) -> dict[str, Any]:
     where = _Place(kept)
     every = np.concatenate([*keys, np.zeros((0, 2), np.int64)])
     _, group, size = np.unique(every, axis=0, return_inverse=True, return_counts=True)
+    group = group.ravel()  # NumPy 2.0.0 gives a column
     order = np.argsort(group, kind="stable")
-    repeated = order[size[group.ravel()[order]] > 1]
-    groups = np.split(repeated, np.flatnonzero(np.diff(group.ravel()[repeated])) + 1)
+    repeated = order[size[group[order]] > 1]
+    groups = np.split(repeated, np.flatnonzero(np.diff(group[repeated])) + 1)
     rows: list[dict[str, Any]] = []
     across = within = 0
     for members in groups if len(repeated) else []:
