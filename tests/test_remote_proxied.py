@@ -171,7 +171,7 @@ def test_what_cannot_be_fetched_is_not_called_damage(deep, network, raw):
             return None
 
         network.fault = fault
-        with pytest.raises(StoreUnreachable, match="Internal ?(Server )?Error"):
+        with pytest.raises(StoreUnreachable, match=r"Internal ?(Server )?Error"):
             verify(out, deep=deep)
         assert seen
     network.fault = lambda request: None
