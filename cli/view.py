@@ -192,7 +192,8 @@ def _film(
     fps = looks["fps"] or 30
     more = {"fps": fps, "theme": looks["theme"], "side": looks["side"] or film.SIDE}
     stored = is_store(path)
-    if cut["n"] or cut["by"] or cut["rep"] or (stored and not _holds_events(path)):
+    asked = ("n", "by", "rep", "augment")
+    if any(cut[name] for name in asked) or (stored and not _holds_events(path)):
         view = _of_store(path, split, sample or 0, **cut) if stored else _of_recording(path, **cut)
         film.film(viz.palette_indices(view.frames), out, **more)
         return f"{out}: {len(view.frames)} frames, {view.title}"

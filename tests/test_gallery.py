@@ -126,6 +126,18 @@ def test_view_changes_a_sample_as_training_does(two, monkeypatch, tmp_path):
         assert ((frames == own) | (frames == other)).all()
 
 
+def test_a_film_of_augmented_events_shows_the_change(tmp_path, monkeypatch):
+    films = []
+    monkeypatch.setattr("eventkit.film.film", lambda frames, *_, **__: films.append([*frames]))
+    ek.write(tmp_path / "a.npz", make_events())
+    line = ["view", str(tmp_path / "a.npz"), "--out", str(tmp_path / "a.mp4")]
+    assert main([*line, "--frames", "16"]) == 0
+    assert main([*line, "--augment", "flip:p=1"]) == 0
+    plain, mirrored = (np.stack(frames) for frames in films)
+    assert np.array_equal(mirrored, plain[:, :, ::-1])
+    assert not np.array_equal(mirrored, plain)
+
+
 def test_view_needs_a_second_sample_to_mix(tmp_path, capsys):
     ek.write(tmp_path / "a.npz", make_events())
     assert main(["view", str(tmp_path / "a.npz"), "--augment", "mixup"]) == 2

@@ -254,7 +254,7 @@ def make(
         raise OptionError(f"{listing.root}: all samples are left out, so there is nothing to make")
     listing = replace(listing, samples=kept)
     _check_names(dataset, listing)
-    targets, labels, told = _targets(dataset, listing, label_rules)
+    targets, labels, remarks = _targets(dataset, listing, label_rules)
     sources = {name: _bytes(listing.root / name) for name in (*_names(listing), *labels)}
     sensor = dataset.size or _sensor(listing, dataset.format)
     steps = [functions.parse_transform(spec) for spec in transform]
@@ -286,7 +286,7 @@ def make(
         left_out=tuple(sorted(left_out)),
         windows=windows,
         targets=scaled(targets, options),
-        remarks=tuple(told),
+        remarks=tuple(remarks),
         chosen=chosen or {},
     )
 

@@ -274,7 +274,7 @@ def _read(job: Job, sample: Sample, report: Report) -> Iterator[Events]:
 
 
 def _numbered(path: Path, chunks: Iterator[Events], sample: Sample) -> Iterator[Events]:
-    """The events of a sample that is told by their numbers; at least one, maybe empty, chunk.
+    """The events of a sample that is given by their numbers; at least one, maybe empty, chunk.
 
     FormatError where the recording has fewer. It is read to its end: what is damaged is seen.
     """
